@@ -1,0 +1,163 @@
+"""Tensors of a model as numpy arrays: read one at a time, sizes checked before allocation."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from graphopt.errors import ModelError
+
+__all__ = [
+    "Array",
+    "element_bits",
+    "element_count",
+    "external_file",
+    "from_array",
+    "is_external",
+    "stored_bytes",
+    "to_array",
+]
+
+Array = NDArray[Any]
+
+_SUB_BYTE_BITS = {
+    onnx.TensorProto.INT4: 4,
+    onnx.TensorProto.UINT4: 4,
+    onnx.TensorProto.FLOAT4E2M1: 4,
+    onnx.TensorProto.INT2: 2,
+    onnx.TensorProto.UINT2: 2,
+}
+_TYPED_FIELDS = (
+    "float_data",
+    "int32_data",
+    "string_data",
+    "int64_data",
+    "double_data",
+    "uint64_data",
+)
+
+
+def element_count(tensor: onnx.TensorProto) -> int:
+    """Number of elements that the dimensions of ``tensor`` ask for; 1 for a scalar.
+
+    Raises:
+        ModelError: A dimension is negative.
+    """
+    if any(dim < 0 for dim in tensor.dims):
+        raise ModelError(f"tensor {tensor.name!r} has a negative dimension: {list(tensor.dims)}")
+    return math.prod(tensor.dims)
+
+
+def element_bits(data_type: int) -> int:
+    """Bits that one element of an ONNX data type takes in a file; 0 for strings."""
+    if data_type in _SUB_BYTE_BITS:
+        return _SUB_BYTE_BITS[data_type]
+    if data_type == onnx.TensorProto.STRING:
+        return 0
+    return int(onnx.helper.tensor_dtype_to_np_dtype(data_type).itemsize) * 8
+
+
+def is_external(tensor: onnx.TensorProto) -> bool:
+    """Whether the values lie in a file beside the model."""
+    return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
+
+
+def stored_bytes(tensor: onnx.TensorProto) -> int:
+    """Bytes that the values take, without reading external data."""
+    if tensor.data_type == onnx.TensorProto.STRING:
+        return sum(len(text) for text in tensor.string_data)
+    return (element_count(tensor) * element_bits(tensor.data_type) + 7) // 8
+
+
+def external_entries(tensor: onnx.TensorProto) -> dict[str, str]:
+    """The key-value pairs of ``external_data``: location, offset, length, checksum."""
+    return {entry.key: entry.value for entry in tensor.external_data}
+
+
+def external_file(tensor: onnx.TensorProto, folder: Path | None) -> tuple[Path, int, int]:
+    """File, offset and length in bytes of an external tensor's values.
+
+    Raises:
+        ModelError: The location is absolute, leaves ``folder`` (``..`` or a link), is missing,
+            or the file is shorter than the tensor.
+    """
+    entries = external_entries(tensor)
+    location = entries.get("location", "")
+    where = f"external data of tensor {tensor.name!r}"
+    if folder is None:
+        raise ModelError(f"{where}: a model given as bytes has no folder; give its path instead")
+    relative = Path(location)
+    if not location or relative.is_absolute() or ".." in relative.parts or "\\" in location:
+        raise ModelError(f"{where}: location {location!r} leaves the model's folder; refused")
+    path = folder / relative
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ModelError(f"{where}: {location!r} is a link that leaves the folder; refused")
+    if not path.is_file():
+        raise ModelError(f"{where}: file {location!r} is missing beside the model")
+    try:
+        offset = int(entries.get("offset", "0"))
+        length = int(entries.get("length", stored_bytes(tensor)))
+    except ValueError as err:
+        raise ModelError(f"{where}: offset or length is not a number: {entries}") from err
+    if length != stored_bytes(tensor):
+        raise ModelError(f"{where}: length {length} where its shape needs {stored_bytes(tensor)}")
+    if offset < 0 or offset + length > path.stat().st_size:
+        raise ModelError(f"{where}: {location!r} is too short (truncated?) for {length} bytes")
+    return path, offset, length
+
+
+def to_array(tensor: onnx.TensorProto, folder: Path | None = None) -> Array:
+    """The values of ``tensor`` with its shape; sub-byte and 8-bit floats as ml_dtypes.
+
+    Args:
+        tensor: Dense tensor, values inside or external.
+        folder: The model's folder, for external data.
+
+    Raises:
+        ModelError: The stored values do not fit the shape, or external data is unusable.
+    """
+    if is_external(tensor):
+        path, offset, length = external_file(tensor, folder)
+        inline = onnx.TensorProto()
+        inline.name = tensor.name
+        inline.data_type = tensor.data_type
+        inline.dims.extend(tensor.dims)
+        bits = element_bits(tensor.data_type)
+        if bits >= 8:
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+            values = np.fromfile(path, dtype=np.uint8, count=length, offset=offset)
+            return values.view(dtype).reshape(tuple(tensor.dims))
+        inline.raw_data = np.fromfile(path, dtype=np.uint8, count=length, offset=offset).tobytes()
+        tensor = inline
+    _check_length(tensor)
+    try:
+        return onnx.numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError) as err:
+        raise ModelError(f"tensor {tensor.name!r} cannot be read: {err}") from err
+
+
+def _check_length(tensor: onnx.TensorProto) -> None:
+    """Refuse a tensor whose dimensions ask for more than what is stored."""
+    needed = element_count(tensor)
+    if tensor.HasField("raw_data"):
+        if len(tensor.raw_data) != stored_bytes(tensor):
+            raise ModelError(
+                f"tensor {tensor.name!r} holds {len(tensor.raw_data)} bytes "
+                f"where its shape {list(tensor.dims)} needs {stored_bytes(tensor)}"
+            )
+        return
+    held = max(len(getattr(tensor, field)) for field in _TYPED_FIELDS)
+    if needed and held == 0:
+        raise ModelError(f"tensor {tensor.name!r} of shape {list(tensor.dims)} holds no values")
+
+
+def from_array(name: str, values: Array) -> onnx.TensorProto:
+    """A dense tensor with raw data, of the dtype and shape of ``values``."""
+    tensor = onnx.numpy_helper.from_array(np.ascontiguousarray(values).reshape(values.shape))
+    tensor.name = name
+    return tensor

@@ -1,0 +1,192 @@
+"""What a pass is: its options, what it may ask for, and what it hands back."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from graphopt.errors import PassError
+from graphopt.graph.graph import Graph, Scope, label
+from graphopt.observe.statistics import (
+    ChannelAbsMax,
+    ChannelMean,
+    HistogramOf,
+    MinMax,
+    Statistic,
+)
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
+
+    from graphopt.graph.shapes import Shapes
+    from graphopt.targets import Target
+
+__all__ = [
+    "Changes",
+    "ChannelAbsMax",
+    "ChannelMean",
+    "Context",
+    "Edit",
+    "HistogramOf",
+    "MinMax",
+    "Option",
+    "Pass",
+    "Skip",
+    "Statistic",
+    "body_reason",
+    "refuse_without_samples",
+]
+
+
+@dataclass(frozen=True)
+class Option:
+    """The one place that describes an option of a pass, besides its type and default.
+
+    Attributes:
+        help: A phrase, as it stands in the help text.
+        low: Smallest value allowed.
+        high: Largest value allowed.
+        unit: Unit of the value, for the help text.
+        low_open: The smallest value itself is refused.
+        high_open: The largest value itself is refused.
+        patterns: The option holds patterns that choose nodes; one that matches none is an error.
+    """
+
+    help: str
+    low: float | None = None
+    high: float | None = None
+    unit: str = ""
+    low_open: bool = False
+    high_open: bool = False
+    patterns: bool = False
+
+    @property
+    def bounds(self) -> str:
+        """The interval in words, such as ``0 <= x < 1``; empty without bounds."""
+        left = "" if self.low is None else f"{self.low:g} {'<' if self.low_open else '<='} "
+        right = "" if self.high is None else f" {'<' if self.high_open else '<='} {self.high:g}"
+        return f"{left}x{right}" if left or right else ""
+
+    def admits(self, value: float) -> bool:
+        """Whether a number lies within the bounds."""
+        if self.low is not None and (value <= self.low if self.low_open else value < self.low):
+            return False
+        return self.high is None or not (
+            value >= self.high if self.high_open else value > self.high
+        )
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Something that a pass changed."""
+
+    node: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Skip:
+    """Something that a pass left alone, and why: a sentence that the user can act on."""
+
+    node: str
+    reason: str
+
+
+@dataclass
+class Changes:
+    """What a pass did and what it left alone. Empty edits mean an untouched graph."""
+
+    edits: list[Edit] = field(default_factory=list)
+    skips: list[Skip] = field(default_factory=list)
+
+    def edit(self, node: NodeProto | str, what: str) -> None:
+        self.edits.append(Edit(node if isinstance(node, str) else label(node), what))
+
+    def skip(self, node: NodeProto | str, reason: str) -> None:
+        self.skips.append(Skip(node if isinstance(node, str) else label(node), reason))
+
+    def __bool__(self) -> bool:
+        return bool(self.edits)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the pipeline offers to a pass.
+
+    Attributes:
+        target: What the runtime fuses and how it computes.
+        shapes: Shape and element type of every tensor of the graph handed over.
+        statistics: Answers to what the pass named in ``needs``.
+        observe: Gathers further statistics now, on the graph given (the edited one, say).
+            Raises ``PassError`` where there are no samples.
+        has_samples: Whether calibration samples are there at all.
+        rng: Random numbers that repeat with the run's seed.
+    """
+
+    target: Target
+    shapes: Shapes
+    statistics: Mapping[Statistic, Any]
+    observe: Callable[[Graph, Iterable[Statistic]], Mapping[Statistic, Any]]
+    has_samples: bool
+    rng: np.random.Generator
+
+
+class Pass(ABC):
+    """One transformation of the graph; subclasses are frozen dataclasses of their options.
+
+    The class docstring is the pass's page in the docs: what it does, a small picture, the source.
+    """
+
+    name: ClassVar[str]
+    """Verb-object, set by ``register``."""
+    lossy: ClassVar[bool] = False
+    """Lossless passes must keep 90 dB; lossy ones the limits that the user gave."""
+    needs_samples: ClassVar[bool] = False
+    """Without calibration samples the pass cannot run."""
+
+    def needs(self, graph: Graph, context: Context) -> Sequence[Statistic]:
+        """Statistics of ``graph`` that ``run`` will read; ``context.statistics`` is empty here."""
+        return ()
+
+    def check(self, graph: Graph, context: Context) -> None:
+        """Preconditions, before the first edit.
+
+        Raises:
+            PassError: One does not hold; the message says what to do.
+        """
+
+    @abstractmethod
+    def run(self, graph: Graph, context: Context) -> Changes:
+        """Edit ``graph`` in place and say what was done.
+
+        Finds nothing to do: changes nothing and says so in ``skips``.
+        """
+
+    def options(self) -> dict[str, Any]:
+        """The options that differ from their defaults, by name."""
+        assert dataclasses.is_dataclass(self)
+        return {
+            item.name: getattr(self, item.name)
+            for item in dataclasses.fields(self)
+            if getattr(self, item.name) != item.default
+        }
+
+    def __post_init__(self) -> None:
+        from graphopt.pipeline.options import check_values
+
+        check_values(self)
+
+
+def refuse_without_samples(name: str) -> PassError:
+    """The error of a data-hungry pass that got none."""
+    return PassError(f"{name} needs calibration samples; give them with --calib DATA")
+
+
+def body_reason(scope: Scope) -> str:
+    """Why a pass leaves a body alone that calibration cannot observe."""
+    return f"inside the body of {scope.path.rstrip('/')}; its tensors cannot be calibrated"
