@@ -126,6 +126,8 @@ class Context:
             Raises ``PassError`` where there are no samples.
         has_samples: Whether calibration samples are there at all.
         rng: Random numbers that repeat with the run's seed.
+        reference: The graph as it was before the first lossy pass; passes that keep tensor names
+            find their float counterparts there. Never to be edited.
     """
 
     target: Target
@@ -134,6 +136,7 @@ class Context:
     observe: Callable[[Graph, Iterable[Statistic]], Mapping[Statistic, Any]]
     has_samples: bool
     rng: np.random.Generator
+    reference: Graph
 
 
 class Pass(ABC):

@@ -1,0 +1,198 @@
+"""``graphopt optimize``: from an exported file to a smaller, faster, verified one.
+
+``optimize`` below is the whole road; read it first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+import graphopt.passes  # noqa: F401 - fills the registry
+from graphopt import targets
+from graphopt.data import open_data
+from graphopt.data.samples import Samples
+from graphopt.errors import UsageError
+from graphopt.graph import io
+from graphopt.graph.graph import Graph
+from graphopt.pipeline import auto, environment, final, recipe, runner
+from graphopt.pipeline.contract import Pass
+from graphopt.pipeline.metrics import MetricFunction, find_metric
+from graphopt.pipeline.preparation import make_probe
+from graphopt.pipeline.recipe import Recipe
+from graphopt.pipeline.record import RunRecord
+from graphopt.pipeline.spec import parse_passes
+
+__all__ = ["Result", "optimize"]
+
+Model = str | Path | bytes | onnx.ModelProto
+Data = str | Path | Mapping[str, Any] | Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What ``optimize`` hands back.
+
+    Attributes:
+        graph: The optimized model.
+        report: What was done and measured.
+    """
+
+    graph: Graph
+    report: RunRecord
+
+    @property
+    def model(self) -> onnx.ModelProto:
+        """The optimized model as a message; very large weights stay external references."""
+        return self.graph.to_model()
+
+    @property
+    def limits_met(self) -> bool:
+        """Whether every limit that was asked for is met."""
+        return all(limit.met for limit in self.report.limits)
+
+    def save(self, path: str | Path) -> None:
+        """Write the model, whole or not at all.
+
+        Raises:
+            SystemFailure: Disk full, no permission, no such folder.
+        """
+        io.save(self.graph, Path(path))
+        self.report.output = final.describe(
+            self.graph, Path(path), self.report.output and self.report.output.latency_ms
+        )
+
+
+def optimize(
+    model: Model,
+    passes: str | Sequence[Pass] | None = None,
+    *,
+    preset: str | None = None,
+    recipe_file: str | Path | None = None,
+    calibration: Data | None = None,
+    evaluation: Data | None = None,
+    metric: str | MetricFunction | None = None,
+    target: str | None = None,
+    max_drop: float | None = None,
+    min_sqnr_db: float | None = None,
+    images: Mapping[str, Any] | None = None,
+    memory_limit: int | None = None,
+    threads: int = 0,
+    seed: int | None = None,
+    strict: bool = False,
+    dry_run: bool = False,
+    progress: runner.Progress | None = None,
+) -> Result:
+    """Make a model smaller and faster and prove that it still answers right.
+
+    Args:
+        model: Path, serialized bytes or message; never modified.
+        passes: Spec text or passes; without it, ``preset`` or ``recipe_file``, and without these
+            too the preset ``auto``.
+        preset: Name of a preset.
+        recipe_file: TOML file.
+        calibration: Samples without labels: ``.npz``, folder, ``file.py:function``, arrays by
+            input name, or a function that yields feeds.
+        evaluation: Samples that judge the result; labels under the key ``labels``.
+        metric: ``top1``, ``spearman``, ``module:function`` or a function of outputs and labels.
+        target: ``host`` or the name of another target.
+        max_drop: Most that the metric may fall.
+        min_sqnr_db: Least SQNR of every output against ``model``, dB.
+        images: Preprocessing of a folder of images: size, crop, mean, std, scale, layout, color.
+        memory_limit: Bytes that the observation and the proof may take.
+        threads: Threads of onnxruntime; 0 for all cores.
+        seed: Seed of all random numbers.
+        strict: End at the first refused pass or broken limit.
+        dry_run: Say what would be done and stop.
+        progress: Called with what is going on, how far it is and how far it goes.
+
+    Raises:
+        GraphoptError: Bad input, in one line; see ``graphopt.errors``.
+    """
+    started = time.perf_counter()
+    plan = _plan(passes, preset, recipe_file, target, max_drop, min_sqnr_db, images, seed)
+    graph = io.load(model)
+    path = Path(model) if isinstance(model, str | Path) else None
+    calib = _samples(calibration, graph, plan)
+    judges = _samples(evaluation, graph, plan)
+    job = runner.Job(
+        graph=graph.copy(),
+        reference=graph,
+        target=targets.find(plan.target),
+        samples=calib,
+        min_sqnr_db=plan.min_sqnr_db,
+        memory_limit=memory_limit,
+        threads=threads,
+        seed=plan.seed,
+        strict=strict,
+        progress=progress,
+    )
+    record = RunRecord(
+        command=plan_text(plan),
+        environment=environment.describe(job.target, threads),
+        input=final.describe(graph, path),
+        dry_run=dry_run,
+    )
+    if dry_run:
+        record.passes = runner.dry_run(job, plan.passes or auto.cleanup_passes())
+        return Result(graph, record)
+    job.probe, note = make_probe(job, calib, judges)
+    judge = find_metric(metric, judges)
+    final.guard_metric(job, judges, judge, plan.max_drop)
+    if plan.auto:
+        record.passes, record.candidates, done = auto.run(job, record.messages)
+    else:
+        record.passes = runner.run_passes(job, plan.passes)
+        done = [p for p, r in zip(plan.passes, record.passes, strict=True) if r.status == "done"]
+    record.recipe = recipe.format_recipe(replace(plan, auto=False, passes=tuple(done)))
+    final.prove(job, record, judges or calib, judge, plan, note)
+    final.embed_recipe(job.graph, record.recipe)
+    record.peak_rss_bytes = environment.peak_rss_bytes()
+    record.seconds = time.perf_counter() - started
+    return Result(job.graph, record)
+
+
+def plan_text(plan: Recipe) -> str:
+    """The plan in a line: ``auto`` or spec text."""
+    from graphopt.pipeline.spec import format_passes
+
+    return "auto" if plan.auto else format_passes(plan.passes)
+
+
+def _plan(
+    passes: str | Sequence[Pass] | None,
+    preset: str | None,
+    recipe_file: str | Path | None,
+    target: str | None,
+    max_drop: float | None,
+    min_sqnr_db: float | None,
+    images: Mapping[str, Any] | None,
+    seed: int | None,
+) -> Recipe:
+    """What to run, from the one source that was given; single options go over the recipe's."""
+    if sum(source is not None for source in (passes, preset, recipe_file)) > 1:
+        raise UsageError("give one of passes (-p), preset (--preset) and recipe (--recipe)")
+    if recipe_file is not None:
+        plan = recipe.read_recipe(Path(recipe_file))
+    elif passes is not None:
+        items = parse_passes(passes) if isinstance(passes, str) else list(passes)
+        plan = Recipe(passes=tuple(items))
+    else:
+        plan = recipe.from_preset(preset or "auto")
+    given = {
+        "target": target,
+        "max_drop": max_drop,
+        "min_sqnr_db": min_sqnr_db,
+        "images": images,
+        "seed": seed,
+    }
+    return replace(plan, **{key: value for key, value in given.items() if value is not None})
+
+
+def _samples(source: Data | None, graph: Graph, plan: Recipe) -> Samples | None:
+    return None if source is None else open_data(source, graph, plan.images)

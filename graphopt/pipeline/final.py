@@ -1,0 +1,163 @@
+"""The end of a run: the proof against the input model, limits, audit, recipe in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from graphopt.data.samples import Samples
+from graphopt.errors import LimitError, ModelError
+from graphopt.graph import cost, io, shapes
+from graphopt.graph.graph import Graph
+from graphopt.pipeline.metrics import NamedMetric
+from graphopt.pipeline.probe import evaluate
+from graphopt.pipeline.recipe import METADATA_KEY, Recipe
+from graphopt.pipeline.record import (
+    AuditEntry,
+    AuditRecord,
+    LimitRecord,
+    ModelRecord,
+    Quality,
+    RunRecord,
+)
+from graphopt.pipeline.runner import Job
+from graphopt.runtime import latency
+from graphopt.runtime.audit import audit
+from graphopt.runtime.session import Session
+
+__all__ = ["describe", "embed_recipe", "guard_metric", "prove"]
+
+
+def describe(graph: Graph, path: Path | None, latency_ms: float | None = None) -> ModelRecord:
+    """A model in figures; those of its file where ``path`` is one."""
+    on_disk = path is not None and path.is_file()
+    return ModelRecord(
+        path=None if path is None else str(path),
+        sha256=io.sha256(path) if path is not None and on_disk else "",
+        bytes=io.file_bytes(path) if path is not None and on_disk else io.size(graph),
+        params=cost.params(graph),
+        macs=cost.total_macs(graph, shapes.infer(graph)),
+        nodes=sum(len(scope.nodes) for scope in graph.scopes()),
+        latency_ms=latency_ms,
+    )
+
+
+def guard_metric(
+    job: Job, samples: Samples | None, metric: NamedMetric | None, max_drop: float | None
+) -> None:
+    """Let every lossy pass be rolled back that lowers the metric by more than ``max_drop``.
+
+    Raises:
+        LimitError: A drop is limited and there is nothing to measure it with.
+    """
+    if max_drop is None:
+        return
+    if samples is None or metric is None:
+        raise LimitError("--max-drop needs --eval DATA with labels, and a metric for them")
+
+    def drop(graph: Graph) -> float:
+        quality = evaluate(
+            job.reference, graph, samples, metric, source="eval", threads=job.threads
+        )
+        assert quality.metric is not None
+        return quality.metric.before - quality.metric.after
+
+    job.drop, job.max_drop = drop, max_drop
+
+
+def prove(
+    job: Job,
+    record: RunRecord,
+    samples: Samples | None,
+    metric: NamedMetric | None,
+    plan: Recipe,
+    note: str,
+) -> None:
+    """Fill the record with quality, latency, audit and limits of the graph as it is now."""
+    record.output = describe(job.graph, None)
+    if job.probe is None:
+        record.quality = Quality(sqnr_db={}, note=note)
+        record.limits = _limits(record, plan)
+        return
+    if samples is None:
+        quality = job.probe.compare(job.probe.run(job.graph))
+        record.quality = Quality(
+            quality.sqnr_db, quality.agreement_top1, None, quality.samples, quality.source, note
+        )
+    else:
+        source = "calib" if samples is job.samples else "eval"
+        progress = job.progress
+        record.quality = evaluate(
+            job.reference,
+            job.graph,
+            samples,
+            metric,
+            source=source,
+            threads=job.threads,
+            progress=None if progress is None else lambda n, of: progress("evaluate", n, of),
+        )
+    _time(job, record)
+    record.audit = _audited(job, record)
+    record.limits = _limits(record, plan)
+
+
+def _time(job: Job, record: RunRecord) -> None:
+    """Latency of input and output, interleaved, at the batch of one sample."""
+    assert job.probe is not None and record.output is not None
+    feeds = job.probe.samples[0].feeds
+    sessions = [Session(graph, threads=job.threads) for graph in (job.reference, job.graph)]
+    times = latency.measure(sessions, [feeds, feeds])
+    ratio = latency.ratio(times[1], times[0])
+    record.latency_ratio, record.latency_spread = ratio.median, ratio.spread
+    record.input = _timed(record.input, times[0].median_ms)
+    record.output = _timed(record.output, times[1].median_ms)
+
+
+def _timed(model: ModelRecord, milliseconds: float) -> ModelRecord:
+    from dataclasses import replace
+
+    return replace(model, latency_ms=milliseconds)
+
+
+def _audited(job: Job, record: RunRecord) -> AuditRecord | None:
+    """The audit, with the reasons that the passes gave for what they left alone."""
+    reasons = {skip.node: skip.reason for item in record.passes for skip in item.skipped}
+    try:
+        found = audit(job.graph, reasons)
+    except ModelError as err:
+        record.messages.append(f"no audit: {err}")
+        return None
+    return AuditRecord(
+        integer=[AuditEntry(e.node, e.op_type, e.kernel, e.reason) for e in found.integer],
+        float_=[AuditEntry(e.node, e.op_type, e.kernel, e.reason) for e in found.float_],
+    )
+
+
+def _limits(record: RunRecord, plan: Recipe) -> list[LimitRecord]:
+    """Every limit asked for; one that made a pass roll back is not met by what was asked."""
+    quality = record.quality
+    assert quality is not None
+    broken = [item for item in record.passes if item.status == "rolled back"]
+    limits: list[LimitRecord] = []
+    if plan.min_sqnr_db is not None:
+        worst = quality.worst_db
+        met = worst is not None and worst >= plan.min_sqnr_db and not _names(broken, "min-sqnr")
+        limits.append(LimitRecord("min_sqnr_db", plan.min_sqnr_db, worst, met))
+    if plan.max_drop is not None:
+        drop = None if quality.metric is None else quality.metric.before - quality.metric.after
+        met = drop is not None and drop <= plan.max_drop and not _names(broken, "max-drop")
+        limits.append(LimitRecord("max_drop", plan.max_drop, drop, met))
+    return limits
+
+
+def _names(broken: Sequence[object], limit: str) -> bool:
+    return any(limit in getattr(item, "reason", "") for item in broken)
+
+
+def embed_recipe(graph: Graph, text: str) -> None:
+    """Store the recipe that reproduces the run in the model's metadata; it replaces an older one."""
+    for entry in graph.header.metadata_props:
+        if entry.key == METADATA_KEY:
+            entry.value = text
+            return
+    graph.header.metadata_props.add(key=METADATA_KEY, value=text)

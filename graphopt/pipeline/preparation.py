@@ -1,0 +1,52 @@
+"""The judge of a run, chosen from the data at hand and the memory allowed."""
+
+from __future__ import annotations
+
+import psutil
+
+from graphopt.data.samples import Samples
+from graphopt.data.synthetic import SyntheticSamples
+from graphopt.errors import DataError, ModelError
+from graphopt.pipeline.probe import Probe
+from graphopt.pipeline.runner import Job
+
+__all__ = ["make_probe", "run_bytes"]
+
+_RUN_FACTOR = 3
+"""onnxruntime holds the weights as read, as initializers and packed for its kernels."""
+_DEFAULT_BYTES = 3 << 30
+_PROBE_SAMPLES = 64
+
+
+def run_bytes(memory_limit: int | None) -> int:
+    """Bytes that running the model may take: the limit, else 3 GB or half of what is free."""
+    if memory_limit is not None:
+        return memory_limit
+    return min(_DEFAULT_BYTES, psutil.virtual_memory().available // 2)
+
+
+def make_probe(
+    job: Job, calibration: Samples | None, evaluation: Samples | None
+) -> tuple[Probe | None, str]:
+    """The probe, and a note on what it can and cannot prove; None where nothing can be run.
+
+    Calibration samples come first: what is chosen by them leaves the evaluation untouched.
+
+    Raises:
+        ModelError: onnxruntime cannot run the input model on the data given.
+    """
+    needed = _RUN_FACTOR * job.reference.weight_bytes
+    if needed > run_bytes(job.memory_limit):
+        return None, (
+            f"not run: about {needed >> 20} MB where {run_bytes(job.memory_limit) >> 20} MB are "
+            "allowed; give a larger --memory-limit to have the result run and compared"
+        )
+    for samples, source in ((calibration, "calib"), (evaluation, "eval")):
+        if samples is not None:
+            return Probe(job.reference, samples, source, _PROBE_SAMPLES, job.threads), ""
+    random = SyntheticSamples(job.reference, seed=job.seed)
+    try:
+        probe = Probe(job.reference, random, "random", _PROBE_SAMPLES, job.threads)
+    except (DataError, ModelError) as err:
+        return None, f"not run: random feeds do not fit this model ({err}); give --calib DATA"
+    return probe, "measured on random feeds; give --calib or --eval DATA for figures that count"

@@ -1,0 +1,163 @@
+"""The judge of a run: how close a graph's answers are to the input model's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphopt.data.samples import Feeds, Samples
+from graphopt.graph.graph import Graph
+from graphopt.graph.tensors import Array
+from graphopt.numerics.sqnr import ErrorSums
+from graphopt.pipeline.metrics import NamedMetric
+from graphopt.pipeline.record import Metric, Quality
+from graphopt.runtime.session import Session
+
+__all__ = ["Probe", "Sample", "evaluate"]
+
+_HELD_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One feed with what the reference answered; only the leading ``real`` rows count."""
+
+    feeds: Feeds
+    real: int
+    answers: dict[str, Array]
+
+
+class Probe:
+    """A few samples with the reference's answers, held in memory, to measure graphs against.
+
+    Args:
+        reference: The model that is right by definition.
+        samples: Where feeds come from.
+        source: ``eval``, ``calib`` or ``random``, for the record.
+        limit: Most samples to hold; fewer are held where their outputs are large.
+        threads: Threads of the sessions.
+    """
+
+    def __init__(
+        self, reference: Graph, samples: Samples, source: str, limit: int, threads: int
+    ) -> None:
+        self.source, self.threads = source, threads
+        self.outputs = reference.main.outputs
+        self.samples = self._hold(Session(reference, threads=threads), samples, limit)
+
+    def _hold(self, session: Session, samples: Samples, limit: int) -> list[Sample]:
+        held: list[Sample] = []
+        total = 0
+        for feeds, real in samples.feeds(batch=1, limit=limit):
+            answers = session.run(feeds)
+            held.append(Sample(feeds, real, answers))
+            total += sum(a.nbytes for a in answers.values() if isinstance(a, np.ndarray))
+            total += sum(a.nbytes for a in feeds.values())
+            if total > _HELD_BYTES:
+                break
+        return held
+
+    def run(self, graph: Graph) -> list[dict[str, Array]]:
+        """The graph's answers to the held samples.
+
+        Raises:
+            ModelError: onnxruntime cannot load or run it.
+        """
+        session = Session(graph, threads=self.threads)
+        return [session.run(sample.feeds) for sample in self.samples]
+
+    def compare(
+        self, answers: Sequence[dict[str, Array]], to: Sequence[dict[str, Array]] | None = None
+    ) -> Quality:
+        """Closeness of answers to the reference's, or to those of another run."""
+        expected = [sample.answers for sample in self.samples] if to is None else to
+        tally = Tally(self.outputs)
+        for sample, right, answer in zip(self.samples, expected, answers, strict=True):
+            tally.add(right, answer, sample.real)
+        return tally.quality(self.source)
+
+
+class Tally:
+    """Sums over samples from which SQNR and top-1 agreement follow, per output."""
+
+    def __init__(self, outputs: Sequence[str]) -> None:
+        self.sums = {name: ErrorSums() for name in outputs}
+        self.same = dict.fromkeys(outputs, 0)
+        self.positions = dict.fromkeys(outputs, 0)
+        self.samples = 0
+
+    def add(self, right: dict[str, Array], answer: dict[str, Array], real: int) -> None:
+        """Count one feed; of outputs with a row per sample only ``real`` rows."""
+        self.samples += real
+        for name in self.sums:
+            f, g = right[name], answer[name]
+            if not isinstance(f, np.ndarray) or f.dtype.kind not in "fiub" or f.size == 0:
+                continue
+            if f.shape != g.shape:
+                self.sums[name].fail()
+                continue
+            rows = real if f.ndim and f.shape[0] > real else None
+            f, g = f[:rows], g[:rows]
+            self.sums[name].add(f, g)
+            if f.dtype.kind == "f" and f.ndim >= 2 and f.shape[-1] > 1:
+                self.same[name] += int((f.argmax(-1) == g.argmax(-1)).sum())
+                self.positions[name] += f[..., 0].size
+
+    def quality(self, source: str) -> Quality:
+        first = next((name for name in self.sums if self.positions[name]), None)
+        return Quality(
+            sqnr_db={name: sums.sqnr_db for name, sums in self.sums.items()},
+            agreement_top1=(
+                None if first is None else 100 * self.same[first] / self.positions[first]
+            ),
+            samples=self.samples,
+            source=source,
+        )
+
+
+def evaluate(
+    reference: Graph,
+    graph: Graph,
+    samples: Samples,
+    metric: NamedMetric | None,
+    *,
+    source: str,
+    threads: int,
+    batch: int = 16,
+    progress: Callable[[int, int], None] | None = None,
+) -> Quality:
+    """Both models over all samples: SQNR, agreement and, with labels, the metric.
+
+    Raises:
+        ModelError: onnxruntime cannot run one of them.
+    """
+    tally = Tally(reference.main.outputs)
+    sessions = [Session(reference, threads=threads), Session(graph, threads=threads)]
+    kept: list[list[list[Array]]] = [[], []]
+    done = 0
+    for feeds, real in samples.feeds(batch=batch):
+        answers = [session.run(feeds) for session in sessions]
+        tally.add(answers[0], answers[1], real)
+        if metric is not None:
+            for store, answer in zip(kept, answers, strict=True):
+                store.append([answer[name][:real] for name in reference.main.outputs])
+        done += real
+        if progress is not None:
+            progress(done, samples.count)
+    quality = tally.quality(source)
+    if metric is None or samples.labels is None:
+        return quality
+    name, function = metric
+    before, after = (
+        float(function([np.concatenate(parts) for parts in zip(*store, strict=True)], samples.labels))
+        for store in kept
+    )
+    return Quality(
+        quality.sqnr_db,
+        quality.agreement_top1,
+        Metric(name, before, after),
+        quality.samples,
+        source,
+    )

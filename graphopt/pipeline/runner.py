@@ -1,0 +1,240 @@
+"""Runs passes: snapshot, run, check, measure, keep or roll back, record."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from graphopt.data.samples import Samples
+from graphopt.errors import LimitError, ModelError, PassError
+from graphopt.graph import check, cost, shapes, snapshot
+from graphopt.graph.graph import Graph
+from graphopt.graph.tensors import Array
+from graphopt.observe.run import observe
+from graphopt.observe.statistics import Statistic
+from graphopt.pipeline.contract import Changes, Context, Pass
+from graphopt.pipeline.probe import Probe
+from graphopt.pipeline.record import PassRecord, Quality
+from graphopt.pipeline.spec import format_passes
+from graphopt.targets import Target
+
+__all__ = ["LOSSLESS_DB", "Job", "Progress", "apply", "dry_run", "run_passes"]
+
+LOSSLESS_DB = 90.0
+"""Float32 rounding through a deep network stays above this SQNR."""
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+"""Receives what is going on, how far it is and how far it goes."""
+
+
+@dataclass
+class Job:
+    """The state of one run: the graph as it is now, and what judges it.
+
+    Attributes:
+        graph: Edited in place by the passes.
+        reference: The input model, never edited.
+        target: What the runtime fuses.
+        samples: Calibration samples; None without.
+        probe: The judge; None where the model cannot be run within the memory limit.
+        min_sqnr_db: Least SQNR of every output that a lossy pass must leave.
+        strict: End the run at the first refusal or broken limit.
+        float_graph: The graph before the first lossy pass; None until there was one.
+        drop: Measures how far a graph's metric falls below the reference's; None without a limit.
+        max_drop: Most that it may fall.
+    """
+
+    graph: Graph
+    reference: Graph
+    target: Target
+    samples: Samples | None = None
+    probe: Probe | None = None
+    min_sqnr_db: float | None = None
+    memory_limit: int | None = None
+    threads: int = 0
+    seed: int = 0
+    strict: bool = False
+    progress: Progress | None = None
+    float_graph: Graph | None = None
+    drop: Callable[[Graph], float] | None = None
+    max_drop: float | None = None
+    answers: list[dict[str, Array]] | None = None
+    statistics: dict[Statistic, Any] = field(default_factory=dict)
+    inferred: shapes.Shapes | None = None
+
+    def fork(self) -> Job:
+        """A job that goes on from here on its own copy of the graph."""
+        return replace(self, graph=self.graph.copy(), statistics=dict(self.statistics))
+
+    def shapes(self) -> shapes.Shapes:
+        """Shapes of the graph as it is now; inferred once per state of the graph."""
+        if self.inferred is None:
+            self.inferred = shapes.infer(self.graph)
+        return self.inferred
+
+    def observe(self, graph: Graph, wanted: Iterable[Statistic]) -> Mapping[Statistic, Any]:
+        """Statistics of any graph that takes the job's samples."""
+        requests = list(dict.fromkeys(wanted))
+        if not requests:
+            return {}
+        if self.samples is None:
+            raise PassError("needs calibration samples; give them with --calib DATA")
+        return observe(
+            graph,
+            requests,
+            self.samples,
+            memory_limit=self.memory_limit,
+            threads=self.threads,
+            progress=self.progress,
+        )
+
+    def context(self, statistics: Mapping[Statistic, Any]) -> Context:
+        return Context(
+            target=self.target,
+            shapes=self.shapes(),
+            statistics=statistics,
+            observe=self.observe,
+            has_samples=self.samples is not None,
+            rng=np.random.default_rng(self.seed),
+            reference=self.float_graph or self.graph,
+        )
+
+    def gather(self, item: Pass) -> Mapping[Statistic, Any]:
+        """What the pass asks for, from this state of the graph; answers are kept for the next."""
+        wanted = item.needs(self.graph, self.context({}))
+        missing = [request for request in wanted if request not in self.statistics]
+        self.statistics.update(self.observe(self.graph, missing))
+        return self.statistics
+
+
+def run_passes(job: Job, passes: Sequence[Pass]) -> list[PassRecord]:
+    """Apply passes in order.
+
+    Raises:
+        PassError: Under ``strict``, a precondition does not hold.
+        LimitError: Under ``strict``, a pass broke a limit.
+    """
+    records = []
+    for index, item in enumerate(passes):
+        if job.progress is not None:
+            job.progress(item.name, index, len(passes))
+        records.append(apply(job, item))
+    return records
+
+
+def apply(job: Job, item: Pass) -> PassRecord:
+    """Apply one pass to the job's graph, or leave the graph as it was and say why."""
+    started = time.perf_counter()
+    taken = snapshot.take(job.graph)
+    before = check.problems(job.graph)
+    status, reason, changes, quality = "done", "", Changes(), None
+    float_graph = job.float_graph
+    if item.lossy and float_graph is None:
+        job.float_graph = job.graph.copy()
+    try:
+        changes = _edit(job, item)
+        if not changes:
+            status = "nothing to do"
+        else:
+            quality = _verify(job, item, before)
+    except PassError as err:
+        if job.strict:
+            raise
+        status, reason = "refused", str(err)
+    except LimitError as err:
+        if job.strict:
+            raise
+        status, reason = "rolled back", str(err)
+    if status != "done":
+        snapshot.restore(job.graph, taken)
+        job.float_graph = float_graph
+    else:
+        job.statistics.clear()
+        job.inferred = None
+    logger.info("%s: %s %s", item.name, status, reason)
+    return PassRecord(
+        name=item.name,
+        spec=format_passes([item]),
+        status=status,
+        reason=reason,
+        seconds=time.perf_counter() - started,
+        changes=changes.edits if status == "done" else [],
+        skipped=changes.skips,
+        bytes=job.graph.weight_bytes,
+        macs=cost.total_macs(job.graph, job.shapes()),
+        sqnr_db=None if quality is None else quality.worst_db,
+    )
+
+
+def _edit(job: Job, item: Pass) -> Changes:
+    """Preconditions, statistics, the pass itself."""
+    if item.needs_samples and job.samples is None:
+        raise PassError(f"{item.name} needs calibration samples; give them with --calib DATA")
+    item.check(job.graph, job.context({}))
+    return item.run(job.graph, job.context(job.gather(item)))
+
+
+def _verify(job: Job, item: Pass, before: Sequence[str]) -> Quality | None:
+    """The edited graph is valid, runs, and is close enough to what it was.
+
+    Raises:
+        LimitError: It is not; the message says by how much.
+    """
+    new = [problem for problem in check.problems(job.graph) if problem not in before]
+    if new:
+        raise LimitError(f"left an invalid model, rolled back: {new[0]}")
+    if job.probe is None:
+        return None
+    try:
+        answers = job.probe.run(job.graph)
+    except ModelError as err:
+        raise LimitError(f"onnxruntime refuses the result, rolled back: {err}") from err
+    quality = job.probe.compare(answers)
+    if item.lossy:
+        _hold_floor(quality, job.min_sqnr_db, "min-sqnr")
+        _hold_metric(job)
+    else:
+        _hold_floor(job.probe.compare(answers, job.answers), LOSSLESS_DB, "lossless")
+    job.answers = answers
+    return quality
+
+
+def _hold_floor(quality: Quality, floor: float | None, name: str) -> None:
+    """Refuse an output whose SQNR is below the floor."""
+    if floor is None:
+        return
+    for output, value in quality.sqnr_db.items():
+        if value is not None and value < floor:
+            raise LimitError(f"output {output!r} at {value:.1f} dB, {name} asks {floor:g} dB")
+
+
+
+def _hold_metric(job: Job) -> None:
+    """Refuse a graph whose metric falls too far."""
+    if job.drop is None or job.max_drop is None:
+        return
+    drop = job.drop(job.graph)
+    if drop > job.max_drop:
+        raise LimitError(f"the metric falls by {drop:.3g}, max-drop allows {job.max_drop:g}")
+
+
+def dry_run(job: Job, passes: Sequence[Pass]) -> list[PassRecord]:
+    """What each pass would meet: preconditions only, nothing is edited or run."""
+    records = []
+    for item in passes:
+        status, reason = "planned", ""
+        try:
+            item.check(job.graph, job.context({}))
+        except PassError as err:
+            status, reason = "refused", str(err)
+        spec = format_passes([item])
+        size = job.graph.weight_bytes
+        records.append(PassRecord(item.name, spec, status, reason, 0.0, [], [], size, None, None))
+    return records
