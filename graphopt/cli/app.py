@@ -1,0 +1,98 @@
+"""The command group and the one place where an error becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from graphopt import __version__
+from graphopt.cli.bench import bench
+from graphopt.cli.compare import compare
+from graphopt.cli.inspect import inspect
+from graphopt.cli.optimize import optimize
+from graphopt.cli.passes import passes
+from graphopt.errors import GraphoptError, SystemFailure
+
+__all__ = ["app", "main"]
+
+INTERRUPTED = 128 + signal.SIGINT
+READER_GONE = 141  # what a shell reports for SIGPIPE
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class _Stopped(BaseException):
+    """Ctrl-C on its way through click, which would print an empty line for KeyboardInterrupt."""
+
+
+class _App(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise _Stopped from stop
+
+
+@click.group(cls=_App, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", message="graphopt %(version)s")
+def app() -> None:
+    """Make an ONNX model smaller and faster, and prove that it still answers right."""
+
+
+for command in (optimize, inspect, compare, bench, passes):
+    app.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; never raises for an error of the user."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = app.main(arguments, prog_name="graphopt", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.ClickException as err:
+        return _say(err.format_message(), err.exit_code)
+    except GraphoptError as err:
+        return _say(str(err), err.exit_code)
+    except (_Stopped, KeyboardInterrupt, click.Abort):
+        return _say("interrupted; nothing half-written is left", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
+    except MemoryError:
+        return _say("not enough memory; try --memory-limit", SystemFailure.exit_code)
+    except OSError as err:
+        if err.errno in _NO_ROOM:
+            return _say(f"no room left on the disk: {err}", SystemFailure.exit_code)
+        return _bug(err)
+    except Exception as err:
+        return _bug(err)
+
+
+def _terminate(_signal: int, _frame: object) -> NoReturn:
+    """Leave by the way of an exception, so that half-written files are removed."""
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def _say(message: str, code: int) -> int:
+    """One line on stderr; names from a model may hold line breaks or terminal codes."""
+    line = "".join(mark if mark.isprintable() else " " for mark in message)
+    click.echo(f"graphopt: error: {' '.join(line.split())}", err=True)
+    return code
+
+
+def _bug(err: Exception) -> int:
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="graphopt-", suffix=".log", delete=False, encoding="utf-8"
+    ) as file:
+        traceback.print_exception(err, file=file)
+    kind = type(err).__name__
+    return _say(f"internal error ({kind}: {err}); the traceback is in {file.name}", 1)

@@ -1,0 +1,28 @@
+"""``graphopt bench``: latency of models, measured in turns."""
+
+from __future__ import annotations
+
+import click
+
+from graphopt.cli.options import json_option, model_path, threads_option
+from graphopt.cli.progress import progress
+
+
+@click.command()
+@model_path("models", several=True)
+@threads_option
+@click.option("--rounds", type=click.IntRange(min=3), default=30, show_default=True)
+@click.option("--seed", type=click.INT, default=0, show_default=True, help="Of random feeds.")
+@json_option
+def bench(models: tuple[str, ...], threads: int, rounds: int, seed: int, as_json: bool) -> None:
+    """Measure the latency of each MODEL under onnxruntime, in turns, on one sample."""
+    from graphopt.bench import bench as run
+    from graphopt.report import listing
+    from graphopt.report.json import dump
+
+    with progress() as report:
+        found = run(*models, threads=threads, rounds=rounds, seed=seed, progress=report)
+    if as_json:
+        click.echo(dump(found))
+    else:
+        listing.print_benchmark(found)

@@ -1,0 +1,48 @@
+"""``graphopt compare``: two models side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from graphopt.cli.options import (
+    given_images,
+    image_options,
+    json_option,
+    model_path,
+    threads_option,
+)
+from graphopt.cli.progress import progress
+
+
+@click.command()
+@model_path("a")
+@model_path("b")
+@click.option("--data", metavar="DATA", help="Samples to run both on; random feeds without.")
+@threads_option
+@click.option("--seed", type=click.INT, default=0, show_default=True, help="Of random feeds.")
+@image_options
+@json_option
+def compare(
+    a: str, b: str, data: str | None, threads: int, seed: int, as_json: bool, **images: Any
+) -> None:
+    """Compare size, operations, answers and latency of B with those of A."""
+    from graphopt.compare import compare as run
+    from graphopt.report import listing
+    from graphopt.report.json import dump
+
+    with progress() as report:
+        found = run(
+            a,
+            b,
+            data,
+            images=given_images(images),
+            threads=threads,
+            seed=seed,
+            progress=report,
+        )
+    if as_json:
+        click.echo(dump(found))
+    else:
+        listing.print_comparison(found)

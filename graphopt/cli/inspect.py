@@ -1,0 +1,26 @@
+"""``graphopt inspect``: what is in a model, and what each pass could do to it."""
+
+from __future__ import annotations
+
+import click
+
+from graphopt.cli.options import json_option, model_path
+from graphopt.cli.progress import progress
+
+
+@click.command()
+@model_path("model")
+@click.option("--no-passes", is_flag=True, help="Leave out what each pass could do (faster).")
+@json_option
+def inspect(model: str, no_passes: bool, as_json: bool) -> None:
+    """Show inputs, outputs, operators, size, quantization, and what each pass could do."""
+    from graphopt.inspect import inspect as run
+    from graphopt.report import listing
+    from graphopt.report.json import dump
+
+    with progress() as report:
+        found = run(model, passes=not no_passes, progress=report)
+    if as_json:
+        click.echo(dump(found))
+    else:
+        listing.print_inspection(found)

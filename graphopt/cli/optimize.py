@@ -1,0 +1,79 @@
+"""``graphopt optimize``: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from graphopt.cli.options import (
+    SIZE,
+    given_images,
+    image_options,
+    json_option,
+    model_path,
+    threads_option,
+)
+from graphopt.cli.progress import progress
+from graphopt.errors import LimitError
+
+if TYPE_CHECKING:
+    from graphopt.optimize import Result
+
+
+@click.command()
+@model_path("model")
+@click.option("-o", "--output", metavar="OUT", help="Where to [default: MODEL.opt.onnx].")
+@click.option("-p", "--passes", metavar="SPEC", help="Passes, such as 'fuse-batchnorm,...'.")
+@click.option("--preset", metavar="NAME", help="A named list of passes [default: auto].")
+@click.option("--recipe", "recipe_file", metavar="FILE", help="A TOML recipe.")
+@click.option("--calib", "calibration", metavar="DATA", help="Samples to calibrate on.")
+@click.option("--eval", "evaluation", metavar="DATA", help="Samples (and labels) to judge on.")
+@click.option("--metric", metavar="NAME", help="What to judge by: a name, or module:function.")
+@click.option("--max-drop", type=click.FloatRange(min=0), help="Most that the metric may fall.")
+@click.option("--min-sqnr", "min_sqnr_db", type=float, metavar="DB", help="Least SQNR an output.")
+@click.option("--target", metavar="NAME", help="Machine to run on [default: host].")
+@click.option("--report", "reports", metavar="FILE", multiple=True, help="As .json or .html.")
+@click.option("--memory-limit", type=SIZE, help="Most memory to observe with, such as 2GB.")
+@threads_option
+@click.option("--seed", type=int, help="Of all random numbers [default: 0].")
+@click.option("--strict", is_flag=True, help="Stop at the first refused pass or broken limit.")
+@click.option("--dry-run", is_flag=True, help="Say what would run; write nothing.")
+@json_option
+@click.option("-v", "--verbose", is_flag=True, help="Show every change and every skipped node.")
+@image_options
+def optimize(
+    model: str, output: str | None, reports: tuple[str, ...], **given: Any
+) -> None:
+    """Make MODEL smaller and faster, and prove that it still answers right.
+
+    DATA is an .npz, a folder of .npy or .npz files, a folder of images, or file.py:function.
+    """
+    from graphopt.optimize import optimize as run
+    from graphopt.report import files
+
+    show = {name: given.pop(name) for name in ("as_json", "verbose")}
+    out = Path(output) if output else Path(model).with_suffix(".opt.onnx")
+    if not given["dry_run"]:
+        files.check_targets(Path(model), out, [Path(report) for report in reports])
+    options = {name: value for name, value in given.items() if not name.startswith("image_")}
+    with progress() as report:
+        result = run(model, images=given_images(given) or None, progress=report, **options)
+        if not given["dry_run"]:
+            result.save(out)
+    for path in reports:
+        files.write(result.report, Path(path))
+    _show(result, **show)
+    missed = [limit for limit in result.report.limits if not limit.met]
+    if missed:
+        raise LimitError(f"not met: {', '.join(limit.name for limit in missed)}")
+
+
+def _show(result: Result, *, as_json: bool, verbose: bool) -> None:
+    from graphopt.report import json, terminal
+
+    if as_json:
+        click.echo(json.dump(json.document(result.report)))
+    else:
+        terminal.print_run(result.report, verbose=verbose)

@@ -1,0 +1,107 @@
+"""Options that several commands share, and the types of their values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["SIZE", "image_options", "json_option", "model_path", "threads_option"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+class _Size(click.ParamType):
+    """Bytes as people write them: ``800MB``, ``1.5GiB``, ``2g``."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        if isinstance(value, int):
+            return value
+        found = _SIZE.fullmatch(str(value).strip())
+        if found is None:
+            self.fail(f"{value!r} is not a size; write 800MB or 1.5GiB", param, ctx)
+        base = 1024 if found[3] else 1000
+        size = int(float(found[1]) * base ** _POWERS[found[2].lower()])
+        if size <= 0:
+            self.fail("a size is larger than zero", param, ctx)
+        return size
+
+
+class _Numbers(click.ParamType):
+    """One number, or one for each channel: ``0.485,0.456,0.406``."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float | list[float]:
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]  # a default, converted before
+        try:
+            numbers = [float(part) for part in value.split(",")]
+        except ValueError:
+            self.fail(f"{value!r} is not a number or a comma-separated list", param, ctx)
+        return numbers if len(numbers) > 1 else numbers[0]
+
+
+class _Extent(click.ParamType):
+    """Pixels: ``224`` or ``224x320`` (height x width)."""
+
+    name = "pixels"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | list[int]:
+        if not isinstance(value, str):
+            return value  # type: ignore[no-any-return]  # a default, converted before
+        parts = value.lower().split("x")
+        if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+            self.fail(f"{value!r} is not a size in pixels; write 224 or 224x320", param, ctx)
+        return int(parts[0]) if len(parts) == 1 else [int(part) for part in parts]
+
+
+SIZE = _Size()
+_IMAGES = (
+    ("size", _Extent(), "resize the shorter side (224), or to HEIGHTxWIDTH"),
+    ("crop", _Extent(), "then cut this much out of the middle"),
+    ("scale", click.FLOAT, "multiply pixels by this, before mean and std"),
+    ("mean", _Numbers(), "subtract this, one value or one a channel"),
+    ("std", _Numbers(), "divide by this, one value or one a channel"),
+    ("layout", click.Choice(["NCHW", "NHWC"]), "order of the axes"),
+    ("color", click.Choice(["RGB", "BGR", "L"]), "order of the colours, or gray"),
+)
+
+
+def image_options(function: _Function) -> _Function:
+    """Add ``--image-size`` and the rest; the command gets them as ``image_size`` and so on."""
+    for name, kind, phrase in reversed(_IMAGES):
+        option = click.option(f"--image-{name}", type=kind, help=f"Folder of images: {phrase}.")
+        function = option(function)
+    return function
+
+
+def given_images(values: dict[str, Any]) -> dict[str, Any]:
+    """The image options that the user gave, under the names that recipes use."""
+    return {
+        name: values[f"image_{name}"]
+        for name, _, _ in _IMAGES
+        if values.get(f"image_{name}") is not None
+    }
+
+
+def model_path(name: str, *, several: bool = False) -> Callable[[_Function], _Function]:
+    """A model file as an argument; whether it can be read is for the loader to say."""
+    count = -1 if several else 1
+    return click.argument(name, type=click.Path(), nargs=count, required=True)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default="all cores",
+    help="Threads inside an operator.",
+)

@@ -1,0 +1,42 @@
+"""Progress of long work: what, how far, time left; on stderr and only on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+__all__ = ["Report", "progress"]
+
+Report = Callable[[str, int, int], None]
+"""Receives what is going on, how far it is and how far it goes."""
+
+
+@contextmanager
+def progress() -> Iterator[Report | None]:
+    """A function that draws a bar on stderr; None where stderr is not a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich import progress as bars
+    from rich.console import Console
+
+    columns = (
+        bars.SpinnerColumn(),
+        bars.TextColumn("{task.description}", markup=False),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TimeRemainingColumn(),
+    )
+    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        tasks: dict[str, bars.TaskID] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                for finished in tasks.values():
+                    shown.remove_task(finished)
+                tasks.clear()
+                tasks[what] = shown.add_task(what, total=total)
+            shown.update(tasks[what], completed=done, total=total)
+
+        yield report

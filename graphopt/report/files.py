@@ -1,0 +1,99 @@
+"""Reports as files: the form follows the name, and a file is written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from graphopt.errors import SystemFailure, UsageError
+from graphopt.pipeline.record import RunRecord
+
+__all__ = ["check_targets", "write"]
+
+_FORMS = (".json", ".html")
+
+
+def check_targets(model: Path, out: Path, reports: Sequence[Path]) -> None:
+    """Refuse places that cannot be written before the long work begins.
+
+    Raises:
+        UsageError: OUT is the input or a folder, two files are the same, or a report is neither
+            ``.json`` nor ``.html``.
+        SystemFailure: A folder is missing or not writable, or the report extra is.
+    """
+    for report in reports:
+        if report.suffix.lower() not in _FORMS:
+            raise UsageError(f"report {report}: name it .json or .html")
+        if report.suffix.lower() == ".html":
+            from graphopt.report import html
+
+            html.require()
+    places = [out, *reports]
+    for place in places:
+        if _same(place, model):
+            raise UsageError(f"{place} is the input itself; give another output")
+        if place.is_dir():
+            raise UsageError(f"{place} is a folder; give the name of a file")
+        _check_folder(place)
+    if len({place.resolve() for place in places}) < len(places):
+        raise UsageError("the output and the reports need names of their own")
+
+
+def _same(place: Path, model: Path) -> bool:
+    try:
+        return place.resolve() == model.resolve() or place.samefile(model)
+    except OSError:
+        return False
+
+
+def _check_folder(place: Path) -> None:
+    """Make and remove a nameless file where the real one will go."""
+    try:
+        with tempfile.TemporaryFile(dir=place.parent):
+            return
+    except FileNotFoundError as err:
+        raise SystemFailure(f"cannot write {place}: there is no folder {place.parent}") from err
+    except OSError as err:
+        raise SystemFailure(f"cannot write {place}: {err.strerror}") from err
+
+
+def write(record: RunRecord, path: Path) -> None:
+    """Write the report of a run; the suffix says in which form.
+
+    Raises:
+        SystemFailure: Disk full, no permission, or the report extra is missing.
+    """
+    from graphopt.report import html, json
+
+    if path.suffix.lower() == ".html":
+        text = html.render(record)
+    else:
+        text = json.dump(json.document(record)) + "\n"
+    _write_whole(path, text)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+        temporary = ""
+    except OSError as err:
+        raise SystemFailure(f"cannot write {path}: {err.strerror}") from err
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The process's mask for new files, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

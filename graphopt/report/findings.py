@@ -1,0 +1,108 @@
+"""What ``inspect``, ``compare`` and ``bench`` found, as values that can be printed or dumped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphopt.pipeline.record import ModelRecord, Quality
+
+__all__ = ["Benchmark", "Comparison", "Inspection", "Outlook", "Port", "Quantization", "Timing"]
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output; a free axis is None, or its name where it has one.
+
+    ``shape`` is None where the file does not say. ``optional`` inputs have an initializer.
+    """
+
+    name: str
+    dtype: str
+    shape: list[int | str | None] | None
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """In which form a model computes on integers.
+
+    ``form`` is ``float``, ``float16``, ``qdq``, ``qoperator``, ``dynamic`` or ``weight-only``;
+    ``integer_layers`` of ``layers`` Conv, Gemm and MatMul have an integer weight.
+    """
+
+    form: str
+    layers: int
+    integer_layers: int
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a pass with default options would do to the model as it is.
+
+    ``edits`` is None where that cannot be said without calibration samples; ``reasons`` counts
+    what it would leave alone, by reason, most frequent first.
+    """
+
+    name: str
+    edits: int | None
+    note: str
+    reasons: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A model file as ``graphopt inspect`` shows it."""
+
+    path: str | None
+    bytes: int
+    weight_bytes: int
+    ir_version: int
+    producer: str
+    opset: dict[str, int]
+    inputs: list[Port]
+    outputs: list[Port]
+    nodes: int
+    ops: dict[str, int]
+    params: int
+    macs: int | None
+    quantization: Quantization
+    sparsity: float
+    recipe: str | None
+    passes: list[Outlook]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Latency of one model: median of bursts with the 10th and 90th percentile, ms."""
+
+    path: str | None
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    ratio: float
+    ratio_spread: float
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Models measured in turns on the same machine; ratios are against the first."""
+
+    provider: str
+    threads: int
+    rounds: int
+    feeds: str
+    timings: list[Timing]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models side by side; ``quality`` is None where their outputs cannot be compared."""
+
+    a: ModelRecord
+    b: ModelRecord
+    quality: Quality | None
+    cosine: dict[str, float | None]
+    latency_ratio: float | None
+    latency_spread: float | None
+    feeds: str
+    note: str

@@ -1,0 +1,82 @@
+"""The page of a pass, made from its class: docstring, options with bounds, an example."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+from graphopt.pipeline.contract import Pass
+from graphopt.pipeline.options import OptionField, option_fields
+from graphopt.pipeline.spec import format_value
+
+__all__ = ["OptionRow", "PassPage", "page"]
+
+_KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text", tuple: "texts"}
+
+
+@dataclass(frozen=True)
+class OptionRow:
+    """One option in words: ``values`` says what it takes, bounds and unit included."""
+
+    name: str
+    default: str
+    values: str
+    help: str
+
+
+@dataclass(frozen=True)
+class PassPage:
+    """One pass for a reader: ``text`` is the docstring with its picture."""
+
+    name: str
+    family: str
+    summary: str
+    text: str
+    lossy: bool
+    needs_samples: bool
+    options: list[OptionRow]
+    example: str
+
+
+def page(pass_class: type[Pass]) -> PassPage:
+    """The page of a pass class."""
+    text = inspect.cleandoc(pass_class.__doc__ or "")
+    summary, _, _ = text.partition("\n")
+    fields = option_fields(pass_class)
+    return PassPage(
+        name=pass_class.name,
+        family=pass_class.__module__.split(".")[-2],
+        summary=summary,
+        text=text,
+        lossy=pass_class.lossy,
+        needs_samples=pass_class.needs_samples,
+        options=[_row(item) for item in fields.values()],
+        example=_example(pass_class, fields),
+    )
+
+
+def _row(item: OptionField) -> OptionRow:
+    if item.choices:
+        values = " | ".join(format_value(choice) for choice in item.choices)
+    else:
+        values = item.option.bounds.replace("x", item.name) or _KINDS.get(item.kind, "")
+    if item.option.unit:
+        values += f" ({item.option.unit})"
+    if item.optional:
+        values += " or none"
+    return OptionRow(item.name, format_value(item.default), values, item.option.help)
+
+
+def _example(pass_class: type[Pass], fields: dict[str, OptionField]) -> str:
+    """A command line that runs as it stands: the first option that has a value, spelt out."""
+    shown = next((f for f in fields.values() if _spellable(f.default)), None)
+    spec = pass_class.name
+    if shown is not None:
+        spec += f"{{{shown.name}={format_value(shown.default)}}}"
+    data = " --calib calib.npz" if pass_class.needs_samples else ""
+    return f"graphopt optimize model.onnx -p '{spec}'{data}"
+
+
+def _spellable(default: Any) -> bool:
+    return default is not None and default not in ((), "")

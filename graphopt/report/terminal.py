@@ -1,0 +1,162 @@
+"""The record of a run as tables on a terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rich.console import Console
+
+from graphopt.pipeline.record import PassRecord, RunRecord
+from graphopt.report.console import facts, heading, line, table, terminal
+from graphopt.report.words import NONE, change, count, decibel, milliseconds, percent, size
+
+__all__ = ["print_run"]
+
+
+def print_run(record: RunRecord, *, verbose: bool = False) -> None:
+    """Before and after, the candidates, the passes, the audit, the limits.
+
+    Args:
+        record: The run.
+        verbose: Every change and every skipped node instead of counts.
+    """
+    console = terminal()
+    if record.dry_run:
+        line(console, "Dry run: nothing was written. It would run:", "bold")
+        _passes(console, record)
+    else:
+        _passes(console, record)
+        _candidates(console, record)
+        _models(console, record)
+        _audit(console, record, verbose)
+        _limits(console, record)
+    if verbose:
+        for item in record.passes:
+            _details(console, item)
+    for message in record.messages:
+        line(console, message)
+    if record.output is not None and record.output.path is not None:
+        line(console, f"Written: {record.output.path}", "bold")
+
+
+def _passes(console: Console, record: RunRecord) -> None:
+    heading(console, "Passes")
+    rows = [
+        (
+            item.spec,
+            _outcome(item),
+            str(len(item.changes)),
+            str(len(item.skipped)),
+            size(item.bytes),
+            decibel(item.sqnr_db),
+            f"{item.seconds:.1f} s",
+        )
+        for item in record.passes
+    ]
+    titles = ("pass", "outcome", ">changed", ">skipped", ">weights", ">SQNR", ">time")
+    table(console, titles, rows)
+
+
+def _outcome(item: PassRecord) -> str:
+    return f"{item.status}: {item.reason}" if item.reason else item.status
+
+
+def _candidates(console: Console, record: RunRecord) -> None:
+    if not record.candidates:
+        return
+    heading(console, "Candidates, measured against the cleaned model")
+    rows = [
+        (
+            item.name,
+            size(item.bytes),
+            NONE if item.latency_ratio is None else f"{item.latency_ratio:.2f}x",
+            decibel(item.sqnr_db),
+            percent(item.agreement_top1),
+            ("chosen: " if item.chosen else "") + item.verdict,
+        )
+        for item in record.candidates
+    ]
+    chosen = [index for index, item in enumerate(record.candidates) if item.chosen]
+    titles = ("candidate", ">bytes", ">latency", ">SQNR", ">agreement", "verdict")
+    table(console, titles, rows, strong=chosen)
+
+
+def _models(console: Console, record: RunRecord) -> None:
+    before, after, quality = record.input, record.output, record.quality
+    if after is None:
+        return
+    heading(console, "Before and after")
+    rows = [
+        ("bytes", size(before.bytes), size(after.bytes), change(before.bytes, after.bytes)),
+        ("parameters", count(before.params), count(after.params), NONE),
+        ("MACs", count(before.macs), count(after.macs), change(before.macs, after.macs)),
+        ("nodes", str(before.nodes), str(after.nodes), NONE),
+        (
+            "latency",
+            milliseconds(before.latency_ms),
+            milliseconds(after.latency_ms),
+            NONE if record.latency_ratio is None else f"{record.latency_ratio:.2f}x",
+        ),
+    ]
+    if quality is not None and quality.metric is not None:
+        drop = quality.metric.after - quality.metric.before
+        values = (f"{quality.metric.before:.2f}", f"{quality.metric.after:.2f}", f"{drop:+.2f}")
+        rows.append((quality.metric.name, *values))
+    table(console, ("", ">before", ">after", ">change"), rows)
+    if quality is not None:
+        _quality(console, record)
+
+
+def _quality(console: Console, record: RunRecord) -> None:
+    quality = record.quality
+    assert quality is not None
+    rows = [(f"SQNR of {name}", decibel(value)) for name, value in quality.sqnr_db.items()]
+    if quality.agreement_top1 is not None:
+        rows.append(("top-1 agreement", percent(quality.agreement_top1)))
+    if quality.samples:
+        rows.append(("measured on", f"{quality.samples} samples ({quality.source})"))
+    if quality.note:
+        rows.append(("note", quality.note))
+    environment = record.environment
+    rows.append(("machine", f"{environment.cpu}, {environment.threads} threads"))
+    rows.append(("target", environment.target))
+    facts(console, rows)
+
+
+def _audit(console: Console, record: RunRecord, verbose: bool) -> None:
+    if record.audit is None:
+        return
+    integer, left = record.audit.integer, record.audit.float_
+    heading(console, f"On integer kernels: {len(integer)} of {len(integer) + len(left)} layers")
+    if verbose:
+        rows = [(entry.node, entry.op_type, entry.kernel, entry.reason) for entry in left]
+        table(console, ("float layer", "op", "kernel", "reason"), rows)
+        return
+    reasons = Counter(entry.reason or "no reason known" for entry in left)
+    facts(console, [(f"{number} float", reason) for reason, number in reasons.most_common()])
+
+
+def _limits(console: Console, record: RunRecord) -> None:
+    if not record.limits:
+        return
+    heading(console, "Limits")
+    rows = [
+        (
+            item.name,
+            f"{item.asked:g}",
+            NONE if item.measured is None else f"{item.measured:.2f}",
+            "met" if item.met else "NOT MET",
+        )
+        for item in record.limits
+    ]
+    table(console, ("limit", ">asked", ">measured", "verdict"), rows)
+
+
+def _details(console: Console, item: PassRecord) -> None:
+    """Every change and every skipped node of one pass."""
+    if not item.changes and not item.skipped:
+        return
+    heading(console, item.name)
+    rows = [(edit.node, edit.what) for edit in item.changes]
+    rows += [(skip.node, f"left alone: {skip.reason}") for skip in item.skipped]
+    table(console, ("node", "what"), rows)

@@ -1,0 +1,68 @@
+"""Figures and names as a reader likes them; terminal and HTML speak the same words."""
+
+from __future__ import annotations
+
+__all__ = ["change", "count", "decibel", "milliseconds", "percent", "plain", "size"]
+
+NONE = "-"
+_STEPS = ("", "k", "M", "G", "T")
+
+
+def plain(text: str) -> str:
+    """Text from a model without control characters, which could steer a terminal."""
+    return "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in text)
+
+
+def size(amount: float | None) -> str:
+    """Bytes with a decimal prefix.
+
+    >>> size(999), size(90_994_831)
+    ('999 B', '91.0 MB')
+    """
+    return NONE if amount is None else f"{_scaled(amount)}B"
+
+
+def count(amount: float | None) -> str:
+    """A number of things with a decimal prefix.
+
+    >>> count(54), count(41_000_000)
+    ('54', '41.0 M')
+    """
+    return NONE if amount is None else _scaled(amount).rstrip()
+
+
+def _scaled(amount: float) -> str:
+    step = 0
+    while abs(amount) >= 999.5 and step < len(_STEPS) - 1:
+        amount /= 1000
+        step += 1
+    if step == 0:
+        return f"{amount:.0f} "
+    digits = 1 if abs(amount) < 99.95 else 0
+    return f"{amount:.{digits}f} {_STEPS[step]}"
+
+
+def milliseconds(value: float | None) -> str:
+    """A time in milliseconds with three digits that count."""
+    if value is None:
+        return NONE
+    return f"{value:.3g} ms" if value < 100 else f"{value:.0f} ms"
+
+
+def decibel(value: float | None) -> str:
+    """A ratio in dB; from 200 dB on two results are the same in every bit that counts."""
+    if value is None:
+        return NONE
+    return "exact" if value >= 200 else f"{value:.1f} dB"
+
+
+def percent(value: float | None) -> str:
+    """A share that is given in percent already."""
+    return NONE if value is None else f"{value:.2f} %"
+
+
+def change(before: float | None, after: float | None) -> str:
+    """How ``after`` stands to ``before``: ``0.26x``; a dash where one is unknown or zero."""
+    if not before or after is None:
+        return NONE
+    return f"{after / before:.2f}x"
