@@ -1,0 +1,175 @@
+"""Surgery of quantization: Q/DQ pairs on activations, constants stored as integers.
+
+Names follow one rule. From a tensor ``x`` come the codes ``x_quantized``, their ``x_scale`` and
+``x_zero_point``, and the float tensor ``x_dequantized`` that readers see (numbered where taken).
+Scales and zero points of one number are rank 0: onnxruntime fuses QLinearAdd, QLinearMul and
+AveragePool with those only (1.32).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto
+
+from graphopt.graph.graph import Scope, Use
+from graphopt.graph.tensors import Array
+
+__all__ = [
+    "Scale",
+    "add_cast_multiply",
+    "add_dequantize",
+    "add_node",
+    "add_quantize_dequantize",
+    "first_reader",
+    "read_instead",
+]
+
+Scale = float | np.floating | NDArray[np.float32]
+"""One number for the whole tensor, or a float32 array ``(channels,)``."""
+
+
+def add_node(
+    scope: Scope,
+    op_type: str,
+    inputs: Iterable[str],
+    output: str,
+    *,
+    before: NodeProto | None = None,
+    **attributes: int | float | str | list[int],
+) -> str:
+    """Add a node of the default domain; its name is its output's, which is made unique first.
+
+    Returns:
+        The name of the output.
+    """
+    unique = scope.graph.unique_name(output)
+    node = onnx.helper.make_node(op_type, list(inputs), [unique], name=unique, **attributes)
+    scope.add(node, before=before)
+    return unique
+
+
+def first_reader(scope: Scope, tensor: str) -> NodeProto | None:
+    """The first node of ``scope`` that reads ``tensor``, itself or in a body; None without one."""
+    for node in scope.nodes:
+        if tensor in node.input:
+            return node
+        if any(tensor in body.captures() for body in scope.children(node).values()):
+            return node
+    return None
+
+
+def read_instead(uses: Iterable[Use], name: str) -> None:
+    """Let these places read ``name``."""
+    for use in uses:
+        use.scope.set_input(use.node, use.index, name)
+
+
+def add_quantize_dequantize(
+    scope: Scope,
+    tensor: str,
+    scale: float,
+    zero_point: int,
+    dtype: type[np.integer] = np.uint8,
+    *,
+    uses: Iterable[Use] | None = None,
+) -> str:
+    """Put QuantizeLinear and DequantizeLinear on an activation.
+
+    Args:
+        scope: Where ``tensor`` is computed, or the main graph for an input of the model.
+        tensor: The float tensor; outputs of the graph keep reading it.
+        scale: Of the whole tensor, above zero.
+        zero_point: Code of 0.0.
+        dtype: Type of the codes.
+        uses: The places that read the dequantized tensor instead; all readers by default.
+
+    Returns:
+        The name of the dequantized tensor.
+    """
+    chosen = scope.uses(tensor) if uses is None else list(uses)
+    before = first_reader(scope, tensor)
+    parameters = [
+        scope.add_constant(f"{tensor}_scale", np.asarray(scale, np.float32)),
+        scope.add_constant(f"{tensor}_zero_point", np.asarray(zero_point, dtype)),
+    ]
+    codes = add_node(
+        scope, "QuantizeLinear", [tensor, *parameters], f"{tensor}_quantized", before=before
+    )
+    result = add_node(
+        scope, "DequantizeLinear", [codes, *parameters], f"{tensor}_dequantized", before=before
+    )
+    read_instead([use for use in chosen if use.index >= 0], result)
+    return result
+
+
+def add_dequantize(
+    scope: Scope,
+    tensor: str,
+    codes: Array,
+    scale: Scale,
+    zero_point: int | Array | None = 0,
+    *,
+    axis: int | None = None,
+    before: NodeProto | None = None,
+) -> str:
+    """Store a constant as integers and dequantize it in the graph.
+
+    Args:
+        scope: Where the initializers and the node go.
+        tensor: Base of the names; the constant of that name stays as it is.
+        codes: Integers (int8, uint8 or int32) of the constant's shape.
+        scale: Rank 0, or ``(channels,)`` along ``axis``.
+        zero_point: Code of 0.0; None leaves the input out, as for int32 biases. One number is
+            repeated for every channel.
+        axis: Channel axis of a per-channel scale (opset 13); None for per tensor.
+        before: The node is put in front of this one; at the end by default.
+
+    Returns:
+        The name of the dequantized tensor.
+    """
+    scales = np.asarray(scale, np.float32)
+    inputs = [
+        scope.add_constant(f"{tensor}_quantized", codes),
+        scope.add_constant(f"{tensor}_scale", scales),
+    ]
+    if zero_point is not None:
+        zeros = np.ascontiguousarray(np.broadcast_to(zero_point, scales.shape)).astype(codes.dtype)
+        inputs.append(scope.add_constant(f"{tensor}_zero_point", zeros.reshape(scales.shape)))
+    attributes = {} if axis is None else {"axis": axis}
+    return add_node(
+        scope, "DequantizeLinear", inputs, f"{tensor}_dequantized", before=before, **attributes
+    )
+
+
+def add_cast_multiply(
+    scope: Scope,
+    tensor: str,
+    codes: Array,
+    scale: Array,
+    *,
+    before: NodeProto | None = None,
+) -> str:
+    """Store a constant as integers that onnxruntime turns back into floats as it loads.
+
+    Cast and Mul are folded at every optimization level but none, other than DequantizeLinear,
+    which runs at every call (1.32).
+
+    Args:
+        scope: Where the initializers and the nodes go.
+        tensor: Base of the names; the constant of that name stays as it is.
+        codes: Integers without zero point, of the constant's shape.
+        scale: Float array that broadcasts to the shape of ``codes``; its dtype is the result's.
+        before: The nodes are put in front of this one; at the end by default.
+
+    Returns:
+        The name of the float tensor.
+    """
+    stored = scope.add_constant(f"{tensor}_quantized", codes)
+    factor = scope.add_constant(f"{tensor}_scale", scale)
+    float_type = onnx.helper.np_dtype_to_tensor_dtype(scale.dtype)
+    cast = add_node(scope, "Cast", [stored], f"{tensor}_cast", before=before, to=float_type)
+    return add_node(scope, "Mul", [cast, factor], f"{tensor}_dequantized", before=before)
