@@ -7,10 +7,10 @@ import platform
 import resource
 import sys
 from importlib import metadata
-from pathlib import Path
 
 from graphopt.pipeline.record import Environment
 from graphopt.targets import Target
+from graphopt.targets.host import cpu_flags, cpu_name
 
 __all__ = ["describe", "peak_rss_bytes"]
 
@@ -20,30 +20,22 @@ _TELLING = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp",
 
 def describe(target: Target, threads: int) -> Environment:
     """The environment for the record."""
-    name, flags = _cpu()
     versions = {"python": platform.python_version()}
     versions |= {package: metadata.version(package) for package in _PACKAGES}
     return Environment(
-        cpu=name,
-        flags=[flag for flag in _TELLING if flag in flags],
-        threads=threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
+        cpu=cpu_name(),
+        flags=[flag for flag in _TELLING if flag in cpu_flags()],
+        threads=threads or _cores(),
         target=target.name,
         versions=versions,
     )
 
 
-def _cpu() -> tuple[str, set[str]]:
-    """Model name and flags as the kernel lists them; elsewhere what the platform module says."""
-    info = Path("/proc/cpuinfo")
-    name, flags = platform.processor() or platform.machine(), set[str]()
-    if info.exists():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                name = value.strip()
-            elif key.strip() in ("flags", "Features"):
-                flags = set(value.split())
-    return name, flags
+def _cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def peak_rss_bytes() -> int:

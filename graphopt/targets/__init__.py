@@ -1,1 +1,28 @@
-"""See design: one room, one purpose."""
+"""Tables of what runtimes fuse and how their integer kernels compute."""
+
+from __future__ import annotations
+
+from graphopt.errors import UsageError
+from graphopt.targets.host import host_name
+from graphopt.targets.tables import TARGETS
+from graphopt.targets.target import OpRule, Role, Target
+
+__all__ = ["OpRule", "Role", "Target", "find", "names"]
+
+
+def names() -> list[str]:
+    """Names of all targets, ``host`` first."""
+    return ["host", *TARGETS]
+
+
+def find(name: str) -> Target:
+    """The target of that name; ``host`` is the one this machine turns out to be.
+
+    Raises:
+        UsageError: No target has that name.
+    """
+    if name == "host":
+        return TARGETS[host_name()]
+    if name not in TARGETS:
+        raise UsageError(f"unknown target {name!r}; known: {', '.join(names())}")
+    return TARGETS[name]

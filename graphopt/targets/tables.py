@@ -1,0 +1,70 @@
+"""The tables: what onnxruntime's CPU provider (1.22 to 1.32, read back from its graphs) fuses."""
+
+from __future__ import annotations
+
+from graphopt.targets.target import OpRule, Target
+
+__all__ = ["TARGETS"]
+
+_STANDARD = {
+    "Conv": OpRule("weighted"),
+    "MatMul": OpRule("weighted", inputs=(0, 1), needs_output=False),
+    "MaxPool": OpRule("same", min_opset=12),
+    "Reshape": OpRule("same"),
+    "Transpose": OpRule("same"),
+    "Flatten": OpRule("same"),
+    "Squeeze": OpRule("same"),
+    "Unsqueeze": OpRule("same"),
+    "Slice": OpRule("same"),
+    "Gather": OpRule("same"),
+    "Tile": OpRule("same"),
+    "Expand": OpRule("same"),
+    "DepthToSpace": OpRule("same"),
+    "Resize": OpRule("same", attributes={"mode": "nearest"}),
+}
+"""Operators that the ONNX standard itself can compute on integers."""
+
+_CONTRIB = {
+    "Gemm": OpRule("weighted", needs_output=False),
+    "Add": OpRule("integer", inputs=(0, 1)),
+    "Mul": OpRule("integer", inputs=(0, 1)),
+    "Concat": OpRule("integer", inputs=None),
+    "Sigmoid": OpRule("integer"),
+    "LeakyRelu": OpRule("integer"),
+    "AveragePool": OpRule("integer"),
+    "GlobalAveragePool": OpRule("integer"),
+}
+"""Operators for which onnxruntime has integer kernels of its own (QLinearAdd, QGemm, ...)."""
+
+_ONNXRUNTIME = _STANDARD | _CONTRIB
+
+TARGETS = {
+    target.name: target
+    for target in (
+        Target(
+            "x86-vnni",
+            "x86-64 with VNNI (AVX512-VNNI or AVX-VNNI): exact uint8 x int8 products",
+            saturates=False,
+            rules=_ONNXRUNTIME,
+        ),
+        Target(
+            "x86-avx2",
+            "x86-64 without VNNI: neighbouring products are added in 16 bits and saturate",
+            saturates=True,
+            rules=_ONNXRUNTIME,
+        ),
+        Target(
+            "arm",
+            "64-bit Arm: exact products",
+            saturates=False,
+            rules=_ONNXRUNTIME,
+        ),
+        Target(
+            "generic",
+            "any runtime: operators with an integer form in the ONNX standard, never saturating",
+            saturates=True,
+            rules=_STANDARD,
+        ),
+    )
+}
+"""By name; ``host`` is one of these, found at run time."""
