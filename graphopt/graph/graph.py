@@ -63,6 +63,11 @@ class Constant:
         return tensors.stored_bytes(self.tensor)
 
     @property
+    def overridable(self) -> bool:
+        """Whether it is an initializer listed as an input, so that a caller may replace it."""
+        return self.node is None and self.origin in self.scope.inputs
+
+    @property
     def values(self) -> Array:
         """The array, read anew at each access (external data is not kept)."""
         return self.scope.graph.read(self.tensor)
