@@ -1,0 +1,228 @@
+"""The one place where a model meets onnxruntime: sessions that are quiet and fail in one line."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import onnxruntime
+import psutil
+from onnx import ModelProto, NodeProto, TensorProto
+
+from graphopt.errors import ModelError
+from graphopt.graph import tensors
+from graphopt.graph.graph import Graph
+from graphopt.graph.tensors import Array
+
+__all__ = ["PROVIDER", "Level", "Session", "thread_count"]
+
+PROVIDER = "CPUExecutionProvider"
+Level = Literal["all", "extended", "basic", "off"]
+
+_LEVELS = {
+    "all": "ORT_ENABLE_ALL",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "basic": "ORT_ENABLE_BASIC",
+    "off": "ORT_DISABLE_ALL",
+}
+_SILENT = 4  # only fatal messages; everything else arrives as an exception
+_MESSAGE_BYTES = 1900 << 20  # a protobuf message ends at 2 GiB; the rest is left for the nodes
+_MOVED_BYTES = 1 << 20  # weights below this stay in the message
+_FOLDER_KEY = "session.model_external_initializers_file_folder_path"
+_LONGEST = 400  # characters of onnxruntime's own words in a message
+
+onnxruntime.set_default_logger_severity(_SILENT)
+
+
+def thread_count(threads: int) -> int:
+    """Threads that a session of ``threads`` uses: 0 stands for every core of this process."""
+    if threads > 0:
+        return threads
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(psutil.cpu_count(logical=False) or 1, allowed or 1))
+
+
+class Session:
+    """A model loaded in onnxruntime on the CPU, ready to run.
+
+    Args:
+        graph: The model; not modified, and not needed any more once the session exists.
+        threads: Threads that work on one operator; 0 for all cores.
+        outputs: Tensors of the main graph to hand back instead of the model's outputs; inputs and
+            constants may be among them.
+        probes: Nodes to add behind those of the main graph, such as reductions of its tensors;
+            their outputs may be asked for too.
+        level: How far onnxruntime optimizes the graph.
+        disabled: Names of graph optimizers that are left out.
+        config: Session configuration entries, such as ``session.x64quantprecision``.
+        profile: Prefix of the file that ``end_profiling`` writes; None for no profile.
+        optimized: Where the graph as onnxruntime runs it is saved; None for nowhere.
+
+    Raises:
+        ModelError: onnxruntime cannot load the model; the message names the cause.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        threads: int = 0,
+        outputs: Sequence[str] | None = None,
+        probes: Sequence[NodeProto] = (),
+        level: Level = "all",
+        disabled: Sequence[str] = (),
+        config: Mapping[str, str] | None = None,
+        profile: Path | None = None,
+        optimized: Path | None = None,
+    ) -> None:
+        self.inputs = {value.name: value.type for value in graph.main.proto.input}
+        self.outputs = list(graph.main.outputs if outputs is None else outputs)
+        self._constants: dict[str, Array] = {}
+        options = _options(thread_count(threads), level)
+        for key, value in (config or {}).items():
+            options.add_session_config_entry(key, value)
+        if profile is not None:
+            options.enable_profiling, options.profile_file_prefix = True, str(profile)
+        if optimized is not None:
+            options.optimized_model_filepath = str(optimized)
+        if graph.folder is not None:
+            options.add_session_config_entry(_FOLDER_KEY, str(graph.folder.resolve()))
+        model = graph.to_model()
+        model.graph.node.extend(probes)
+        self._computed = self._request(graph, model, probes)
+        self._held = _move_weights(model, options)
+        payload = _serialized(model)
+        del model
+        try:
+            self._session = onnxruntime.InferenceSession(
+                payload, options, providers=[PROVIDER], disabled_optimizers=list(disabled)
+            )
+        except Exception as err:  # onnxruntime's errors share no base class below Exception
+            raise ModelError(f"onnxruntime cannot load the model: {_one_line(err)}") from err
+        self._run_options = onnxruntime.RunOptions()
+        self._run_options.log_severity_level = _SILENT
+
+    def _request(self, graph: Graph, model: ModelProto, probes: Sequence[NodeProto]) -> list[str]:
+        """Make the asked tensors outputs of ``model``; gives those that the session computes.
+
+        Inputs and constants are answered without the session: as outputs they would keep
+        onnxruntime from folding and prepacking them.
+        """
+        listed = set(graph.main.outputs)
+        probed = {name for node in probes for name in node.output}
+        computed: list[str] = []
+        for name in dict.fromkeys(self.outputs):
+            if name in listed or name in probed or graph.main.producer(name) is not None:
+                computed.append(name)
+                if name not in listed:
+                    model.graph.output.add(name=name)
+            elif name in graph.main.initializers:
+                self._constants[name] = graph.read(graph.main.initializers[name])
+            elif name not in self.inputs:
+                raise ModelError(f"the model's main graph has no tensor {name!r}")
+        return computed
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Any]:
+        """The asked tensors for one feed, by name.
+
+        Args:
+            feeds: One array for each required input.
+
+        Returns:
+            An array for a tensor, a list for a sequence, None for an optional without value.
+
+        Raises:
+            ModelError: The feed does not fit the inputs, or a node fails; the message names it.
+        """
+        prepared = {name: self._feed(name, value) for name, value in feeds.items()}
+        try:
+            values = (
+                self._session.run(self._computed, prepared, self._run_options)
+                if self._computed
+                else []
+            )
+        except Exception as err:  # onnxruntime's errors share no base class below Exception
+            raise ModelError(f"onnxruntime cannot run the model: {_one_line(err)}") from err
+        found = dict(zip(self._computed, values, strict=True))
+        return {name: self._answer(name, found, feeds) for name in self.outputs}
+
+    def _feed(self, name: str, value: Array) -> Any:
+        """The value as onnxruntime takes it: types that numpy lacks go by their ONNX number."""
+        kind = self.inputs[name].tensor_type.elem_type if name in self.inputs else 0
+        if kind and getattr(value, "dtype", None) is not None and value.dtype.kind == "V":
+            return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(value, kind)
+        return value
+
+    def _answer(self, name: str, found: Mapping[str, Any], feeds: Mapping[str, Array]) -> Any:
+        if name in found:
+            return found[name]
+        return feeds[name] if name in feeds else self._constants[name]
+
+    def types(self) -> dict[str, str]:
+        """Type of each asked tensor that the session computes, such as ``tensor(float)``."""
+        return {value.name: str(value.type) for value in self._session.get_outputs()}
+
+    def end_profiling(self) -> Path:
+        """Stop profiling; gives the file that was written."""
+        return Path(self._session.end_profiling())
+
+
+def _options(threads: int, level: Level) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _SILENT
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, _LEVELS[level])
+    # Idle threads of one session must not eat the cores of the next one's run.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
+
+
+def _move_weights(model: ModelProto, options: Any) -> list[Any]:
+    """Take large weights out of a message that would be too long; they are lent by reference.
+
+    Returns:
+        What must live as long as the session does.
+    """
+    inside = [t for t in model.graph.initializer if not tensors.is_external(t)]
+    if sum(tensors.stored_bytes(t) for t in inside) < _MESSAGE_BYTES:
+        return []
+    names, held = [], []
+    for tensor in inside:
+        if (
+            tensors.stored_bytes(tensor) < _MOVED_BYTES
+            or tensors.element_bits(tensor.data_type) < 8
+        ):
+            continue
+        values = tensors.to_array(tensor)
+        held.append(
+            onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(values, tensor.data_type)
+        )
+        names.append(tensor.name)
+        for field in ("raw_data", "float_data", "int32_data", "int64_data", "double_data"):
+            tensor.ClearField(field)
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=f"in-memory-{len(names)}")
+    options.add_external_initializers(names, held)
+    return held
+
+
+def _serialized(model: ModelProto) -> bytes:
+    try:
+        return bytes(model.SerializeToString())
+    except Exception as err:  # protobuf has its own error class for each implementation
+        raise ModelError(
+            f"the model is too large for one message even without its weights: {_one_line(err)}"
+        ) from err
+
+
+def _one_line(err: Exception) -> str:
+    """What onnxruntime says, without error codes, source places and line breaks."""
+    text = " ".join(str(err).split())
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ", "", text)
+    text = re.sub(r"\S*onnxruntime_src\S* |\S+\.(?:cc|h):\d+ ", "", text)
+    text = "".join(mark for mark in text if mark.isprintable())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
