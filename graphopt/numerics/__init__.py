@@ -1,0 +1,1 @@
+"""Formulas on numpy arrays: grids, ranges, saturation, low rank, scores. They know no ONNX."""
