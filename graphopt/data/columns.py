@@ -1,0 +1,83 @@
+"""Arrays that are read a few rows at a time, wherever they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphopt.errors import DataError
+from graphopt.graph.tensors import Array
+
+__all__ = ["LABELS", "Column", "Part", "array_column", "array_part"]
+
+LABELS = "labels"
+"""Name of the array that holds labels, unless the model has an input of that name."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """An array whose leading axis may be read in blocks, from the start, any number of times.
+
+    Attributes:
+        shape: Of the whole array.
+        dtype: Of its elements; never ``object``.
+        blocks: Gives successive blocks of so many rows; an array of rank 0 is one block.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    blocks: Callable[[int], Iterator[Array]]
+
+    def whole(self) -> Array:
+        """All rows in one array."""
+        return next(self.blocks(max(1, self.shape[0] if self.shape else 1)))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Arrays that belong together: an ``.npz``, one file of a folder, one feed of a function.
+
+    Attributes:
+        place: Where they come from, as messages say it.
+        columns: By input name.
+    """
+
+    place: str
+    columns: Mapping[str, Column]
+
+
+def array_column(values: Any, place: str, name: str) -> Column:
+    """A column over an array, or what numpy makes an array of.
+
+    Raises:
+        DataError: It is not made of numbers or strings.
+    """
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as err:  # RuntimeError: a tensor with a gradient
+        raise DataError(f"{place}: {name!r} is no array: {err}") from err
+    if array.dtype.hasobject and all(isinstance(text, str) for text in array.flat):
+        array = array.astype(np.str_)
+    if array.dtype.hasobject or array.dtype.names:
+        raise DataError(f"{place}: {name!r} holds Python objects where an array of numbers must be")
+
+    def blocks(step: int) -> Iterator[Array]:
+        if array.ndim == 0:
+            yield array
+            return
+        for start in range(0, max(1, len(array)), step):
+            yield array[start : start + step]
+
+    return Column(array.shape, array.dtype, blocks)
+
+
+def array_part(arrays: Mapping[str, Any], place: str) -> Part:
+    """A part over arrays in memory.
+
+    Raises:
+        DataError: One of them is no array of numbers or strings.
+    """
+    return Part(place, {name: array_column(each, place, name) for name, each in arrays.items()})

@@ -1,0 +1,200 @@
+"""Samples over any source of parts: checked against the model, cut and joined into feeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphopt.data.columns import Column, Part
+from graphopt.data.inputs import Input
+from graphopt.data.layout import Table, fit
+from graphopt.data.samples import Feeds
+from graphopt.errors import DataError
+from graphopt.graph.tensors import Array
+
+__all__ = ["CheckedSamples", "check"]
+
+_CHECK_ROWS = 16
+_MAX_LABEL_BYTES = 256 << 20
+_MAX_SAMPLES = 10_000_000
+
+
+@dataclass(frozen=True)
+class CheckedSamples:
+    """Samples whose names, shapes, dtypes and values were all looked at once.
+
+    Attributes:
+        place: The source as messages say it.
+        parts: Gives the parts from the first, each time it is called.
+        inputs: What the model takes.
+        single: Whether an array of a part may be one sample without the batch axis.
+        count: Number of samples.
+        labels: Leading axis = samples, or groups of samples (pairs); None without.
+    """
+
+    place: str
+    parts: Callable[[], Iterator[Part]]
+    inputs: Sequence[Input]
+    single: bool
+    count: int
+    labels: Array | None
+
+    def feeds(self, batch: int = 1, limit: int | None = None) -> Iterator[tuple[Feeds, int]]:
+        """Feeds of up to ``batch`` samples, with the number of real ones in each.
+
+        Samples are joined as long as their shapes agree; a model of fixed batch gets that batch,
+        its ragged end filled up with the last sample. A sample without batch axis is a feed.
+
+        Raises:
+            DataError: The source gives other samples than it did when it was checked.
+        """
+        left = self.count if limit is None else min(limit, self.count)
+        for feeds, real in _grouped(self._tables(), max(1, batch)):
+            if left <= 0:
+                return
+            yield feeds, min(real, left)
+            left -= real
+        if left > 0:
+            raise DataError(
+                f"{self.place}: {left} of {self.count} samples are missing when it is read again; "
+                "a function must start anew at each call"
+            )
+
+    def _tables(self) -> Iterator[Table]:
+        return (fit(part, self.inputs, single=self.single) for part in self.parts())
+
+
+def check(
+    place: str,
+    parts: Callable[[], Iterator[Part]],
+    inputs: Sequence[Input],
+    *,
+    single: bool,
+    labels: Callable[[], Column] | None = None,
+    values: bool = True,
+) -> CheckedSamples:
+    """Go through a source once and make samples of it.
+
+    Args:
+        place: The source as messages say it.
+        parts: Gives the parts from the first, each time it is called.
+        inputs: What the model takes.
+        single: Whether an array of a part may be one sample without the batch axis.
+        labels: Labels that lie apart from the parts.
+        values: Look at every value; False where a source cannot hold NaN and is slow to read.
+
+    Raises:
+        DataError: A part does not fit the model, holds NaN or infinity, or there is no sample.
+    """
+    count, found = 0, []
+    for number, part in enumerate(parts()):
+        table = fit(part, inputs, single=single)
+        if values or number == 0:
+            table.shared()
+            for _ in table.blocks(_CHECK_ROWS):
+                pass
+        if table.labels is not None:
+            found.append(_read_labels(table.labels, table.place))
+        count += table.count
+        if count > _MAX_SAMPLES:
+            raise DataError(f"{place}: more than {_MAX_SAMPLES:,} samples; does it ever end?")
+    if count == 0:
+        raise DataError(f"{place}: empty, there is no sample in it")
+    if labels is not None:
+        found = [_read_labels(labels(), place)]
+    return CheckedSamples(place, parts, inputs, single, count, _joined_labels(found, count, place))
+
+
+def _read_labels(column: Column, place: str) -> Array:
+    if column.dtype.itemsize * int(np.prod(column.shape, dtype=np.float64)) > _MAX_LABEL_BYTES:
+        raise DataError(f"{place}: labels of shape {list(column.shape)} are too large")
+    labels = column.whole()
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise DataError(f"{place}: the labels hold NaN or infinity")
+    return np.atleast_1d(labels)
+
+
+def _joined_labels(found: list[Array], count: int, place: str) -> Array | None:
+    """One array of all labels; each label belongs to one sample or to as many as any other."""
+    if not found:
+        return None
+    try:
+        labels = np.concatenate(found)
+    except ValueError as err:
+        raise DataError(f"{place}: the labels differ in shape: {err}") from err
+    if len(labels) == 0 or count % len(labels):
+        raise DataError(f"{place}: {len(labels)} labels for {count} samples")
+    return labels
+
+
+def _grouped(tables: Iterator[Table], batch: int) -> Iterator[tuple[Feeds, int]]:
+    """Feeds of the batch that the model takes, joined across the borders of tables."""
+    joiner = _Joiner(batch)
+    for table in tables:
+        yield from joiner.begin(table)
+        if table.alone:
+            yield from ((feeds, table.rows_per_feed) for feeds in table.feeds_alone())
+        else:
+            for block in table.blocks(joiner.size):
+                yield from joiner.add(block)
+    yield from joiner.flush()
+
+
+class _Joiner:
+    """Rows that wait until there are enough of them for a feed."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = self.size = batch
+        self.fixed = False
+        self.shared: Feeds = {}
+        self.waiting: Feeds = {}
+
+    def begin(self, table: Table) -> Iterator[tuple[Feeds, int]]:
+        """Get ready for the rows of a table; what cannot be joined with them goes out."""
+        shared = {} if table.alone else table.shared()
+        size = table.batch or self.batch
+        if table.alone or size != self.size or not _same(shared, self.shared):
+            yield from self.flush()
+        self.shared, self.size, self.fixed = shared, size, table.batch is not None
+
+    def add(self, block: Feeds) -> Iterator[tuple[Feeds, int]]:
+        """Take in rows of up to one feed; give out a feed as soon as one is full."""
+        if self.waiting and not _joinable(self.waiting, block):
+            yield from self.flush()
+        if self.waiting:
+            block = {name: np.concatenate([self.waiting[name], block[name]]) for name in block}
+        self.waiting = block
+        if _rows(block) >= self.size:
+            self.waiting = {name: rows[: self.size] for name, rows in block.items()}
+            yield from self.flush()
+            if _rows(block) > self.size:
+                self.waiting = {name: rows[self.size :] for name, rows in block.items()}
+
+    def flush(self) -> Iterator[tuple[Feeds, int]]:
+        """Give out what waits, filled up where the model fixes the batch."""
+        if not self.waiting:
+            return
+        real = _rows(self.waiting)
+        feeds, self.waiting = self.waiting, {}
+        if self.fixed and real < self.size:
+            fill = [*range(real), *[real - 1] * (self.size - real)]
+            feeds = {name: rows[fill] for name, rows in feeds.items()}
+        yield {**feeds, **self.shared}, real
+
+
+def _rows(block: Feeds) -> int:
+    return len(next(iter(block.values())))
+
+
+def _joinable(first: Feeds, second: Feeds) -> bool:
+    return first.keys() == second.keys() and all(
+        first[name].shape[1:] == second[name].shape[1:] for name in first
+    )
+
+
+def _same(first: Feeds, second: Feeds) -> bool:
+    return first.keys() == second.keys() and all(
+        np.array_equal(first[name], second[name]) for name in first
+    )
