@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any
 
 from graphopt import __version__
-from graphopt.pipeline.record import AuditRecord, ModelRecord, PassRecord, Quality, RunRecord
+from graphopt.pipeline.record import RunRecord
 
 __all__ = ["SCHEMA", "document", "dump", "plain", "schema"]
 
@@ -30,7 +30,10 @@ def dump(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses as objects, tuples as arrays; a number that is not finite becomes null."""
+    """Dataclasses as objects, tuples as arrays; a number that is not finite becomes null.
+
+    A field that ends in an underscore, because Python keeps the word for itself, loses it.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             item.name.rstrip("_"): plain(getattr(value, item.name))
@@ -47,45 +50,4 @@ def plain(value: Any) -> Any:
 
 def document(record: RunRecord) -> dict[str, Any]:
     """The record of a run under the keys of ``schema.json``."""
-    output = record.output
-    return {
-        "schema": SCHEMA,
-        "graphopt": __version__,
-        "command": record.command,
-        "environment": plain(record.environment),
-        "input": _model(record.input),
-        "output": None if output is None else _model(output),
-        "quality": None if record.quality is None else _quality(record.quality),
-        "passes": [_pass(item) for item in record.passes],
-        "candidates": plain(record.candidates),
-        "audit": None if record.audit is None else _audit(record.audit),
-        "layers": plain(record.layers),
-        "limits": [
-            {"name": item.name, "asked": item.asked, "measured": plain(item.measured),
-             "met": item.met}
-            for item in record.limits
-        ],
-        "latency_ratio": plain(record.latency_ratio),
-        "latency_spread": plain(record.latency_spread),
-        "messages": list(record.messages),
-        "recipe": record.recipe,
-        "dry_run": record.dry_run,
-        "peak_rss_bytes": record.peak_rss_bytes,
-        "seconds": record.seconds,
-    }
-
-
-def _model(model: ModelRecord) -> dict[str, Any]:
-    return dict(plain(model))
-
-
-def _quality(quality: Quality) -> dict[str, Any]:
-    return dict(plain(quality))
-
-
-def _pass(item: PassRecord) -> dict[str, Any]:
-    return dict(plain(item))
-
-
-def _audit(audit: AuditRecord) -> dict[str, Any]:
-    return dict(plain(audit))
+    return {"schema": SCHEMA, "graphopt": __version__, **plain(record)}

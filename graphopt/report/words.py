@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["change", "count", "decibel", "milliseconds", "percent", "plain", "size"]
+__all__ = [
+    "NONE",
+    "change",
+    "count",
+    "decibel",
+    "factor",
+    "milliseconds",
+    "pace",
+    "percent",
+    "plain",
+    "ratio",
+    "size",
+]
 
 NONE = "-"
 _STEPS = ("", "k", "M", "G", "T")
@@ -61,8 +73,37 @@ def percent(value: float | None) -> str:
     return NONE if value is None else f"{value:.2f} %"
 
 
+def ratio(value: float | None) -> str:
+    """A quotient: ``0.26x``."""
+    return NONE if value is None else f"{value:.2f}x"
+
+
 def change(before: float | None, after: float | None) -> str:
     """How ``after`` stands to ``before``: ``0.26x``; a dash where one is unknown or zero."""
-    if not before or after is None:
+    return NONE if not before or after is None else ratio(after / before)
+
+
+def factor(before: float, after: float, less: str, more: str) -> str:
+    """The same the other way round, as a headline.
+
+    >>> factor(400, 100, "smaller", "larger"), factor(100, 150, "smaller", "larger")
+    ('4.00x smaller', '1.50x larger')
+    """
+    if min(before, after) <= 0 or abs(after / before - 1) < 0.005:
+        return "as before"
+    if after < before:
+        return f"{ratio(before / after)} {less}"
+    return f"{ratio(after / before)} {more}"
+
+
+def pace(value: float | None, spread: float | None) -> str:
+    """A ratio of latencies as a headline; within its spread it is no difference.
+
+    >>> pace(0.5, 0.02), pace(1.01, 0.02)
+    ('2.00x faster', 'as fast as before')
+    """
+    if value is None:
         return NONE
-    return f"{after / before:.2f}x"
+    if abs(value - 1) <= (spread or 0.0):
+        return "as fast as before"
+    return factor(1.0, value, "faster", "slower")
