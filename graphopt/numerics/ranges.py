@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
@@ -230,7 +231,7 @@ def weight_scales(
         method: How the range is chosen.
 
     Returns:
-        ``(channels,)``, or ``(1,)`` with ``axis`` None.
+        ``(channels,)``, or rank 0 with ``axis`` None.
 
     Raises:
         ValueError: A weight is not finite.
@@ -240,7 +241,7 @@ def weight_scales(
     """
     rows = np.asarray(values, dtype=np.float32)
     rows = rows.reshape(1, -1) if axis is None else np.moveaxis(rows, axis, 0)
-    rows = rows.reshape(len(rows), -1)
+    rows = rows.reshape(len(rows), math.prod(rows.shape[1:]))
     if not np.isfinite(rows).all():
         raise ValueError("a weight is not finite")
     peaks = np.abs(rows).max(axis=1, initial=0.0).astype(np.float64)
@@ -249,7 +250,7 @@ def weight_scales(
         scales = _least_error(rows, scales, qmax)
     alive = peaks > 0
     scales[~alive] = scales[alive].min() if alive.any() else np.float32(1.0)
-    return scales
+    return scales.reshape(()) if axis is None else scales
 
 
 def _least_error(
