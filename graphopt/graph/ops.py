@@ -71,6 +71,12 @@ class Weight:
     def out_channels(self) -> int:
         return self.constant.shape[self.out_axis]
 
+    @property
+    def in_channels(self) -> int:
+        """Input channels of the whole layer, all groups together."""
+        size = self.constant.shape[self.in_axis]
+        return size if self.in_axis == 0 else size * self.groups  # ConvTranspose counts all
+
 
 def weight_of(scope: Scope, node: NodeProto) -> Weight | None:
     """The weight of a Conv, ConvTranspose, Gemm or MatMul; None if it is not a float constant.

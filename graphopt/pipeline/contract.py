@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -34,6 +34,7 @@ __all__ = [
     "Edit",
     "HistogramOf",
     "MinMax",
+    "Observe",
     "Option",
     "Pass",
     "Skip",
@@ -114,6 +115,19 @@ class Changes:
         return bool(self.edits)
 
 
+class Observe(Protocol):
+    """Gathers statistics of a graph that takes the run's calibration samples."""
+
+    def __call__(
+        self, graph: Graph, wanted: Iterable[Statistic], limit: int | None = None
+    ) -> Mapping[Statistic, Any]:
+        """Answers by request, over the first ``limit`` samples or over all.
+
+        Raises:
+            PassError: There are no samples.
+        """
+
+
 @dataclass(frozen=True)
 class Context:
     """What the pipeline offers to a pass.
@@ -123,7 +137,6 @@ class Context:
         shapes: Shape and element type of every tensor of the graph handed over.
         statistics: Answers to what the pass named in ``needs``.
         observe: Gathers further statistics now, on the graph given (the edited one, say).
-            Raises ``PassError`` where there are no samples.
         has_samples: Whether calibration samples are there at all.
         rng: Random numbers that repeat with the run's seed.
         reference: The graph as it was before the first lossy pass; passes that keep tensor names
@@ -133,7 +146,7 @@ class Context:
     target: Target
     shapes: Shapes
     statistics: Mapping[Statistic, Any]
-    observe: Callable[[Graph, Iterable[Statistic]], Mapping[Statistic, Any]]
+    observe: Observe
     has_samples: bool
     rng: np.random.Generator
     reference: Graph

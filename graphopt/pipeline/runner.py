@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from graphopt.data.first import FirstSamples
 from graphopt.data.samples import Samples
 from graphopt.errors import LimitError, ModelError, PassError
 from graphopt.graph import check, cost, shapes, snapshot
@@ -79,8 +80,10 @@ class Job:
             self.inferred = shapes.infer(self.graph)
         return self.inferred
 
-    def observe(self, graph: Graph, wanted: Iterable[Statistic]) -> Mapping[Statistic, Any]:
-        """Statistics of any graph that takes the job's samples."""
+    def observe(
+        self, graph: Graph, wanted: Iterable[Statistic], limit: int | None = None
+    ) -> Mapping[Statistic, Any]:
+        """Statistics of any graph that takes the job's samples, over the first ``limit``."""
         requests = list(dict.fromkeys(wanted))
         if not requests:
             return {}
@@ -89,7 +92,7 @@ class Job:
         return observe(
             graph,
             requests,
-            self.samples,
+            self.samples if limit is None else FirstSamples(self.samples, limit),
             memory_limit=self.memory_limit,
             threads=self.threads,
             progress=self.progress,
@@ -213,7 +216,6 @@ def _hold_floor(quality: Quality, floor: float | None, name: str) -> None:
     for output, value in quality.sqnr_db.items():
         if value is not None and value < floor:
             raise LimitError(f"output {output!r} at {value:.1f} dB, {name} asks {floor:g} dB")
-
 
 
 def _hold_metric(job: Job) -> None:

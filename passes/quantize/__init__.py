@@ -1,1 +1,6 @@
-"""The passes of the family quantize."""
+"""Passes that store or compute on integers."""
+
+from graphopt.passes.quantize.correct_bias import CorrectBias
+from graphopt.passes.quantize.quantize_static import QuantizeStatic
+
+__all__ = ["CorrectBias", "QuantizeStatic"]

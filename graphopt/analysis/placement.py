@@ -1,0 +1,209 @@
+"""Where quantization goes: which nodes compute on integers, which tensors carry Q and DQ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from onnx import NodeProto, TensorProto
+
+from graphopt.graph import ops
+from graphopt.graph.graph import Scope
+from graphopt.graph.ops import attribute, is_op
+from graphopt.graph.shapes import Shapes
+from graphopt.targets import OpRule, Target
+
+__all__ = ["Placement", "Refusal", "place"]
+
+Refusal = Callable[[NodeProto], str | None]
+"""Why a node must stay float; None where it may compute on integers."""
+
+
+@dataclass
+class Placement:
+    """The plan for one scope.
+
+    Attributes:
+        layers: Nodes with a constant weight that become integer, in order.
+        moved: Other nodes that become integer, in order.
+        roots: For each tensor that gets Q and DQ the tensor whose parameters it takes: its own
+            name, or that of the tensor whose values it moves.
+        produced: Tensors among these that an integer kernel computes; every reader gets the
+            dequantized one. Of the others only integer nodes do.
+        refused: Nodes of a weighted kind that stay float, with the reason.
+    """
+
+    layers: list[NodeProto] = field(default_factory=list)
+    moved: list[NodeProto] = field(default_factory=list)
+    roots: dict[str, str] = field(default_factory=dict)
+    produced: set[str] = field(default_factory=set)
+    refused: list[tuple[NodeProto, str]] = field(default_factory=list)
+
+    def integer(self, node: NodeProto) -> bool:
+        """Whether the node computes on integers in this plan."""
+        return any(node is other for other in (*self.layers, *self.moved))
+
+
+def place(scope: Scope, shapes: Shapes, target: Target, refuse: Refusal) -> Placement:
+    """Plan the quantization of a scope by the target's rules.
+
+    Layers with a weight come first. An operator that only moves values joins where an integer
+    node reads its result. Any other operator joins where all its inputs are integers already and
+    an integer node reads its result. So no value is rounded that no integer kernel needs.
+    """
+    return _Planner(scope, shapes, target).plan(refuse)
+
+
+@dataclass
+class _Planner:
+    scope: Scope
+    shapes: Shapes
+    target: Target
+
+    def plan(self, refuse: Refusal) -> Placement:
+        placement = Placement()
+        for node in self.scope.nodes:
+            rule = self._rule(node)
+            if rule is None or rule.role != "weighted":
+                continue
+            reason = refuse(node) or self._layer_problem(node)
+            if reason is None:
+                placement.layers.append(node)
+            else:
+                placement.refused.append((node, reason))
+        placement.moved = self._settle(placement.layers, refuse)
+        self._name_tensors(placement)
+        return placement
+
+    # single nodes
+
+    def _rule(self, node: NodeProto) -> OpRule | None:
+        """The target's rule for the node, if its version and attributes allow it."""
+        rule = self.target.rules.get(node.op_type) if is_op(node, node.op_type) else None
+        if rule is None or self.scope.graph.opset < rule.min_opset:
+            return None
+        wrong = any(attribute(node, k, v) != v for k, v in rule.attributes.items())
+        return None if wrong else rule
+
+    def _is_float(self, tensor: str) -> bool:
+        info = self.shapes.get(tensor)
+        return info is not None and info.data_type == TensorProto.FLOAT
+
+    def _layer_problem(self, node: NodeProto) -> str | None:
+        weight = ops.weight_of(self.scope, node)
+        if weight is None:
+            return "its weight is not a float constant"
+        if weight.constant.data_type != TensorProto.FLOAT:
+            return "its weight is not float32; onnxruntime has integer kernels for float32 only"
+        if weight.index != 1:
+            return "its constant stands on the left; integer kernels want it on the right"
+        if is_op(node, "MatMul") and len(weight.constant.shape) != 2:
+            return f"its weight has rank {len(weight.constant.shape)}; integer kernels want 2"
+        if is_op(node, "Gemm") and attribute(node, "transA", 0):
+            return "transA=1 has no integer kernel"
+        if len(node.input) > 2 and node.input[2] and not _plain_bias(weight):
+            return "its bias is not a constant of one value per output channel"
+        if self.scope.constant(node.input[0]) is not None:
+            return "its input is constant; fold-constants computes it once"
+        return None
+
+    def activations(self, node: NodeProto) -> list[str]:
+        """The inputs of a node that its integer kernel reads as activations."""
+        rule = self._rule(node)
+        assert rule is not None
+        if rule.role == "weighted":
+            return [node.input[0]]
+        which = range(len(node.input)) if rule.inputs is None else rule.inputs
+        return [node.input[i] for i in which if i < len(node.input) and node.input[i]]
+
+    def output(self, node: NodeProto) -> str:
+        """The tensor that the integer kernel writes: behind an activation that it swallows."""
+        out: str = node.output[0]
+        uses = self.scope.uses(out)
+        if out in self.scope.outputs or len(uses) != 1 or uses[0].scope is not self.scope:
+            return out
+        reader = uses[0].node
+        swallowed = is_op(reader, *self.target.activations) and uses[0].index == 0
+        if swallowed and not (is_op(reader, "Clip") and not self._clips_at_zero(reader)):
+            return str(reader.output[0])
+        return out
+
+    def _clips_at_zero(self, node: NodeProto) -> bool:
+        """Whether a Clip cuts at zero and some constant, so that a uint8 range can replace it."""
+        if self.scope.graph.opset < 11 or len(node.input) < 2 or not node.input[1]:
+            return False
+        bounds = [self.scope.constant(name) for name in node.input[1:] if name]
+        if any(bound is None or bound.shape != () for bound in bounds):
+            return False
+        assert bounds[0] is not None
+        return float(bounds[0].values) == 0.0
+
+    # the whole scope
+
+    def _settle(self, layers: list[NodeProto], refuse: Refusal) -> list[NodeProto]:
+        """The largest set of other nodes that satisfies both conditions of ``place``."""
+        moved = [node for node in self.scope.nodes if self._may_move(node, refuse)]
+        while True:
+            needed, made = self._flow(layers, moved)
+            kept = [node for node in moved if self._holds(node, needed, made)]
+            if len(kept) == len(moved):
+                return kept
+            moved = kept
+
+    def _may_move(self, node: NodeProto, refuse: Refusal) -> bool:
+        rule = self._rule(node)
+        if rule is None or rule.role == "weighted" or refuse(node) is not None:
+            return False
+        if not self._is_float(node.output[0]) or len(node.output) != 1:
+            return False
+        return all(
+            self._is_float(name) and self.scope.constant(name) is None
+            for name in self.activations(node)
+        )
+
+    def _flow(self, layers: list[NodeProto], moved: list[NodeProto]) -> tuple[set[str], set[str]]:
+        """Tensors that an integer node reads, and tensors that one must have as integers."""
+        needed = {name for node in (*layers, *moved) for name in self.activations(node)}
+        carried = {name for node in layers for name in self.activations(node)}
+        for node in layers:
+            rule = self._rule(node)
+            if rule is not None and rule.needs_output:
+                carried.add(self.output(node))
+        for node in moved:
+            rule = self._rule(node)
+            carried.add(self.output(node))
+            if rule is not None and rule.role == "same":
+                carried.update(self.activations(node))
+        return needed, carried
+
+    def _holds(self, node: NodeProto, needed: set[str], carried: set[str]) -> bool:
+        rule = self._rule(node)
+        assert rule is not None
+        if self.output(node) not in needed:
+            return False
+        return rule.role == "same" or all(name in carried for name in self.activations(node))
+
+    def _name_tensors(self, placement: Placement) -> None:
+        """Which tensors get Q and DQ, and from whom they take their parameters."""
+        needed, carried = self._flow(placement.layers, placement.moved)
+        for node in (*placement.layers, *placement.moved):
+            if self.output(node) in carried | needed:
+                placement.produced.add(self.output(node))
+        same = {}
+        for node in placement.moved:
+            rule = self._rule(node)
+            if rule is not None and rule.role == "same":
+                same[self.output(node)] = self.activations(node)[0]
+        for name in sorted(carried | needed):
+            root = name
+            while root in same:
+                root = same[root]
+            placement.roots[name] = root
+
+
+def _plain_bias(weight: ops.Weight) -> bool:
+    """Whether the bias is a constant with one value, or one per output channel."""
+    if weight.bias is None or weight.bias.data_type != TensorProto.FLOAT:
+        return False
+    shape = [size for size in weight.bias.shape if size != 1]
+    return shape in ([], [weight.out_channels])

@@ -1,0 +1,230 @@
+"""The pass ``quantize-static``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from onnx import NodeProto
+
+from graphopt.analysis.integer_layers import WeightGrid, set_integer_weight
+from graphopt.analysis.placement import Placement, place
+from graphopt.errors import PassError
+from graphopt.graph import ops, qdq
+from graphopt.graph.graph import Graph, Scope, label
+from graphopt.graph.ops import is_op
+from graphopt.graph.select import select
+from graphopt.numerics import grids, ranges
+from graphopt.pipeline.contract import (
+    Changes,
+    Context,
+    HistogramOf,
+    MinMax,
+    Option,
+    Pass,
+    Statistic,
+    body_reason,
+)
+from graphopt.pipeline.registry import register
+
+__all__ = ["QuantizeStatic"]
+
+_CHOSEN_FLOAT = "kept float by the options nodes and exclude"
+
+
+@register("quantize-static")
+@dataclass(frozen=True, kw_only=True)
+class QuantizeStatic(Pass):
+    """Compute layers on 8-bit integers with fixed activation ranges (QDQ form).
+
+        x -> Conv(W, b) -> Relu -> y
+
+    becomes, with Q = QuantizeLinear and DQ = DequantizeLinear,
+
+        x -> Q -> DQ -> Conv(DQ(W int8), DQ(b int32)) -> Relu -> Q -> DQ -> y
+
+    Activations are uint8 with one scale a tensor, weights int8 with one scale an output channel,
+    biases int32 with exactly activation scale * weight scale; where such a bias would not fit in
+    32 bits, the weight scale is raised. Q and DQ stand only where the target's runtime turns
+    them into integer kernels; operators that move values keep their parameters. A layer that
+    stays float between integer ones is guarded, so that onnxruntime does not quantize it by
+    itself. On a target whose kernels saturate, weight scales rise where neighbouring products
+    could overflow 16 bits.
+
+    Put it behind the clean-up passes. Source: Jacob et al. 2018, Quantization and Training of
+    Neural Networks for Efficient Integer-Arithmetic-Only Inference.
+    """
+
+    ranges: Annotated[
+        Literal["minmax", "mse", "entropy", "percentile"],
+        Option("how the range of an activation follows from what was seen"),
+    ] = "mse"
+    percentile: Annotated[
+        float,
+        Option(
+            "share of the values inside the range, for ranges=percentile",
+            low=50,
+            high=100,
+            low_open=True,
+            unit="%",
+        ),
+    ] = 99.99
+    weight_ranges: Annotated[
+        Literal["max", "mse"], Option("how the scale of a weight follows from its values")
+    ] = "mse"
+    per_channel: Annotated[bool, Option("one weight scale for each output channel")] = True
+    nodes: Annotated[tuple[str, ...], Option("quantize only these", patterns=True)] = ()
+    exclude: Annotated[tuple[str, ...], Option("keep these float", patterns=True)] = ()
+    lossy: ClassVar[bool] = True
+    needs_samples: ClassVar[bool] = True
+
+    def check(self, graph: Graph, context: Context) -> None:
+        done = [node for scope in graph.scopes() for node in ops.integer_weights(scope)]
+        if done:
+            raise PassError(f"the model is quantized already ({label(done[0])})")
+        if graph.opset < context.target.min_opset:
+            raise PassError(
+                f"opset {graph.opset} has no per-channel DequantizeLinear; put upgrade-opset "
+                f"before quantize-static (it needs {context.target.min_opset})"
+            )
+        select(graph, self.nodes, self.exclude)
+
+    def needs(self, graph: Graph, context: Context) -> Sequence[Statistic]:
+        roots = dict.fromkeys(self._place(graph, context).roots.values())
+        return [self.request(root) for root in roots]
+
+    def request(self, tensor: str) -> Statistic:
+        """The statistic from which the range of an activation follows."""
+        return MinMax(tensor) if self.ranges == "minmax" else HistogramOf(tensor)
+
+    def limits(self, answer: Any) -> tuple[float, float]:
+        """The range of an activation, from the answer to ``request``."""
+        if self.ranges == "minmax":
+            return float(answer[0]), float(answer[1])
+        if self.ranges == "percentile":
+            return ranges.percentile(answer, self.percentile)
+        if self.ranges == "entropy":
+            return ranges.entropy(answer)
+        return ranges.mse(answer, 0, 255)
+
+    def _place(self, graph: Graph, context: Context) -> Placement:
+        chosen = select(graph, self.nodes, self.exclude)
+        return place(
+            graph.main,
+            context.shapes,
+            context.target,
+            lambda node: None if chosen(node) else _CHOSEN_FLOAT,
+        )
+
+    def run(self, graph: Graph, context: Context) -> Changes:
+        changes = Changes()
+        placement = self._place(graph, context)
+        for node, reason in placement.refused:
+            changes.skip(node, reason)
+        for scope in graph.scopes():
+            if scope is not graph.main:
+                for node, _ in ops.weighted_nodes(scope):
+                    changes.skip(node, body_reason(scope))
+        if not placement.layers:
+            return changes
+        activation = {
+            root: grids.affine(*self.limits(context.statistics[self.request(root)]), 0, 255)
+            for root in dict.fromkeys(placement.roots.values())
+        }
+        scales = {name: activation[root] for name, root in placement.roots.items()}
+        grid = WeightGrid(self.per_channel, self.weight_ranges, context.target.saturates)
+        for node in placement.layers:
+            weight = ops.weight_of(graph.main, node)
+            assert weight is not None
+            input_scale = float(scales[node.input[0]][0])
+            _, raised = set_integer_weight(graph.main, node, weight, input_scale, grid)
+            note = f", {raised} channel scales raised against saturation" if raised else ""
+            changes.edit(node, f"int8 weight, uint8 activation{note}")
+        for node in placement.moved:
+            changes.edit(node, "computes on the integers of its neighbours")
+        for name, (scale, zero_point) in scales.items():
+            _quantize_activation(graph.main, placement, context, name, scale, zero_point)
+        return changes
+
+
+def _quantize_activation(
+    scope: Scope,
+    placement: Placement,
+    context: Context,
+    tensor: str,
+    scale: np.float32,
+    zero_point: int,
+) -> None:
+    """Put Q and DQ on a tensor: for every reader where an integer kernel makes it, else for the
+    integer ones only, so that float nodes read what is not rounded."""
+    produced = tensor in placement.produced
+    uses = [
+        use
+        for use in scope.uses(tensor)
+        if use.index >= 0 and (produced or (use.scope is scope and placement.integer(use.node)))
+    ]
+    if produced and tensor in scope.outputs:
+        inner = _rename_result(scope, tensor)
+        result = qdq.add_quantize_dequantize(scope, inner, float(scale), zero_point, uses=uses)
+        last = scope.producer(result)
+        assert last is not None
+        scope.replace_uses(result, tensor)
+        last.output[0] = tensor
+        scope.touch()
+        result = tensor
+    else:
+        result = qdq.add_quantize_dequantize(scope, tensor, float(scale), zero_point, uses=uses)
+    if produced:
+        _guard_float_layers(scope, placement, context, result)
+
+
+def _rename_result(scope: Scope, tensor: str) -> str:
+    """Give the node that computes an output of the model another tensor to write."""
+    node = scope.producer(tensor)
+    assert node is not None
+    node.name = label(node)  # an unnamed node is called by its output, which changes here
+    inner = scope.graph.unique_name(f"{tensor}_float")
+    node.output[list(node.output).index(tensor)] = inner
+    scope.touch()
+    return inner
+
+
+def _guard_float_layers(
+    scope: Scope, placement: Placement, context: Context, dequantized: str
+) -> None:
+    """Dequantize per channel, with equal scales, for layers that are to stay float.
+
+    onnxruntime (1.22 to 1.32, WeightBiasQuantization) rewrites a float Conv, ConvTranspose or
+    Gemm between a DequantizeLinear of scalar scale and a QuantizeLinear to int8 per tensor.
+    """
+    plain = scope.producer(dequantized)
+    assert plain is not None
+    for use in scope.uses(dequantized):
+        node = use.node
+        if (
+            use.index != 0
+            or placement.integer(node)
+            or not is_op(node, *context.target.requantizes)
+        ):
+            continue
+        weight = ops.weight_of(use.scope, node)
+        if weight is None:
+            continue
+        parameters = []
+        for name in plain.input[1:]:
+            constant = scope.constant(name)
+            assert constant is not None
+            parameters.append(
+                scope.add_constant(name, np.repeat(constant.values, weight.in_channels))
+            )
+        guarded = qdq.add_node(
+            scope,
+            "DequantizeLinear",
+            [plain.input[0], *parameters],
+            f"{dequantized}_per_channel",
+            before=plain,
+            axis=1,
+        )
+        qdq.read_instead([use], guarded)
