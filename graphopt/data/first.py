@@ -20,11 +20,14 @@ class FirstSamples:
 
     @property
     def count(self) -> int:
+        """Number of samples."""
         return min(self.samples.count, self.most)
 
     @property
     def labels(self) -> Array | None:
+        """Always None."""
         return None
 
     def feeds(self, batch: int = 1, limit: int | None = None) -> Iterator[tuple[Feeds, int]]:
+        """As ``Samples.feeds``."""
         return self.samples.feeds(batch, min(self.most, limit or self.most))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from graphopt.errors import ModelError
@@ -16,11 +18,14 @@ __all__ = [
     "Array",
     "element_bits",
     "element_count",
+    "check_length",
     "external_file",
     "from_array",
+    "from_file",
     "is_external",
     "stored_bytes",
     "to_array",
+    "walk",
 ]
 
 Array = NDArray[Any]
@@ -40,6 +45,7 @@ _TYPED_FIELDS = (
     "double_data",
     "uint64_data",
 )
+_WITHOUT_TENSORS = ("ValueInfoProto", "StringStringEntryProto", "OperatorSetIdProto", "TypeProto")
 
 
 def element_count(tensor: onnx.TensorProto) -> int:
@@ -122,27 +128,42 @@ def to_array(tensor: onnx.TensorProto, folder: Path | None = None) -> Array:
         ModelError: The stored values do not fit the shape, or external data is unusable.
     """
     if is_external(tensor):
-        path, offset, length = external_file(tensor, folder)
-        inline = onnx.TensorProto()
-        inline.name = tensor.name
-        inline.data_type = tensor.data_type
-        inline.dims.extend(tensor.dims)
-        bits = element_bits(tensor.data_type)
-        if bits >= 8:
-            dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-            values = np.fromfile(path, dtype=np.uint8, count=length, offset=offset)
-            return values.view(dtype).reshape(tuple(tensor.dims))
-        inline.raw_data = np.fromfile(path, dtype=np.uint8, count=length, offset=offset).tobytes()
-        tensor = inline
-    _check_length(tensor)
+        path, offset, _ = external_file(tensor, folder)
+        return from_file(tensor, path, offset)
+    check_length(tensor)
     try:
         return onnx.numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError) as err:
         raise ModelError(f"tensor {tensor.name!r} cannot be read: {err}") from err
 
 
-def _check_length(tensor: onnx.TensorProto) -> None:
-    """Refuse a tensor whose dimensions ask for more than what is stored."""
+def from_file(tensor: onnx.TensorProto, path: Path, offset: int = 0) -> Array:
+    """The values of ``tensor``, whose bytes lie at ``offset`` of a file, with its shape.
+
+    Raises:
+        ModelError: The file cannot be read or is too short.
+    """
+    length = stored_bytes(tensor)
+    try:
+        packed = np.fromfile(path, dtype=np.uint8, count=length, offset=offset)
+    except OSError as err:
+        raise ModelError(f"tensor {tensor.name!r}: {path} cannot be read: {err.strerror}") from err
+    if packed.size != length:
+        raise ModelError(f"tensor {tensor.name!r}: {path} is too short for {length} bytes")
+    if element_bits(tensor.data_type) >= 8:
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        return packed.view(dtype).reshape(tuple(tensor.dims))
+    inline = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+    inline.raw_data = packed.tobytes()
+    return to_array(inline)
+
+
+def check_length(tensor: onnx.TensorProto) -> None:
+    """Refuse an inline tensor whose dimensions ask for more than what is stored.
+
+    Raises:
+        ModelError: The stored bytes or values do not fit the dimensions.
+    """
     needed = element_count(tensor)
     if tensor.HasField("raw_data"):
         if len(tensor.raw_data) != stored_bytes(tensor):
@@ -154,6 +175,18 @@ def _check_length(tensor: onnx.TensorProto) -> None:
     held = max(len(getattr(tensor, field)) for field in _TYPED_FIELDS)
     if needed and held == 0:
         raise ModelError(f"tensor {tensor.name!r} of shape {list(tensor.dims)} holds no values")
+
+
+def walk(message: Message) -> Iterator[onnx.TensorProto]:
+    """Every tensor message anywhere in ``message``: initializers, attributes, functions, sparse."""
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for descriptor, value in message.ListFields():
+        if descriptor.message_type is None or descriptor.message_type.name in _WITHOUT_TENSORS:
+            continue
+        for item in (value,) if isinstance(value, Message) else value:
+            yield from walk(item)
 
 
 def from_array(name: str, values: Array) -> onnx.TensorProto:

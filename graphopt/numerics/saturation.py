@@ -89,8 +89,7 @@ def unsafe_channels(codes: NDArray[Any], max_code: ArrayLike = MAX_CODE) -> NDAr
     """
     highest, lowest = pair_sums(codes, max_code)
     unsafe = (highest > _HIGHEST) | (lowest < _LOWEST)
-    result: NDArray[np.bool_] = unsafe.any(axis=tuple(range(unsafe.ndim - 1)))
-    return result
+    return unsafe.reshape(-1, unsafe.shape[-1]).any(axis=0)
 
 
 def raise_factors(
@@ -166,4 +165,5 @@ def _thresholds(
             np.minimum(products, 0).sum(axis=0) >= _LOWEST
         )
         high, low = np.where(safe, middle, high), np.where(safe, low, middle)
-    return high.astype(np.int32).view(np.float32)
+    thresholds: NDArray[np.float32] = high.astype(np.int32).view(np.float32)
+    return thresholds

@@ -10,7 +10,7 @@ from graphopt.pipeline.record import LayerRecord
 
 __all__ = ["HEIGHT", "Bar", "Group", "Ranking", "Strip", "grouped", "rankings", "strips"]
 
-_TOP = 25
+_TOP = 15
 _FOLDED = 300  # rows behind the fold; a reader of more takes the JSON report
 _NAMED = 400  # layers up to which a strip says their names under the pointer
 _EXACT_DB = 80.0  # float32 rounding; above it a strip does not rise

@@ -55,10 +55,15 @@ def _scaled(amount: float) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """A time in milliseconds with three digits that count."""
+    """A time in milliseconds, to three digits or a microsecond.
+
+    >>> milliseconds(0.5), milliseconds(2.5), milliseconds(340.7)
+    ('0.500 ms', '2.50 ms', '341 ms')
+    """
     if value is None:
         return NONE
-    return f"{value:.3g} ms" if value < 100 else f"{value:.0f} ms"
+    digits = next((3 - place for place, bound in enumerate((1, 10, 100)) if value < bound), 0)
+    return f"{value:.{digits}f} ms"
 
 
 def decibel(value: float | None) -> str:
@@ -83,27 +88,25 @@ def change(before: float | None, after: float | None) -> str:
     return NONE if not before or after is None else ratio(after / before)
 
 
-def factor(before: float, after: float, less: str, more: str) -> str:
-    """The same the other way round, as a headline.
+def factor(before: float, after: float, less: str, more: str) -> tuple[str, str]:
+    """A change as a headline: a figure from 1 up, and the word that says which way.
 
     >>> factor(400, 100, "smaller", "larger"), factor(100, 150, "smaller", "larger")
-    ('4.00x smaller', '1.50x larger')
+    (('4.00x', 'smaller'), ('1.50x', 'larger'))
     """
     if min(before, after) <= 0 or abs(after / before - 1) < 0.005:
-        return "as before"
-    if after < before:
-        return f"{ratio(before / after)} {less}"
-    return f"{ratio(after / before)} {more}"
+        return "same", ""
+    return (ratio(before / after), less) if after < before else (ratio(after / before), more)
 
 
-def pace(value: float | None, spread: float | None) -> str:
+def pace(value: float | None, spread: float | None) -> tuple[str, str]:
     """A ratio of latencies as a headline; within its spread it is no difference.
 
     >>> pace(0.5, 0.02), pace(1.01, 0.02)
-    ('2.00x faster', 'as fast as before')
+    (('2.00x', 'faster'), ('same', 'within the spread'))
     """
     if value is None:
-        return NONE
+        return NONE, ""
     if abs(value - 1) <= (spread or 0.0):
-        return "as fast as before"
+        return "same", "within the spread"
     return factor(1.0, value, "faster", "slower")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from graphopt.analysis.integer_layers import IntegerLayer, integer_layers, set_integer_bias
 from graphopt.errors import PassError
 from graphopt.graph.graph import Graph, label
-from graphopt.pipeline.contract import ChannelMean, Changes, Context, Option, Pass
+from graphopt.pipeline.contract import Changes, ChannelMean, Context, Option, Pass
 from graphopt.pipeline.registry import register
 
 __all__ = ["CorrectBias"]

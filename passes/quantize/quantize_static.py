@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from onnx import NodeProto
 
 from graphopt.analysis.integer_layers import WeightGrid, set_integer_weight
 from graphopt.analysis.placement import Placement, place
@@ -157,8 +156,11 @@ def _quantize_activation(
     scale: np.float32,
     zero_point: int,
 ) -> None:
-    """Put Q and DQ on a tensor: for every reader where an integer kernel makes it, else for the
-    integer ones only, so that float nodes read what is not rounded."""
+    """Put Q and DQ on a tensor.
+
+    Every reader of what an integer kernel makes gets the rounded tensor; of what a float node
+    makes only the integer ones do.
+    """
     produced = tensor in placement.produced
     uses = [
         use
