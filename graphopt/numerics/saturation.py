@@ -89,7 +89,8 @@ def unsafe_channels(codes: NDArray[Any], max_code: ArrayLike = MAX_CODE) -> NDAr
     """
     highest, lowest = pair_sums(codes, max_code)
     unsafe = (highest > _HIGHEST) | (lowest < _LOWEST)
-    return unsafe.reshape(-1, unsafe.shape[-1]).any(axis=0)
+    channels: NDArray[np.bool_] = unsafe.reshape(-1, unsafe.shape[-1]).any(axis=0)
+    return channels
 
 
 def raise_factors(
