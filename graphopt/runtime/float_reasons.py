@@ -12,6 +12,7 @@ from graphopt.graph.graph import Constant, Scope
 from graphopt.graph.ops import attribute, is_op
 from graphopt.graph.quantized import (
     dequantizer,
+    is_dequantized,
     quantizers,
     weight_form,
     weight_index,
@@ -84,7 +85,7 @@ def _output(scope: Scope, node: NodeProto) -> str:
     while True:
         readers = [use.node for use in scope.uses(name)]
         if name in scope.outputs:
-            return _unquantized(node, f"its result {name!r} is an output of the model")
+            return f"its result {name!r} is an output of the model and not quantized"
         if len(readers) > 1:
             kinds = ", ".join(sorted({reader.op_type for reader in readers}))
             return f"its result has {len(readers)} readers ({kinds}) where one Q is needed"
@@ -93,15 +94,19 @@ def _output(scope: Scope, node: NodeProto) -> str:
         if is_op(readers[0], "QuantizeLinear"):
             return "" if step is node else _activation(scope, step, readers[0])
         if not is_op(readers[0], "Relu", "Clip"):
-            return _unquantized(node, f"its result goes to {readers[0].op_type} unquantized")
+            return _unquantized(scope, node, readers[0])
         step, name = readers[0], readers[0].output[0]
 
 
-def _unquantized(node: NodeProto, what: str) -> str:
-    """MatMul and Gemm have kernels with a float result; the others need the QuantizeLinear."""
-    if is_op(node, "MatMul", "Gemm"):
-        return f"{what}, and its bias is float; an int32 bias or a Q behind would help"
-    return what
+def _unquantized(scope: Scope, node: NodeProto, reader: NodeProto) -> str:
+    """A result that goes elsewhere than to a Q; MatMul loses its kernel to a float bias only."""
+    if is_op(node, "MatMul") and is_op(reader, "Add"):
+        if any(scope.constant(name) is not None for name in reader.input):
+            return (
+                "onnxruntime merges it with the float bias behind it into a float Gemm; an int32 "
+                "bias behind a DequantizeLinear, or a Q before or behind the Add, prevents that"
+            )
+    return f"its result goes to {reader.op_type} and is not quantized before"
 
 
 def _activation(scope: Scope, step: NodeProto, quantizer: NodeProto) -> str:
