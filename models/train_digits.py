@@ -1,6 +1,6 @@
 """Train the three digit models of this folder and write them with their data.
 
-    pip install torch onnxscript scikit-learn && python models/train_digits.py
+    pip install torch onnxscript onnxruntime scikit-learn && python models/train_digits.py
 
 scikit-learn's digits (1,797 pictures of 8 x 8 pixels) are split at random into 1,000 for training,
 200 of which serve for calibration, and 797 for evaluation. All random numbers come from one seed
