@@ -34,7 +34,7 @@ def convert(values: Array, wanted: Input, place: str, first: int) -> Array:
             raise _mismatch(values, wanted, place, "give an array of strings")
         return values.astype(np.str_).astype(object)
     dtype = wanted.dtype
-    if values.dtype.kind == "V" and values.dtype.itemsize == dtype.itemsize:
+    if values.dtype.type is np.void and values.dtype.itemsize == dtype.itemsize:
         values = values.view(dtype)  # numpy saves the types of ml_dtypes as raw bytes
     if _is_float(dtype):
         return _to_float(values, wanted, place, first)
@@ -69,7 +69,7 @@ def _to_integer(values: Array, wanted: Input, place: str, first: int) -> Array:
     if dtype.kind == "b":
         low, high = 0, 1
     else:
-        bounds = ml_dtypes.iinfo(dtype)
+        bounds = ml_dtypes.iinfo(dtype)  # type: ignore[no-untyped-call]  # has no types
         low, high = int(bounds.min), int(bounds.max)
     numbers = values.astype(np.uint8) if values.dtype.kind == "b" else values
     if numbers.size and (int(numbers.min()) < low or int(numbers.max()) > high):
@@ -83,7 +83,7 @@ def _is_float(dtype: np.dtype[np.generic]) -> bool:
     if dtype.kind == "f":
         return True
     try:  # the small floats of ml_dtypes have kind V
-        ml_dtypes.finfo(dtype)
+        ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]  # has no types
     except (ValueError, TypeError):
         return False
     return dtype.kind != "c"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from graphopt.data import feeds
+from graphopt.data import folder, function
 from graphopt.data.columns import array_part
-from graphopt.data.inputs import model_inputs
-from graphopt.data.npz import npz_part
+from graphopt.data.feeds import check
+from graphopt.data.images import image_files, image_parts, parse_preprocessing
+from graphopt.data.inputs import Input, model_inputs
 from graphopt.data.samples import Samples
 from graphopt.errors import DataError, UsageError
 from graphopt.graph.graph import Graph
@@ -19,24 +20,63 @@ __all__ = ["Source", "open_data"]
 Source = str | Path | Mapping[str, Any] | Callable[[], Any]
 """``.npz``, folder, ``file.py:function`` or ``module:function``; arrays by name; a function."""
 
+_FORMS = "an .npz, a folder of .npy, .npz or image files, or file.py:function"
+
 
 def open_data(source: Source, graph: Graph, images: Mapping[str, Any] | None = None) -> Samples:
     """Open samples and check them against the model before anything runs.
 
+    The leading axis of each array counts samples; ``graphopt.data.layout`` has the whole rule.
+
     Args:
         source: What holds or yields the samples.
         graph: The model that they are for.
-        images: Preprocessing of a folder of images.
+        images: Preprocessing of a folder of images: size, crop, scale, mean, std, layout, color.
 
     Raises:
         DataError: The samples do not fit the model, cannot be read, hold NaN, or are empty.
+        UsageError: The function or the preprocessing cannot be used.
+        SystemFailure: Pillow is needed and not installed.
     """
     inputs = model_inputs(graph)
     if isinstance(source, Mapping):
-        held = array_part(source, "the data")
-        return feeds.check("the data", lambda: iter([held]), inputs, single=False)
-    path = Path(source)
-    if path.suffix.lower() == ".npz":
-        part = npz_part(path)
-        return feeds.check(str(path), lambda: iter([part]), inputs, single=False)
-    raise DataError(f"{path}: not an .npz")
+        part = array_part(source, "the data")
+        return check("the data", lambda: iter([part]), inputs, single=False)
+    if isinstance(source, str | Path):
+        return _named(str(source), inputs, images or {})
+    if callable(source):
+        return _function(source, getattr(source, "__name__", "the function"), inputs)
+    raise UsageError(f"samples cannot come from {type(source).__name__}; give {_FORMS}, or arrays")
+
+
+def _named(name: str, inputs: Sequence[Input], preprocessing: Mapping[str, Any]) -> Samples:
+    path = Path(name)
+    if path.is_dir():
+        return _folder(path, inputs, preprocessing)
+    if path.suffix.lower() in (".npz", ".npy"):
+        part = folder.file_part(path, inputs)
+        return check(name, lambda: iter([part]), inputs, single=False)
+    if path.exists():
+        raise DataError(f"{name}: no kind of DATA; give {_FORMS}")
+    if function.is_reference(name):
+        return _function(function.imported(name), name, inputs)
+    raise DataError(f"{name}: no such file or folder; DATA is {_FORMS}")
+
+
+def _function(called: Callable[[], Any], name: str, inputs: Sequence[Input]) -> Samples:
+    return check(name, function.function_parts(called, name, inputs), inputs, single=True)
+
+
+def _folder(path: Path, inputs: Sequence[Input], preprocessing: Mapping[str, Any]) -> Samples:
+    files = folder.files_below(path)
+    arrays, pictures = folder.array_files(files), image_files(files)
+    labels = folder.labels_of(path)
+    if arrays and pictures:
+        raise DataError(f"{path}: holds arrays ({arrays[0].name}) and images ({pictures[0].name})")
+    if pictures:
+        parts = image_parts(pictures, inputs, parse_preprocessing(preprocessing))
+        return check(str(path), parts, inputs, single=False, labels=labels, values=False)
+    if arrays:
+        parts = folder.folder_parts(arrays, inputs)
+        return check(str(path), parts, inputs, single=True, labels=labels)
+    raise DataError(f"{path}: no .npy, .npz or image file in it")

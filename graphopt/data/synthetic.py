@@ -36,9 +36,14 @@ class SyntheticSamples:
 
     @property
     def labels(self) -> Array | None:
+        """None: random feeds have no right answers."""
         return None
 
-    def feeds(self, batch: int = 1, limit: int | None = None) -> Iterator[tuple[Feeds, int]]:
+    def feeds(
+        self,
+        batch: int = 1,  # noqa: ARG002 - part of the protocol
+        limit: int | None = None,
+    ) -> Iterator[tuple[Feeds, int]]:
         """One sample a feed, whatever ``batch`` asks for."""
         rng = np.random.default_rng(self.seed)
         for _ in range(min(self.count, limit or self.count)):

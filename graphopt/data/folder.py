@@ -1,0 +1,75 @@
+"""Folders of ``.npy`` and ``.npz`` files, one sample or a batch in each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from graphopt.data.columns import LABELS, Column, Part
+from graphopt.data.inputs import Input
+from graphopt.data.npz import npy_column, npz_part
+from graphopt.errors import DataError
+
+__all__ = ["LABELS_FILE", "array_files", "file_part", "files_below", "folder_parts", "labels_of"]
+
+LABELS_FILE = f"{LABELS}.npy"
+"""Labels of a folder, one a sample in the order of the file names."""
+
+_ARRAYS = (".npy", ".npz")
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files in a folder and its subfolders by name; hidden ones and linked folders left out.
+
+    Raises:
+        DataError: A folder cannot be read.
+    """
+    found: list[Path] = []
+    try:
+        for place, folders, files in os.walk(folder, onerror=_refuse):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            found.extend(Path(place, name) for name in files if not name.startswith("."))
+    except OSError as err:
+        raise DataError(f"{folder}: cannot be read: {err.strerror}") from err
+    return sorted(found)
+
+
+def _refuse(err: OSError) -> None:
+    raise err
+
+
+def array_files(files: Sequence[Path]) -> list[Path]:
+    """Those that hold arrays of samples."""
+    return [f for f in files if f.suffix.lower() in _ARRAYS and f.name != LABELS_FILE]
+
+
+def labels_of(folder: Path) -> Callable[[], Column] | None:
+    """A way to read the labels that lie in a folder; None without."""
+    path = folder / LABELS_FILE
+    return (lambda: npy_column(path)) if path.is_file() else None
+
+
+def folder_parts(files: Sequence[Path], inputs: Sequence[Input]) -> Callable[[], Iterator[Part]]:
+    """One part a file.
+
+    Raises:
+        DataError: When iterated: a file cannot be read, or is an ``.npy`` where the model has
+            several inputs.
+    """
+    return lambda: (file_part(path, inputs) for path in files)
+
+
+def file_part(path: Path, inputs: Sequence[Input]) -> Part:
+    """The arrays of an ``.npz``, or of an ``.npy`` for a model of one input.
+
+    Raises:
+        DataError: See ``folder_parts``.
+    """
+    if path.suffix.lower() == ".npz":
+        return npz_part(path)
+    required = [each.name for each in inputs if each.required]
+    if len(required) != 1:
+        names = ", ".join(map(repr, required))
+        raise DataError(f"{path}: the model has several inputs; give .npz files with {names}")
+    return Part(str(path), {required[0]: npy_column(path)})

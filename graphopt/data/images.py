@@ -1,0 +1,240 @@
+"""Folders of images with the preprocessing that the model was trained with."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import struct
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from graphopt.data.columns import Column, Part
+from graphopt.data.inputs import Input
+from graphopt.errors import DataError, SystemFailure, UsageError
+from graphopt.graph.tensors import Array
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["Preprocessing", "image_files", "image_parts", "parse_preprocessing"]
+
+_SUFFIXES = frozenset(
+    (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+)
+_MAX_PIXELS = 1 << 26
+_DEEP_MODES = ("I", "F")
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From a picture to an array: ``(pixels * scale - mean) / std`` in the model's layout.
+
+    Attributes:
+        size: Shorter side in pixels, or height and width; None leaves the size.
+        crop: Height and width cut out of the middle after that; None leaves all.
+        scale: Factor on the pixels, which are 0 to 255.
+        mean: Subtracted; one value or one a channel, in the order that ``color`` names.
+        std: Divisor; the same.
+        layout: Order of the axes; None takes it from the model.
+        color: Channels and their order; None takes ``L`` for a model of one channel, else ``RGB``.
+    """
+
+    size: int | tuple[int, int] | None = None
+    crop: tuple[int, int] | None = None
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    layout: Literal["NCHW", "NHWC"] | None = None
+    color: Literal["RGB", "BGR", "L"] | None = None
+
+    @property
+    def keeps_pixels(self) -> bool:
+        """Whether the numbers stay the integers 0 to 255."""
+        return (self.scale, set(self.mean), set(self.std)) == (1.0, {0.0}, {1.0})
+
+
+def parse_preprocessing(values: Mapping[str, Any]) -> Preprocessing:
+    """The preprocessing that a recipe or options describe.
+
+    Raises:
+        UsageError: An unknown name, or a value out of its range.
+    """
+    names = [each.name for each in fields(Preprocessing)]
+    parsed: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in names:
+            close = difflib.get_close_matches(name, names, n=1, cutoff=0.5) or [", ".join(names)]
+            raise UsageError(f"images: unknown {name!r}; did you mean {close[0]}?")
+        if name in ("size", "crop"):
+            parsed[name] = _extent(name, value)
+        elif name in ("layout", "color"):
+            parsed[name] = _choice(name, value)
+        else:
+            numbers = _numbers(name, value)
+            parsed[name] = numbers[0] if name == "scale" else numbers
+    return Preprocessing(**parsed)
+
+
+def _extent(name: str, value: Any) -> int | tuple[int, int]:
+    sides = list(value) if isinstance(value, list | tuple) else [value]
+    whole = all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
+    if not whole or len(sides) not in (1, 2) or not all(0 < side <= 1 << 14 for side in sides):
+        raise UsageError(
+            f"images: {name} = {value!r} must be 1 to 16384 pixels, or height and width"
+        )
+    if len(sides) == 2:
+        return sides[0], sides[1]
+    return sides[0] if name == "size" else (sides[0], sides[0])
+
+
+def _choice(name: str, value: Any) -> str:
+    allowed = {"layout": ("NCHW", "NHWC"), "color": ("RGB", "BGR", "L")}[name]
+    if value not in allowed:
+        raise UsageError(f"images: {name} = {value!r} must be one of {', '.join(allowed)}")
+    return str(value)
+
+
+def _numbers(name: str, value: Any) -> tuple[float, ...]:
+    given = list(value) if isinstance(value, list | tuple) and name != "scale" else [value]
+    numeric = all(isinstance(one, int | float) and not isinstance(one, bool) for one in given)
+    if not numeric or len(given) not in (1, 3) or not all(math.isfinite(one) for one in given):
+        raise UsageError(f"images: {name} = {value!r} must be a number, or one for each channel")
+    if name != "mean" and 0 in given:
+        raise UsageError(f"images: {name} must not be zero")
+    return tuple(float(one) for one in given)
+
+
+def image_files(files: Sequence[Path]) -> list[Path]:
+    """Those whose names end like those of pictures."""
+    return [path for path in files if path.suffix.lower() in _SUFFIXES]
+
+
+def image_parts(
+    files: Sequence[Path], inputs: Sequence[Input], how: Preprocessing
+) -> Callable[[], Iterator[Part]]:
+    """One part, of one sample, a picture.
+
+    Raises:
+        DataError: The model has several inputs or none of rank 4; when iterated: a picture
+            cannot be read, is too large or has 16-bit pixels.
+        UsageError: ``mean`` or ``std`` do not fit the channels.
+        SystemFailure: Pillow is not installed.
+    """
+    _pillow()
+    required = [each for each in inputs if each.required]
+    if len(required) != 1 or (required[0].shape is not None and len(required[0].shape) != 4):
+        listed = ", ".join(f"{each.name!r} {each}" for each in required)
+        raise DataError(f"images fit a model of one input with four axes; this one takes {listed}")
+    wanted, how = required[0], _completed(how, required[0])
+    channels = 1 if how.color == "L" else 3
+    for name, numbers in (("mean", how.mean), ("std", how.std)):
+        if len(numbers) not in (1, channels):
+            raise UsageError(f"images: {name} has {len(numbers)} values for {channels} channel(s)")
+    return lambda: (Part(str(p), {wanted.name: _column(p, how, wanted)}) for p in files)
+
+
+def _completed(how: Preprocessing, wanted: Input) -> Preprocessing:
+    """Layout and colour filled in from the shape that the model declares."""
+    _, first, _, last = wanted.shape or (None, None, None, None)
+    layout = how.layout or ("NHWC" if last in (1, 3) and first not in (1, 3) else "NCHW")
+    channels = first if layout == "NCHW" else last
+    color = how.color or ("L" if channels == 1 else "RGB")
+    return Preprocessing(how.size, how.crop, how.scale, how.mean, how.std, layout, color)
+
+
+def _column(path: Path, how: Preprocessing, wanted: Input) -> Column:
+    with _opened(path) as image:
+        height, width = how.crop or _resized(image.size, how, path)
+    channels = 1 if how.color == "L" else 3
+    shape = (1, channels, height, width) if how.layout == "NCHW" else (1, height, width, channels)
+    fixed = zip(wanted.shape or (), shape, strict=False)
+    if any(isinstance(d, int) and d != s for d, s in list(fixed)[1:]):
+        raise DataError(
+            f"{path}: gives {list(shape)} where {wanted.name!r} is {wanted}; "
+            "set size and crop (--image-size, --image-crop), layout and color to fit"
+        )
+    dtype = np.uint8 if how.keeps_pixels and wanted.dtype.kind in "iu" else np.float32
+
+    def blocks(_step: int) -> Iterator[Array]:
+        yield _pixels(path, how).astype(dtype).reshape(shape)
+
+    return Column(shape, np.dtype(dtype), blocks)
+
+
+def _pillow() -> ModuleType:
+    """``PIL.Image``, which is an extra."""
+    try:
+        from PIL import Image  # noqa: PLC0415
+    except ImportError as err:
+        needed = "a folder of images needs Pillow: pip install 'graphopt[images]'"
+        raise SystemFailure(needed) from err
+    return Image
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """A picture whose header was read; errors become one line about its file."""
+    pillow = _pillow()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pillow.DecompressionBombWarning)
+            with pillow.open(path) as image:
+                if image.width * image.height > _MAX_PIXELS:
+                    raise DataError(f"{path}: {image.width} x {image.height} pixels are too many")
+                if image.mode.startswith(_DEEP_MODES):
+                    raise DataError(f"{path}: mode {image.mode}; convert it to 8 bits a channel")
+                yield image
+    except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as err:
+        raise DataError(f"{path}: too many pixels, refused: {err}") from err
+    except _BROKEN as err:
+        raise DataError(f"{path}: cannot be read as an image: {err}") from err
+
+
+def _resized(size: tuple[int, int], how: Preprocessing, path: Path) -> tuple[int, int]:
+    """Height and width after resizing, from width and height before."""
+    width, height = size
+    if isinstance(how.size, int):
+        factor = how.size / min(width, height)
+        height, width = max(how.size, int(height * factor)), max(how.size, int(width * factor))
+        if width * height > _MAX_PIXELS:
+            raise DataError(f"{path}: {size[0]} x {size[1]} pixels become too many when resized")
+    elif how.size is not None:
+        height, width = how.size
+    return height, width
+
+
+def _pixels(path: Path, how: Preprocessing) -> Array:
+    """The prepared picture, float32 ``(channels, height, width)`` or with channels last."""
+    with _opened(path) as image:
+        height, width = _resized(image.size, how, path)
+        picture = image.convert("L" if how.color == "L" else "RGB")
+        if (width, height) != picture.size:
+            picture = picture.resize((width, height), _pillow().Resampling.BILINEAR)
+    if how.crop is not None:
+        picture = picture.crop(_middle(picture.size, how.crop, path))
+    values = np.atleast_3d(np.asarray(picture, dtype=np.float32))
+    if how.color == "BGR":
+        values = values[:, :, ::-1]
+    if not how.keeps_pixels:
+        mean, std = (np.asarray(numbers, dtype=np.float32) for numbers in (how.mean, how.std))
+        values = (values * np.float32(how.scale) - mean) / std
+    return values.transpose(2, 0, 1) if how.layout == "NCHW" else values
+
+
+def _middle(size: tuple[int, int], crop: tuple[int, int], path: Path) -> tuple[int, int, int, int]:
+    (width, height), (rows, columns) = size, crop
+    if rows > height or columns > width:
+        raise DataError(
+            f"{path}: {height} x {width} pixels are fewer than the crop of {rows} x {columns}; "
+            "set size (--image-size) to at least that"
+        )
+    top, left = round((height - rows) / 2), round((width - columns) / 2)
+    return left, top, left + columns, top + rows
