@@ -17,6 +17,7 @@ __all__ = [
     "depthwise",
     "integer_weights",
     "is_op",
+    "picks_rows",
     "weight_of",
     "weighted_nodes",
 ]
@@ -133,3 +134,8 @@ def integer_weights(scope: Scope) -> list[NodeProto]:
         or is_op(node, *INTEGER_OPS)
         or node.op_type in CONTRIB_INTEGER
     ]
+
+
+def picks_rows(node: NodeProto, index: int) -> bool:
+    """Whether input ``index`` of ``node`` is a table whose rows a Gather looks up."""
+    return is_op(node, "Gather") and index == 0 and attribute(node, "axis", 0) == 0

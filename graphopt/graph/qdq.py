@@ -9,13 +9,14 @@ AveragePool with those only (1.32).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from graphopt.graph.graph import Scope, Use
+from graphopt.graph.graph import Constant, Scope, Use
 from graphopt.graph.tensors import Array
 
 __all__ = [
@@ -24,7 +25,9 @@ __all__ = [
     "add_dequantize",
     "add_node",
     "add_quantize_dequantize",
+    "drop_unread",
     "first_reader",
+    "gather_rows",
     "read_instead",
 ]
 
@@ -39,7 +42,7 @@ def add_node(
     output: str,
     *,
     before: NodeProto | None = None,
-    **attributes: int | float | str | list[int],
+    **attributes: Any,
 ) -> str:
     """Add a node of the default domain; its name is its output's, which is made unique first.
 
@@ -139,7 +142,7 @@ def add_dequantize(
     if zero_point is not None:
         zeros = np.ascontiguousarray(np.broadcast_to(zero_point, scales.shape)).astype(codes.dtype)
         inputs.append(scope.add_constant(f"{tensor}_zero_point", zeros.reshape(scales.shape)))
-    attributes = {} if axis is None else {"axis": axis}
+    attributes: dict[str, int] = {} if axis is None else {"axis": axis}
     return add_node(
         scope, "DequantizeLinear", inputs, f"{tensor}_dequantized", before=before, **attributes
     )
@@ -173,3 +176,50 @@ def add_cast_multiply(
     float_type = onnx.helper.np_dtype_to_tensor_dtype(scale.dtype)
     cast = add_node(scope, "Cast", [stored], f"{tensor}_cast", before=before, to=float_type)
     return add_node(scope, "Mul", [cast, factor], f"{tensor}_dequantized", before=before)
+
+
+def drop_unread(constant: Constant) -> bool:
+    """Remove a constant that nothing reads any more; whether it was removed.
+
+    Kept are constants that are outputs of their scope or listed as inputs.
+    """
+    home, origin = constant.scope, constant.origin
+    if home.uses(origin) or origin in home.outputs or constant.overridable:
+        return False
+    if constant.node is not None:
+        home.remove([constant.node])
+    else:
+        home.drop_initializer(origin)
+    return True
+
+
+def gather_rows(scope: Scope, node: NodeProto, codes: str, scale: str) -> None:
+    """Let a Gather along axis 0 read a table of integers, and dequantize the rows it picked.
+
+        Gather(table, i)   becomes   Cast(Gather(codes, i)) * Gather(scale, i)
+
+    Only the rows that are asked for are dequantized; onnxruntime would dequantize the whole table
+    at every call if that stood in front of the Gather (1.32).
+
+    Args:
+        scope: Where ``node`` is.
+        node: The Gather; it stays, its output keeps its name.
+        codes: Integer table ``(rows, ...)`` without zero point.
+        scale: Float table ``(rows, 1, ...)`` of the same rank.
+    """
+    result, indices = node.output[0], node.input[1]
+    float_type = _element_type(scope, scale)
+    node.output[0] = scope.graph.unique_name(f"{result}_quantized")
+    scope.set_input(node, 0, codes)
+    at = scope.nodes.index(node) + 1
+    before = scope.nodes[at] if at < len(scope.nodes) else None
+    cast = add_node(scope, "Cast", [node.output[0]], f"{result}_cast", before=before, to=float_type)
+    picked = add_node(scope, "Gather", [scale, indices], f"{result}_scale", before=before)
+    name = scope.graph.unique_name(f"{node.name or result}_rescale")
+    scope.add(onnx.helper.make_node("Mul", [cast, picked], [result], name=name), before=before)
+
+
+def _element_type(scope: Scope, name: str) -> int:
+    constant = scope.constant(name)
+    assert constant is not None
+    return constant.data_type

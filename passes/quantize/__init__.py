@@ -1,6 +1,7 @@
 """Passes that store or compute on integers."""
 
 from graphopt.passes.quantize.correct_bias import CorrectBias
+from graphopt.passes.quantize.quantize_dynamic import QuantizeDynamic
 from graphopt.passes.quantize.quantize_static import QuantizeStatic
 
-__all__ = ["CorrectBias", "QuantizeStatic"]
+__all__ = ["CorrectBias", "QuantizeDynamic", "QuantizeStatic"]

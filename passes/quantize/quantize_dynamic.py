@@ -1,0 +1,279 @@
+"""The pass ``quantize-dynamic``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto
+
+from graphopt.errors import PassError
+from graphopt.graph import ops, qdq
+from graphopt.graph.graph import Constant, Graph, Scope, Use
+from graphopt.graph.linear import Linear, linear
+from graphopt.graph.select import select
+from graphopt.numerics import grids, ranges, saturation
+from graphopt.pipeline.contract import Changes, Context, Option, Pass
+from graphopt.pipeline.registry import register
+
+__all__ = ["QuantizeDynamic"]
+
+_QMAX = 127
+_OFFSET = 128
+_OPSET = 11
+
+
+@register("quantize-dynamic")
+@dataclass(frozen=True, kw_only=True)
+class QuantizeDynamic(Pass):
+    """Compute linear layers on 8-bit integers whose activation range is taken at run time.
+
+        x -> MatMul(W) -> y      becomes
+
+        x -> DynamicQuantizeLinear -> MatMulInteger(W int8) -> Cast -> Mul(x_scale * W_scale) -> y
+
+    Layers that read the same tensor share one DynamicQuantizeLinear. A Gemm becomes the same with
+    an Add for its bias; alpha and beta are multiplied in. The form is the one that onnxruntime
+    fuses to DynamicQuantizeMatMul and MatMulIntegerToFloat. No calibration data is needed, since
+    each call takes the range of its own activations: right for transformers, whose ranges vary
+    from input to input. Conv is left alone: its dynamic form is slower than float. On a target
+    whose kernels saturate, the scales of those output channels rise where neighbouring products
+    could overflow 16 bits. Put smooth-activations before it where there are samples.
+
+    Source: ONNX operators DynamicQuantizeLinear-11 and MatMulInteger-10; Zafrir et al. 2019,
+    Q8BERT.
+    """
+
+    per_channel: Annotated[bool, Option("one weight scale for each output channel")] = True
+    weights: Annotated[
+        Literal["int8", "uint8"],
+        Option("integer type of the weights; uint8 never saturates but runs slower on x86"),
+    ] = "int8"
+    ranges: Annotated[
+        Literal["max", "mse"],
+        Option("weight range: cover every value, or clip where that makes the error less"),
+    ] = "max"
+    min_size: Annotated[int, Option("leave smaller weights alone", low=0, unit="elements")] = 1024
+    nodes: Annotated[
+        tuple[str, ...], Option("patterns of nodes to quantize; all by default", patterns=True)
+    ] = ()
+    exclude: Annotated[
+        tuple[str, ...], Option("patterns of nodes that stay float", patterns=True)
+    ] = ()
+    lossy: ClassVar[bool] = True
+
+    def check(self, graph: Graph, context: Context) -> None:
+        if graph.opset < _OPSET:
+            raise PassError(
+                f"DynamicQuantizeLinear needs opset {_OPSET}, the model has {graph.opset}; "
+                "put upgrade-opset before"
+            )
+
+    def run(self, graph: Graph, context: Context) -> Changes:
+        changes = Changes()
+        chosen = select(graph, self.nodes, self.exclude)
+        weights = _Weights(self, context.target.saturates and self.weights == "int8")
+        for scope in list(graph.scopes()):
+            builder = _Builder(scope, weights)
+            for node in list(scope.nodes):
+                found = linear(scope, node)
+                if found is None:
+                    continue
+                reason = self._reason(found, chosen(node))
+                if reason or not isinstance(found, Linear):
+                    changes.skip(node, reason)
+                else:
+                    changes.edit(node, builder.replace(found))
+        return changes
+
+    def _reason(self, found: Linear | str, chosen: bool) -> str:
+        """Why a layer stays float; empty where it does not."""
+        if isinstance(found, str):
+            return found
+        size = int(np.prod(found.constant.shape))
+        if not chosen:
+            return "kept float by the options nodes and exclude"
+        if size < self.min_size:
+            return f"{size} elements, min_size is {self.min_size}"
+        if not np.isfinite(found.constant.values).all():
+            return "the weight holds NaN or infinity"
+        return ""
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A weight as integers: names of codes, scale and zero point (int8 has none).
+
+    ``codes`` are as stored: ``(out, in)`` where ``transposed``, else ``(in, out)``.
+    """
+
+    codes: str
+    scale: str
+    zero_point: str | None
+    transposed: bool
+    note: str
+
+
+@dataclass
+class _Weights:
+    """Stores weights as integers, each once however many layers read it."""
+
+    options: QuantizeDynamic
+    saturates: bool
+    stored: dict[tuple[int, str, bool, float], _Stored] = field(default_factory=dict)
+
+    def get(self, layer: Linear) -> _Stored:
+        home, origin = layer.constant.scope, layer.constant.origin
+        key = (id(home), origin, layer.transposed, layer.alpha)
+        if key not in self.stored:
+            self.stored[key] = self._store(layer)
+        return self.stored[key]
+
+    def _store(self, layer: Linear) -> _Stored:
+        matrix = layer.matrix()
+        scales, raised = self._scales(matrix)
+        axis = 1 if scales.ndim else None
+        codes = grids.quantize(matrix, scales, 0, -_QMAX, _QMAX, axis)
+        home, name = layer.constant.scope, layer.constant.origin
+        tables = _row_lookups(layer) if layer.alpha == 1 and self.options.weights == "int8" else []
+        if tables:
+            codes = codes.T
+        zero_point = None
+        if self.options.weights == "uint8":
+            codes = (codes.astype(np.int16) + _OFFSET).astype(np.uint8)
+            zero_point = home.add_constant(f"{name}_zero_point", np.asarray(_OFFSET, np.uint8))
+        stored = _Stored(
+            home.add_constant(f"{name}_quantized", codes),
+            home.add_constant(f"{name}_scale", scales),
+            zero_point,
+            bool(tables),
+            f"; {raised} of {matrix.shape[1]} scales raised against saturation" if raised else "",
+        )
+        _read_rows(tables, stored.codes, scales, name)
+        return stored
+
+    def _scales(self, matrix: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
+        """Scales ``(out,)`` or rank 0 of ``(in, out)``, and how many were raised."""
+        axis = 1 if self.options.per_channel else None
+        scales = ranges.weight_scales(matrix, axis, _QMAX, self.options.ranges)
+        raised = 0
+        if self.saturates:
+            factors = saturation.raise_factors(matrix, scales)
+            factors = factors if self.options.per_channel else factors.max(keepdims=True)
+            raised = int((factors > 1).sum())
+            scales = scales * factors
+        return (scales if self.options.per_channel else scales.reshape(())), raised
+
+
+def _row_lookups(layer: Linear) -> list[Use]:
+    """The Gathers that pick rows of a weight ``(out, in)``: an embedding tied to this layer."""
+    if not layer.transposed:
+        return []
+    uses = layer.constant.scope.uses(layer.constant.origin)
+    return [use for use in uses if ops.picks_rows(use.node, use.index)]
+
+
+def _read_rows(tables: list[Use], codes: str, scales: NDArray[np.float32], name: str) -> None:
+    """Let the Gathers read the layer's codes, with the scale of each row they pick."""
+    if not tables:
+        return
+    rows = tables[0].scope.constant(codes)
+    assert rows is not None
+    column = np.broadcast_to(scales, rows.shape[:1]).reshape(-1, 1).copy()
+    scale = rows.scope.add_constant(f"{name}_row_scale", column)
+    for use in tables:
+        qdq.gather_rows(use.scope, use.node, codes, scale)
+
+
+@dataclass
+class _Builder:
+    """Puts the integer form in place of linear layers of one scope."""
+
+    scope: Scope
+    weights: _Weights
+    activations: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+
+    def replace(self, layer: Linear) -> str:
+        """Replace a layer; what was done, in words."""
+        node, result = layer.node, layer.node.output[0]
+        codes, scale, zero_point = self._activation(layer)
+        weight = self.weights.get(layer)
+        right = weight.codes
+        if weight.transposed:
+            right = self._add("Transpose", [right], f"{right}_transposed", node, perm=[1, 0])
+        inputs = [codes, right, zero_point]
+        if weight.zero_point is not None:
+            inputs.append(weight.zero_point)
+        sums = self._add("MatMulInteger", inputs, f"{result}_integer", node)
+        floats = self._add("Cast", [sums], f"{result}_cast", node, to=TensorProto.FLOAT)
+        factor = self._add("Mul", [scale, weight.scale], f"{result}_scale", node)
+        bias = self._bias(node)
+        if bias is None:
+            self._finish("Mul", [floats, factor], node)
+        else:
+            product = self._add("Mul", [floats, factor], f"{result}_product", node)
+            self._finish("Add", [product, bias], node)
+        self._drop(layer)
+        return f"{self.weights.options.weights} weight, dynamic uint8 activation{weight.note}"
+
+    def _add(
+        self,
+        op_type: str,
+        inputs: list[str],
+        output: str,
+        before: NodeProto,
+        **attributes: int | list[int],
+    ) -> str:
+        return qdq.add_node(self.scope, op_type, inputs, output, before=before, **attributes)
+
+    def _activation(self, layer: Linear) -> tuple[str, str, str]:
+        """Codes, scale and zero point of a tensor, computed once for all layers that read it."""
+        tensor = layer.data
+        if tensor not in self.activations:
+            unique = self.scope.graph.unique_name
+            parts = ("quantized", "scale", "zero_point")
+            codes, scale, zero_point = (unique(f"{tensor}_{part}") for part in parts)
+            outputs = [codes, scale, zero_point]
+            node = onnx.helper.make_node("DynamicQuantizeLinear", [tensor], outputs, name=codes)
+            self.scope.add(node, before=layer.node)
+            self.activations[tensor] = codes, scale, zero_point
+        return self.activations[tensor]
+
+    def _bias(self, node: NodeProto) -> str | None:
+        """Name of ``beta * C`` of a Gemm; None where there is none."""
+        if ops.is_op(node, "MatMul") or len(node.input) < 3 or not node.input[2]:
+            return None
+        name, beta = str(node.input[2]), float(ops.attribute(node, "beta", 1.0))
+        if beta == 1:
+            return name
+        constant = self.scope.constant(name)
+        if constant is not None and not constant.overridable:
+            scaled = constant.values * np.float32(beta)
+            return constant.scope.add_constant(f"{name}_scaled", scaled)
+        factor = self.scope.add_constant(f"{name}_beta", np.asarray(beta, np.float32))
+        return self._add("Mul", [name, factor], f"{name}_scaled", node)
+
+    def _finish(self, op_type: str, inputs: list[str], node: NodeProto) -> None:
+        """Put the last node, which inherits name and metadata, in place of the layer's."""
+        last = onnx.helper.make_node(op_type, inputs, [node.output[0]], name=node.name)
+        last.doc_string = node.doc_string
+        last.metadata_props.extend(node.metadata_props)
+        self.scope.add(last, before=node)
+        self.scope.remove([node])
+
+    def _drop(self, layer: Linear) -> None:
+        """Remove what only the layer read: its float weight and the Transpose of it."""
+        name = layer.node.input[1]
+        made = self.scope.producer(name)
+        read = self.scope.uses(name) or name in self.scope.outputs
+        if made is not None and ops.is_op(made, "Transpose") and not read:
+            self.scope.remove([made])
+        for constant in (layer.constant, *self._old_bias(layer.node)):
+            qdq.drop_unread(constant)
+
+    def _old_bias(self, node: NodeProto) -> list[Constant]:
+        constant = self.scope.constant(node.input[2]) if len(node.input) > 2 else None
+        return [] if constant is None else [constant]
