@@ -47,6 +47,7 @@ class Graph:
         self.main.proto = self.header.graph
         self.spill = Spill()
         self.spilling = self.weight_bytes > Spill.BOUND_BYTES
+        self.came_external = any(map(tensors.is_external, self.tensors()))
         self._names: set[str] | None = None
 
     # structure
@@ -139,6 +140,22 @@ class Graph:
             return self.spill.store(name, values)
         return tensors.from_array(name, values)
 
+    def chunks(self, tensor: TensorProto) -> Iterator[bytes]:
+        """The bytes of a tensor of this model as they stand in a file, in pieces."""
+        path = self.spill.file(tensor)
+        if path is not None:
+            yield from tensors.file_chunks(tensor, path)
+        else:
+            yield from tensors.chunks(tensor, self.folder)
+
+    def tensors(self) -> Iterator[TensorProto]:
+        """Every tensor message: in attributes, functions and sparse initializers too."""
+        yield from tensors.walk(self.header)
+        for scope in self.scopes():
+            yield from scope.initializers.values()
+            for node in scope.nodes:
+                yield from tensors.walk(node)
+
     @property
     def weight_bytes(self) -> int:
         """Bytes of all initializers and Constant nodes, external ones included."""
@@ -153,9 +170,7 @@ class Graph:
         model = self.references()
         for tensor in tensors.walk(model):
             if self.spill.file(tensor) is not None:
-                inline = tensors.from_array(tensor.name, self.read(tensor))
-                inline.doc_string = tensor.doc_string
-                tensor.CopyFrom(inline)
+                tensors.fill(tensor, self.chunks(tensor))
         return model
 
     def references(self) -> ModelProto:
@@ -182,7 +197,8 @@ class Graph:
 
     def become(self, other: Graph) -> None:
         """Take on the state of ``other``, which stays as it is."""
-        self.folder, self.spill, self.spilling = other.folder, other.spill, other.spilling
+        self.folder, self.came_external = other.folder, other.came_external
+        self.spill, self.spilling = other.spill, other.spilling
         self.header = _own(other.header)
         self.main = other.main.clone(self, self.header.graph, None, None)
         self._names = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,18 @@ from graphopt.errors import ModelError
 
 __all__ = [
     "Array",
+    "check_length",
+    "chunks",
     "element_bits",
     "element_count",
-    "check_length",
+    "external_entries",
     "external_file",
+    "file_chunks",
+    "fill",
     "from_array",
     "from_file",
     "is_external",
+    "refer",
     "stored_bytes",
     "to_array",
     "walk",
@@ -30,7 +35,7 @@ __all__ = [
 
 Array = NDArray[Any]
 
-_SUB_BYTE_BITS = {
+_SUB_BYTE_BITS: dict[int, int] = {
     onnx.TensorProto.INT4: 4,
     onnx.TensorProto.UINT4: 4,
     onnx.TensorProto.FLOAT4E2M1: 4,
@@ -45,6 +50,7 @@ _TYPED_FIELDS = (
     "double_data",
     "uint64_data",
 )
+_CHUNK_BYTES = 16 << 20
 _WITHOUT_TENSORS = ("ValueInfoProto", "StringStringEntryProto", "OperatorSetIdProto", "TypeProto")
 
 
@@ -61,8 +67,9 @@ def element_count(tensor: onnx.TensorProto) -> int:
 
 def element_bits(data_type: int) -> int:
     """Bits that one element of an ONNX data type takes in a file; 0 for strings."""
-    if data_type in _SUB_BYTE_BITS:
-        return _SUB_BYTE_BITS[data_type]
+    bits = _SUB_BYTE_BITS.get(data_type)
+    if bits is not None:
+        return bits
     if data_type == onnx.TensorProto.STRING:
         return 0
     return int(onnx.helper.tensor_dtype_to_np_dtype(data_type).itemsize) * 8
@@ -175,6 +182,58 @@ def check_length(tensor: onnx.TensorProto) -> None:
     held = max(len(getattr(tensor, field)) for field in _TYPED_FIELDS)
     if needed and held == 0:
         raise ModelError(f"tensor {tensor.name!r} of shape {list(tensor.dims)} holds no values")
+
+
+def chunks(tensor: onnx.TensorProto, folder: Path | None = None) -> Iterator[bytes]:
+    """The bytes of ``tensor`` as raw data has them, in pieces of at most 16 MB if external.
+
+    Raises:
+        ModelError: The stored values do not fit the shape, or external data is unusable.
+    """
+    if is_external(tensor):
+        path, offset, _ = external_file(tensor, folder)
+        yield from file_chunks(tensor, path, offset)
+    elif tensor.HasField("raw_data"):
+        check_length(tensor)
+        yield tensor.raw_data
+    else:
+        yield from_array(tensor.name, to_array(tensor)).raw_data
+
+
+def file_chunks(tensor: onnx.TensorProto, path: Path, offset: int = 0) -> Iterator[bytes]:
+    """The bytes of ``tensor``, which lie at ``offset`` of a file, in pieces.
+
+    Raises:
+        ModelError: The file cannot be read or is too short.
+    """
+    left = stored_bytes(tensor)
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            while left:
+                piece = file.read(min(left, _CHUNK_BYTES))
+                if not piece:
+                    raise ModelError(f"tensor {tensor.name!r}: {path} has become too short")
+                left -= len(piece)
+                yield piece
+    except OSError as err:
+        raise ModelError(f"tensor {tensor.name!r}: {path} cannot be read: {err.strerror}") from err
+
+
+def fill(tensor: onnx.TensorProto, data: Iterable[bytes]) -> None:
+    """Put these bytes, of the tensor's type and shape, inside a message that was external."""
+    tensor.raw_data = b"".join(data)
+    tensor.ClearField("external_data")
+    tensor.ClearField("data_location")
+
+
+def refer(tensor: onnx.TensorProto, location: str, offset: int, length: int) -> None:
+    """Make a tensor external: its values lie in ``location``, beside the model."""
+    for field in ("raw_data", "external_data", *_TYPED_FIELDS):
+        tensor.ClearField(field)
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", offset), ("length", length)):
+        tensor.external_data.add(key=key, value=str(value))
 
 
 def walk(message: Message) -> Iterator[onnx.TensorProto]:

@@ -1,0 +1,117 @@
+"""Whether a graph is a valid model: the ONNX checker and what it does not look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import onnx
+
+from graphopt.errors import ModelError
+from graphopt.graph import tensors
+from graphopt.graph.graph import Graph, Scope, label
+from graphopt.graph.weightless import weightless
+
+__all__ = ["problems"]
+
+
+def problems(graph: Graph) -> list[str]:
+    """What is wrong with the model, one sentence each; empty for a valid one.
+
+    The same fault has the same text every time, so that lists from before and after an edit can
+    be compared. Operators of domains that the ONNX package does not know are no fault. Nothing
+    is read from external files; those were checked when the model was loaded.
+    """
+    found = [problem for scope in graph.scopes() for problem in _scope_problems(scope)]
+    found += _checker_problems(graph)
+    return list(dict.fromkeys(found))
+
+
+def _checker_problems(graph: Graph) -> list[str]:
+    """The checker's word on the whole model and, where it objects, on each node."""
+    model = weightless(graph, keep_dims=False)
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError) as err:  # ValueError: no graph at all
+        return [*_node_problems(model), str(err).splitlines()[0]]
+    return []
+
+
+def _node_problems(model: onnx.ModelProto) -> Iterator[str]:
+    """Each faulty node by name; the checker of models stops at the first."""
+    context = onnx.checker.C.CheckerContext()
+    context.ir_version = model.ir_version
+    context.opset_imports = {item.domain: item.version for item in model.opset_import}
+    local = {(function.domain, function.name) for function in model.functions}
+    for node in model.graph.node:
+        if (node.domain, node.op_type) in local or any(a.HasField("g") for a in node.attribute):
+            continue
+        try:
+            onnx.checker.check_node(node, context)
+        except onnx.checker.ValidationError as err:
+            yield f"node {label(node)!r}: {str(err).splitlines()[0]}"
+
+
+def _scope_problems(scope: Scope) -> Iterator[str]:
+    """Duplicate definitions, inputs that nothing computes, outputs that nothing produces."""
+    where = f" in {scope.path}" if scope.path else ""
+    yield from (f"{text}{where}" for text in _duplicates(scope))
+    yield from (f"{text}{where}" for text in _unfit_tensors(scope.initializers.values()))
+    outer = _visible(scope.parent) if scope.parent is not None else set()
+    made = _visible(scope)
+    for node in scope.nodes:
+        for name in node.input:
+            if name and name not in made and name not in outer:
+                yield f"node {label(node)!r} reads {name!r}, which nothing computes{where}"
+    for name in scope.outputs:
+        if name not in made and name not in outer:
+            yield f"output {name!r} is computed by nothing{where}"
+    if _has_cycle(scope):
+        yield f"nodes read their own outputs (a cycle){where}"
+
+
+def _visible(scope: Scope) -> set[str]:
+    """Every name defined in the scope or around it."""
+    names = set(scope.inputs) | set(scope.initializers)
+    names.update(sparse.values.name for sparse in scope.proto.sparse_initializer)
+    names.update(out for node in scope.nodes for out in node.output if out)
+    return names if scope.parent is None else names | _visible(scope.parent)
+
+
+def _duplicates(scope: Scope) -> Iterator[str]:
+    seen = set(scope.inputs) | set(scope.initializers)
+    for node in scope.nodes:
+        for name in node.output:
+            if name in seen:
+                yield f"node {label(node)!r} defines {name!r} a second time"
+            if name:
+                seen.add(name)
+
+
+def _unfit_tensors(held: Iterable[onnx.TensorProto]) -> Iterator[str]:
+    """Inline initializers whose data does not fit their dimensions."""
+    for tensor in held:
+        if not tensors.is_external(tensor):
+            try:
+                tensors.check_length(tensor)
+            except ModelError as err:
+                yield str(err)
+
+
+def _has_cycle(scope: Scope) -> bool:
+    """Whether the scope's nodes cannot be put in an order that computes each input first."""
+    made = {out: index for index, node in enumerate(scope.nodes) for out in node.output if out}
+    readers: dict[int, list[int]] = {}
+    waiting = [0] * len(scope.nodes)
+    for index, node in enumerate(scope.nodes):
+        for source in {made[name] for name in node.input if name in made}:
+            readers.setdefault(source, []).append(index)
+            waiting[index] += 1
+    ready = [index for index, count in enumerate(waiting) if not count]
+    done = 0
+    while ready:
+        done += 1
+        for reader in readers.get(ready.pop(), ()):
+            waiting[reader] -= 1
+            if not waiting[reader]:
+                ready.append(reader)
+    return done != len(scope.nodes)

@@ -1,0 +1,110 @@
+"""Surgery on a scope that several passes need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from onnx import NodeProto
+
+from graphopt.graph.graph import Graph, Scope, Use, label
+
+__all__ = ["bypass", "only_reader", "redirect", "remove_dead", "rename_output"]
+
+
+def only_reader(scope: Scope, name: str) -> Use | None:
+    """The one place that reads ``name``; None for none, several, or an output of the scope."""
+    uses = scope.uses(name)
+    return uses[0] if len(uses) == 1 and uses[0].index >= 0 and name not in scope.outputs else None
+
+
+def redirect(uses: Iterable[Use], name: str) -> None:
+    """Let these uses, and no others, read ``name``."""
+    for use in list(uses):
+        if use.index >= 0:
+            use.scope.set_input(use.node, use.index, name)
+
+
+def rename_output(scope: Scope, node: NodeProto, old: str, new: str) -> None:
+    """Call an output of ``node`` ``new`` instead of ``old``, for all its readers."""
+    index = list(node.output).index(old)
+    scope.replace_uses(old, new)
+    node.output[index] = new
+    for value in scope.proto.value_info:
+        if value.name == old:
+            value.name = new
+    scope.touch()
+
+
+def bypass(scope: Scope, node: NodeProto, source: str, output: str) -> bool:
+    """Remove ``node`` and let whoever reads its ``output`` read ``source`` instead.
+
+    Where ``output`` is an output of the scope, its name has to stay: the node that computes
+    ``source`` then computes it under that name.
+
+    Returns:
+        False, with nothing done, where that cannot be: ``source`` is an input, a constant, an
+        output too or from an outer scope, or a body hands ``output`` out under its own name.
+    """
+    if any(use.index < 0 for use in scope.uses(output)):
+        return False
+    if output not in scope.outputs:
+        scope.replace_uses(output, source)
+        _remove(scope, node)
+        return True
+    maker = scope.producer(source)
+    if maker is None or source in scope.outputs or any(u.index < 0 for u in scope.uses(source)):
+        return False
+    scope.remove([node])
+    scope.replace_uses(output, source)
+    _forget(scope, [output])
+    rename_output(scope, maker, source, output)
+    return True
+
+
+def _remove(scope: Scope, node: NodeProto) -> None:
+    scope.remove([node])
+    _forget(scope, node.output)
+
+
+def _forget(scope: Scope, names: Iterable[str]) -> None:
+    """Drop the declared types and annotations of tensors that are no more."""
+    gone = {name for name in names if name}
+    for field, key in (
+        (scope.proto.value_info, "name"),
+        (scope.proto.quantization_annotation, "tensor_name"),
+    ):
+        for index in reversed(range(len(field))):
+            if getattr(field[index], key) in gone:
+                del field[index]
+
+
+def remove_dead(graph: Graph) -> list[str]:
+    """Remove nodes and initializers that no output depends on, in bodies too.
+
+    Inputs and outputs stay as they are, but for inputs that are the listing of a removed
+    initializer. Nodes of local functions are not looked at.
+
+    Returns:
+        Labels of the nodes and names of the initializers that went, in order of removal.
+    """
+    removed: list[str] = []
+    while found := [item for scope in graph.scopes() for item in _sweep(scope)]:
+        removed += found
+    return removed
+
+
+def _sweep(scope: Scope) -> list[str]:
+    """One round over one scope, from the last node to the first."""
+    removed: list[str] = []
+    needed = set(scope.outputs)
+    for node in reversed(list(scope.nodes)):
+        if any(name in needed or scope.uses(name) for name in node.output if name):
+            continue
+        _remove(scope, node)
+        removed.append(label(node))
+    for name in list(scope.initializers):
+        if name not in needed and not scope.uses(name):
+            scope.drop_initializer(name)
+            _forget(scope, [name])
+            removed.append(name)
+    return removed

@@ -1,0 +1,131 @@
+"""Model files: read with external data left where it is, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+from onnx import ModelProto
+
+from graphopt.errors import ModelError
+from graphopt.graph import tensors, wire
+from graphopt.graph.graph import Graph
+from graphopt.graph.save import save
+
+__all__ = ["file_bytes", "load", "save", "serialize", "sha256", "size"]
+
+MESSAGE_LIMIT = 2**31 - 1
+"""Protocol buffers cannot be longer; larger models need external data."""
+_FRAME_BYTES = 3  # tag and length around a message inside another one
+
+
+def load(model: str | Path | bytes | ModelProto) -> Graph:
+    """A graph to edit; what was handed in is never modified.
+
+    Weights in external files are checked to be there, and read when somebody asks for them.
+
+    Args:
+        model: A file, its bytes, or a message.
+
+    Raises:
+        ModelError: No such file, not an ONNX model, truncated, or its external data is missing,
+            too short, or lies outside the model's folder.
+    """
+    if isinstance(model, ModelProto):
+        graph = Graph(model)
+        _check(graph, "the model")
+        return graph
+    if isinstance(model, bytes):
+        return _parsed(model, "the model (given as bytes)", None)
+    path = Path(model)
+    return _parsed(_read(path), str(path), path.parent)
+
+
+def _read(path: Path) -> bytes:
+    if path.is_dir():
+        raise ModelError(f"{path} is a folder; give the ONNX file in it")
+    if not path.exists():
+        raise ModelError(f"{path}: no such file")
+    if not path.is_file():
+        raise ModelError(f"{path} is not a regular file")
+    try:
+        length = path.stat().st_size
+        if length > MESSAGE_LIMIT:
+            raise ModelError(
+                f"{path} is not an ONNX model: {length} bytes in one file, 2 GB are the most; "
+                "larger models keep their weights in external data"
+            )
+        return path.read_bytes()
+    except OSError as err:
+        raise ModelError(f"{path} cannot be read: {err.strerror}") from err
+
+
+def _parsed(data: bytes, name: str, folder: Path | None) -> Graph:
+    message = ModelProto()
+    try:
+        message.ParseFromString(data)
+    except DecodeError as err:
+        raise ModelError(f"{name} {wire.diagnose(data)}") from err
+    if not message.HasField("graph") or (message.ir_version >= 3 and not message.opset_import):
+        raise ModelError(f"{name} {wire.diagnose(data)}")
+    del data
+    graph = Graph(message, folder, take_over=True)
+    _check(graph, name)
+    return graph
+
+
+def _check(graph: Graph, name: str) -> None:
+    """Refuse external data that is missing or unsafe, before any work is put in."""
+    for tensor in graph.tensors():
+        if tensors.is_external(tensor):
+            try:
+                tensors.external_file(tensor, graph.folder)
+            except ModelError as err:
+                raise ModelError(f"{name}: {err}") from err
+
+
+def serialize(graph: Graph) -> bytes:
+    """The model as the bytes of one file, all weights inside.
+
+    Raises:
+        ModelError: More than 2 GB; save it with external data instead.
+    """
+    if graph.weight_bytes > MESSAGE_LIMIT - (16 << 20):
+        raise ModelError(f"the weights take {graph.weight_bytes} bytes, 2 GB fit in one message")
+    model = graph.to_model()
+    for tensor in tensors.walk(model):
+        if tensors.is_external(tensor):
+            tensors.fill(tensor, graph.chunks(tensor))
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def size(graph: Graph) -> int:
+    """Bytes that the graph takes as a file, external data included; exact to a few bytes."""
+    total: int = graph.header.ByteSize()
+    for scope in graph.scopes():
+        total += sum(_FRAME_BYTES + node.ByteSize() for node in scope.nodes)
+        total += sum(_FRAME_BYTES + item.ByteSize() for item in scope.initializers.values())
+    return total + sum(map(tensors.stored_bytes, filter(tensors.is_external, graph.tensors())))
+
+
+def sha256(path: Path) -> str:
+    """Hash of the model file itself, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_bytes(path: Path) -> int:
+    """Bytes of a model file and of the external files that it names.
+
+    Raises:
+        ModelError: It cannot be read as a model.
+    """
+    graph = load(path)
+    external = {
+        tensors.external_file(tensor, graph.folder)[0].resolve()
+        for tensor in graph.tensors()
+        if tensors.is_external(tensor)
+    }
+    return path.stat().st_size + sum(file.stat().st_size for file in external)
