@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+RECURRENT = ("RNN", "GRU", "LSTM")
 FLOATS = (1, 10, 11, 16)
 """ONNX element types float, float16, double, bfloat16."""
 QUANTIZE_OPS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")

@@ -21,11 +21,11 @@ from graphopt.graph.tensors import Array
 
 __all__ = [
     "Scale",
-    "add_cast_multiply",
     "add_dequantize",
     "add_node",
     "add_quantize_dequantize",
     "drop_unread",
+    "expand",
     "first_reader",
     "gather_rows",
     "read_instead",
@@ -148,34 +148,27 @@ def add_dequantize(
     )
 
 
-def add_cast_multiply(
-    scope: Scope,
-    tensor: str,
-    codes: Array,
-    scale: Array,
-    *,
-    before: NodeProto | None = None,
+def expand(
+    scope: Scope, tensor: str, codes: str, scale: str, *, before: NodeProto | None = None
 ) -> str:
-    """Store a constant as integers that onnxruntime turns back into floats as it loads.
+    """Turn stored integers back into floats in a way that onnxruntime computes as it loads.
 
-    Cast and Mul are folded at every optimization level but none, other than DequantizeLinear,
-    which runs at every call (1.32).
+    Cast and Mul are folded at every optimization level but none; DequantizeLinear is not and
+    would run at every call (1.32).
 
     Args:
-        scope: Where the initializers and the nodes go.
-        tensor: Base of the names; the constant of that name stays as it is.
-        codes: Integers without zero point, of the constant's shape.
-        scale: Float array that broadcasts to the shape of ``codes``; its dtype is the result's.
+        scope: Where the nodes go.
+        tensor: Base of the names.
+        codes: Name of the integers, which have no zero point.
+        scale: Name of a float constant that broadcasts to the shape of ``codes``.
         before: The nodes are put in front of this one; at the end by default.
 
     Returns:
         The name of the float tensor.
     """
-    stored = scope.add_constant(f"{tensor}_quantized", codes)
-    factor = scope.add_constant(f"{tensor}_scale", scale)
-    float_type = onnx.helper.np_dtype_to_tensor_dtype(scale.dtype)
-    cast = add_node(scope, "Cast", [stored], f"{tensor}_cast", before=before, to=float_type)
-    return add_node(scope, "Mul", [cast, factor], f"{tensor}_dequantized", before=before)
+    float_type = _element_type(scope, scale)
+    cast = add_node(scope, "Cast", [codes], f"{tensor}_cast", before=before, to=float_type)
+    return add_node(scope, "Mul", [cast, scale], f"{tensor}_dequantized", before=before)
 
 
 def drop_unread(constant: Constant) -> bool:

@@ -3,5 +3,6 @@
 from graphopt.passes.quantize.correct_bias import CorrectBias
 from graphopt.passes.quantize.quantize_dynamic import QuantizeDynamic
 from graphopt.passes.quantize.quantize_static import QuantizeStatic
+from graphopt.passes.quantize.quantize_weights import QuantizeWeights
 
-__all__ = ["CorrectBias", "QuantizeDynamic", "QuantizeStatic"]
+__all__ = ["CorrectBias", "QuantizeDynamic", "QuantizeStatic", "QuantizeWeights"]
