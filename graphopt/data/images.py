@@ -152,7 +152,10 @@ def _completed(how: Preprocessing, wanted: Input) -> Preprocessing:
 
 def _column(path: Path, how: Preprocessing, wanted: Input) -> Column:
     with _opened(path) as image:
-        height, width = how.crop or _resized(image.size, how, path)
+        height, width = _resized(image.size, how, path)
+        if how.crop is not None:
+            _middle((width, height), how.crop, path)
+            height, width = how.crop
     channels = 1 if how.color == "L" else 3
     shape = (1, channels, height, width) if how.layout == "NCHW" else (1, height, width, channels)
     fixed = zip(wanted.shape or (), shape, strict=False)

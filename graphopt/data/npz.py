@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ _UNREADABLE = (
     TypeError,
     SyntaxError,
     RecursionError,
+    tokenize.TokenError,  # numpy parses the header of an array as Python text
     RuntimeError,  # zipfile: an encrypted member
     NotImplementedError,  # zipfile: an unknown compression
     zipfile.BadZipFile,
