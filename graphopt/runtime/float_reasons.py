@@ -100,12 +100,12 @@ def _output(scope: Scope, node: NodeProto) -> str:
 
 def _unquantized(scope: Scope, node: NodeProto, reader: NodeProto) -> str:
     """A result that goes elsewhere than to a Q; MatMul loses its kernel to a float bias only."""
-    if is_op(node, "MatMul") and is_op(reader, "Add"):
-        if any(scope.constant(name) is not None for name in reader.input):
-            return (
-                "onnxruntime merges it with the float bias behind it into a float Gemm; an int32 "
-                "bias behind a DequantizeLinear, or a Q before or behind the Add, prevents that"
-            )
+    constants = [name for name in reader.input if scope.constant(name) is not None]
+    if is_op(node, "MatMul") and is_op(reader, "Add") and constants:
+        return (
+            "onnxruntime merges it with the float bias behind it into a float Gemm; an int32 bias "
+            "behind a DequantizeLinear, or a Q before or behind the Add, prevents that"
+        )
     return f"its result goes to {reader.op_type} and is not quantized before"
 
 

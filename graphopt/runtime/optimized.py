@@ -15,7 +15,7 @@ from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.quantized import integer_op, moves_data
 from graphopt.runtime.session import Session
 
-__all__ = ["RunningGraph"]
+__all__ = ["RunningGraph", "number_nodes", "numbered"]
 
 _MARK = re.compile(r"#(\d+):")
 _OUTSIDE = {
@@ -40,8 +40,8 @@ _CARRIES = ("MaxPool", "ReduceMax", "ReduceMin")
 class RunningGraph:
     """What onnxruntime makes of a graph.
 
-    Every node is given a number before the graph is handed over: ``#n:OpType`` as its name, which
-    onnxruntime (1.32) keeps through its fusions.
+    Every node gets a number as its name before the graph is handed over; onnxruntime (1.32) keeps
+    names through its fusions.
 
     Args:
         graph: The model; not modified.
@@ -60,9 +60,9 @@ class RunningGraph:
         self._inputs = {value.name for value in running.input}
         self._integers: set[str] = set()
         for node in _walk(running):
-            found = _MARK.match(node.name)
-            if found:
-                self._marked.setdefault(int(found.group(1)), []).append(node)
+            number = numbered(node.name)
+            if number is not None:
+                self._marked.setdefault(number, []).append(node)
             self._producers.update({name: node for name in node.output if name})
             if self._makes_integers(node):
                 self._integers.update(node.output)
@@ -123,17 +123,30 @@ class RunningGraph:
         return False
 
 
+def number_nodes(graph: Graph) -> Graph:
+    """A copy in which node n is called ``#n:OpType``, counted over the main graph and bodies."""
+    copy = graph.copy()
+    for number, node in enumerate(n for scope in copy.scopes() for n in scope.nodes):
+        node.name = f"#{number}:{node.op_type}"
+    return copy
+
+
+def numbered(name: str) -> int | None:
+    """The number of the node that a node of such a name stems from; None without one."""
+    found = _MARK.match(name)
+    return None if found is None else int(found.group(1))
+
+
 def _optimize(graph: Graph, threads: int) -> GraphProto:
-    """Let onnxruntime optimize the numbered graph, save it, and read it without its weights.
+    """Let onnxruntime optimize the graph, nodes numbered, save it, and read it without weights.
 
     Level ``extended`` makes every integer kernel; ``all`` adds only changes of layout.
     """
-    numbered = graph.copy()
-    for number, node in enumerate(n for scope in numbered.scopes() for n in scope.nodes):
-        node.name = f"#{number}:{node.op_type}"
     with tempfile.TemporaryDirectory(prefix="graphopt-") as folder:
         path = Path(folder) / "optimized.onnx"
-        Session(numbered, threads=threads, level="extended", optimized=path, config=_OUTSIDE)
+        Session(
+            number_nodes(graph), threads=threads, level="extended", optimized=path, config=_OUTSIDE
+        )
         try:
             return onnx.load(path, load_external_data=False).graph
         except Exception as err:  # a missing file or a bad message, each library with its class

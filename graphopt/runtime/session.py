@@ -8,14 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import onnxruntime
 import psutil
-from onnx import ModelProto, NodeProto, TensorProto
+from onnx import ModelProto, NodeProto
 
 from graphopt.errors import ModelError
-from graphopt.graph import tensors
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
+from graphopt.runtime.lending import lend_weights
 
 __all__ = ["PROVIDER", "Level", "Session", "thread_count"]
 
@@ -29,8 +30,6 @@ _LEVELS = {
     "off": "ORT_DISABLE_ALL",
 }
 _SILENT = 4  # only fatal messages; everything else arrives as an exception
-_MESSAGE_BYTES = 1900 << 20  # a protobuf message ends at 2 GiB; the rest is left for the nodes
-_MOVED_BYTES = 1 << 20  # weights below this stay in the message
 _FOLDER_KEY = "session.model_external_initializers_file_folder_path"
 _LONGEST = 400  # characters of onnxruntime's own words in a message
 
@@ -90,10 +89,10 @@ class Session:
             options.optimized_model_filepath = str(optimized)
         if graph.folder is not None:
             options.add_session_config_entry(_FOLDER_KEY, str(graph.folder.resolve()))
-        model = graph.to_model()
+        model = graph.references()
         model.graph.node.extend(probes)
         self._computed = self._request(graph, model, probes)
-        self._held = _move_weights(model, options)
+        self._lent = lend_weights(graph, model, options)
         payload = _serialized(model)
         del model
         try:
@@ -149,10 +148,12 @@ class Session:
         found = dict(zip(self._computed, values, strict=True))
         return {name: self._answer(name, found, feeds) for name in self.outputs}
 
-    def _feed(self, name: str, value: Array) -> Any:
+    def _feed(self, name: str, value: Any) -> Any:
         """The value as onnxruntime takes it: types that numpy lacks go by their ONNX number."""
+        if isinstance(value, np.generic):
+            value = np.asarray(value)
         kind = self.inputs[name].tensor_type.elem_type if name in self.inputs else 0
-        if kind and getattr(value, "dtype", None) is not None and value.dtype.kind == "V":
+        if kind and isinstance(value, np.ndarray) and value.dtype.kind == "V":
             return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(value, kind)
         return value
 
@@ -179,35 +180,6 @@ def _options(threads: int, level: Level) -> Any:
     # Idle threads of one session must not eat the cores of the next one's run.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return options
-
-
-def _move_weights(model: ModelProto, options: Any) -> list[Any]:
-    """Take large weights out of a message that would be too long; they are lent by reference.
-
-    Returns:
-        What must live as long as the session does.
-    """
-    inside = [t for t in model.graph.initializer if not tensors.is_external(t)]
-    if sum(tensors.stored_bytes(t) for t in inside) < _MESSAGE_BYTES:
-        return []
-    names, held = [], []
-    for tensor in inside:
-        if (
-            tensors.stored_bytes(tensor) < _MOVED_BYTES
-            or tensors.element_bits(tensor.data_type) < 8
-        ):
-            continue
-        values = tensors.to_array(tensor)
-        held.append(
-            onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(values, tensor.data_type)
-        )
-        names.append(tensor.name)
-        for field in ("raw_data", "float_data", "int32_data", "int64_data", "double_data"):
-            tensor.ClearField(field)
-        tensor.data_location = TensorProto.EXTERNAL
-        tensor.external_data.add(key="location", value=f"in-memory-{len(names)}")
-    options.add_external_initializers(names, held)
-    return held
 
 
 def _serialized(model: ModelProto) -> bytes:
