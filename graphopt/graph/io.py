@@ -17,7 +17,6 @@ __all__ = ["file_bytes", "load", "save", "serialize", "sha256", "size"]
 
 MESSAGE_LIMIT = 2**31 - 1
 """Protocol buffers cannot be longer; larger models need external data."""
-_FRAME_BYTES = 3  # tag and length around a message inside another one
 
 
 def load(model: str | Path | bytes | ModelProto) -> Graph:
@@ -105,9 +104,14 @@ def size(graph: Graph) -> int:
     """Bytes that the graph takes as a file, external data included; exact to a few bytes."""
     total: int = graph.header.ByteSize()
     for scope in graph.scopes():
-        total += sum(_FRAME_BYTES + node.ByteSize() for node in scope.nodes)
-        total += sum(_FRAME_BYTES + item.ByteSize() for item in scope.initializers.values())
+        total += sum(_framed(node.ByteSize()) for node in scope.nodes)
+        total += sum(_framed(tensor.ByteSize()) for tensor in scope.initializers.values())
     return total + sum(map(tensors.stored_bytes, filter(tensors.is_external, graph.tensors())))
+
+
+def _framed(length: int) -> int:
+    """Bytes of a message inside another one: a tag, its length as a varint, itself."""
+    return 1 + max(1, -(-length.bit_length() // 7)) + length
 
 
 def sha256(path: Path) -> str:
