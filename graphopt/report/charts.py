@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from graphopt.pipeline.record import LayerRecord
@@ -18,6 +19,12 @@ HEIGHT = 100
 """Height of a strip in the units of its paths; a layer is one unit wide."""
 
 Value = Callable[[LayerRecord], float | None]
+_FIGURES: dict[str, tuple[Value, Value]] = {
+    "bytes": (attrgetter("bytes_before"), attrgetter("bytes_after")),
+    "ms": (attrgetter("ms_before"), attrgetter("ms_after")),
+    "db": (lambda _: None, attrgetter("sqnr_db")),
+}
+"""What the charts show of a layer, before and after."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Layers ordered by one figure: the first ones, those behind the fold, how many are left out."""
+    """Layers by one figure: the first ones, those behind the fold, how many are left out."""
 
     unit: str
     top: list[Bar]
@@ -76,12 +83,8 @@ def grouped(said: Iterable[Any], attribute: str) -> list[Group]:
 
 
 def rankings(layers: Sequence[LayerRecord]) -> list[Ranking]:
-    """Layers by bytes, by time and by noise, worst first; a figure that no layer has is left out."""
-    ranked = [
-        _ranking("bytes", layers, lambda x: x.bytes_before, lambda x: x.bytes_after),
-        _ranking("ms", layers, lambda x: x.ms_before, lambda x: x.ms_after),
-        _ranking("db", layers, lambda x: None, lambda x: x.sqnr_db),
-    ]
+    """Layers by bytes, time and noise, worst first; a figure that no layer has is left out."""
+    ranked = [_ranking(unit, layers, *values) for unit, values in _FIGURES.items()]
     return [item for item in ranked if item.top]
 
 
@@ -115,11 +118,7 @@ def _height(unit: str, value: float | None) -> float:
 
 def strips(layers: Sequence[LayerRecord]) -> list[Strip]:
     """Bytes, time and noise along the network; a figure that no layer has is left out."""
-    drawn = [
-        _strip("bytes", layers, lambda x: x.bytes_before, lambda x: x.bytes_after),
-        _strip("ms", layers, lambda x: x.ms_before, lambda x: x.ms_after),
-        _strip("db", layers, lambda x: None, lambda x: x.sqnr_db),
-    ]
+    drawn = [_strip(unit, layers, *values) for unit, values in _FIGURES.items()]
     return [item for item in drawn if item.peak > 0]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from graphopt.errors import SystemFailure, UsageError
 from graphopt.pipeline.record import RunRecord
+from graphopt.report import html, json
 
 __all__ = ["check_targets", "write"]
 
@@ -27,8 +28,6 @@ def check_targets(model: Path, out: Path, reports: Sequence[Path]) -> None:
         if report.suffix.lower() not in _FORMS:
             raise UsageError(f"report {report}: name it .json or .html")
         if report.suffix.lower() == ".html":
-            from graphopt.report import html
-
             html.require()
     places = [out, *reports]
     for place in places:
@@ -65,8 +64,6 @@ def write(record: RunRecord, path: Path) -> None:
     Raises:
         SystemFailure: Disk full, no permission, or the report extra is missing.
     """
-    from graphopt.report import html, json
-
     if path.suffix.lower() == ".html":
         text = html.render(record)
     else:

@@ -44,19 +44,23 @@ def render(record: RunRecord) -> str:
     """
     require()
     name = record.input.path if record.output is None else record.output.path
-    return _environment().get_template(_TEMPLATE).render(
-        record=record,
-        version=__version__,
-        name=Path(name).name if name else "model in memory",
-        height=charts.HEIGHT,
-        kernels=_kernels(record),
-        rankings=charts.rankings(record.layers),
-        strips=charts.strips(record.layers),
+    return (
+        _environment()
+        .get_template(_TEMPLATE)
+        .render(
+            record=record,
+            version=__version__,
+            name=Path(name).name if name else "model in memory",
+            height=charts.HEIGHT,
+            kernels=_kernels(record),
+            rankings=charts.rankings(record.layers),
+            strips=charts.strips(record.layers),
+        )
     )
 
 
 def _environment() -> Environment:
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from jinja2 import Environment, FunctionLoader, StrictUndefined  # noqa: PLC0415
 
     environment = Environment(
         loader=FunctionLoader(_read),

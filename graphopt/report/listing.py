@@ -15,9 +15,7 @@ def print_passes(pages: Sequence[PassPage]) -> None:
     console = terminal()
     for family in sorted({page.family for page in pages}):
         heading(console, family)
-        rows = [
-            (page.name, _nature(page), page.summary) for page in pages if page.family == family
-        ]
+        rows = [(page.name, _nature(page), page.summary) for page in pages if page.family == family]
         table(console, ("pass", "kind", "what it does"), rows)
     line(console, "graphopt passes NAME shows one pass with its options.", "dim")
 

@@ -23,7 +23,7 @@ from graphopt.pipeline.record import (
 
 MakeRecord = Callable[..., RunRecord]
 
-_SPEC = "quantize-static{activations=uint8,ranges=mse,exclude=[\"/classifier/*\"]}"
+_SPEC = 'quantize-static{activations=uint8,ranges=mse,exclude=["/classifier/*"]}'
 _RECIPE = """\
 target = "x86-avx2"
 min_sqnr_db = 20.0
@@ -131,35 +131,113 @@ def _reason(item: LayerRecord) -> str:
 def _passes(integer: list[LayerRecord], left: list[LayerRecord]) -> list[PassRecord]:
     full, small = 13_951_264, 3_607_424
     folds = [Edit(item.node, "took in the BatchNormalization behind it") for item in integer[:35]]
-    edits = [Edit(item.node, f"uint8 activations, int8 weight of {item.bytes_after} B")
-             for item in integer]
+    edits = [
+        Edit(item.node, f"uint8 activations, int8 weight of {item.bytes_after} B")
+        for item in integer
+    ]
     skips = [Skip(item.node, _reason(item)) for item in left]
     moved = [Edit(item.node, "bias moved by up to 0.031") for item in integer]
     return [
-        PassRecord("fuse-batchnorm", "fuse-batchnorm", "done", "", 0.41, folds, [], full,
-                   300_774_272, 128.2),
-        PassRecord("fold-constants", "fold-constants", "nothing to do", "", 0.06, [],
-                   [Skip("Shape_12", "its input has a free axis")], full, 300_774_272, 128.2),
-        PassRecord("quantize-static", _SPEC, "done", "", 9.87, edits, skips, small,
-                   300_774_272, 21.6),
-        PassRecord("correct-bias", "correct-bias", "done", "", 6.2, moved, [], small,
-                   300_774_272, 23.41),
-        PassRecord("mask-weights", "mask-weights{sparsity=0.6}", "rolled back",
-                   "output 'logits' at 11.2 dB, min-sqnr asks 20 dB", 1.3, [], [], small,
-                   300_774_272, None),
+        PassRecord(
+            "fuse-batchnorm",
+            "fuse-batchnorm",
+            "done",
+            "",
+            0.41,
+            folds,
+            [],
+            full,
+            300_774_272,
+            128.2,
+        ),
+        PassRecord(
+            "fold-constants",
+            "fold-constants",
+            "nothing to do",
+            "",
+            0.06,
+            [],
+            [Skip("Shape_12", "its input has a free axis")],
+            full,
+            300_774_272,
+            128.2,
+        ),
+        PassRecord(
+            "quantize-static", _SPEC, "done", "", 9.87, edits, skips, small, 300_774_272, 21.6
+        ),
+        PassRecord(
+            "correct-bias", "correct-bias", "done", "", 6.2, moved, [], small, 300_774_272, 23.41
+        ),
+        PassRecord(
+            "mask-weights",
+            "mask-weights{sparsity=0.6}",
+            "rolled back",
+            "output 'logits' at 11.2 dB, min-sqnr asks 20 dB",
+            1.3,
+            [],
+            [],
+            small,
+            300_774_272,
+            None,
+        ),
     ]
 
 
 def _candidates() -> list[CandidateRecord]:
     return [
-        CandidateRecord("cleaned float", "fuse-batchnorm", 13_990_112, 1.0, 128.2, 100.0, 71.88,
-                        False, "the yardstick"),
-        CandidateRecord("static, uint8 activations", _SPEC, 3_655_120, 0.541, 23.41, 97.44, 71.63,
-                        True, "smallest and fastest within the limits"),
-        CandidateRecord("static, int8 activations", "quantize-static{activations=int8}", 3_655_120,
-                        0.588, 22.97, 97.1, 71.5, False, "slower than the chosen one"),
-        CandidateRecord("dynamic", "quantize-dynamic", 3_601_004, 1.31, 26.2, 98.2, 71.8, False,
-                        "slower than float on this machine"),
-        CandidateRecord("weights only", "quantize-weights", 3_598_220, None, None, None, None,
-                        False, "onnxruntime has no kernel for it here"),
+        CandidateRecord(
+            "cleaned float",
+            "fuse-batchnorm",
+            13_990_112,
+            1.0,
+            128.2,
+            100.0,
+            71.88,
+            False,
+            "the yardstick",
+        ),
+        CandidateRecord(
+            "static, uint8 activations",
+            _SPEC,
+            3_655_120,
+            0.541,
+            23.41,
+            97.44,
+            71.63,
+            True,
+            "smallest and fastest within the limits",
+        ),
+        CandidateRecord(
+            "static, int8 activations",
+            "quantize-static{activations=int8}",
+            3_655_120,
+            0.588,
+            22.97,
+            97.1,
+            71.5,
+            False,
+            "slower than the chosen one",
+        ),
+        CandidateRecord(
+            "dynamic",
+            "quantize-dynamic",
+            3_601_004,
+            1.31,
+            26.2,
+            98.2,
+            71.8,
+            False,
+            "slower than float on this machine",
+        ),
+        CandidateRecord(
+            "weights only",
+            "quantize-weights",
+            3_598_220,
+            None,
+            None,
+            None,
+            None,
+            False,
+            "onnxruntime has no kernel for it here",
+        ),
     ]
