@@ -9,6 +9,7 @@ from graphopt.data.samples import Samples
 from graphopt.errors import LimitError, ModelError
 from graphopt.graph import cost, io, shapes
 from graphopt.graph.graph import Graph
+from graphopt.pipeline import layers
 from graphopt.pipeline.metrics import NamedMetric
 from graphopt.pipeline.probe import evaluate
 from graphopt.pipeline.recipe import METADATA_KEY, Recipe
@@ -26,6 +27,9 @@ from graphopt.runtime.audit import audit
 from graphopt.runtime.session import Session
 
 __all__ = ["describe", "embed_recipe", "guard_metric", "prove"]
+
+_LAYER_SAMPLES = 4
+"""Samples for the SQNR of single layers; each layer's result has many elements."""
 
 
 def describe(graph: Graph, path: Path | None, latency_ms: float | None = None) -> ModelRecord:
@@ -98,6 +102,9 @@ def prove(
         )
     _time(job, record)
     record.audit = _audited(job, record)
+    feeds = [sample.feeds for sample in job.probe.samples[:_LAYER_SAMPLES]]
+    record.layers, notes = layers.describe(job.reference, job.graph, feeds, threads=job.threads)
+    record.messages += notes
     record.limits = _limits(record, plan)
 
 
