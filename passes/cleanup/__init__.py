@@ -6,6 +6,7 @@ from graphopt.passes.cleanup.eliminate_identity import EliminateIdentity
 from graphopt.passes.cleanup.fold_constants import FoldConstants
 from graphopt.passes.cleanup.freeze_initializers import FreezeInitializers
 from graphopt.passes.cleanup.fuse_batchnorm import FuseBatchnorm
+from graphopt.passes.cleanup.upgrade_opset import UpgradeOpset
 
 __all__ = [
     "DeduplicateInitializers",
@@ -14,4 +15,5 @@ __all__ = [
     "FoldConstants",
     "FreezeInitializers",
     "FuseBatchnorm",
+    "UpgradeOpset",
 ]
