@@ -7,11 +7,71 @@ from pathlib import Path
 
 import onnx
 
+from graphopt.data.samples import Feeds
 from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import UsageError
 from graphopt.graph import io
 from graphopt.report.findings import Benchmark, Timing
 from graphopt.runtime import latency
-from graphopt.runtime.session import Session
+from graphopt.runtime.session import PROVIDER, Session, thread_count
 
 __all__ = ["bench"]
+
+Model = str | Path | bytes | onnx.ModelProto
+
+
+def bench(
+    *models: Model,
+    threads: int = 0,
+    rounds: int = 30,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Benchmark:
+    """Measure the latency of models on one random sample each, in interleaved bursts.
+
+    Args:
+        models: Paths, bytes or messages; inputs may differ.
+        threads: Threads of onnxruntime; 0 for all cores.
+        rounds: Bursts of each model; slow models get fewer, at least five.
+        seed: Seed of the random sample.
+        progress: Called with what is going on, how far it is and how far it goes.
+
+    Raises:
+        UsageError: No model, or less than one round.
+        ModelError: A model cannot be loaded or run.
+        DataError: Random feeds cannot be made for a model.
+    """
+    if not models:
+        raise UsageError("give at least one model to measure")
+    if rounds < 1:
+        raise UsageError(f"rounds={rounds}: give at least 1")
+    graphs = [io.load(model) for model in models]
+    feeds = [next(SyntheticSamples(graph, seed=seed).feeds())[0] for graph in graphs]
+    sessions = [Session(graph, threads=threads) for graph in graphs]
+    del graphs
+    times = latency.measure(
+        sessions,
+        feeds,
+        rounds=rounds,
+        progress=None if progress is None else lambda n, of: progress("measure", n, of),
+    )
+    timings = []
+    for model, own in zip(models, times, strict=True):
+        ratio = latency.ratio(own, times[0])
+        path = str(model) if isinstance(model, str | Path) else None
+        timings.append(
+            Timing(path, own.median_ms, own.low_ms, own.high_ms, ratio.median, ratio.spread)
+        )
+    return Benchmark(
+        provider=PROVIDER,
+        threads=thread_count(threads),
+        rounds=len(times[0].bursts_ms),
+        feeds=describe_feeds(feeds[0], seed),
+        timings=timings,
+    )
+
+
+def describe_feeds(feeds: Feeds, seed: int) -> str:
+    """What was fed, in words: names with shapes and types."""
+    parts = (f"{name} {value.dtype}{list(value.shape)}" for name, value in feeds.items())
+    return f"random, seed {seed}: {', '.join(parts)}"

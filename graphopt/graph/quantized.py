@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from onnx import NodeProto
 
-from graphopt.graph.graph import Scope
+from graphopt.graph.graph import Constant, Scope
 from graphopt.graph.ops import FLOATS, WEIGHTED, is_op
 
 __all__ = [
     "Form",
+    "Stored",
     "between_quantizers",
     "dequantizer",
     "integer_op",
     "is_dequantized",
     "moves_data",
     "quantizers",
+    "stored",
     "weight_form",
     "weight_index",
 ]
@@ -94,14 +97,22 @@ def quantizers(scope: Scope, name: str) -> list[NodeProto]:
     return [use.node for use in scope.uses(name) if is_op(use.node, "QuantizeLinear")]
 
 
-def _stored(scope: Scope, name: str) -> tuple[Form, int] | None:
-    """Form and rank of the constant behind ``name``; None where there is none."""
+@dataclass(frozen=True)
+class Stored:
+    """A weight as the file keeps it."""
+
+    form: Form
+    constant: Constant
+
+
+def stored(scope: Scope, name: str) -> Stored | None:
+    """The constant behind ``name``, through what expands it; None where there is none."""
     form: Form = "float"
     for _ in range(_FOLLOWED):
         constant = scope.constant(name)
         if constant is not None:
-            plain = form != "float" or constant.data_type in FLOATS
-            return (form, len(constant.shape)) if plain else None
+            known = form != "float" or constant.data_type in FLOATS
+            return Stored(form, constant) if known else None
         scope, node = _producer(scope, name)
         if node is None:
             return None
@@ -121,12 +132,12 @@ def weight_index(scope: Scope, node: NodeProto) -> int | None:
     """Which input of a Conv, ConvTranspose, Gemm or MatMul is a constant weight in any form."""
     if not is_op(node, *WEIGHTED) or len(node.input) < 2:
         return None
-    known = [_stored(scope, name) for name in node.input[:2]]
+    known = [stored(scope, name) for name in node.input[:2]]
     if all(known):
         return None
     for index in (1, 0) if is_op(node, "MatMul", "Gemm") else (1,):
         found = known[index]
-        if found is not None and found[1] >= 2:
+        if found is not None and len(found.constant.shape) >= 2:
             return index
     return None
 
@@ -136,8 +147,8 @@ def weight_form(scope: Scope, node: NodeProto) -> Form | None:
     index = weight_index(scope, node)
     if index is None:
         return None
-    found = _stored(scope, node.input[index])
-    return None if found is None else found[0]
+    found = stored(scope, node.input[index])
+    return None if found is None else found.form
 
 
 def between_quantizers(scope: Scope, node: NodeProto) -> bool:

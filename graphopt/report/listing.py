@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphopt.report.console import facts, heading, line, table, terminal
+from graphopt.report.findings import Benchmark, Comparison, Inspection, Outlook, Port
 from graphopt.report.pages import PassPage
+from graphopt.report.words import NONE, change, count, decibel, milliseconds, percent, size
 
-__all__ = ["print_page", "print_passes"]
+__all__ = [
+    "print_benchmark",
+    "print_comparison",
+    "print_inspection",
+    "print_page",
+    "print_passes",
+]
 
 
 def print_passes(pages: Sequence[PassPage]) -> None:
@@ -39,3 +47,121 @@ def print_page(page: PassPage) -> None:
         line(console, "It has no options.")
         console.print()
     facts(console, [("example", page.example)])
+
+
+def print_benchmark(found: Benchmark) -> None:
+    """Latency of each model, and how it stands to the first one's."""
+    console = terminal()
+    rows = [
+        (
+            item.path or NONE,
+            milliseconds(item.median_ms),
+            f"{milliseconds(item.low_ms)} .. {milliseconds(item.high_ms)}",
+            f"{item.ratio:.3f}x",
+            f"+-{item.ratio_spread:.3f}",
+        )
+        for item in found.timings
+    ]
+    table(console, ("model", ">median", ">10 % .. 90 %", ">to the first", ">spread"), rows)
+    facts(
+        console,
+        [
+            ("provider", found.provider),
+            ("threads", str(found.threads)),
+            ("bursts", f"{found.rounds} of each model, in turns"),
+            ("feeds", found.feeds),
+        ],
+    )
+
+
+def print_comparison(found: Comparison) -> None:
+    """Both models in figures, then how close the answers of B are to those of A."""
+    console = terminal()
+    a, b = found.a, found.b
+    speed = NONE
+    if found.latency_ratio is not None and found.latency_spread is not None:
+        speed = f"{found.latency_ratio:.3f}x +-{found.latency_spread:.3f}"
+    rows = [
+        ("bytes", size(a.bytes), size(b.bytes), change(a.bytes, b.bytes)),
+        ("parameters", count(a.params), count(b.params), change(a.params, b.params)),
+        ("MACs", count(a.macs), count(b.macs), change(a.macs, b.macs)),
+        ("nodes", str(a.nodes), str(b.nodes), change(a.nodes, b.nodes)),
+        ("latency", milliseconds(a.latency_ms), milliseconds(b.latency_ms), speed),
+    ]
+    table(console, ("", ">A", ">B", ">B to A"), rows)
+    quality = found.quality
+    if quality is not None:
+        answers = [
+            (name, decibel(value), _cosine(found.cosine.get(name)))
+            for name, value in quality.sqnr_db.items()
+        ]
+        table(console, ("output", ">SQNR", ">cosine"), answers)
+    lines = [("A", a.path or NONE), ("B", b.path or NONE), ("feeds", found.feeds)]
+    if quality is not None and quality.agreement_top1 is not None:
+        lines.append(("top-1 agreement", percent(quality.agreement_top1)))
+    if found.note:
+        lines.append(("note", found.note))
+    facts(console, lines)
+
+
+def _cosine(value: float | None) -> str:
+    return NONE if value is None else f"{value:.6f}"
+
+
+def print_inspection(found: Inspection) -> None:
+    """What the file holds, its ports and operators, its recipe, and what passes could do."""
+    console = terminal()
+    quantization = found.quantization
+    facts(
+        console,
+        [
+            ("model", found.path or NONE),
+            ("bytes", f"{size(found.bytes)}, {size(found.weight_bytes)} of them weights"),
+            ("producer", found.producer or NONE),
+            ("IR version", str(found.ir_version)),
+            ("opset", ", ".join(f"{domain} {version}" for domain, version in found.opset.items())),
+            ("parameters", f"{count(found.params)}, {100 * found.sparsity:.1f} % of them zero"),
+            ("MACs", count(found.macs)),
+            (
+                "quantization",
+                f"{quantization.form}; {quantization.integer_layers} of "
+                f"{quantization.layers} layers have integer weights",
+            ),
+        ],
+    )
+    ports = [("input" + " (optional)" * port.optional, port) for port in found.inputs]
+    ports += [("output", port) for port in found.outputs]
+    table(
+        console,
+        ("", "name", "type", "shape"),
+        [(kind, port.name, port.dtype, _shape(port)) for kind, port in ports],
+    )
+    table(
+        console, ("operator", ">nodes"), [(name, str(number)) for name, number in found.ops.items()]
+    )
+    if found.passes:
+        heading(console, "What each pass could do, with default options")
+        table(console, ("pass", ">changes", "what it leaves alone"), _outlooks(found.passes))
+    if found.recipe is not None:
+        heading(console, "Recipe that made it")
+        for text in found.recipe.splitlines():
+            line(console, text)
+
+
+def _shape(port: Port) -> str:
+    if port.shape is None:
+        return "unknown"
+    return f"[{', '.join('?' if dim is None else str(dim) for dim in port.shape)}]"
+
+
+def _outlooks(passes: Sequence[Outlook]) -> list[tuple[str, str, str]]:
+    """One row a pass, with the most frequent reason for what it leaves alone."""
+    rows = []
+    for item in passes:
+        text = item.note
+        if not text and item.reasons:
+            reason, number = next(iter(item.reasons.items()))
+            others = sum(item.reasons.values()) - number
+            text = f"{number} nodes: {reason}" + (f"; {others} for other reasons" if others else "")
+        rows.append((item.name, NONE if item.edits is None else str(item.edits), text))
+    return rows
