@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -22,12 +23,16 @@ from graphopt.errors import GraphoptError, SystemFailure
 __all__ = ["app", "main"]
 
 INTERRUPTED = 128 + signal.SIGINT
+TERMINATED = 128 + signal.SIGTERM
 READER_GONE = 141  # what a shell reports for SIGPIPE
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _Stopped(BaseException):
-    """Ctrl-C on its way through click, which would print an empty line for KeyboardInterrupt."""
+    """A signal on its way through click, which would print a line of its own for Ctrl-C."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
 
 
 class _App(click.Group):
@@ -35,13 +40,20 @@ class _App(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
-            raise _Stopped from stop
+            raise _Stopped(INTERRUPTED) from stop
 
 
-@click.group(cls=_App, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_App,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+)
 @click.version_option(__version__, "-V", "--version", message="graphopt %(version)s")
-def app() -> None:
+@click.pass_context
+def app(ctx: click.Context) -> None:
     """Make an ONNX model smaller and faster, and prove that it still answers right."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 for command in (optimize, inspect, compare, bench, passes):
@@ -51,24 +63,41 @@ for command in (optimize, inspect, compare, bench, passes):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; never raises for an error of the user."""
     signal.signal(signal.SIGTERM, _terminate)
+    if not sys.warnoptions:  # what a library warns a developer of is not for the user to act on
+        warnings.simplefilter("ignore")
+    code = _run(arguments)
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        # What was printed cannot be delivered, and the interpreter would try again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = app.main(arguments, prog_name="graphopt", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except click.ClickException as err:
         return _say(err.format_message(), err.exit_code)
     except GraphoptError as err:
         return _say(str(err), err.exit_code)
-    except (_Stopped, KeyboardInterrupt, click.Abort):
+    except _Stopped as stop:
+        return _say("interrupted; nothing half-written is left", stop.code)
+    except (KeyboardInterrupt, click.Abort):
         return _say("interrupted; nothing half-written is left", INTERRUPTED)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_GONE
     except MemoryError:
         return _say("not enough memory; try --memory-limit", SystemFailure.exit_code)
     except OSError as err:
         if err.errno in _NO_ROOM:
             return _say(f"no room left on the disk: {err}", SystemFailure.exit_code)
+        if err.filename is not None:
+            return _say(f"{err.filename}: {err.strerror}", SystemFailure.exit_code)
         return _bug(err)
     except Exception as err:
         return _bug(err)
@@ -76,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _terminate(_signal: int, _frame: object) -> NoReturn:
     """Leave by the way of an exception, so that half-written files are removed."""
-    raise SystemExit(128 + signal.SIGTERM)
+    raise _Stopped(TERMINATED)
 
 
 def _say(message: str, code: int) -> int:
@@ -90,9 +119,12 @@ def _bug(err: Exception) -> int:
     import tempfile
     import traceback
 
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="graphopt-", suffix=".log", delete=False, encoding="utf-8"
-    ) as file:
-        traceback.print_exception(err, file=file)
-    kind = type(err).__name__
-    return _say(f"internal error ({kind}: {err}); the traceback is in {file.name}", 1)
+    what = f"internal error ({type(err).__name__}: {err})"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="graphopt-", suffix=".log", delete=False, encoding="utf-8"
+        ) as file:
+            traceback.print_exception(err, file=file)
+    except OSError as failure:
+        return _say(f"{what}; its traceback could not be kept: {failure}", 1)
+    return _say(f"{what}; the traceback is in {file.name}", 1)

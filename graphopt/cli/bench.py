@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from graphopt.cli.options import json_option, model_path, threads_option
+from graphopt.cli.options import json_option, model_path, seed_option, threads_option
 from graphopt.cli.progress import progress
 
 
@@ -12,7 +12,7 @@ from graphopt.cli.progress import progress
 @model_path("models", several=True)
 @threads_option
 @click.option("--rounds", type=click.IntRange(min=3), default=30, show_default=True)
-@click.option("--seed", type=click.INT, default=0, show_default=True, help="Of random feeds.")
+@seed_option("Of random feeds")
 @json_option
 def bench(models: tuple[str, ...], threads: int, rounds: int, seed: int, as_json: bool) -> None:
     """Measure the latency of each MODEL under onnxruntime, in turns, on one sample."""

@@ -11,6 +11,7 @@ from graphopt.cli.options import (
     image_options,
     json_option,
     model_path,
+    seed_option,
     threads_option,
 )
 from graphopt.cli.progress import progress
@@ -21,7 +22,7 @@ from graphopt.cli.progress import progress
 @model_path("b")
 @click.option("--data", metavar="DATA", help="Samples to run both on; random feeds without.")
 @threads_option
-@click.option("--seed", type=click.INT, default=0, show_default=True, help="Of random feeds.")
+@seed_option("Of random feeds")
 @image_options
 @json_option
 def compare(

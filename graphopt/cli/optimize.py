@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from graphopt.cli.options import (
+    AMOUNT,
+    FINITE,
     SIZE,
     given_images,
     image_options,
     json_option,
     model_path,
+    seed_option,
     threads_option,
 )
 from graphopt.cli.progress import progress
-from graphopt.errors import LimitError
+from graphopt.errors import LimitError, UsageError
 
 if TYPE_CHECKING:
     from graphopt.optimize import Result
@@ -31,21 +34,19 @@ if TYPE_CHECKING:
 @click.option("--calib", "calibration", metavar="DATA", help="Samples to calibrate on.")
 @click.option("--eval", "evaluation", metavar="DATA", help="Samples (and labels) to judge on.")
 @click.option("--metric", metavar="NAME", help="What to judge by: a name, or module:function.")
-@click.option("--max-drop", type=click.FloatRange(min=0), help="Most that the metric may fall.")
-@click.option("--min-sqnr", "min_sqnr_db", type=float, metavar="DB", help="Least SQNR an output.")
+@click.option("--max-drop", type=AMOUNT, help="Most that the metric may fall.")
+@click.option("--min-sqnr", "min_sqnr_db", type=FINITE, metavar="DB", help="Least SQNR an output.")
 @click.option("--target", metavar="NAME", help="Machine to run on [default: host].")
 @click.option("--report", "reports", metavar="FILE", multiple=True, help="As .json or .html.")
 @click.option("--memory-limit", type=SIZE, help="Most memory to observe with, such as 2GB.")
 @threads_option
-@click.option("--seed", type=int, help="Of all random numbers [default: 0].")
+@seed_option("Of all random numbers", default=None)
 @click.option("--strict", is_flag=True, help="Stop at the first refused pass or broken limit.")
 @click.option("--dry-run", is_flag=True, help="Say what would run; write nothing.")
 @json_option
 @click.option("-v", "--verbose", is_flag=True, help="Show every change and every skipped node.")
 @image_options
-def optimize(
-    model: str, output: str | None, reports: tuple[str, ...], **given: Any
-) -> None:
+def optimize(model: str, output: str | None, reports: tuple[str, ...], **given: Any) -> None:
     """Make MODEL smaller and faster, and prove that it still answers right.
 
     DATA is an .npz, a folder of .npy or .npz files, a folder of images, or file.py:function.
@@ -54,20 +55,30 @@ def optimize(
     from graphopt.report import files
 
     show = {name: given.pop(name) for name in ("as_json", "verbose")}
-    out = Path(output) if output else Path(model).with_suffix(".opt.onnx")
-    if not given["dry_run"]:
-        files.check_targets(Path(model), out, [Path(report) for report in reports])
+    out = Path(output) if output else _beside(model)
+    writes = not given["dry_run"]
+    if writes and Path(model).exists():  # the loader says best what is wrong with a missing model
+        data = (given[name] for name in ("calibration", "evaluation", "recipe_file"))
+        sources = [model, *(name for name in data if name is not None)]
+        files.check_targets(sources, out, reports)
     options = {name: value for name, value in given.items() if not name.startswith("image_")}
     with progress() as report:
         result = run(model, images=given_images(given) or None, progress=report, **options)
-        if not given["dry_run"]:
+        if writes:
             result.save(out)
-    for path in reports:
-        files.write(result.report, Path(path))
+            for path in reports:
+                files.write(result.report, Path(path))
     _show(result, **show)
     missed = [limit for limit in result.report.limits if not limit.met]
     if missed:
         raise LimitError(f"not met: {', '.join(limit.name for limit in missed)}")
+
+
+def _beside(model: str) -> Path:
+    path = Path(model)
+    if not path.name:
+        raise UsageError(f"{model!r} is no name of a file")
+    return path.with_name(f"{path.stem}.opt.onnx")
 
 
 def _show(result: Result, *, as_json: bool, verbose: bool) -> None:

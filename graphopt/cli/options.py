@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
-__all__ = ["SIZE", "image_options", "json_option", "model_path", "threads_option"]
+__all__ = [
+    "AMOUNT",
+    "FINITE",
+    "SIZE",
+    "given_images",
+    "image_options",
+    "json_option",
+    "model_path",
+    "seed_option",
+    "threads_option",
+]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
-class _Size(click.ParamType):
+class _Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
     """Bytes as people write them: ``800MB``, ``1.5GiB``, ``2g``."""
 
     name = "size"
@@ -33,7 +44,7 @@ class _Size(click.ParamType):
         return size
 
 
-class _Numbers(click.ParamType):
+class _Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
     """One number, or one for each channel: ``0.485,0.456,0.406``."""
 
     name = "numbers"
@@ -48,7 +59,7 @@ class _Numbers(click.ParamType):
         return numbers if len(numbers) > 1 else numbers[0]
 
 
-class _Extent(click.ParamType):
+class _Extent(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
     """Pixels: ``224`` or ``224x320`` (height x width)."""
 
     name = "pixels"
@@ -62,11 +73,32 @@ class _Extent(click.ParamType):
         return int(parts[0]) if len(parts) == 1 else [int(part) for part in parts]
 
 
+class _Amount(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
+    """A finite number, from ``least`` on; NaN and infinity would meet or break every limit."""
+
+    name = "number"
+
+    def __init__(self, least: float = -math.inf) -> None:
+        self.least = least
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a number", param, ctx)
+        if not math.isfinite(number) or number < self.least:
+            bound = "" if self.least == -math.inf else f" of at least {self.least:g}"
+            self.fail(f"{value!r} is not a finite number{bound}", param, ctx)
+        return number
+
+
+AMOUNT = _Amount(0)
+FINITE = _Amount()
 SIZE = _Size()
 _IMAGES = (
     ("size", _Extent(), "resize the shorter side (224), or to HEIGHTxWIDTH"),
     ("crop", _Extent(), "then cut this much out of the middle"),
-    ("scale", click.FLOAT, "multiply pixels by this, before mean and std"),
+    ("scale", FINITE, "multiply pixels by this, before mean and std"),
     ("mean", _Numbers(), "subtract this, one value or one a channel"),
     ("std", _Numbers(), "divide by this, one value or one a channel"),
     ("layout", click.Choice(["NCHW", "NHWC"]), "order of the axes"),
@@ -98,9 +130,21 @@ def model_path(name: str, *, several: bool = False) -> Callable[[_Function], _Fu
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+
+
+def seed_option(phrase: str, default: int | None = 0) -> Callable[[_Function], _Function]:
+    """``--seed``; a default of None leaves it to a recipe, whose own default is 0."""
+    return click.option(
+        "--seed",
+        type=click.IntRange(min=0),
+        default=default,
+        help=f"{phrase} [default: 0].",
+    )
+
+
 threads_option = click.option(
     "--threads",
-    type=click.IntRange(min=0),
+    type=click.IntRange(min=0, max=1024),
     default=0,
     show_default="all cores",
     help="Threads inside an operator.",

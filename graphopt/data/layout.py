@@ -66,7 +66,7 @@ class Table:
             yield shared
             return
         for block in self.blocks(1):
-            feeds = {n: v[0] if self.columns[n][2] == "whole" else v for n, v in block.items()}
+            feeds = {n: v[0, ...] if self.columns[n][2] == "whole" else v for n, v in block.items()}
             yield {**feeds, **shared}
 
     def shared(self) -> Feeds:

@@ -16,7 +16,7 @@ __all__ = ["check_targets", "write"]
 _FORMS = (".json", ".html")
 
 
-def check_targets(model: Path, out: Path, reports: Sequence[Path]) -> None:
+def check_targets(sources: Sequence[str], out: Path, reports: Sequence[str]) -> None:
     """Refuse places that cannot be written before the long work begins.
 
     Raises:
@@ -24,14 +24,15 @@ def check_targets(model: Path, out: Path, reports: Sequence[Path]) -> None:
             ``.json`` nor ``.html``.
         SystemFailure: A folder is missing or not writable, or the report extra is.
     """
-    for report in reports:
+    written = [Path(report) for report in reports]
+    for report in written:
         if report.suffix.lower() not in _FORMS:
             raise UsageError(f"report {report}: name it .json or .html")
         if report.suffix.lower() == ".html":
             html.require()
-    places = [out, *reports]
+    places = [out, *written]
     for place in places:
-        if _same(place, model):
+        if any(_same(place, Path(source)) for source in sources):
             raise UsageError(f"{place} is the input itself; give another output")
         if place.is_dir():
             raise UsageError(f"{place} is a folder; give the name of a file")
@@ -40,9 +41,9 @@ def check_targets(model: Path, out: Path, reports: Sequence[Path]) -> None:
         raise UsageError("the output and the reports need names of their own")
 
 
-def _same(place: Path, model: Path) -> bool:
+def _same(place: Path, source: Path) -> bool:
     try:
-        return place.resolve() == model.resolve() or place.samefile(model)
+        return place.resolve() == source.resolve() or place.samefile(source)
     except OSError:
         return False
 
