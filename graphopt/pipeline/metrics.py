@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
+from graphopt.data.function import imported
 from graphopt.data.samples import Samples
 from graphopt.errors import DataError, UsageError
 from graphopt.graph.tensors import Array
@@ -74,23 +72,5 @@ def find_metric(metric: str | MetricFunction | None, samples: Samples | None) ->
     if metric in _METRICS:
         return metric, _METRICS[metric]
     if ":" in metric:
-        return metric, _imported(metric)
+        return metric, imported(metric)
     raise UsageError(f"unknown metric {metric!r}{near_miss(metric, _METRICS)}; or module:function")
-
-
-def _imported(reference: str) -> MetricFunction:
-    """The function that ``module:function`` or ``file.py:function`` names; runs its module."""
-    place, _, name = reference.rpartition(":")
-    try:
-        if place.endswith(".py"):
-            spec = importlib.util.spec_from_file_location(Path(place).stem, place)
-            if spec is None or spec.loader is None:
-                raise ImportError(f"cannot import {place}")
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-        else:
-            module = importlib.import_module(place)
-        function: MetricFunction = getattr(module, name)
-    except (ImportError, AttributeError, OSError, SyntaxError) as err:
-        raise UsageError(f"metric {reference!r} cannot be imported: {err}") from err
-    return function
