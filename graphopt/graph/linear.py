@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,30 @@ class Linear:
         """``alpha * W`` as ``(in, out)``, read anew."""
         values: NDArray[Any] = self.constant.values
         matrix: NDArray[np.float32] = values.T if self.transposed else values
-        return matrix if self.alpha == 1 else (matrix * np.float32(self.alpha))
+        return matrix if self.alpha == 1 else matrix * np.float32(self.alpha)
+
+    def owned_by(self, nodes: Collection[NodeProto]) -> bool:
+        """Whether none but ``nodes`` reads the constant, and its values may be changed."""
+        if self.constant.overridable:
+            return False
+        known = {id(node) for node in nodes}
+        pending = self.constant.scope.uses(self.constant.origin)
+        while pending:
+            use = pending.pop()
+            if id(use.node) in known:
+                continue
+            if use.index < 0 or not ops.is_op(use.node, "Identity", "Transpose"):
+                return False
+            if use.node.output[0] in use.scope.outputs:
+                return False
+            pending += use.scope.uses(use.node.output[0])
+        return self.constant.origin not in self.constant.scope.outputs
+
+    def scale(self, axis: Literal["in", "out"], factors: NDArray[np.float32]) -> None:
+        """Multiply the constant by one factor for each input or output channel."""
+        at = self.out_axis if axis == "out" else 1 - self.out_axis
+        along = factors if at == 1 else factors[:, None]
+        self.constant.scope.set_constant(self.constant, self.constant.values * along)
 
 
 def linear(scope: Scope, node: NodeProto) -> Linear | str | None:

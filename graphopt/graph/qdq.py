@@ -16,6 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto
 
+from graphopt.graph import edit
 from graphopt.graph.graph import Constant, Scope, Use
 from graphopt.graph.tensors import Array
 
@@ -67,8 +68,7 @@ def first_reader(scope: Scope, tensor: str) -> NodeProto | None:
 
 def read_instead(uses: Iterable[Use], name: str) -> None:
     """Let these places read ``name``."""
-    for use in uses:
-        use.scope.set_input(use.node, use.index, name)
+    edit.redirect(uses, name)
 
 
 def add_quantize_dequantize(
@@ -105,7 +105,7 @@ def add_quantize_dequantize(
     result = add_node(
         scope, "DequantizeLinear", [codes, *parameters], f"{tensor}_dequantized", before=before
     )
-    read_instead([use for use in chosen if use.index >= 0], result)
+    edit.redirect(chosen, result)
     return result
 
 

@@ -4,5 +4,12 @@ from graphopt.passes.quantize.correct_bias import CorrectBias
 from graphopt.passes.quantize.quantize_dynamic import QuantizeDynamic
 from graphopt.passes.quantize.quantize_static import QuantizeStatic
 from graphopt.passes.quantize.quantize_weights import QuantizeWeights
+from graphopt.passes.quantize.smooth_activations import SmoothActivations
 
-__all__ = ["CorrectBias", "QuantizeDynamic", "QuantizeStatic", "QuantizeWeights"]
+__all__ = [
+    "CorrectBias",
+    "QuantizeDynamic",
+    "QuantizeStatic",
+    "QuantizeWeights",
+    "SmoothActivations",
+]

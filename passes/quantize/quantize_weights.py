@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from graphopt.errors import PassError
-from graphopt.graph import ops, qdq
+from graphopt.graph import edit, ops, qdq
 from graphopt.graph.graph import Constant, Graph, Scope, Use, label
 from graphopt.graph.select import select
 from graphopt.numerics import grids, ranges
@@ -182,5 +182,5 @@ def _store(weight: _Weight, values: NDArray[Any], method: Literal["max", "mse"])
         qdq.gather_rows(use.scope, use.node, stored, factor)
     if others:
         first = qdq.first_reader(home, name)
-        qdq.read_instead(others, qdq.expand(home, name, stored, factor, before=first))
+        edit.redirect(others, qdq.expand(home, name, stored, factor, before=first))
     qdq.drop_unread(constant)
