@@ -1,0 +1,171 @@
+"""What the documents say is true: commands parse, code runs, transcripts are what is printed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from graphopt import errors
+from graphopt.cli.app import INTERRUPTED, app
+from graphopt.pipeline import presets, recipe
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "models/README.md", "benchmarks/README.md")
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(kind: str, text: str = README) -> list[str]:
+    """The code blocks of a language, in order."""
+    return [body for language, body in BLOCK.findall(text) if language == kind]
+
+
+def transcripts() -> dict[str, str]:
+    """Command to printed text, from the blocks that show both."""
+    parts = (block.partition("\n") for block in blocks("console"))
+    return {command.removeprefix("$ "): output for command, _, output in parts}
+
+
+def commands() -> Iterator[str]:
+    """Every graphopt command line in the README, without the environment's folder."""
+    for line in (line for kind in ("sh", "console") for line in "".join(blocks(kind)).split("\n")):
+        yield from re.findall(r"(?:^|\$ |\.venv/bin/)(graphopt \w[^&]*)", line)
+    yield from re.findall(r"`(graphopt \w+(?: [^`]+)?)`", README)
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder with the models in it."""
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    return tmp_path
+
+
+def printed(command: str) -> str:
+    result = CliRunner().invoke(app, shlex.split(command)[1:], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_first_block_is_the_main_job_and_the_tests() -> None:
+    before, _, _ = README.partition("```")
+    assert [line for line in before.splitlines()[1:] if line] == [before.splitlines()[2]]
+    main_job, tests = blocks("sh")[0].splitlines()
+    assert "graphopt optimize models/digits-cnn.onnx" in main_job
+    assert tests.endswith("pytest -q")
+    for line in (main_job, tests):
+        assert line.startswith("python3 -m venv .venv && .venv/bin/pip install ")
+
+
+@pytest.mark.parametrize("command", sorted(set(commands())))
+def test_commands_parse(command: str) -> None:
+    name, *arguments = shlex.split(command)[1:]
+    found = app.commands[name]
+    if arguments:
+        found.make_context(name, arguments)
+    for path in (argument for argument in arguments if argument.startswith("models/")):
+        assert (ROOT / path).exists()
+
+
+def test_named_options_exist() -> None:
+    known = {
+        option
+        for command in (app, *app.commands.values())
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+        for option in parameter.opts
+    }
+    prose = BLOCK.sub("", README)
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", prose)) <= known
+
+
+def test_every_command_has_its_section() -> None:
+    headings = re.findall(r"^### `graphopt (\w+)`", README, re.MULTILINE)
+    assert sorted(headings) == sorted(app.commands)
+
+
+@pytest.mark.parametrize("command", ["graphopt inspect models/digits-mlp.onnx", "graphopt passes"])
+def test_transcript_is_what_is_printed(command: str, clone: Path) -> None:
+    actual = [line.rstrip() for line in printed(command).splitlines()]
+    assert "\n".join(actual).strip() == transcripts()[command].strip()
+
+
+def test_measured_transcripts_have_the_words_that_are_printed(clone: Path) -> None:
+    """Numbers, and what follows from them, differ from run to run; titles and columns do not."""
+    for command in transcripts():
+        if command.split()[1] in ("optimize", "compare", "bench"):
+            shown, now = (titles(text) for text in (transcripts()[command], printed(command)))
+            assert shown <= now, command
+
+
+def titles(text: str) -> set[str]:
+    """The first words of the lines that stand at the margin, numbers aside."""
+    starts = (re.match(r"[A-Za-z][A-Za-z ]*", line) for line in text.splitlines())
+    return {" ".join(start[0].split()[:1]) for start in starts if start}
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_python_examples_run(number: int, clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(blocks("python")[number], "README.md", "exec"), {})
+    assert capsys.readouterr().out
+
+
+def test_torch_example_is_five_lines_that_compile() -> None:
+    example = blocks("python")[2]
+    compile(example, "README.md", "exec")
+    assert len(example.splitlines()) == 5
+
+
+def test_recipe_reads() -> None:
+    (text,) = blocks("toml")
+    found = recipe.parse_recipe(text)
+    assert found.min_sqnr_db == 20
+    assert recipe.parse_recipe(recipe.format_recipe(found)) == found
+
+
+def test_presets_are_listed() -> None:
+    row = next(line for line in README.splitlines() if line.startswith("| `--preset NAME`"))
+    assert {*re.findall(r"`([a-z0-9-]+)`", row)} == {*presets.names()} - {"auto"}
+
+
+def test_exit_codes_are_those_of_the_errors() -> None:
+    _, _, section = README.partition("## Exit codes")
+    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)}
+    classes = (getattr(errors, name) for name in errors.__all__)
+    assert listed == {0, INTERRUPTED, *(each.exit_code for each in classes)}
+
+
+def test_every_room_is_in_the_table() -> None:
+    rooms = [p.parent for p in ROOT.glob("graphopt/*/__init__.py") if not p.parent.is_symlink()]
+    for room in rooms:
+        assert f"| `{room.relative_to(ROOT).as_posix()}/` |" in README
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_and_paths_lead_somewhere(document: str) -> None:
+    path = ROOT / document
+    text = path.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (path.parent / link).exists(), link
+    for named in re.findall(r"`((?:graphopt|passes|tests|models|benchmarks)/[\w./-]+)`", text):
+        assert (ROOT / named).exists(), named
+
+
+def test_contributing_adds_a_pass_in_six_steps() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    _, _, section = text.partition("## Add a pass in six steps")
+    section, _, _ = section.partition("\n## ")
+    assert re.findall(r"^(\d)\. ", section, re.MULTILINE) == list("123456")
+
+
+def test_benchmarks_are_described() -> None:
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    scripts = {path.name for path in (ROOT / "benchmarks").glob("*.py")}
+    assert scripts == set(re.findall(r"`(\w+\.py)`", text))
