@@ -9,6 +9,7 @@ import onnx
 from graphopt.errors import ModelError
 from graphopt.graph import tensors
 from graphopt.graph.graph import Graph, Scope, label
+from graphopt.graph.order import is_cyclic
 from graphopt.graph.weightless import weightless
 
 __all__ = ["problems"]
@@ -65,7 +66,7 @@ def _scope_problems(scope: Scope) -> Iterator[str]:
     for name in scope.outputs:
         if name not in made and name not in outer:
             yield f"output {name!r} is computed by nothing{where}"
-    if _has_cycle(scope):
+    if is_cyclic(scope):
         yield f"nodes read their own outputs (a cycle){where}"
 
 
@@ -95,23 +96,3 @@ def _unfit_tensors(held: Iterable[onnx.TensorProto]) -> Iterator[str]:
                 tensors.check_length(tensor)
             except ModelError as err:
                 yield str(err)
-
-
-def _has_cycle(scope: Scope) -> bool:
-    """Whether the scope's nodes cannot be put in an order that computes each input first."""
-    made = {out: index for index, node in enumerate(scope.nodes) for out in node.output if out}
-    readers: dict[int, list[int]] = {}
-    waiting = [0] * len(scope.nodes)
-    for index, node in enumerate(scope.nodes):
-        for source in {made[name] for name in node.input if name in made}:
-            readers.setdefault(source, []).append(index)
-            waiting[index] += 1
-    ready = [index for index, count in enumerate(waiting) if not count]
-    done = 0
-    while ready:
-        done += 1
-        for reader in readers.get(ready.pop(), ()):
-            waiting[reader] -= 1
-            if not waiting[reader]:
-                ready.append(reader)
-    return done != len(scope.nodes)

@@ -97,7 +97,7 @@ class Graph:
     def unique_name(self, base: str) -> str:
         """``base``, or ``base_1`` and so on: a tensor or node name that no scope has yet."""
         if self._names is None:
-            self._names = set(self._all_names())
+            self._names = set(self.names())
         name, count = base, 0
         while name in self._names:
             count += 1
@@ -105,7 +105,8 @@ class Graph:
         self._names.add(name)
         return name
 
-    def _all_names(self) -> Iterator[str]:
+    def names(self) -> Iterator[str]:
+        """Names of all tensors and nodes, in bodies too; some come more than once."""
         for scope in self.scopes():
             yield from scope.initializers
             yield from scope.inputs

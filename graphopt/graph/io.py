@@ -75,13 +75,17 @@ def _parsed(data: bytes, name: str, folder: Path | None) -> Graph:
 
 
 def _check(graph: Graph, name: str) -> None:
-    """Refuse external data that is missing or unsafe, before any work is put in."""
-    for tensor in graph.tensors():
-        if tensors.is_external(tensor):
-            try:
+    """Refuse names and data that cannot be used, before any work is put in."""
+    if not all(isinstance(text, str) for text in graph.names()):  # protobuf gives bytes then
+        raise ModelError(f"{name} is damaged: names in it are not UTF-8 text")
+    try:
+        for tensor in graph.tensors():
+            if tensors.is_external(tensor):
                 tensors.external_file(tensor, graph.folder)
-            except ModelError as err:
-                raise ModelError(f"{name}: {err}") from err
+            else:
+                tensors.check_length(tensor)
+    except ModelError as err:
+        raise ModelError(f"{name}: {err}") from err
 
 
 def serialize(graph: Graph) -> bytes:

@@ -2,51 +2,50 @@
 
 from __future__ import annotations
 
+import heapq
+
 from onnx import NodeProto
 
 from graphopt.graph.scope import Scope
 
-__all__ = ["sorted_nodes"]
+__all__ = ["is_cyclic", "sorted_nodes"]
 
 
 def sorted_nodes(scope: Scope) -> list[NodeProto]:
-    """The nodes so that each comes after those it reads; the order is kept where it is valid."""
-    made = {out for node in scope.nodes for out in node.output if out}
-    done: set[str] = set()
-    waiting: dict[str, list[int]] = {}
-    missing: list[int] = []
-    order: list[NodeProto] = []
+    """The nodes so that each comes after those it reads; the order is kept where it is valid.
+
+    What a node's bodies read from this scope counts as read by the node. Nodes that read, in a
+    circle, their own results come last, as they were.
+    """
+    order = _order(scope)
+    placed = {id(node) for node in order}
+    return [*order, *(node for node in scope.nodes if id(node) not in placed)]
+
+
+def is_cyclic(scope: Scope) -> bool:
+    """Whether some nodes of the scope read, in a circle, their own results."""
+    return len(_order(scope)) != len(scope.nodes)
+
+
+def _order(scope: Scope) -> list[NodeProto]:
+    """The nodes that can be computed, in order."""
+    made = {out: index for index, node in enumerate(scope.nodes) for out in node.output if out}
+    readers: dict[int, list[int]] = {}
+    waiting = [0] * len(scope.nodes)
     for index, node in enumerate(scope.nodes):
-        reads = {name for name in node.input if name in made}
+        reads = [*node.input]
         for body in scope.children(node).values():
-            reads |= {name for name in body.captures() if name in made}
-        lacking = reads - done
-        missing.append(len(lacking))
-        for name in lacking:
-            waiting.setdefault(name, []).append(index)
-        if not lacking:
-            _release(index, scope.nodes, order, done, waiting, missing)
-    if len(order) != len(scope.nodes):  # a cycle: the checker names it better than we could
-        return list(scope.nodes)
-    return order
-
-
-def _release(
-    first: int,
-    nodes: list[NodeProto],
-    order: list[NodeProto],
-    done: set[str],
-    waiting: dict[str, list[int]],
-    missing: list[int],
-) -> None:
-    """Put a node in order, then every earlier one that waited for its outputs only."""
-    ready = [first]
+            reads += body.captures()
+        for source in {made[name] for name in reads if name in made}:
+            readers.setdefault(source, []).append(index)
+            waiting[index] += 1
+    ready = [index for index, count in enumerate(waiting) if not count]
+    order: list[NodeProto] = []
     while ready:
-        node = nodes[ready.pop()]
-        order.append(node)
-        for out in node.output:
-            done.add(out)
-            for index in waiting.pop(out, ()):
-                missing[index] -= 1
-                if missing[index] == 0:
-                    ready.append(index)
+        index = heapq.heappop(ready)
+        order.append(scope.nodes[index])
+        for reader in readers.get(index, ()):
+            waiting[reader] -= 1
+            if not waiting[reader]:
+                heapq.heappush(ready, reader)
+    return order

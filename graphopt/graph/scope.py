@@ -121,8 +121,10 @@ class Scope:
                 yield from body.walk()
 
     def tensors(self) -> Iterator[TensorProto]:
-        """The dense tensors of this scope's initializers and Constant nodes."""
+        """The tensors of this scope's initializers and Constant nodes."""
         yield from self.initializers.values()
+        for sparse in self.proto.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
         for node in self.nodes:
             if node.op_type == "Constant":
                 yield from (a.t for a in node.attribute if a.type == AttributeProto.TENSOR)

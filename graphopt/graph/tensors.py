@@ -66,13 +66,20 @@ def element_count(tensor: onnx.TensorProto) -> int:
 
 
 def element_bits(data_type: int) -> int:
-    """Bits that one element of an ONNX data type takes in a file; 0 for strings."""
+    """Bits that one element of an ONNX data type takes in a file; 0 for strings.
+
+    Raises:
+        ModelError: The installed onnx package does not know the type.
+    """
     bits = _SUB_BYTE_BITS.get(data_type)
     if bits is not None:
         return bits
     if data_type == onnx.TensorProto.STRING:
         return 0
-    return int(onnx.helper.tensor_dtype_to_np_dtype(data_type).itemsize) * 8
+    try:
+        return int(onnx.helper.tensor_dtype_to_np_dtype(data_type).itemsize) * 8
+    except KeyError as err:
+        raise ModelError(f"element type {data_type} is unknown to onnx {onnx.__version__}") from err
 
 
 def is_external(tensor: onnx.TensorProto) -> bool:
@@ -103,15 +110,8 @@ def external_file(tensor: onnx.TensorProto, folder: Path | None) -> tuple[Path, 
     location = entries.get("location", "")
     where = f"external data of tensor {tensor.name!r}"
     if folder is None:
-        raise ModelError(f"{where}: a model given as bytes has no folder; give its path instead")
-    relative = Path(location)
-    if not location or relative.is_absolute() or ".." in relative.parts or "\\" in location:
-        raise ModelError(f"{where}: location {location!r} leaves the model's folder; refused")
-    path = folder / relative
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ModelError(f"{where}: {location!r} is a link that leaves the folder; refused")
-    if not path.is_file():
-        raise ModelError(f"{where}: file {location!r} is missing beside the model")
+        raise ModelError(f"{where}: a model not read from a file has no folder; give its path")
+    path = _safe_path(location, folder, where)
     try:
         offset = int(entries.get("offset", "0"))
         length = int(entries.get("length", stored_bytes(tensor)))
@@ -119,9 +119,32 @@ def external_file(tensor: onnx.TensorProto, folder: Path | None) -> tuple[Path, 
         raise ModelError(f"{where}: offset or length is not a number: {entries}") from err
     if length != stored_bytes(tensor):
         raise ModelError(f"{where}: length {length} where its shape needs {stored_bytes(tensor)}")
-    if offset < 0 or offset + length > path.stat().st_size:
-        raise ModelError(f"{where}: {location!r} is too short (truncated?) for {length} bytes")
+    held = path.stat().st_size
+    if offset < 0 or offset + length > held:
+        raise ModelError(
+            f"{where}: {location!r} holds {held} bytes (truncated?), "
+            f"{length} at offset {offset} are needed"
+        )
     return path, offset, length
+
+
+def _safe_path(location: str, folder: Path, where: str) -> Path:
+    """The file at ``location`` in ``folder``, refused if it is not there or lies elsewhere."""
+    relative = Path(location)
+    if not location or relative.is_absolute() or ".." in relative.parts or "\\" in location:
+        raise ModelError(f"{where}: location {location!r} leaves the model's folder; refused")
+    path = folder / relative
+    try:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise ModelError(
+                f"{where}: {location!r} is a link that leaves the model's folder; refused, "
+                "put the file itself there"
+            )
+        if not path.is_file():
+            raise ModelError(f"{where}: file {location!r} is missing beside the model")
+    except (OSError, RuntimeError, ValueError) as err:  # too long, links in a circle, a NUL
+        raise ModelError(f"{where}: location {location!r} cannot be used: {err}") from err
+    return path
 
 
 def to_array(tensor: onnx.TensorProto, folder: Path | None = None) -> Array:

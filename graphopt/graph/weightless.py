@@ -7,6 +7,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 from graphopt.errors import ModelError
 from graphopt.graph import tensors
 from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.order import sorted_nodes
 
 __all__ = ["weightless"]
 
@@ -32,7 +33,7 @@ def weightless(graph: Graph, *, keep_dims: bool) -> ModelProto:
 def _fill(scope: Scope, target: GraphProto, keep_dims: bool) -> None:
     for tensor in scope.initializers.values():
         target.initializer.append(_light(scope.graph, tensor, keep_dims))
-    for node in scope.nodes:
+    for node in sorted_nodes(scope):
         written = target.node.add()
         _fill_node(scope.graph, node, written, keep_dims)
         for attribute in written.attribute:
