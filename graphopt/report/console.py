@@ -60,7 +60,7 @@ def table(
         rows: Cells as text, as many as there are titles.
         strong: Indices of rows to stress.
     """
-    shown = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    shown = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="dim")
     for title in columns:
         right = title.startswith(">")
         shown.add_column(

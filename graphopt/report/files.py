@@ -20,8 +20,8 @@ def check_targets(sources: Sequence[str], out: Path, reports: Sequence[str]) -> 
     """Refuse places that cannot be written before the long work begins.
 
     Raises:
-        UsageError: OUT is the input or a folder, two files are the same, or a report is neither
-            ``.json`` nor ``.html``.
+        UsageError: A place is a folder or one of ``sources``, two places are the same, or a report
+            is neither ``.json`` nor ``.html``.
         SystemFailure: A folder is missing or not writable, or the report extra is.
     """
     written = [Path(report) for report in reports]
@@ -33,7 +33,7 @@ def check_targets(sources: Sequence[str], out: Path, reports: Sequence[str]) -> 
     places = [out, *written]
     for place in places:
         if any(_same(place, Path(source)) for source in sources):
-            raise UsageError(f"{place} is the input itself; give another output")
+            raise UsageError(f"{place} is read by this run; give another name")
         if place.is_dir():
             raise UsageError(f"{place} is a folder; give the name of a file")
         _check_folder(place)

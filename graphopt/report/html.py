@@ -77,6 +77,7 @@ def _environment() -> Environment:
         db=words.decibel,
         factor=words.factor,
         grouped=charts.grouped,
+        limit=words.limit,
         ms=words.milliseconds,
         pace=words.pace,
         percent=words.percent,

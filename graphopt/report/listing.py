@@ -162,6 +162,7 @@ def _outlooks(passes: Sequence[Outlook]) -> list[tuple[str, str, str]]:
         if not text and item.reasons:
             reason, number = next(iter(item.reasons.items()))
             others = sum(item.reasons.values()) - number
-            text = f"{number} nodes: {reason}" + (f"; {others} for other reasons" if others else "")
+            text = reason if number == 1 else f"{number} nodes: {reason}"
+            text += f"; {others} for other reasons" if others else ""
         rows.append((item.name, NONE if item.edits is None else str(item.edits), text))
     return rows

@@ -8,9 +8,21 @@ from rich.console import Console
 
 from graphopt.pipeline.record import PassRecord, RunRecord
 from graphopt.report.console import facts, heading, line, table, terminal
-from graphopt.report.words import NONE, change, count, decibel, milliseconds, percent, size
+from graphopt.report.words import (
+    NONE,
+    change,
+    count,
+    decibel,
+    limit,
+    milliseconds,
+    percent,
+    ratio,
+    size,
+)
 
 __all__ = ["print_run"]
+
+_REASONS = 8
 
 
 def print_run(record: RunRecord, *, verbose: bool = False) -> None:
@@ -23,7 +35,7 @@ def print_run(record: RunRecord, *, verbose: bool = False) -> None:
     console = terminal()
     if record.dry_run:
         line(console, "Dry run: nothing was written. It would run:", "bold")
-        _passes(console, record)
+        _plan(console, record)
     else:
         _passes(console, record)
         _candidates(console, record)
@@ -33,18 +45,27 @@ def print_run(record: RunRecord, *, verbose: bool = False) -> None:
     if verbose:
         for item in record.passes:
             _details(console, item)
+    if record.messages:
+        console.print()
     for message in record.messages:
         line(console, message)
     if record.output is not None and record.output.path is not None:
         line(console, f"Written: {record.output.path}", "bold")
 
 
+def _plan(console: Console, record: RunRecord) -> None:
+    heading(console, "Passes")
+    table(console, ("pass", "outcome"), [(item.spec, _outcome(item)) for item in record.passes])
+
+
 def _passes(console: Console, record: RunRecord) -> None:
+    if not record.passes:
+        return
     heading(console, "Passes")
     rows = [
         (
-            item.spec,
-            _outcome(item),
+            item.name,
+            item.status,
             str(len(item.changes)),
             str(len(item.skipped)),
             size(item.bytes),
@@ -55,6 +76,9 @@ def _passes(console: Console, record: RunRecord) -> None:
     ]
     titles = ("pass", "outcome", ">changed", ">skipped", ">weights", ">SQNR", ">time")
     table(console, titles, rows)
+    for item in record.passes:
+        if item.reason:
+            line(console, f"{item.name} {_outcome(item)}")
 
 
 def _outcome(item: PassRecord) -> str:
@@ -69,7 +93,7 @@ def _candidates(console: Console, record: RunRecord) -> None:
         (
             item.name,
             size(item.bytes),
-            NONE if item.latency_ratio is None else f"{item.latency_ratio:.2f}x",
+            ratio(item.latency_ratio),
             decibel(item.sqnr_db),
             percent(item.agreement_top1),
             ("chosen: " if item.chosen else "") + item.verdict,
@@ -88,14 +112,19 @@ def _models(console: Console, record: RunRecord) -> None:
     heading(console, "Before and after")
     rows = [
         ("bytes", size(before.bytes), size(after.bytes), change(before.bytes, after.bytes)),
-        ("parameters", count(before.params), count(after.params), NONE),
+        (
+            "parameters",
+            count(before.params),
+            count(after.params),
+            change(before.params, after.params),
+        ),
         ("MACs", count(before.macs), count(after.macs), change(before.macs, after.macs)),
         ("nodes", str(before.nodes), str(after.nodes), NONE),
         (
             "latency",
             milliseconds(before.latency_ms),
             milliseconds(after.latency_ms),
-            NONE if record.latency_ratio is None else f"{record.latency_ratio:.2f}x",
+            ratio(record.latency_ratio),
         ),
     ]
     if quality is not None and quality.metric is not None:
@@ -104,6 +133,7 @@ def _models(console: Console, record: RunRecord) -> None:
         rows.append((quality.metric.name, *values))
     table(console, ("", ">before", ">after", ">change"), rows)
     if quality is not None:
+        console.print()
         _quality(console, record)
 
 
@@ -132,8 +162,11 @@ def _audit(console: Console, record: RunRecord, verbose: bool) -> None:
         rows = [(entry.node, entry.op_type, entry.kernel, entry.reason) for entry in left]
         table(console, ("float layer", "op", "kernel", "reason"), rows)
         return
-    reasons = Counter(entry.reason or "no reason known" for entry in left)
-    facts(console, [(f"{number} float", reason) for reason, number in reasons.most_common()])
+    reasons = Counter(entry.reason or "no reason known" for entry in left).most_common()
+    shown = reasons[:_REASONS]
+    facts(console, [(f"{number} float", reason) for reason, number in shown])
+    if len(reasons) > len(shown):
+        line(console, f"and {len(reasons) - len(shown)} more reasons; -v shows every layer", "dim")
 
 
 def _limits(console: Console, record: RunRecord) -> None:
@@ -142,21 +175,20 @@ def _limits(console: Console, record: RunRecord) -> None:
     heading(console, "Limits")
     rows = [
         (
-            item.name,
-            f"{item.asked:g}",
+            limit(item.name, item.asked),
             NONE if item.measured is None else f"{item.measured:.2f}",
             "met" if item.met else "NOT MET",
         )
         for item in record.limits
     ]
-    table(console, ("limit", ">asked", ">measured", "verdict"), rows)
+    table(console, ("limit", ">measured", "verdict"), rows)
 
 
 def _details(console: Console, item: PassRecord) -> None:
     """Every change and every skipped node of one pass."""
     if not item.changes and not item.skipped:
         return
-    heading(console, item.name)
+    heading(console, item.spec)
     rows = [(edit.node, edit.what) for edit in item.changes]
     rows += [(skip.node, f"left alone: {skip.reason}") for skip in item.skipped]
     table(console, ("node", "what"), rows)

@@ -8,6 +8,7 @@ __all__ = [
     "count",
     "decibel",
     "factor",
+    "limit",
     "milliseconds",
     "pace",
     "percent",
@@ -18,6 +19,10 @@ __all__ = [
 
 NONE = "-"
 _STEPS = ("", "k", "M", "G", "T")
+_LIMITS = {
+    "min_sqnr_db": "SQNR of every output at least {:g} dB",
+    "max_drop": "metric falls by {:g} at most",
+}
 
 
 def plain(text: str) -> str:
@@ -110,3 +115,12 @@ def pace(value: float | None, spread: float | None) -> tuple[str, str]:
     if abs(value - 1) <= (spread or 0.0):
         return "same", "within the spread"
     return factor(1.0, value, "faster", "slower")
+
+
+def limit(name: str, asked: float) -> str:
+    """A limit as a sentence.
+
+    >>> limit("min_sqnr_db", 20.0)
+    'SQNR of every output at least 20 dB'
+    """
+    return _LIMITS[name].format(asked)

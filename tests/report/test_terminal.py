@@ -1,0 +1,84 @@
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+from rich.console import Console
+
+from graphopt.pipeline.record import AuditEntry, AuditRecord, RunRecord
+from graphopt.report import terminal
+
+MakeRecord = Callable[..., RunRecord]
+Golden = Callable[[str, str], None]
+
+
+@pytest.fixture
+def show(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Prints a run on a terminal of some width."""
+
+    def printed(record: RunRecord, width: int = 110, *, verbose: bool = False) -> str:
+        def console() -> Console:
+            return Console(highlight=False, markup=False, width=width)
+
+        monkeypatch.setattr(terminal, "terminal", console)
+        terminal.print_run(record, verbose=verbose)
+        shown = capsys.readouterr()
+        assert shown.err == ""
+        return shown.out
+
+    return printed
+
+
+@pytest.mark.parametrize("width", [80, 110, 160])
+def test_a_run(show: Callable[..., str], record: RunRecord, golden: Golden, width: int) -> None:
+    text = show(record, width)
+    assert max(map(len, text.splitlines())) <= width
+    golden(f"run-{width}.txt", text)
+
+
+def test_a_run_in_every_detail(
+    show: Callable[..., str], make_record: MakeRecord, golden: Golden
+) -> None:
+    golden("run-verbose.txt", show(make_record(12), verbose=True))
+
+
+def test_a_dry_run(show: Callable[..., str], record: RunRecord, golden: Golden) -> None:
+    plan = [
+        dataclasses.replace(item, status="planned", reason="", changes=[], skipped=[])
+        for item in record.passes[:3]
+    ]
+    bare = RunRecord("auto", record.environment, record.input, passes=plan, dry_run=True)
+    golden("dry-run.txt", show(bare))
+
+
+@pytest.mark.parametrize("width", [80, 110, 160])
+def test_figures_are_never_torn(show: Callable[..., str], record: RunRecord, width: int) -> None:
+    text = show(record, width)
+    for figure in (
+        "14.0 MB",
+        "128.2 dB",
+        "97.44 %",
+        "11.4 ms",
+        "0.54x",
+        "9.9 s",
+        "quantize-static",
+    ):
+        assert figure in text
+
+
+def test_text_from_a_model_steers_no_terminal(show: Callable[..., str], record: RunRecord) -> None:
+    evil = "\x1b[2J[bold]x[/bold]\r"
+    audit = AuditRecord([], [AuditEntry(evil, "Conv", "Conv", evil)])
+    for verbose in (False, True):
+        text = show(dataclasses.replace(record, audit=audit, messages=[evil]), verbose=verbose)
+        assert "\x1b" not in text
+        assert "\r" not in text
+        assert "\ufffd[2J[bold]x[/bold]\ufffd" in text
+
+
+def test_many_reasons_are_cut_short(show: Callable[..., str], record: RunRecord) -> None:
+    entries = [AuditEntry(str(i), "Conv", "Conv", f"reason {i}") for i in range(20)]
+    many = dataclasses.replace(record, audit=AuditRecord([], entries))
+    text = show(many)
+    assert "and 12 more reasons; -v shows every layer" in text
+    assert "reason 19" not in text
+    assert "reason 19" in show(many, verbose=True)
