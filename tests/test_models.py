@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from numpy.typing import NDArray
 
 FOLDER = Path(__file__).parent.parent / "models"
 NAMES = ("digits-cnn", "digits-mlp", "digits-transformer")
@@ -18,6 +20,11 @@ FEATURES = {
     "digits-mlp": {"Gemm", "Relu"},
     "digits-transformer": {"MatMul", "Softmax", "LayerNormalization", "Gelu", "Transpose"},
 }
+
+
+def arrays(name: str) -> dict[str, NDArray[Any]]:
+    with np.load(FOLDER / name, allow_pickle=False) as archive:
+        return dict(archive)
 
 
 def load(name: str) -> onnx.ModelProto:
@@ -56,7 +63,7 @@ def test_cnn_keeps_its_batch_normalization_and_a_depthwise_convolution() -> None
 
 @pytest.mark.parametrize("name", NAMES)
 def test_accuracy_is_the_documented_one(name: str) -> None:
-    data = np.load(FOLDER / "digits-eval.npz", allow_pickle=False)
+    data = arrays("digits-eval.npz")
     session = onnxruntime.InferenceSession(
         FOLDER / f"{name}.onnx", providers=["CPUExecutionProvider"]
     )
@@ -67,10 +74,10 @@ def test_accuracy_is_the_documented_one(name: str) -> None:
 
 
 def test_data_fit_the_models_and_do_not_overlap() -> None:
-    calib = np.load(FOLDER / "digits-calib.npz", allow_pickle=False)
-    judge = np.load(FOLDER / "digits-eval.npz", allow_pickle=False)
-    assert calib.files == ["input"]
-    assert judge.files == ["input", "labels"]
+    calib = arrays("digits-calib.npz")
+    judge = arrays("digits-eval.npz")
+    assert list(calib) == ["input"]
+    assert list(judge) == ["input", "labels"]
     for rows in (calib["input"], judge["input"]):
         assert rows.dtype == np.float32
         assert rows.shape[1:] == (1, 8, 8)
