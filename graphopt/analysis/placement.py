@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -133,10 +134,9 @@ class _Planner:
         if self.scope.graph.opset < 11 or len(node.input) < 2 or not node.input[1]:
             return False
         bounds = [self.scope.constant(name) for name in node.input[1:] if name]
-        if any(bound is None or bound.shape != () for bound in bounds):
+        if any(bound is None or math.prod(bound.shape) != 1 for bound in bounds):
             return False
-        assert bounds[0] is not None
-        return float(bounds[0].values) == 0.0
+        return bounds[0] is not None and float(bounds[0].values.item()) == 0.0
 
     # the whole scope
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from graphopt.errors import PassError
 from graphopt.graph.graph import Graph, Scope, label
@@ -39,6 +40,7 @@ __all__ = [
     "Pass",
     "Skip",
     "Statistic",
+    "Walk",
     "body_reason",
     "refuse_without_samples",
 ]
@@ -128,6 +130,16 @@ class Observe(Protocol):
         """
 
 
+class Walk(Protocol):
+    """Means of one layer after another while the pass edits the graph, front to back."""
+
+    def channel_mean(self, tensor: str, axis: int) -> NDArray[np.float64]:
+        """Mean over everything but ``axis``: ``(channels,)``.
+
+        Tensors are asked for in the order in which they are computed.
+        """
+
+
 @dataclass(frozen=True)
 class Context:
     """What the pipeline offers to a pass.
@@ -137,6 +149,7 @@ class Context:
         shapes: Shape and element type of every tensor of the graph handed over.
         statistics: Answers to what the pass named in ``needs``.
         observe: Gathers further statistics now, on the graph given (the edited one, say).
+        walk: Follows the graph given over the first so many calibration samples.
         has_samples: Whether calibration samples are there at all.
         rng: Random numbers that repeat with the run's seed.
         reference: The graph as it was before the first lossy pass; passes that keep tensor names
@@ -147,6 +160,7 @@ class Context:
     shapes: Shapes
     statistics: Mapping[Statistic, Any]
     observe: Observe
+    walk: Callable[[Graph, int], Walk]
     has_samples: bool
     rng: np.random.Generator
     reference: Graph

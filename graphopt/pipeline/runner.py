@@ -18,6 +18,7 @@ from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.observe.run import observe
 from graphopt.observe.statistics import Statistic
+from graphopt.observe.walk import Walk
 from graphopt.pipeline.contract import Changes, Context, Pass
 from graphopt.pipeline.probe import Probe
 from graphopt.pipeline.record import PassRecord, Quality
@@ -98,12 +99,19 @@ class Job:
             progress=self.progress,
         )
 
+    def walk(self, graph: Graph, limit: int) -> Walk:
+        """Means of a graph's layers one after another, over the first ``limit`` samples."""
+        if self.samples is None:
+            raise PassError("needs calibration samples; give them with --calib DATA")
+        return Walk(graph, FirstSamples(self.samples, limit), self.threads)
+
     def context(self, statistics: Mapping[Statistic, Any]) -> Context:
         return Context(
             target=self.target,
             shapes=self.shapes(),
             statistics=statistics,
             observe=self.observe,
+            walk=self.walk,
             has_samples=self.samples is not None,
             rng=np.random.default_rng(self.seed),
             reference=self.float_graph or self.graph,

@@ -57,10 +57,10 @@ class CorrectBias(Pass):
                 wanted[label(layer.node)] = ChannelMean(original.output[0], layer.out_axis)
                 layers.append(layer)
         means = context.observe(context.reference, wanted.values(), limit=self.samples)
+        walk = context.walk(graph, self.samples)
         for layer in layers:
             assert layer.adder is not None
-            request = ChannelMean(layer.adder.output[0], layer.out_axis)
-            now = context.observe(graph, [request], limit=self.samples)[request]
+            now = walk.channel_mean(layer.adder.output[0], layer.out_axis)
             shift = means[wanted[label(layer.node)]] - now
             if np.abs(shift).max() <= _RIGHT_ALREADY * np.abs(now).max():
                 changes.skip(layer.node, "its mean is right already")

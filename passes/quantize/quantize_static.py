@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from onnx import NodeProto
 
 from graphopt.analysis.integer_layers import WeightGrid, set_integer_weight
 from graphopt.analysis.placement import Placement, place
@@ -72,7 +73,7 @@ class QuantizeStatic(Pass):
     ] = 99.99
     weight_ranges: Annotated[
         Literal["max", "mse"], Option("how the scale of a weight follows from its values")
-    ] = "mse"
+    ] = "max"
     per_channel: Annotated[bool, Option("one weight scale for each output channel")] = True
     nodes: Annotated[tuple[str, ...], Option("quantize only these", patterns=True)] = ()
     exclude: Annotated[tuple[str, ...], Option("keep these float", patterns=True)] = ()
@@ -143,6 +144,9 @@ class QuantizeStatic(Pass):
             changes.edit(node, f"int8 weight, uint8 activation{note}")
         for node in placement.moved:
             changes.edit(node, "computes on the integers of its neighbours")
+        for node in graph.main.nodes:
+            if is_op(node, "Clip") and node.output[0] in scales:
+                _flatten_bounds(graph.main, node)
         for name, (scale, zero_point) in scales.items():
             _quantize_activation(graph.main, placement, context, name, scale, zero_point)
         return changes
@@ -180,6 +184,15 @@ def _quantize_activation(
         result = qdq.add_quantize_dequantize(scope, tensor, float(scale), zero_point, uses=uses)
     if produced:
         _guard_float_layers(scope, placement, context, result)
+
+
+def _flatten_bounds(scope: Scope, node: NodeProto) -> None:
+    """Give a Clip bounds of rank 0: onnxruntime (1.32) drops it behind a kernel only then."""
+    for index in range(1, len(node.input)):
+        bound = scope.constant(node.input[index]) if node.input[index] else None
+        if bound is not None and bound.shape:
+            values = bound.values.reshape(())
+            scope.set_input(node, index, scope.add_constant(f"{bound.name}_scalar", values))
 
 
 def _rename_result(scope: Scope, tensor: str) -> str:

@@ -1,0 +1,130 @@
+"""Means of one layer after another, while the graph is being edited from front to back."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto
+
+from graphopt.data.samples import Samples
+from graphopt.graph.graph import Graph
+from graphopt.graph.ops import is_op
+from graphopt.graph.tensors import Array
+from graphopt.observe.extract import reads
+from graphopt.runtime.session import Session
+
+__all__ = ["Walk"]
+
+_BATCH = 8
+
+
+class Walk:
+    """Runs a graph piece by piece over some samples and holds what the next pieces read.
+
+    Asked for tensors in the order in which they are computed, it runs each node about twice in
+    all, where a run from the inputs for each layer would grow with the square of the depth. What
+    a caller may change between two questions is the node of the last tensor asked for, its
+    constants, and whatever comes behind it.
+
+    Args:
+        graph: The graph that the caller edits; read anew at each question.
+        samples: Where feeds come from; all of them are used.
+        threads: Threads of the sessions.
+    """
+
+    def __init__(self, graph: Graph, samples: Samples, threads: int = 0) -> None:
+        self.graph, self.threads = graph, threads
+        self._held: list[dict[str, Array]] = []
+        self._real: list[int] = []
+        for feeds, real in samples.feeds(batch=_BATCH):
+            self._held.append(dict(feeds))
+            self._real.append(real)
+        self._done: set[int] = set()
+
+    def channel_mean(self, tensor: str, axis: int) -> NDArray[np.float64]:
+        """Mean of a tensor of the main graph over everything but ``axis``: ``(channels,)``.
+
+        Raises:
+            ModelError: onnxruntime cannot run the piece.
+        """
+        last = self.graph.main.producer(tensor)
+        assert last is not None, tensor
+        piece = self._ancestors(tensor)
+        self._done |= {id(n) for n in piece if n is not last and not _is_cheap(n)}
+        kept = self._kept(piece)
+        session = self._session(piece, [tensor, *kept])
+        total: NDArray[np.float64] | None = None
+        count = 0
+        for held, real in zip(self._held, self._real, strict=True):
+            found = session.run({name: held[name] for name in session.inputs})
+            rows = np.asarray(found.pop(tensor))
+            rows = rows[:real] if axis % rows.ndim else rows
+            flat = np.moveaxis(rows, axis, 0).reshape(rows.shape[axis], -1)
+            part = flat.sum(axis=1, dtype=np.float64)
+            total = part if total is None else total + part
+            count += flat.shape[1]
+            held.update(found)
+        self._forget()
+        assert total is not None
+        return total / max(count, 1)
+
+    def _ancestors(self, tensor: str) -> list[NodeProto]:
+        """The nodes to run for ``tensor``, in order; what is held need not be computed."""
+        scope, found, waiting = self.graph.main, set[int](), [tensor]
+        while waiting:
+            name = waiting.pop()
+            node = scope.producer(name)
+            if node is None or name in self._held[0] or id(node) in found:
+                continue
+            found.add(id(node))
+            waiting.extend(reads(scope, node))
+        return [node for node in scope.nodes if id(node) in found]
+
+    def _kept(self, piece: list[NodeProto]) -> list[str]:
+        """Results of finished nodes of the piece that somebody still has to read."""
+        finished = [node for node in piece if id(node) in self._done]
+        return [name for node in finished for name in node.output if name and self._wanted(name)]
+
+    def _wanted(self, name: str) -> bool:
+        for use in self.graph.main.uses(name):
+            node = use.node
+            if _is_cheap(node):
+                if self._wanted(node.output[0]):
+                    return True
+            elif id(node) not in self._done:
+                return True
+        return False
+
+    def _forget(self) -> None:
+        """Let go of what nobody reads any more."""
+        names = [name for name in self._held[0] if not self._wanted(name)]
+        for held in self._held:
+            for name in names:
+                held.pop(name, None)
+
+    def _session(self, piece: list[NodeProto], outputs: list[str]) -> Session:
+        """A session of these nodes only, fed with what is held."""
+        chosen = {id(node) for node in piece}
+        positions = [i for i, node in enumerate(self.graph.main.nodes) if id(node) in chosen]
+        part = self.graph.copy()
+        scope = part.main
+        nodes = [scope.nodes[i] for i in positions]
+        kept = {id(node) for node in nodes}
+        scope.remove([node for node in scope.nodes if id(node) not in kept])
+        names = {name for node in nodes for name in reads(scope, node)}
+        for declared in (scope.proto.input, scope.proto.output, scope.proto.value_info):
+            del declared[:]
+        for name in list(scope.initializers):
+            if name not in names:
+                scope.drop_initializer(name)
+        for name in sorted(names & self._held[0].keys()):
+            kind = onnx.helper.np_dtype_to_tensor_dtype(self._held[0][name].dtype)
+            scope.proto.input.append(onnx.helper.make_tensor_value_info(name, kind, None))
+        scope.touch()
+        return Session(part, threads=self.threads, outputs=outputs)
+
+
+def _is_cheap(node: NodeProto) -> bool:
+    """Whether a node is run again rather than its result held, which is four times as large."""
+    return is_op(node, "DequantizeLinear")
