@@ -119,3 +119,12 @@ def test_each_requirement_is_pinned_within_its_range(requirement: Requirement) -
 def test_installed_versions_are_in_range() -> None:
     for requirement in map(Requirement, PYPROJECT["project"]["dependencies"]):
         assert Version(metadata.version(requirement.name)) in requirement.specifier
+
+
+def test_contract_of_sessions_covers_every_room_but_runtime() -> None:
+    """New rooms must be added to it; the layers contract refuses unlisted rooms by itself."""
+    contracts = {each["name"]: each for each in PYPROJECT["tool"]["importlinter"]["contracts"]}
+    (arrows,) = (each for each in contracts.values() if each["type"] == "layers")
+    rooms = {room for layer in arrows["layers"] for room in layer.split(" | ")}
+    covered = contracts["only runtime creates sessions"]["source_modules"]
+    assert {f"graphopt.{room}" for room in rooms - {"runtime", "errors"}} == set(covered)
