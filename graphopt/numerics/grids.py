@@ -78,7 +78,7 @@ def storage_dtype(qmin: int, qmax: int) -> np.dtype[Any]:
     raise ValueError(f"codes {qmin} .. {qmax} need more than 32 bits")
 
 
-def quantize(  # noqa: PLR0917 - the order of QuantizeLinear: values, scale, zero point, codes, axis
+def quantize(
     values: NDArray[Any],
     scale: ArrayLike,
     zero_point: ArrayLike,

@@ -89,8 +89,8 @@ def unsafe_channels(codes: NDArray[Any], max_code: ArrayLike = MAX_CODE) -> NDAr
     """
     highest, lowest = pair_sums(codes, max_code)
     unsafe = (highest > _HIGHEST) | (lowest < _LOWEST)
-    channels: NDArray[np.bool_] = unsafe.reshape(-1, unsafe.shape[-1]).any(axis=0)
-    return channels
+    found: NDArray[np.bool_] = np.logical_or.reduce(unsafe.reshape(-1, unsafe.shape[-1]), axis=0)
+    return found
 
 
 def raise_factors(

@@ -1,1 +1,1 @@
-"""See design: one room, one purpose."""
+"""Statistics of the tensors of a running model, gathered in as few runs as memory allows."""
