@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import TensorProto, ValueInfoProto
 
 from graphopt.data import open_data
 from graphopt.data.samples import Samples
@@ -184,10 +185,29 @@ def _check_alike(a: Graph, b: Graph) -> None:
                 f"only in A: {only[0]}; only in B: {only[1]}"
             )
     for name, value in ports[0].items():
-        types = [value.type.tensor_type.elem_type, ports[1][name].type.tensor_type.elem_type]
-        if types[0] != types[1]:
-            words = [onnx.TensorProto.DataType.Name(kind).lower() for kind in types]
-            raise ModelError(f"input {name!r} is {words[0]} in A and {words[1]} in B")
+        described = [_described(port) for port in (value, ports[1][name])]
+        if not _compatible(value, ports[1][name]):
+            raise ModelError(f"input {name!r} is {described[0]} in A and {described[1]} in B")
+
+
+def _compatible(a: ValueInfoProto, b: ValueInfoProto) -> bool:
+    """Whether one array can fit both inputs."""
+    first, second = a.type.tensor_type, b.type.tensor_type
+    if first.elem_type != second.elem_type:
+        return False
+    if not (first.HasField("shape") and second.HasField("shape")):
+        return True
+    return len(first.shape.dim) == len(second.shape.dim) and all(
+        p.dim_value == q.dim_value
+        for p, q in zip(first.shape.dim, second.shape.dim, strict=True)
+        if p.HasField("dim_value") and q.HasField("dim_value")
+    )
+
+
+def _described(value: ValueInfoProto) -> str:
+    tensor = value.type.tensor_type
+    dims = [str(dim.dim_value) if dim.HasField("dim_value") else "?" for dim in tensor.shape.dim]
+    return f"{TensorProto.DataType.Name(tensor.elem_type).lower()}[{', '.join(dims)}]"
 
 
 def _fixed_batch(graph: Graph) -> bool:

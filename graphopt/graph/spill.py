@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 from typing import ClassVar
 
@@ -32,7 +34,7 @@ class Spill:
 
     def __init__(self) -> None:
         self._secret = f"spilled:{secrets.token_hex(16)}:"
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
         self._files: dict[str, Path] = {}
 
     def store(self, name: str, values: Array) -> TensorProto:
@@ -48,8 +50,9 @@ class Spill:
         location = f"{self._secret}{len(self._files)}"
         try:
             if self._folder is None:
-                self._folder = tempfile.TemporaryDirectory(prefix="graphopt-")
-            path = Path(self._folder.name) / str(len(self._files))
+                self._folder = Path(tempfile.mkdtemp(prefix="graphopt-"))
+                weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            path = self._folder / str(len(self._files))
             np.ascontiguousarray(values).tofile(path)
         except OSError as err:
             raise SystemFailure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ _BURST_SECONDS = 0.02
 _MOST_RUNS = 1000
 _LEAST_ROUNDS = 5
 _WARM_UPS = 3
+_WARM_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,9 @@ def measure(
         if number >= _LEAST_ROUNDS and time.perf_counter() - started > seconds:
             break
         order = [(number + shift) % len(sessions) for shift in range(len(sessions))]
-        for index in order if number % 2 == 0 else reversed(order):
+        if number // len(sessions) % 2:  # each model runs behind every other one
+            order.reverse()
+        for index in order:
             bursts[index].append(_burst(sessions[index], feeds[index], runs[index]))
         if progress is not None:
             progress(number + 1, rounds)
@@ -99,7 +103,12 @@ def measure(
 
 def _runs(session: Session, feed: Mapping[str, Array]) -> int:
     """Warm up; gives how many runs make a burst."""
-    fastest = min(_burst(session, feed, 1) for _ in range(_WARM_UPS))
+    fastest = math.inf
+    started = time.perf_counter()
+    for _ in range(_WARM_UPS):
+        fastest = min(fastest, _burst(session, feed, 1))
+        if time.perf_counter() - started > _WARM_SECONDS:
+            break
     return max(1, min(_MOST_RUNS, round(_BURST_SECONDS * 1000 / max(fastest, 1e-3))))
 
 
