@@ -232,6 +232,7 @@ def _add_behind(layer: _Layer, like: NodeProto, output: str, bias: Floats) -> No
     kind = layer.weight.constant.values.dtype
     name = scope.add_constant(f"{origin}_bias", bias.astype(kind))
     added = NodeProto(op_type="Add", name=like.name, doc_string=like.doc_string)
+    added.metadata_props.extend(like.metadata_props)
     added.input.extend([layer.node.output[0], name])
     added.output.append(output)
     scope.add(added, before=like)
