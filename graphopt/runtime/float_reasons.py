@@ -46,7 +46,7 @@ def float_reason(scope: Scope, node: NodeProto) -> str:
     """Why a layer that is known to run in float does so, as a sentence."""
     if not is_op(node, *_HAS_KERNEL):
         return f"onnxruntime has no integer kernel for {node.op_type}"
-    for find in (_weight, _inputs, _output, _parameters, _per_channel, _bias, _factors, _signed):
+    for find in (_weight, _inputs, _output, _parameters, _per_channel, _bias, _gemm, _signed):
         reason = find(scope, node)
         if reason:
             return reason
@@ -213,12 +213,16 @@ def _bias(scope: Scope, node: NodeProto) -> str:
     return "the scale of its int32 bias is not input scale times weight scale"
 
 
-def _factors(_scope: Scope, node: NodeProto) -> str:
-    """Factors of a Gemm with bias that no kernel has."""
-    if is_op(node, "Gemm") and len(node.input) > 2 and node.input[2]:
-        for name in ("alpha", "beta"):
-            if attribute(node, name, 1.0) != 1.0:
-                return f"its {name} is not 1; fold it into the weight or bias first"
+def _gemm(scope: Scope, node: NodeProto) -> str:
+    """What the integer Gemm wants besides: no factors, a zero point for each operand."""
+    if not is_op(node, "Gemm"):
+        return ""
+    for name in ("alpha", "beta"):
+        if len(node.input) > 2 and node.input[2] and attribute(node, name, 1.0) != 1.0:
+            return f"its {name} is not 1; fold it into the weight or bias first"
+    made = [dequantizer(scope, name) for name in node.input[:2]]
+    if any(one is not None and (len(one.input) < 3 or not one.input[2]) for one in made):
+        return "a DequantizeLinear in front of it has no zero point, which Gemm alone asks for"
     return ""
 
 
