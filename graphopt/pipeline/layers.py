@@ -29,6 +29,8 @@ __all__ = ["Layer", "describe", "match"]
 
 _TAIL = ("Add", "BatchNormalization", "Clip", "LeakyRelu", "Mul", "Relu")
 """What passes and onnxruntime merge into the layer in front."""
+_TABLES = {"Gather": 0, "GRU": 1, "LSTM": 1, "RNN": 1}
+"""Operators besides the linear ones that have a weight, and which input it is."""
 _GROUP_BYTES = 64 << 20
 _ELEMENT_BYTES = 8
 
@@ -103,7 +105,7 @@ def match(reference: Graph, result: Graph) -> list[Layer]:
     taken: tuple[set[int], set[int]] = (set(), set())
     layers = []
     for node in reference.main.nodes:
-        if weight_index(reference.main, node) is None:
+        if not _weighted(reference.main, node):
             continue
         chain = list(_chain(reference.main, node))
         tensor, observed = _meeting(result.main, chain)
@@ -117,6 +119,16 @@ def match(reference: Graph, result: Graph) -> list[Layer]:
             Layer(node, tensor, observed, before, _between(result.main, tensor, stops, taken[1]))
         )
     return layers
+
+
+def _weighted(scope: Scope, node: NodeProto) -> bool:
+    """Whether a node has a weight worth a line: of a linear layer, an embedding, a recurrence."""
+    if weight_index(scope, node) is not None:
+        return True
+    if not is_op(node, *_TABLES):
+        return False
+    constant = scope.constant(node.input[_TABLES[node.op_type]])
+    return constant is not None and len(constant.shape) >= 2
 
 
 def _live(graph: Graph) -> set[str]:

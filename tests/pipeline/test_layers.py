@@ -107,6 +107,24 @@ def test_a_layer_that_is_gone_keeps_its_bytes_before() -> None:
     assert (record.bytes_before, record.bytes_after) == (16, 0)
 
 
+def test_embeddings_are_layers_and_lookups_of_shapes_are_not() -> None:
+    text = """
+    <ir_version: 8, opset_import: ["": 17]>
+    main (int64[3] ids, float[2, 5] t) => (float[3, 2] y, int64 n)
+    <float[4, 2] table = {0, 1, 2, 3, 4, 5, 6, 7}, int64 one = {1}> {
+      [embed] y = Gather (table, ids)
+      s = Shape (t)
+      n = Gather (s, one)
+    }
+    """
+    feeds = {"ids": np.array([3, 0, 1]), "t": np.zeros((2, 5), np.float32)}
+    records, notes = layers.describe(graph(text), graph(text), [feeds])
+    assert notes == []
+    assert [(item.node, item.bytes_before, item.sqnr_db) for item in records] == [
+        ("embed", 32, 300.0)
+    ]
+
+
 def test_memory_is_bounded_by_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layers, "_GROUP_BYTES", 1)
     whole, _ = layers.describe(graph(FLOAT), graph(FUSED), [X])
