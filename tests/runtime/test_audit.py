@@ -116,13 +116,8 @@ def test_branches_of_an_if_are_looked_into() -> None:
 
 
 MATRICES = "(float[N, 16] x) => (float[N, 8] y)"
-MATRIX: dict[str, Any] = {
-    "s": S,
-    "z": U8,
-    "w": codes(16, 8),
-    "ws": np.full(8, S),
-    "wz": np.zeros(8, np.int8),
-}
+WZ = np.zeros(8, np.int8)
+MATRIX: dict[str, Any] = {"s": S, "z": U8, "w": codes(16, 8), "ws": np.full(8, S), "wz": WZ}
 
 
 @pytest.mark.parametrize(
