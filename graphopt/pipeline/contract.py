@@ -108,9 +108,11 @@ class Changes:
     skips: list[Skip] = field(default_factory=list)
 
     def edit(self, node: NodeProto | str, what: str) -> None:
+        """Note a change."""
         self.edits.append(Edit(node if isinstance(node, str) else label(node), what))
 
     def skip(self, node: NodeProto | str, reason: str) -> None:
+        """Note what was left alone."""
         self.skips.append(Skip(node if isinstance(node, str) else label(node), reason))
 
     def __bool__(self) -> bool:
@@ -179,11 +181,11 @@ class Pass(ABC):
     needs_samples: ClassVar[bool] = False
     """Without calibration samples the pass cannot run."""
 
-    def needs(self, graph: Graph, context: Context) -> Sequence[Statistic]:
+    def needs(self, graph: Graph, context: Context) -> Sequence[Statistic]:  # noqa: ARG002
         """Statistics of ``graph`` that ``run`` will read; ``context.statistics`` is empty here."""
         return ()
 
-    def check(self, graph: Graph, context: Context) -> None:
+    def check(self, graph: Graph, context: Context) -> None:  # noqa: B027 - most passes need none
         """Preconditions, before the first edit.
 
         Raises:

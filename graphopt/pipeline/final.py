@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from graphopt.data.samples import Samples
@@ -121,8 +122,6 @@ def _time(job: Job, record: RunRecord) -> None:
 
 
 def _timed(model: ModelRecord, milliseconds: float) -> ModelRecord:
-    from dataclasses import replace
-
     return replace(model, latency_ms=milliseconds)
 
 
@@ -162,7 +161,7 @@ def _names(broken: Sequence[object], limit: str) -> bool:
 
 
 def embed_recipe(graph: Graph, text: str) -> None:
-    """Store the recipe that reproduces the run in the model's metadata; it replaces an older one."""
+    """Store the recipe that reproduces the run in the model's metadata, over an older one."""
     for entry in graph.header.metadata_props:
         if entry.key == METADATA_KEY:
             entry.value = text

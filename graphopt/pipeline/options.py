@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -106,7 +107,7 @@ def _problem(item: OptionField, value: Any) -> str:
         return f"must be {_TYPE_NAMES.get(item.kind, item.kind.__name__)}"
     if item.kind is tuple and not all(isinstance(part, str) for part in value):
         return "must be text or a list of texts"
-    if item.kind in (int, float) and (value != value or not item.option.admits(value)):
+    if item.kind in (int, float) and (math.isnan(value) or not item.option.admits(value)):
         return f"is out of bounds: {item.option.bounds}"
     return ""
 

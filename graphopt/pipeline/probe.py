@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,12 @@ class Probe:
             if total > _HELD_BYTES:
                 break
         return held
+
+    def first(self, count: int) -> Probe:
+        """A probe of at most ``count`` of these samples."""
+        few = copy(self)
+        few.samples = self.samples[:count]
+        return few
 
     def run(self, graph: Graph) -> list[dict[str, Array]]:
         """The graph's answers to the held samples.
@@ -150,10 +157,8 @@ def evaluate(
     if metric is None or samples.labels is None:
         return quality
     name, function = metric
-    before, after = (
-        float(function([np.concatenate(parts) for parts in zip(*store, strict=True)], samples.labels))
-        for store in kept
-    )
+    merged = [[np.concatenate(parts) for parts in zip(*store, strict=True)] for store in kept]
+    before, after = (float(function(outputs, samples.labels)) for outputs in merged)
     return Quality(
         quality.sqnr_db,
         quality.agreement_top1,

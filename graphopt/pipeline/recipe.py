@@ -91,9 +91,9 @@ def _from_table(table: dict[str, Any]) -> Recipe:
         base = from_preset(_typed(table, "extends", str))
     passes = [*base.passes, *(_one_pass(item) for item in _typed(table, "passes", list, []))]
     if not passes and not base.auto:
-        raise UsageError("it names no pass; add [[passes]] tables or extends = \"auto\"")
+        raise UsageError('it names no pass; add [[passes]] tables or extends = "auto"')
     if passes and base.auto:
-        raise UsageError("extends = \"auto\" chooses the passes itself; drop [[passes]]")
+        raise UsageError('extends = "auto" chooses the passes itself; drop [[passes]]')
     images = _typed(table, "images", dict, {})
     for key in images:
         if key not in _IMAGE_KEYS:
@@ -120,7 +120,7 @@ def _typed(table: Mapping[str, Any], key: str, kind: type, default: Any = None) 
 
 def _one_pass(item: Any) -> Pass:
     if not isinstance(item, dict) or not isinstance(item.get("name"), str):
-        raise UsageError("each [[passes]] table needs name = \"...\"")
+        raise UsageError('each [[passes]] table needs name = "..."')
     options = {key: value for key, value in item.items() if key != "name"}
     return build(registry.find(item["name"]), options)
 

@@ -109,6 +109,7 @@ class Job:
         return Walk(graph, FirstSamples(self.samples, limit), self.threads)
 
     def context(self, statistics: Mapping[Statistic, Any]) -> Context:
+        """What a pass gets to see, with these answers to its requests."""
         return Context(
             target=self.target,
             shapes=self.shapes(),

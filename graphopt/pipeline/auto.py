@@ -1,0 +1,243 @@
+"""The planner behind the preset ``auto``: propose, measure on this machine, keep the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from graphopt.errors import LimitError, ModelError, PassError
+from graphopt.graph import cost, io, ops
+from graphopt.pipeline import presets
+from graphopt.pipeline.contract import Pass
+from graphopt.pipeline.mixed import sensitive_layers
+from graphopt.pipeline.record import CandidateRecord, PassRecord, Quality
+from graphopt.pipeline.runner import Job, run_passes
+from graphopt.pipeline.spec import format_passes, parse_passes
+from graphopt.runtime import latency
+from graphopt.runtime.session import Session
+
+__all__ = ["cleanup_passes", "run"]
+
+GOAL_DB = 28.0
+"""Closer than this no task metric we know of tells the difference."""
+FLOOR_DB = 12.0
+"""What is further off is never chosen: 6 % of the output's power would be error."""
+_DB_WEIGHT = 0.03
+"""One dB that is missing to the goal weighs as much as 3 % of time."""
+_BYTES_WEIGHT = 0.25
+"""Half of the bytes weigh as much as 16 % of time."""
+_FLOAT_SHARES = (0.04, 0.1, 0.2)
+"""Shares of the layers, the most sensitive ones first, that mixed candidates keep float."""
+_LATENCY_SECONDS = 4.0
+_MATMUL_SHARE = 0.5
+
+_LIFT = "upgrade-opset"
+_STATIC = "quantize-static{options},correct-bias,quantize-weights{{which=embeddings}}"
+_DYNAMIC = "quantize-dynamic,quantize-weights"
+_SMOOTH = "smooth-activations,quantize-dynamic,quantize-weights"
+_WEIGHTS = "quantize-weights"
+_AFTER = ",eliminate-dead"
+
+
+@dataclass
+class Candidate:
+    """One form of the model that was tried; ``problem`` says why it cannot be chosen."""
+
+    name: str
+    passes: list[Pass]
+    job: Job
+    records: list[PassRecord]
+    bytes: int
+    ratio: latency.Ratio | None = None
+    quality: Quality | None = None
+    problem: str = ""
+
+    def cost(self, base_bytes: int) -> float:
+        """What is weighed: log of time and bytes against the cleaned model, and missing dB.
+
+        The cleaned model itself costs 0; less is better.
+        """
+        time = 0.0 if self.ratio is None else math.log(self.ratio.median)
+        size = _BYTES_WEIGHT * math.log(self.bytes / base_bytes)
+        worst = None if self.quality is None else self.quality.worst_db
+        return time + size + _DB_WEIGHT * max(0.0, GOAL_DB - (GOAL_DB if worst is None else worst))
+
+
+def cleanup_passes() -> list[Pass]:
+    """The lossless passes that come first."""
+    return parse_passes(presets.CLEAN)
+
+
+def run(
+    job: Job, messages: list[str]
+) -> tuple[list[PassRecord], list[CandidateRecord], list[Pass]]:
+    """Clean up, try what suits the model and the data, and leave the best in ``job.graph``.
+
+    Args:
+        job: Its graph becomes the chosen one.
+        messages: Gets what the user should know about the choice.
+
+    Returns:
+        Records of the passes that made the chosen graph, the table of candidates, and the passes
+        that reproduce the graph.
+    """
+    passes = cleanup_passes()
+    records = run_passes(job, passes)
+    base = Candidate("float, cleaned", _done(passes, records), job, records, io.size(job.graph))
+    lifted = _lift(base)
+    tried = [_try(lifted, base, name, spec) for name, spec in _proposals(job)]
+    tried += _mixed(lifted, base, tried)
+    chosen = _choose(base, tried)
+    if chosen is base:
+        messages.append("no candidate is better than the cleaned float model, which is kept")
+    else:
+        job.graph, job.float_graph = chosen.job.graph, chosen.job.float_graph
+        job.inferred, job.answers = None, chosen.job.answers
+    table = [_row(item, item is chosen, base.bytes) for item in (base, *tried)]
+    return chosen.records, table, chosen.passes
+
+
+def _done(passes: Sequence[Pass], records: Sequence[PassRecord]) -> list[Pass]:
+    """The passes that changed the graph."""
+    return [p for p, record in zip(passes, records, strict=True) if record.status == "done"]
+
+
+def _lift(base: Candidate) -> Candidate:
+    """The cleaned model at an opset that can be quantized; every trial starts here."""
+    fork = base.job.fork()
+    passes = parse_passes(_LIFT)
+    records = [r for r in run_passes(fork, passes) if r.status != "nothing to do"]
+    if fork.samples is not None:
+        for item in parse_passes(_STATIC.format(options="")):  # observed once for all trials
+            if item.needs_samples and _may_run(item, fork):
+                fork.gather(item)
+    passes = [] if not records or records[0].status != "done" else passes
+    return Candidate("", base.passes + passes, fork, base.records + records, base.bytes)
+
+
+def _may_run(item: Pass, job: Job) -> bool:
+    try:
+        item.check(job.graph, job.context({}))
+    except PassError:
+        return False
+    return True
+
+
+def _proposals(job: Job) -> list[tuple[str, str]]:
+    """Names and spec texts of what could suit this model and the data at hand."""
+    conv, linear = _macs(job)
+    proposals = []
+    if job.samples is not None and conv + linear:
+        proposals.append(("int8 static", _STATIC.format(options="")))
+    if linear and linear >= _MATMUL_SHARE * (conv + linear):
+        proposals.append(("int8 dynamic", _DYNAMIC))
+        if job.samples is not None:
+            proposals.append(("int8 dynamic, smoothed", _SMOOTH))
+    proposals.append(("int8 weights only", _WEIGHTS))
+    return [(name, spec + _AFTER) for name, spec in proposals]
+
+
+def _macs(job: Job) -> tuple[int, int]:
+    """MACs of the layers with a constant weight: convolutions, and matrix products."""
+    conv = linear = 0
+    for node, _ in ops.weighted_nodes(job.graph.main):
+        macs = cost.node_macs(job.graph.main, node, job.shapes()) or 1
+        if ops.is_op(node, "Conv", "ConvTranspose"):
+            conv += macs
+        else:
+            linear += macs
+    return conv, linear
+
+
+def _try(lifted: Candidate, base: Candidate, name: str, spec: str) -> Candidate:
+    """Run a candidate's passes on a fork of the job and measure what comes out."""
+    job, passes = lifted.job, parse_passes(spec)
+    fork = job.fork()
+    fork.strict = False
+    fork.min_sqnr_db = fork.max_drop = None  # judged below, so that the table shows by how much
+    if job.progress is not None:
+        job.progress(f"try {name}", 0, 1)
+    records = run_passes(fork, passes)
+    done = _done(passes, records)
+    records = lifted.records + [r for r in records if r.status != "nothing to do"]
+    found = Candidate(name, lifted.passes + done, fork, records, io.size(fork.graph))
+    if not any(item.lossy for item in done):
+        found.problem = "; ".join(r.reason for r in records if r.reason) or "nothing to quantize"
+    elif job.probe is not None:
+        found.quality = job.probe.compare(job.probe.run(fork.graph))
+        found.ratio = _time(job, base, found)
+        found.problem = _problem(job, found)
+    return found
+
+
+def _time(job: Job, base: Candidate, found: Candidate) -> latency.Ratio:
+    """Latency against the cleaned model, in turns, on one sample."""
+    assert job.probe is not None
+    feeds = job.probe.samples[0].feeds
+    sessions = [Session(item.job.graph, threads=job.threads) for item in (base, found)]
+    times = latency.measure(sessions, [feeds, feeds], seconds=_LATENCY_SECONDS)
+    return latency.ratio(times[1], times[0])
+
+
+def _problem(job: Job, found: Candidate) -> str:
+    """Why a measured candidate must not be chosen; empty where it may."""
+    worst = None if found.quality is None else found.quality.worst_db
+    floor = FLOOR_DB if job.min_sqnr_db is None else job.min_sqnr_db
+    if worst is not None and worst < floor:
+        return f"{worst:.1f} dB, at least {floor:g} dB asked"
+    if found.ratio is not None and found.ratio.median > 1 + found.ratio.spread:
+        return "slower than float"
+    if job.drop is not None and job.max_drop is not None:
+        drop = job.drop(found.job.graph)
+        if drop > job.max_drop:
+            return f"the metric falls by {drop:.3g}, at most {job.max_drop:g} allowed"
+    return ""
+
+
+def _mixed(lifted: Candidate, base: Candidate, tried: Sequence[Candidate]) -> list[Candidate]:
+    """Static int8 again with the most sensitive layers float, if it is not close enough."""
+    job = lifted.job
+    static = next((item for item in tried if item.name == "int8 static"), None)
+    if static is None or static.quality is None or static.quality.worst_db is None:
+        return []
+    if static.quality.worst_db >= max(GOAL_DB, job.min_sqnr_db or GOAL_DB) and not static.problem:
+        return []
+    try:
+        layers = sensitive_layers(job)
+    except (PassError, ModelError, LimitError):
+        return []
+    counts = sorted({max(1, round(share * len(layers))) for share in _FLOAT_SHARES})
+    found = []
+    for count in counts:
+        if count >= len(layers):
+            break
+        names = ",".join(_quoted(item) for item in layers[:count])
+        spec = _STATIC.format(options=f"{{exclude=[{names}]}}") + _AFTER
+        found.append(_try(lifted, base, f"int8 static, {count} layers float", spec))
+    return found
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _choose(base: Candidate, tried: Sequence[Candidate]) -> Candidate:
+    """The cheapest one; the cleaned model where none is better."""
+    allowed = [base, *(item for item in tried if not item.problem)]
+    return min(allowed, key=lambda item: item.cost(base.bytes))
+
+
+def _row(item: Candidate, chosen: bool, base_bytes: int) -> CandidateRecord:
+    quality = item.quality
+    return CandidateRecord(
+        name=item.name,
+        spec=format_passes(item.passes),
+        bytes=item.bytes,
+        latency_ratio=None if item.ratio is None else item.ratio.median,
+        sqnr_db=None if quality is None else quality.worst_db,
+        agreement_top1=None if quality is None else quality.agreement_top1,
+        metric=None if quality is None or quality.metric is None else quality.metric.after,
+        chosen=chosen,
+        verdict=item.problem or f"cost {item.cost(base_bytes):+.3f}",
+    )

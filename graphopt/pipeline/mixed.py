@@ -1,0 +1,55 @@
+"""Which layers hurt most on integers: each one alone made float again, and the gain measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from graphopt.errors import PassError
+from graphopt.graph import ops
+from graphopt.graph.graph import Graph, label
+from graphopt.pipeline.runner import Job
+from graphopt.pipeline.spec import parse_passes
+
+__all__ = ["sensitive_layers"]
+
+_EXACT_DB = 200.0
+_SAMPLES = 16
+
+
+def sensitive_layers(job: Job) -> list[str]:
+    """Labels of the layers of the job's float graph, the most sensitive first.
+
+    Each layer alone is quantized and its bias corrected; the error in the worst output ranks it.
+    Such errors of single layers add up, in power, to about that of all of them together.
+
+    Raises:
+        PassError: The graph cannot be quantized at all.
+        ModelError: onnxruntime cannot run it.
+    """
+    assert job.probe is not None
+    probe = job.probe.first(_SAMPLES)
+    expected = probe.run(job.graph)
+    layers = [label(node) for node, _ in ops.weighted_nodes(job.graph.main)]
+    noise: dict[str, float] = {}
+    for index, name in enumerate(layers):
+        if job.progress is not None:
+            job.progress("measure layers", index, len(layers))
+        graph = _alone(job, name)
+        worst = probe.compare(probe.run(graph), expected).worst_db
+        noise[name] = 10 ** (-(_EXACT_DB if worst is None else worst) / 10)
+    return sorted(layers, key=lambda name: -noise[name])
+
+
+def _alone(job: Job, name: str) -> Graph:
+    """The job's graph with only the layer called ``name`` on integers."""
+    trial = replace(job, graph=job.graph.copy(), float_graph=job.graph)
+    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+    for item in parse_passes(
+        f'quantize-static{{nodes="{quoted}"}},correct-bias{{samples={_SAMPLES}}}'
+    ):
+        try:
+            item.check(trial.graph, trial.context({}))
+        except PassError:  # this layer cannot be quantized: its graph is the float one
+            break
+        item.run(trial.graph, trial.context(trial.gather(item)))
+    return trial.graph
