@@ -8,7 +8,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
@@ -22,29 +22,23 @@ from graphopt.errors import GraphoptError, SystemFailure
 
 __all__ = ["app", "main"]
 
-INTERRUPTED = 128 + signal.SIGINT
-TERMINATED = 128 + signal.SIGTERM
 READER_GONE = 141  # what a shell reports for SIGPIPE
+_INTERRUPTED = "interrupted; nothing half-written is left"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _Stopped(BaseException):
-    """A signal on its way through click, which would print a line of its own for Ctrl-C."""
+    """A signal on its way out, removing half-written files as it passes.
 
-    def __init__(self, code: int) -> None:
-        self.code = code
+    Not ``KeyboardInterrupt``: click prints a line of its own for that, and where one passes
+    through ``exec`` the interpreter ends the process by SIGINT whatever exit code it was given.
+    """
 
-
-class _App(click.Group):
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt as stop:
-            raise _Stopped(INTERRUPTED) from stop
+    def __init__(self, signum: int) -> None:
+        self.code = 128 + signum  # what a shell reports for a process that the signal ended
 
 
 @click.group(
-    cls=_App,
     context_settings={"help_option_names": ["-h", "--help"]},
     invoke_without_command=True,
 )
@@ -62,7 +56,9 @@ for command in (optimize, inspect, compare, bench, passes):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; never raises for an error of the user."""
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, _stop)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored
+        signal.signal(signal.SIGINT, _stop)
     if not sys.warnoptions:  # what a library warns a developer of is not for the user to act on
         warnings.simplefilter("ignore")
     code = _run(arguments)
@@ -86,9 +82,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except GraphoptError as err:
         return _say(str(err), err.exit_code)
     except _Stopped as stop:
-        return _say("interrupted; nothing half-written is left", stop.code)
-    except (KeyboardInterrupt, click.Abort):
-        return _say("interrupted; nothing half-written is left", INTERRUPTED)
+        return _say(_INTERRUPTED, stop.code)
     except BrokenPipeError:
         return READER_GONE
     except MemoryError:
@@ -103,9 +97,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _bug(err)
 
 
-def _terminate(_signal: int, _frame: object) -> NoReturn:
-    """Leave by the way of an exception, so that half-written files are removed."""
-    raise _Stopped(TERMINATED)
+def _stop(signum: int, _frame: object) -> NoReturn:
+    raise _Stopped(signum)
 
 
 def _say(message: str, code: int) -> int:
@@ -116,6 +109,11 @@ def _say(message: str, code: int) -> int:
 
 
 def _bug(err: Exception) -> int:
+    cause: BaseException | None = err
+    while cause is not None:  # a C extension in the middle of its import turns a stop into an error
+        if isinstance(cause, _Stopped):
+            return _say(_INTERRUPTED, cause.code)
+        cause = cause.__cause__ or cause.__context__
     import tempfile
     import traceback
 
