@@ -77,7 +77,7 @@ def _passes(console: Console, record: RunRecord) -> None:
     titles = ("pass", "outcome", ">changed", ">skipped", ">weights", ">SQNR", ">time")
     table(console, titles, rows)
     for item in record.passes:
-        if item.reason:
+        if item.status in ("refused", "rolled back"):
             line(console, f"{item.name} {_outcome(item)}")
 
 
