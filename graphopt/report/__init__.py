@@ -1,1 +1,1 @@
-"""See design: one room, one purpose."""
+"""What a run and the smaller commands found: on the terminal, as JSON, as a page."""
