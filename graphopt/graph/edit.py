@@ -29,6 +29,11 @@ def rename_output(scope: Scope, node: NodeProto, old: str, new: str) -> None:
     index = list(node.output).index(old)
     scope.replace_uses(old, new)
     node.output[index] = new
+    for annotation in scope.proto.quantization_annotation:
+        if annotation.tensor_name == old:
+            annotation.tensor_name = new
+    if new in scope.outputs:  # which are declared already
+        _forget(scope, [old])
     for value in scope.proto.value_info:
         if value.name == old:
             value.name = new

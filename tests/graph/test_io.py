@@ -33,9 +33,7 @@ def external(tmp_path: Path) -> Callable[..., Path]:
     def write(held: int = 48, **entries: str) -> Path:
         model = onnx.parser.parse_model(TEXT)
         (tensor,) = model.graph.initializer
-        (tmp_path / "weights.bin").write_bytes(
-            np.arange(1, 13, dtype=np.float32).tobytes()[:held]
-        )
+        (tmp_path / "weights.bin").write_bytes(np.arange(1, 13, dtype=np.float32).tobytes()[:held])
         tensor.ClearField("float_data")
         tensor.data_location = TensorProto.EXTERNAL
         for key, value in {"location": "weights.bin", **entries}.items():

@@ -10,6 +10,8 @@ import onnx
 import onnx.backend.test
 import pytest
 from onnx import ModelProto, TensorProto, helper
+from onnx.backend.test.case import model as model_cases
+from onnx.backend.test.case import node as node_cases
 
 from graphopt.graph import check, io, shapes
 from graphopt.graph.lossless import differences
@@ -23,11 +25,9 @@ def shipped() -> list[Path]:
 
 @cache
 def generated() -> list[tuple[str, ModelProto]]:
-    from onnx.backend.test.case import model, node
-
     with warnings.catch_warnings(), contextlib.redirect_stdout(text_io.StringIO()):
         warnings.simplefilter("ignore")  # the package's cases overflow and divide by zero
-        cases = [*node.collect_testcases(None), *model.collect_testcases()]
+        cases = [*node_cases.collect_testcases(None), *model_cases.collect_testcases()]
     return [(case.name, case.model) for case in cases if case.model is not None]
 
 
@@ -97,7 +97,9 @@ def exotic() -> ModelProto:
     for name in ("INT4", "UINT4", "FLOAT8E4M3FN", "FLOAT8E5M2FNUZ", "FLOAT4E2M1", "BFLOAT16"):
         kind = TensorProto.DataType.Value(name)
         graph.initializer.append(helper.make_tensor(f"odd_{name}", kind, [3], [1, 0, 1]))
-    graph.initializer.append(helper.make_tensor("text", TensorProto.STRING, [1], [b"\xff\x00"]))
+    graph.initializer.add(
+        name="text", data_type=TensorProto.STRING, dims=[1], string_data=[b"\xff\x00"]
+    )
     graph.initializer.append(helper.make_tensor("none", TensorProto.FLOAT, [0, 4], []))
     training = model.training_info.add()
     training.algorithm.name = "step"

@@ -106,9 +106,7 @@ def test_out_that_is_the_inputs_data(external: Path) -> None:
     assert data.read_bytes() == before
 
 
-def test_large_model_gets_external_data(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_model_gets_external_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(save, "INLINE_LIMIT_BYTES", 30_000)
     out = tmp_path / "out.onnx"
     io.save(io.load(make_model()), out)
