@@ -105,8 +105,8 @@ class Tally:
             if f.shape != g.shape:
                 self.sums[name].fail()
                 continue
-            rows = real if f.ndim and f.shape[0] > real else None
-            f, g = f[:rows], g[:rows]
+            if f.ndim and f.shape[0] > real:
+                f, g = f[:real], g[:real]
             self.sums[name].add(f, g)
             if f.dtype.kind == "f" and f.ndim >= 2 and f.shape[-1] > 1:
                 self.same[name] += int((f.argmax(-1) == g.argmax(-1)).sum())
