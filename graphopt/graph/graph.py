@@ -14,8 +14,9 @@ import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from graphopt.graph import tensors
+from graphopt.graph.constant import Constant
 from graphopt.graph.order import sorted_nodes
-from graphopt.graph.scope import Constant, Scope, Use, label
+from graphopt.graph.scope import Scope, Use, label
 from graphopt.graph.spill import Spill
 from graphopt.graph.tensors import Array
 
