@@ -5,6 +5,10 @@ The names below are loaded on first use, so that ``import graphopt`` stays cheap
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
+from types import ModuleType
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -25,9 +29,21 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'graphopt' has no attribute {name!r}")
-    from importlib import import_module
+class _Package(ModuleType):
+    """The package with functions where its modules of the same names would hide them.
 
-    return getattr(import_module(_HOMES[name]), name)
+    Importing ``graphopt.optimize``, anywhere, sets that module as an attribute of the package;
+    ``graphopt.optimize(...)`` must go on being the function.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'graphopt' has no attribute {name!r}")
+        return getattr(import_module(_HOMES[name]), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        hides = name in _HOMES and isinstance(value, ModuleType)
+        super().__setattr__(name, getattr(value, name) if hides else value)
+
+
+sys.modules[__name__].__class__ = _Package

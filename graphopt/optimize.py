@@ -26,7 +26,7 @@ from graphopt.pipeline.metrics import MetricFunction, find_metric
 from graphopt.pipeline.preparation import make_probe
 from graphopt.pipeline.recipe import Recipe
 from graphopt.pipeline.record import RunRecord
-from graphopt.pipeline.spec import parse_passes
+from graphopt.pipeline.spec import format_passes, parse_passes
 
 __all__ = ["Result", "optimize"]
 
@@ -64,7 +64,9 @@ class Result:
         """
         io.save(self.graph, Path(path))
         self.report.output = final.describe(
-            self.graph, Path(path), self.report.output and self.report.output.latency_ms
+            self.graph,
+            Path(path),
+            None if self.report.output is None else self.report.output.latency_ms,
         )
 
 
@@ -159,8 +161,6 @@ def optimize(
 
 def plan_text(plan: Recipe) -> str:
     """The plan in a line: ``auto`` or spec text."""
-    from graphopt.pipeline.spec import format_passes
-
     return "auto" if plan.auto else format_passes(plan.passes)
 
 
@@ -184,7 +184,7 @@ def _plan(
         plan = Recipe(passes=tuple(items))
     else:
         plan = recipe.from_preset(preset or "auto")
-    given = {
+    given: dict[str, Any] = {
         "target": target,
         "max_drop": max_drop,
         "min_sqnr_db": min_sqnr_db,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from graphopt.graph import ops, qdq
+from graphopt.graph import edit, ops, qdq
 from graphopt.graph.graph import Constant, Scope
 from graphopt.graph.ops import Weight, attribute, is_op
 from graphopt.numerics import grids, ranges, saturation
@@ -102,6 +102,7 @@ def set_integer_weight(
     codes = grids.quantize(values, scales, 0, -QMAX, QMAX, axis)
     name = qdq.add_dequantize(scope, weight.constant.name, codes, scales, 0, axis=axis, before=node)
     scope.set_input(node, weight.index, name)
+    edit.drop_unread(weight.constant)
     if place is not None and bias is not None:
         set_integer_bias(scope, place.node, place.index, bias, scales * np.float32(input_scale))
     return scales, raised
@@ -171,7 +172,10 @@ def set_integer_bias(
         axis=0 if scale.ndim else None,
         before=node,
     )
+    replaced = scope.constant(named) if named else None
     scope.set_input(node, index, dequantized)
+    if replaced is not None:
+        edit.drop_unread(replaced)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from onnx import NodeProto
 
-from graphopt.graph.graph import Graph, Scope, Use, label
+from graphopt.graph.graph import Constant, Graph, Scope, Use, label
 
 __all__ = ["bypass", "only_reader", "redirect", "remove_dead", "rename_output"]
 
@@ -22,6 +22,18 @@ def redirect(uses: Iterable[Use], name: str) -> None:
     for use in list(uses):
         if use.index >= 0:
             use.scope.set_input(use.node, use.index, name)
+
+
+def drop_unread(constant: Constant) -> bool:
+    """Remove a constant that nothing reads any more, wherever it lives; says whether it went."""
+    home, origin = constant.scope, constant.origin
+    if home.uses(origin) or origin in home.outputs:
+        return False
+    if constant.node is None:
+        home.drop_initializer(origin)
+    else:
+        _remove(home, constant.node)
+    return True
 
 
 def rename_output(scope: Scope, node: NodeProto, old: str, new: str) -> None:

@@ -1,4 +1,4 @@
-"""What an operator's inputs mean: weight, bias, output-channel axis. Lists of op types live here."""
+"""What an operator's inputs mean: weight, bias, channel axes. Lists of op types live here."""
 
 from __future__ import annotations
 
@@ -71,6 +71,7 @@ class Weight:
 
     @property
     def out_channels(self) -> int:
+        """Output channels of the layer; for a grouped ConvTranspose those of one group."""
         return self.constant.shape[self.out_axis]
 
     @property

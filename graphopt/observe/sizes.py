@@ -45,7 +45,7 @@ def sizes_of(graph: Graph, tensors: Collection[str], feeds: Feeds, threads: int)
     _fix_inputs(part, feeds)
     known = shapes.infer(part)
     if any(known.static_shape(name) is None for name in tensors):
-        known = shapes.infer(part, trace(part, feeds, threads=threads))
+        known = shapes.Shapes(trace(part, feeds, threads=threads))
     found: dict[str, tuple[int, ...]] = {}
     floats = set()
     for name in tensors:

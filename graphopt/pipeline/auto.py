@@ -228,16 +228,26 @@ def _choose(base: Candidate, tried: Sequence[Candidate]) -> Candidate:
     return min(allowed, key=lambda item: item.cost(base.bytes))
 
 
+def _verdict(item: Candidate, chosen: bool, base_bytes: int) -> str:
+    """How a candidate that could have been chosen stands to the cleaned model, all weighed."""
+    if item.ratio is None:
+        return "the measure of the others"
+    gain = 1 - math.exp(item.cost(base_bytes))
+    if gain <= 0:
+        return "no gain, all weighed"
+    return f"gains {gain:.0%}, all weighed" + ("" if chosen else ", less than the chosen one")
+
+
 def _row(item: Candidate, chosen: bool, base_bytes: int) -> CandidateRecord:
     quality = item.quality
     return CandidateRecord(
         name=item.name,
         spec=format_passes(item.passes),
         bytes=item.bytes,
-        latency_ratio=None if item.ratio is None else item.ratio.median,
+        latency_ratio=1.0 if item.ratio is None else item.ratio.median,
         sqnr_db=None if quality is None else quality.worst_db,
         agreement_top1=None if quality is None else quality.agreement_top1,
         metric=None if quality is None or quality.metric is None else quality.metric.after,
         chosen=chosen,
-        verdict=item.problem or f"cost {item.cost(base_bytes):+.3f}",
+        verdict=item.problem or _verdict(item, chosen, base_bytes),
     )

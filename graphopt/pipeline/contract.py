@@ -6,7 +6,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from graphopt.observe.statistics import (
     MinMax,
     Statistic,
 )
+from graphopt.pipeline.options import check_values
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -201,16 +202,13 @@ class Pass(ABC):
 
     def options(self) -> dict[str, Any]:
         """The options that differ from their defaults, by name."""
-        assert dataclasses.is_dataclass(self)
         return {
             item.name: getattr(self, item.name)
-            for item in dataclasses.fields(self)
+            for item in dataclasses.fields(cast(Any, self))
             if getattr(self, item.name) != item.default
         }
 
     def __post_init__(self) -> None:
-        from graphopt.pipeline.options import check_values
-
         check_values(self)
 
 

@@ -105,9 +105,9 @@ def _problem(item: OptionField, value: Any) -> str:
         return f"is unknown{near_miss(str(value), [str(choice) for choice in item.choices])}"
     if not isinstance(value, item.kind) or (item.kind is not bool and isinstance(value, bool)):
         return f"must be {_TYPE_NAMES.get(item.kind, item.kind.__name__)}"
-    if item.kind is tuple and not all(isinstance(part, str) for part in value):
+    if isinstance(value, tuple) and not all(isinstance(part, str) for part in value):
         return "must be text or a list of texts"
-    if item.kind in (int, float) and (math.isnan(value) or not item.option.admits(value)):
+    if isinstance(value, int | float) and (math.isnan(value) or not item.option.admits(value)):
         return f"is out of bounds: {item.option.bounds}"
     return ""
 

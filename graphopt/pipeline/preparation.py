@@ -22,7 +22,7 @@ def run_bytes(memory_limit: int | None) -> int:
     """Bytes that running the model may take: the limit, else 3 GB or half of what is free."""
     if memory_limit is not None:
         return memory_limit
-    return min(_DEFAULT_BYTES, psutil.virtual_memory().available // 2)
+    return min(_DEFAULT_BYTES, int(psutil.virtual_memory().available) // 2)
 
 
 def make_probe(

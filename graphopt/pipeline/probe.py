@@ -108,9 +108,11 @@ class Tally:
             if f.ndim and f.shape[0] > real:
                 f, g = f[:real], g[:real]
             self.sums[name].add(f, g)
-            if f.dtype.kind == "f" and f.ndim >= 2 and f.shape[-1] > 1:
-                self.same[name] += int((f.argmax(-1) == g.argmax(-1)).sum())
-                self.positions[name] += f[..., 0].size
+            axis = _class_axis(f)
+            if axis is not None:
+                same = f.argmax(axis) == g.argmax(axis)
+                self.same[name] += int(same.sum())
+                self.positions[name] += same.size
 
     def quality(self, source: str) -> Quality:
         first = next((name for name in self.sums if self.positions[name]), None)
@@ -122,6 +124,22 @@ class Tally:
             samples=self.samples,
             source=source,
         )
+
+
+def _class_axis(values: Array) -> int | None:
+    """Axis of the classes where an output looks like logits or probabilities, else None.
+
+    That is the last one, or axis 1 of pictures. Rows of unit length are embeddings.
+    """
+    if values.dtype.kind != "f" or values.ndim < 2:
+        return None
+    axis = 1 if values.ndim >= 4 else -1
+    if values.shape[axis] < 2:
+        return None
+    lengths = np.linalg.norm(values.astype(np.float64), axis=axis)
+    sums = values.sum(axis=axis, dtype=np.float64)
+    unit = np.allclose(lengths, 1, atol=1e-3) and not np.allclose(sums, 1, atol=1e-3)
+    return None if unit else axis
 
 
 def evaluate(

@@ -24,13 +24,14 @@ from graphopt.pipeline.contract import Changes, Context, Pass
 from graphopt.pipeline.probe import Probe
 from graphopt.pipeline.record import PassRecord, Quality
 from graphopt.pipeline.spec import format_passes
+from graphopt.runtime.trace import trace
 from graphopt.targets import Target
 
 __all__ = ["LOSSLESS_DB", "Job", "Progress", "apply", "dry_run", "run_passes"]
 
 LOSSLESS_DB = 90.0
 """Float32 rounding through a deep network stays above this SQNR."""
-_HALF_DB = {onnx.TensorProto.FLOAT16: 45.0, onnx.TensorProto.BFLOAT16: 25.0}
+_HALF_DB: dict[int, float] = {onnx.TensorProto.FLOAT16: 45.0, onnx.TensorProto.BFLOAT16: 25.0}
 """The same for models with weights of 11 and of 8 bits: each rounding costs 68 and 50 dB."""
 
 logger = logging.getLogger(__name__)
@@ -82,6 +83,9 @@ class Job:
         """Shapes of the graph as it is now; inferred once per state of the graph."""
         if self.inferred is None:
             self.inferred = shapes.infer(self.graph)
+            if self.probe is not None and _unknown(self.graph, self.inferred):
+                seen = trace(self.graph, self.probe.samples[0].feeds, threads=self.threads)
+                self.inferred = shapes.infer(self.graph, seen)
         return self.inferred
 
     def observe(
@@ -127,6 +131,13 @@ class Job:
         missing = [request for request in wanted if request not in self.statistics]
         self.statistics.update(self.observe(self.graph, missing))
         return self.statistics
+
+
+def _unknown(graph: Graph, known: shapes.Shapes) -> bool:
+    """Whether inference left the rank of a tensor of the main graph open."""
+    names = (name for node in graph.main.nodes for name in node.output if name)
+    infos = (known.get(name) for name in names)
+    return any(info is None or info.shape is None for info in infos)
 
 
 def run_passes(job: Job, passes: Sequence[Pass]) -> list[PassRecord]:
