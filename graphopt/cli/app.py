@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import NoReturn
 
 import click
 
@@ -18,6 +16,7 @@ from graphopt.cli.compare import compare
 from graphopt.cli.inspect import inspect
 from graphopt.cli.optimize import optimize
 from graphopt.cli.passes import passes
+from graphopt.cli.stop import Stopped, listen, stop_behind
 from graphopt.errors import GraphoptError, SystemFailure
 
 __all__ = ["app", "main"]
@@ -25,17 +24,6 @@ __all__ = ["app", "main"]
 READER_GONE = 141  # what a shell reports for SIGPIPE
 _INTERRUPTED = "interrupted; nothing half-written is left"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-class _Stopped(BaseException):
-    """A signal on its way out, removing half-written files as it passes.
-
-    Not ``KeyboardInterrupt``: click prints a line of its own for that, and where one passes
-    through ``exec`` the interpreter ends the process by SIGINT whatever exit code it was given.
-    """
-
-    def __init__(self, signum: int) -> None:
-        self.code = 128 + signum  # what a shell reports for a process that the signal ended
 
 
 @click.group(
@@ -56,9 +44,7 @@ for command in (optimize, inspect, compare, bench, passes):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; never raises for an error of the user."""
-    signal.signal(signal.SIGTERM, _stop)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is to be ignored
-        signal.signal(signal.SIGINT, _stop)
+    listen()
     if not sys.warnoptions:  # what a library warns a developer of is not for the user to act on
         warnings.simplefilter("ignore")
     code = _run(arguments)
@@ -81,7 +67,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _say(err.format_message(), err.exit_code)
     except GraphoptError as err:
         return _say(str(err), err.exit_code)
-    except _Stopped as stop:
+    except Stopped as stop:
         return _say(_INTERRUPTED, stop.code)
     except BrokenPipeError:
         return READER_GONE
@@ -97,10 +83,6 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _bug(err)
 
 
-def _stop(signum: int, _frame: object) -> NoReturn:
-    raise _Stopped(signum)
-
-
 def _say(message: str, code: int) -> int:
     """One line on stderr; names from a model may hold line breaks or terminal codes."""
     line = "".join(mark if mark.isprintable() else " " for mark in message)
@@ -109,11 +91,8 @@ def _say(message: str, code: int) -> int:
 
 
 def _bug(err: Exception) -> int:
-    cause: BaseException | None = err
-    while cause is not None:  # a C extension in the middle of its import turns a stop into an error
-        if isinstance(cause, _Stopped):
-            return _say(_INTERRUPTED, cause.code)
-        cause = cause.__cause__ or cause.__context__
+    if stop := stop_behind(err):
+        return _say(_INTERRUPTED, stop.code)
     import tempfile
     import traceback
 
