@@ -29,17 +29,18 @@ _HOMES = {
 }
 
 
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'graphopt' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
 class _Package(ModuleType):
     """The package with functions where its modules of the same names would hide them.
 
     Importing ``graphopt.optimize``, anywhere, sets that module as an attribute of the package;
     ``graphopt.optimize(...)`` must go on being the function.
     """
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in _HOMES:
-            raise AttributeError(f"module 'graphopt' has no attribute {name!r}")
-        return getattr(import_module(_HOMES[name]), name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         hides = name in _HOMES and isinstance(value, ModuleType)

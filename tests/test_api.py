@@ -1,0 +1,34 @@
+"""The names of the package stay functions, whatever is imported and in which order."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import graphopt
+
+
+@pytest.mark.parametrize("name", ["bench", "compare", "inspect", "optimize"])
+def test_a_function_is_not_hidden_by_its_module(name: str) -> None:
+    script = (
+        f"import graphopt, graphopt.{name}; from graphopt.{name} import {name} as function; "
+        f"assert graphopt.{name} is function; assert graphopt.{name} is function; "
+        f"from graphopt import {name}; assert {name} is function"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_the_first_use_loads_the_module() -> None:
+    script = (
+        "import sys, graphopt; assert 'graphopt.bench' not in sys.modules; "
+        "assert callable(graphopt.bench); assert callable(graphopt.bench); "
+        "assert callable(graphopt.optimize) and graphopt.Result.__name__ == 'Result'"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_an_unknown_name() -> None:
+    with pytest.raises(AttributeError, match="'graphopt' has no attribute 'nothing'"):
+        _ = graphopt.nothing
