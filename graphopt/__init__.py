@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from types import ModuleType
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
