@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from onnx import NodeProto
 
 from graphopt.graph.graph import Constant, Graph, Scope, Use, label
+from graphopt.graph.order import sorted_nodes
 
-__all__ = ["bypass", "only_reader", "redirect", "remove_dead", "rename_output"]
+__all__ = ["bypass", "drop_unread", "only_reader", "redirect", "remove_dead", "rename_output"]
 
 
 def only_reader(scope: Scope, name: str) -> Use | None:
@@ -32,7 +33,8 @@ def drop_unread(constant: Constant) -> bool:
     if constant.node is None:
         home.drop_initializer(origin)
     else:
-        _remove(home, constant.node)
+        home.remove([constant.node])
+        _forget(home, constant.node.output)
     return True
 
 
@@ -66,7 +68,8 @@ def bypass(scope: Scope, node: NodeProto, source: str, output: str) -> bool:
         return False
     if output not in scope.outputs:
         scope.replace_uses(output, source)
-        _remove(scope, node)
+        scope.remove([node])
+        _forget(scope, node.output)
         return True
     maker = scope.producer(source)
     if maker is None or source in scope.outputs or any(u.index < 0 for u in scope.uses(source)):
@@ -76,11 +79,6 @@ def bypass(scope: Scope, node: NodeProto, source: str, output: str) -> bool:
     _forget(scope, [output])
     rename_output(scope, maker, source, output)
     return True
-
-
-def _remove(scope: Scope, node: NodeProto) -> None:
-    scope.remove([node])
-    _forget(scope, node.output)
 
 
 def _forget(scope: Scope, names: Iterable[str]) -> None:
@@ -102,26 +100,27 @@ def remove_dead(graph: Graph) -> list[str]:
     initializer. Nodes of local functions are not looked at.
 
     Returns:
-        Labels of the nodes and names of the initializers that went, in order of removal.
+        Labels of the nodes and names of the initializers that went.
     """
-    removed: list[str] = []
-    while found := [item for scope in graph.scopes() for item in _sweep(scope)]:
-        removed += found
-    return removed
+    return _sweep(graph.main)
 
 
 def _sweep(scope: Scope) -> list[str]:
-    """One round over one scope, from the last node to the first."""
+    """Clean one scope, from its outputs back, and the bodies of the nodes that stay."""
     removed: list[str] = []
+    dead: list[NodeProto] = []
     needed = set(scope.outputs)
-    for node in reversed(list(scope.nodes)):
-        if any(name in needed or scope.uses(name) for name in node.output if name):
+    for node in reversed(sorted_nodes(scope)):
+        if not any(name and name in needed for name in node.output):
+            dead.append(node)
             continue
-        _remove(scope, node)
-        removed.append(label(node))
-    for name in list(scope.initializers):
-        if name not in needed and not scope.uses(name):
-            scope.drop_initializer(name)
-            _forget(scope, [name])
-            removed.append(name)
-    return removed
+        needed.update(node.input)
+        for body in scope.children(node).values():
+            removed += _sweep(body)
+            needed.update(body.captures())
+    scope.remove(dead)
+    unread = [name for name in scope.initializers if name not in needed]
+    for name in unread:
+        scope.drop_initializer(name)
+    _forget(scope, [*unread, *(name for node in dead for name in node.output)])
+    return [*removed, *map(label, dead), *unread]
