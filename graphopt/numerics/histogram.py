@@ -77,7 +77,8 @@ class Histogram:
             return
         self.widen(float(flat.min()), float(flat.max()))
         # float64, because dividing a small float32 by a great width may underflow to zero
-        index = np.floor(flat.astype(np.float64) / self.width).astype(np.int64) - self._first
+        bins = np.floor(np.multiply(flat, 1.0 / self.width, dtype=np.float64))
+        index = (bins - self._first).astype(np.intp)
         self._counts += np.bincount(index, minlength=len(self._counts))
         self.zeros += flat.size - int(np.count_nonzero(flat))
 
@@ -87,6 +88,8 @@ class Histogram:
         Raises:
             ValueError: One of them is not finite.
         """
+        if self.low <= low and high <= self.high:
+            return
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError(f"values from {low} to {high} cannot be counted")
         self.low, self.high = min(self.low, low), max(self.high, high)
