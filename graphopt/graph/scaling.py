@@ -1,4 +1,4 @@
-"""Divides the channels of a tensor by constants, at its origin where that costs nothing."""
+"""Divides the channels of a tensor: in the constants that it is made from, or by a Mul."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ from graphopt.graph import edit, ops, qdq
 from graphopt.graph.graph import Constant, Scope
 from graphopt.graph.linear import Linear, linear
 
-__all__ = ["divide_channels", "fold_division"]
+__all__ = ["fold_division", "insert_division"]
 
 _Edit = Callable[[], None]
 _HOMOGENEOUS = ("Relu", "LeakyRelu", "Identity")  # f(x / s) = f(x) / s for s > 0
 _FOLLOWED = 16  # nodes between the tensor and the constants that absorb the factors
 
 
-def divide_channels(
+def insert_division(
     scope: Scope, tensor: str, factors: NDArray[np.float32], readers: Collection[NodeProto]
-) -> str:
-    """Let ``readers`` see ``tensor`` divided by ``factors`` along its last axis.
-
-    Folded into the constants that the tensor is made from where nobody else reads it; else a Mul
-    is put in front of the readers.
+) -> None:
+    """Let ``readers`` see ``tensor`` divided by ``factors`` along its last axis, by a Mul.
 
     Args:
         scope: Where the tensor and all readers are.
         tensor: Its last axis has as many elements as ``factors``.
         factors: Above zero, ``(channels,)``.
         readers: Nodes that shall read the divided tensor.
-
-    Returns:
-        What was done, in words.
     """
-    if fold_division(scope, tensor, factors, readers):
-        return "folded into the layer before"
     reciprocal = scope.add_constant(f"{tensor}_smoothing", np.float32(1) / factors)
     uses = [use for use in scope.uses(tensor) if any(use.node is node for node in readers)]
     first = next(node for node in scope.nodes if any(node is reader for reader in readers))
     name = qdq.add_node(scope, "Mul", [tensor, reciprocal], f"{tensor}_smoothed", before=first)
     edit.redirect(uses, name)
-    return "by a Mul in front"
 
 
 def fold_division(
     scope: Scope, tensor: str, factors: NDArray[np.float32], readers: Collection[NodeProto]
 ) -> bool:
-    """Divide the tensor itself, by its origin's constants; False, and no edit, where that fails.
+    """Divide a tensor for all its readers, in the constants that it is made from.
 
     It works behind a LayerNormalization, a Mul, Div or Add with a constant vector, a MatMul or
     Gemm with a constant weight, with Relu in between. Scalars are left alone: they are parts of
     patterns, such as Gelu, that a runtime fuses.
+
+    Args:
+        scope: Where the tensor and all readers are.
+        tensor: Its last axis has as many elements as ``factors``.
+        factors: Above zero, ``(channels,)``.
+        readers: Nodes that shall read the divided tensor; with any other reader it fails.
+
+    Returns:
+        False, with nothing edited, where it fails.
     """
     edits: list[_Edit] = []
     if not _plan(scope, tensor, factors, readers, edits, _FOLLOWED):

@@ -50,6 +50,11 @@ class Smoothing:
     before_db: float
     after_db: float
 
+    @property
+    def gain_db(self) -> float:
+        """How much the expected SQNR rises; 0 where it cannot."""
+        return self.after_db - self.before_db if np.isfinite(self.before_db) else 0.0
+
 
 def expected_error(
     activation: Activation,

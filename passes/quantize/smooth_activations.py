@@ -9,13 +9,12 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
-from graphopt.graph.graph import Graph
+from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.linear import Linear, linear
-from graphopt.graph.scaling import divide_channels
+from graphopt.graph.scaling import fold_division, insert_division
 from graphopt.graph.select import select
-from graphopt.numerics.smoothing import Activation, smooth
+from graphopt.numerics.smoothing import Activation, Smoothing, smooth
 from graphopt.pipeline.contract import (
     Changes,
     ChannelAbsMax,
@@ -32,6 +31,8 @@ from graphopt.pipeline.registry import register
 __all__ = ["SmoothActivations"]
 
 _LAST = -1
+_FREE_GAIN_DB = 1.0  # from here on factors are folded in where that costs nothing
+_LEAST_GAIN_DB = 0.01  # less is rounding: no channel stands out
 
 
 @register("smooth-activations")
@@ -48,16 +49,17 @@ class SmoothActivations(Pass):
     Dividing a channel by s moves its size into a row of the weight, which is quantized by output
     channel and bears it better. The factors are those of least expected error, from the range and
     the mean square of each channel on the calibration samples. Where the tensor has other readers,
-    such as a residual branch, or no constants to fold into, a Mul is put in front of the layers.
-    Put it before quantize-dynamic or quantize-static.
+    such as a residual branch, or no constants to fold into, a Mul is put in front of the layers if
+    they gain enough by it. Put it before quantize-dynamic or quantize-static.
 
     Source: Xiao et al. 2023, SmoothQuant: Accurate and Efficient Post-Training Quantization for
     Large Language Models.
     """
 
     min_gain: Annotated[
-        float, Option("leave layers alone whose expected error falls by less", low=0, unit="dB")
-    ] = 3.0
+        float,
+        Option("expected gain from which on a Mul is put in front of layers", low=0, unit="dB"),
+    ] = 6.0
     min_size: Annotated[
         int, Option("leave layers with smaller weights alone", low=0, unit="elements")
     ] = 1024
@@ -79,20 +81,32 @@ class SmoothActivations(Pass):
                 _skip(changes, layers, "a weight holds NaN or infinity")
                 continue
             found = smooth(activation, weight)
-            gain = found.after_db - found.before_db
-            if gain < self.min_gain:
-                reason = f"would gain {gain:.1f} dB, min_gain is {self.min_gain:g}"
+            where = self._divide(graph.main, tensor, layers, found)
+            if not where:
+                reason = f"would gain {found.gain_db:.1f} dB, min_gain is {self.min_gain:g}"
                 _skip(changes, layers, reason)
                 continue
-            where = _apply(graph, tensor, layers, found.factors)
+            for layer in {layer.constant.origin: layer for layer in layers}.values():
+                layer.scale("in", found.factors)
             count = int((found.factors > 1).sum())
             for layer in layers:
                 changes.edit(
                     layer.node,
-                    f"{count} of {len(found.factors)} channels of {tensor} divided, {where}; "
+                    f"{count} of {len(found.factors)} channels of {tensor} divided {where}; "
                     f"expected SQNR {found.before_db:.1f} -> {found.after_db:.1f} dB",
                 )
         return changes
+
+    def _divide(self, scope: Scope, tensor: str, layers: list[Linear], found: Smoothing) -> str:
+        """Divide the tensor where it pays; how that was done, empty where it was not."""
+        nodes = [layer.node for layer in layers]
+        free = found.gain_db >= min(_FREE_GAIN_DB, self.min_gain)
+        if free and fold_division(scope, tensor, found.factors, nodes):
+            return "in the layer before"
+        if found.gain_db < max(self.min_gain, _LEAST_GAIN_DB):
+            return ""
+        insert_division(scope, tensor, found.factors, nodes)
+        return "by a Mul in front"
 
     def _groups(self, graph: Graph, changes: Changes) -> dict[str, list[Linear]]:
         """The layers that can be smoothed, by the tensor that they read."""
@@ -128,14 +142,6 @@ def _movable(layers: list[Linear], changes: Changes) -> bool:
             _skip(changes, layers, f"weight {layer.constant.origin} is read elsewhere too")
             return False
     return True
-
-
-def _apply(graph: Graph, tensor: str, layers: list[Linear], factors: NDArray[np.float32]) -> str:
-    """Divide the tensor, multiply the weights; what was done with the tensor, in words."""
-    where = divide_channels(graph.main, tensor, factors, [layer.node for layer in layers])
-    for layer in {layer.constant.origin: layer for layer in layers}.values():
-        layer.scale("in", factors)
-    return where
 
 
 def _observe(graph: Graph, tensors: list[str], context: Context) -> dict[str, Activation]:
