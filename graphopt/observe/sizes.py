@@ -45,7 +45,8 @@ def sizes_of(graph: Graph, tensors: Collection[str], feeds: Feeds, threads: int)
     _fix_inputs(part, feeds)
     known = shapes.infer(part)
     if any(known.static_shape(name) is None for name in tensors):
-        known = shapes.Shapes(trace(part, feeds, threads=threads))
+        fed = {name: info for name in feeds if (info := known.get(name)) is not None}
+        known = shapes.Shapes(fed | trace(part, feeds, threads=threads))
     found: dict[str, tuple[int, ...]] = {}
     floats = set()
     for name in tensors:
