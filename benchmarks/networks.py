@@ -100,8 +100,8 @@ def _conv(
         inputs.append(net.normal(f"{name}_bias", (out,), 0.1))
     x = net.add("Conv", inputs, name, strides=[stride, stride], pads=[kernel // 2] * 4)
     if not folded:
-        scale = net.constant(f"{name}_scale", net.rng.uniform(0.8, 1.2, out))
-        shift = net.normal(f"{name}_shift", (out,), 0.1)
+        scale = net.constant(f"{name}_gamma", net.rng.uniform(0.8, 1.2, out))
+        shift = net.normal(f"{name}_beta", (out,), 0.1)
         mean = net.normal(f"{name}_mean", (out,), 0.1)
         variance = net.constant(f"{name}_variance", net.rng.uniform(0.8, 1.2, out))
         x = net.add("BatchNormalization", [x, scale, shift, mean, variance], f"{name}_bn")
@@ -166,8 +166,8 @@ def _attention(net: _Builder, x: str, width: int, name: str) -> str:
 
 
 def _norm(net: _Builder, x: str, width: int, name: str) -> str:
-    scale = net.constant(f"{name}_scale", net.rng.uniform(0.8, 1.2, width))
-    shift = net.normal(f"{name}_shift", (width,), 0.02)
+    scale = net.constant(f"{name}_gamma", net.rng.uniform(0.8, 1.2, width))
+    shift = net.normal(f"{name}_beta", (width,), 0.02)
     return net.add("LayerNormalization", [x, scale, shift], name, axis=-1, epsilon=1e-12)
 
 
