@@ -172,6 +172,10 @@ class _Region:
             needed = [name for name in node.output if name and self._needed(name, pending)]
             if not needed:
                 continue
+            if any(self._refused_as_constant(name) for name in needed):
+                pending.discard(id(node))
+                self.skips.append((node, "Range takes only scalars as constants"))
+                continue
             cone, constants, saved = self._cone(node)
             cost = sum(self.values[n].nbytes + len(n) + _TENSOR_OVERHEAD for n in needed)
             if cost > saved:
@@ -192,6 +196,11 @@ class _Region:
         if name in self.scope.outputs:
             return True
         return any(id(use.node) not in pending for use in self.scope.uses(name))
+
+    def _refused_as_constant(self, name: str) -> bool:
+        """Whether onnxruntime 1.32 takes the value computed, but not as a constant."""
+        readers = self.scope.uses(name)
+        return self.values[name].ndim > 0 and any(is_op(use.node, "Range") for use in readers)
 
     def _cone(self, last: NodeProto) -> tuple[list[NodeProto], list[str], int]:
         """What only ``last`` needs: nodes, initializers, and the bytes that all these take."""

@@ -1,1 +1,5 @@
-"""The passes of the family prune."""
+"""Passes that take weights away."""
+
+from graphopt.passes.prune.mask_weights import MaskWeights
+
+__all__ = ["MaskWeights"]

@@ -1,0 +1,153 @@
+"""Pass ``mask-weights``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto
+
+from graphopt.errors import PassError
+from graphopt.graph import ops
+from graphopt.graph.graph import Constant, Graph, Scope, label
+from graphopt.graph.select import select
+from graphopt.graph.sparse import sparse_bytes, store_sparse
+from graphopt.graph.tensors import Array
+from graphopt.numerics import scores
+from graphopt.pipeline.contract import Changes, Context, Option, Pass
+from graphopt.pipeline.registry import register
+
+__all__ = ["MaskWeights"]
+
+
+@register("mask-weights")
+@dataclass(frozen=True, kw_only=True)
+class MaskWeights(Pass):
+    """Set the smallest weights to zero (unstructured magnitude pruning).
+
+        x -> Conv(W) -> y      becomes      x -> Conv(W * mask) -> y
+
+    Nodes, names and shapes stay. Counted within each layer (``scope=local``) or over all chosen
+    layers together (``global``), or by a fixed ``threshold``. Weights that are zero already count,
+    so running it again changes nothing. The file shrinks once it is compressed, or at once with
+    ``storage=sparse`` where that is smaller: below a third of the weights for float32. It runs
+    faster only on a runtime with sparse kernels, which onnxruntime has not. Put it before any
+    quantize pass; with sparse storage put it last, as other passes do not look into such weights.
+    Source: Han et al. 2015, Learning both Weights and Connections for Efficient Neural Networks.
+    """
+
+    sparsity: Annotated[float, Option("share of the weights to be zero", low=0, high=1)] = 0.5
+    threshold: Annotated[
+        float | None, Option("zero what is smaller than this, instead of a share", low=0)
+    ] = None
+    scope: Annotated[
+        Literal["local", "global"], Option("share of each layer, or of all layers together")
+    ] = "local"
+    min_size: Annotated[int, Option("leave smaller weights alone", low=0, unit="elements")] = 256
+    nodes: Annotated[
+        tuple[str, ...], Option("only nodes of these names or types", patterns=True)
+    ] = ()
+    exclude: Annotated[
+        tuple[str, ...], Option("no nodes of these names or types", patterns=True)
+    ] = ()
+    storage: Annotated[
+        Literal["dense", "sparse"], Option("how to store what was masked, where that is smaller")
+    ] = "dense"
+    lossy: ClassVar[bool] = True
+
+    def check(self, graph: Graph, context: Context) -> None:
+        done = [node for scope in graph.scopes() for node in ops.integer_weights(scope)]
+        if done:
+            raise PassError(f"{len(done)} nodes are quantized already; put mask-weights earlier")
+
+    def run(self, graph: Graph, context: Context) -> Changes:
+        changes = Changes()
+        layers = list(self._layers(graph, changes))
+        for layer, keep in zip(layers, self._masks(layers), strict=True):
+            values = layer.constant.values
+            masked = np.where(keep, values, np.zeros((), values.dtype))
+            share = 1 - np.count_nonzero(masked) / masked.size
+            if (masked != values).any():
+                layer.constant.scope.set_constant(layer.constant, masked)
+                changes.edit(layer.name, f"{share:.1%} of {masked.size} weights are zero")
+            else:
+                changes.skip(layer.name, f"{share:.1%} of {masked.size} weights are zero already")
+            if self.storage == "sparse":
+                _store_sparse(layer, masked, changes)
+        return changes
+
+    def _masks(self, layers: Sequence[_Layer]) -> Iterator[NDArray[np.bool_]]:
+        """What stays of each layer's weight; local masks are made one at a time."""
+        if self.threshold is not None:
+            for layer in layers:
+                yield scores.threshold_mask(layer.constant.values, self.threshold)
+        elif self.scope == "local":
+            for layer in layers:
+                yield scores.magnitude_mask(layer.constant.values, self.sparsity)
+        else:
+            yield from scores.global_masks([x.constant.values for x in layers], self.sparsity)
+
+    def _layers(self, graph: Graph, changes: Changes) -> Iterator[_Layer]:
+        """The weights to mask, each once; the others are recorded as skipped."""
+        chosen = select(graph, self.nodes, self.exclude)
+        seen: set[tuple[int, str]] = set()
+        for scope in graph.scopes():
+            for node, weight in ops.weighted_nodes(scope):
+                constant = weight.constant
+                if not chosen(node) or (id(constant.scope), constant.origin) in seen:
+                    continue
+                seen.add((id(constant.scope), constant.origin))
+                reason = self._reason(constant, chosen)
+                if reason:
+                    changes.skip(node, reason)
+                else:
+                    yield _Layer(label(node), constant)
+
+    def _reason(self, constant: Constant, chosen: Callable[[NodeProto], bool]) -> str:
+        """Why a weight is left alone; empty where it is masked."""
+        size = int(np.prod(constant.shape))
+        if size < self.min_size:
+            return f"{size} elements, min_size is {self.min_size}"
+        if constant.overridable:
+            return f"{constant.origin!r} is an optional input; put freeze-initializers first"
+        for scope, node in _readers(constant.scope, constant.origin):
+            weight = ops.weight_of(scope, node)
+            if weight is None or weight.constant.origin != constant.origin:
+                return f"{label(node)} reads it too, and not as a weight"
+            if not chosen(node):
+                return f"{label(node)} shares it and is not chosen"
+        if not np.isfinite(constant.values).all():
+            return "it holds values that are not finite"
+        return ""
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A weight to mask, called like the first node that reads it."""
+
+    name: str
+    constant: Constant
+
+
+def _readers(scope: Scope, name: str) -> Iterator[tuple[Scope, NodeProto]]:
+    """The nodes that read a tensor, those behind Identity nodes included."""
+    for use in scope.uses(name):
+        if ops.is_op(use.node, "Identity"):
+            yield from _readers(use.scope, use.node.output[0])
+        else:
+            yield use.scope, use.node
+
+
+def _store_sparse(layer: _Layer, values: Array, changes: Changes) -> None:
+    constant = layer.constant
+    dense, sparse = values.nbytes, sparse_bytes(values)
+    if constant.node is not None:
+        changes.skip(layer.name, "stays dense: it is stored in a Constant node")
+    elif not values.any() or sparse >= dense:
+        changes.skip(layer.name, f"stays dense: sparse takes {sparse} bytes, dense {dense}")
+    else:
+        store_sparse(constant.scope, constant.origin, values)
+        changes.edit(layer.name, f"stored sparse: {sparse} bytes in place of {dense}")
