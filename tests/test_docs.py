@@ -37,7 +37,7 @@ def transcripts() -> dict[str, str]:
 def commands() -> Iterator[str]:
     """Every graphopt command line in the README, without the environment's folder."""
     for line in (line for kind in ("sh", "console") for line in "".join(blocks(kind)).split("\n")):
-        yield from re.findall(r"(?:^|\$ |\.venv/bin/)(graphopt \w[^&]*)", line)
+        yield from re.findall(r"(?:^\$ |\.venv/bin/)(graphopt \w[^&]*)", line)
     yield from re.findall(r"`(graphopt \w+(?: [^`]+)?)`", README)
 
 
@@ -53,7 +53,7 @@ def printed(command: str) -> str:
     """What a command prints, without blanks at line ends."""
     result = CliRunner().invoke(app, shlex.split(command)[1:], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    return "\n".join(line.rstrip() for line in result.stdout.strip().splitlines()) + "\n"
+    return "\n".join(line.rstrip() for line in result.stdout.strip("\n").splitlines()) + "\n"
 
 
 def test_first_block_is_the_main_job_and_the_tests() -> None:
