@@ -207,7 +207,7 @@ class _Builder:
         inputs = [codes, right, zero_point]
         if weight.zero_point is not None:
             inputs.append(weight.zero_point)
-        sums = self._add("MatMulInteger", inputs, f"{result}_integer", node)
+        sums = self._multiply(inputs, node)
         floats = self._add("Cast", [sums], f"{result}_cast", node, to=TensorProto.FLOAT)
         factor = self._add("Mul", [scale, weight.scale], f"{result}_scale", node)
         bias = self._bias(node)
@@ -256,11 +256,20 @@ class _Builder:
         factor = self.scope.add_constant(f"{name}_beta", np.asarray(beta, np.float32))
         return self._add("Mul", [name, factor], f"{name}_scaled", node)
 
+    def _multiply(self, inputs: list[str], node: NodeProto) -> str:
+        """The node that does the layer's work; it inherits name and metadata."""
+        output = self.scope.graph.unique_name(f"{node.output[0]}_integer")
+        name = node.name or output
+        product = onnx.helper.make_node("MatMulInteger", inputs, [output], name=name)
+        product.doc_string = node.doc_string
+        product.metadata_props.extend(node.metadata_props)
+        self.scope.add(product, before=node)
+        return output
+
     def _finish(self, op_type: str, inputs: list[str], node: NodeProto) -> None:
-        """Put the last node, which inherits name and metadata, in place of the layer's."""
-        last = onnx.helper.make_node(op_type, inputs, [node.output[0]], name=node.name)
-        last.doc_string = node.doc_string
-        last.metadata_props.extend(node.metadata_props)
+        """Put the last node, which gives the layer's output, in place of the layer's."""
+        name = self.scope.graph.unique_name(f"{node.output[0]}_rescale")
+        last = onnx.helper.make_node(op_type, inputs, [node.output[0]], name=name)
         self.scope.add(last, before=node)
         self.scope.remove([node])
 
