@@ -40,7 +40,7 @@ def _weight(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.floa
     left = np.linalg.qr(rng.standard_normal((rows, min(rows, columns))))[0]
     right = np.linalg.qr(rng.standard_normal((columns, min(rows, columns))))[0]
     values = (left * 0.7 ** np.arange(min(rows, columns))) @ right.T
-    return (2.0 * values).reshape(shape).astype(np.float32)
+    return np.asarray(2.0 * values, np.float32).reshape(shape)
 
 
 _BYSTANDER = "aside = Sin (x)"

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto
 
 from graphopt.errors import PassError
 from graphopt.graph import ops
-from graphopt.graph.graph import Constant, Graph, Scope, label
+from graphopt.graph.graph import Graph
 from graphopt.graph.select import select
 from graphopt.graph.sparse import sparse_bytes, store_sparse
 from graphopt.graph.tensors import Array
+from graphopt.graph.weights import WeightGroup, weight_groups
 from graphopt.numerics import scores
 from graphopt.pipeline.contract import Changes, Context, Option, Pass
 from graphopt.pipeline.registry import register
@@ -65,7 +65,15 @@ class MaskWeights(Pass):
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
-        layers = list(self._layers(graph, changes))
+        layers = []
+        chosen = select(graph, self.nodes, self.exclude)
+        for group in weight_groups(graph, chosen, min_size=self.min_size):
+            if group.reason:
+                changes.skip(group.name, group.reason)
+            elif np.isnan(group.constant.values).any():
+                changes.skip(group.name, "its weight holds NaN")
+            else:
+                layers.append(group)
         for layer, keep in zip(layers, self._masks(layers), strict=True):
             values = layer.constant.values
             masked = np.where(keep, values, np.zeros((), values.dtype))
@@ -79,7 +87,7 @@ class MaskWeights(Pass):
                 _store_sparse(layer, masked, changes)
         return changes
 
-    def _masks(self, layers: Sequence[_Layer]) -> Iterator[NDArray[np.bool_]]:
+    def _masks(self, layers: Sequence[WeightGroup]) -> Iterator[NDArray[np.bool_]]:
         """What stays of each layer's weight; local masks are made one at a time."""
         if self.threshold is not None:
             for layer in layers:
@@ -90,58 +98,8 @@ class MaskWeights(Pass):
         else:
             yield from scores.global_masks([x.constant.values for x in layers], self.sparsity)
 
-    def _layers(self, graph: Graph, changes: Changes) -> Iterator[_Layer]:
-        """The weights to mask, each once; the others are recorded as skipped."""
-        chosen = select(graph, self.nodes, self.exclude)
-        seen: set[tuple[int, str]] = set()
-        for scope in graph.scopes():
-            for node, weight in ops.weighted_nodes(scope):
-                constant = weight.constant
-                if not chosen(node) or (id(constant.scope), constant.origin) in seen:
-                    continue
-                seen.add((id(constant.scope), constant.origin))
-                reason = self._reason(constant, chosen)
-                if reason:
-                    changes.skip(node, reason)
-                else:
-                    yield _Layer(label(node), constant)
 
-    def _reason(self, constant: Constant, chosen: Callable[[NodeProto], bool]) -> str:
-        """Why a weight is left alone; empty where it is masked."""
-        size = int(np.prod(constant.shape))
-        if size < self.min_size:
-            return f"{size} elements, min_size is {self.min_size}"
-        if constant.overridable:
-            return f"{constant.origin!r} is an optional input; put freeze-initializers first"
-        for scope, node in _readers(constant.scope, constant.origin):
-            weight = ops.weight_of(scope, node)
-            if weight is None or weight.constant.origin != constant.origin:
-                return f"{label(node)} reads it too, and not as a weight"
-            if not chosen(node):
-                return f"{label(node)} shares it and is not chosen"
-        if not np.isfinite(constant.values).all():
-            return "it holds values that are not finite"
-        return ""
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """A weight to mask, called like the first node that reads it."""
-
-    name: str
-    constant: Constant
-
-
-def _readers(scope: Scope, name: str) -> Iterator[tuple[Scope, NodeProto]]:
-    """The nodes that read a tensor, those behind Identity nodes included."""
-    for use in scope.uses(name):
-        if ops.is_op(use.node, "Identity"):
-            yield from _readers(use.scope, use.node.output[0])
-        else:
-            yield use.scope, use.node
-
-
-def _store_sparse(layer: _Layer, values: Array, changes: Changes) -> None:
+def _store_sparse(layer: WeightGroup, values: Array, changes: Changes) -> None:
     constant = layer.constant
     dense, sparse = values.nbytes, sparse_bytes(values)
     if constant.node is not None:

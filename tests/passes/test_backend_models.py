@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx.backend.test import loader
+from onnx.backend.test.case.test_case import TestCase
 
 import graphopt.passes  # noqa: F401 - fills the registry
 from graphopt import targets
@@ -49,7 +50,7 @@ class _Case:
     samples: Samples
 
 
-def _recorded(case: loader.TestCase) -> tuple[onnx.ModelProto, list[object]]:
+def _recorded(case: TestCase) -> tuple[onnx.ModelProto, list[object]]:
     """Model and inputs of a case, whether it was made in memory or is a folder."""
     if case.model is not None:
         return case.model, list(case.data_sets[0][0])
