@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import ModelProto, TensorProto
 
 from graphopt.graph import tensors
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
+from graphopt.runtime.library import onnxruntime
 
 __all__ = ["lend_weights"]
 

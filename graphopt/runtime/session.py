@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import onnxruntime
 import psutil
-from onnx import ModelProto, NodeProto
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto
 
 from graphopt.errors import ModelError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.runtime.lending import lend_weights
+from graphopt.runtime.library import onnxruntime
 
 __all__ = ["PROVIDER", "Level", "Session", "thread_count"]
 
@@ -29,6 +29,13 @@ _LEVELS = {
     "basic": "ORT_ENABLE_BASIC",
     "off": "ORT_DISABLE_ALL",
 }
+_NO_NUMPY = (
+    TensorProto.BFLOAT16,
+    TensorProto.FLOAT8E4M3FN,
+    TensorProto.FLOAT8E4M3FNUZ,
+    TensorProto.FLOAT8E5M2,
+    TensorProto.FLOAT8E5M2FNUZ,
+)
 _SILENT = 4  # only fatal messages; everything else arrives as an exception
 _FOLDER_KEY = "session.model_external_initializers_file_folder_path"
 _LONGEST = 400  # characters of onnxruntime's own words in a message
@@ -92,6 +99,7 @@ class Session:
         model = graph.references()
         model.graph.node.extend(probes)
         self._computed = self._request(graph, model, probes)
+        self._fetched = [_readable(graph, model, name) for name in self._computed]
         self._lent = lend_weights(graph, model, options)
         payload = _serialized(model)
         del model
@@ -101,6 +109,9 @@ class Session:
             )
         except Exception as err:  # onnxruntime's errors share no base class below Exception
             raise ModelError(f"onnxruntime cannot load the model: {_one_line(err)}") from err
+        # The bytes are kept to start again on another provider, which there is none of.
+        self._session.disable_fallback()
+        self._session._model_bytes = None
         self._run_options = onnxruntime.RunOptions()
         self._run_options.log_severity_level = _SILENT
 
@@ -132,6 +143,7 @@ class Session:
 
         Returns:
             An array for a tensor, a list for a sequence, None for an optional without value.
+            Outputs of bfloat16 and 8-bit floats come as float32.
 
         Raises:
             ModelError: The feed does not fit the inputs, or a node fails; the message names it.
@@ -139,7 +151,7 @@ class Session:
         prepared = {name: self._feed(name, value) for name, value in feeds.items()}
         try:
             values = (
-                self._session.run(self._computed, prepared, self._run_options)
+                self._session.run(self._fetched, prepared, self._run_options)
                 if self._computed
                 else []
             )
@@ -182,6 +194,19 @@ def _options(threads: int, level: Level) -> Any:
     # busy machine they made a small model two to four times slower.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
+
+
+def _readable(graph: Graph, model: ModelProto, name: str) -> str:
+    """The output to fetch for ``name``: itself, or a cast to float where numpy lacks its type."""
+    kinds = {v.name: v.type.tensor_type.elem_type for v in graph.main.proto.output}
+    if kinds.get(name) not in _NO_NUMPY:
+        return name
+    fetched = graph.unique_name(f"{name}_float")
+    model.graph.node.add(op_type="Cast", input=[name], output=[fetched]).attribute.add(
+        name="to", type=AttributeProto.INT, i=TensorProto.FLOAT
+    )
+    model.graph.output.add(name=fetched)
+    return fetched
 
 
 def _serialized(model: ModelProto) -> bytes:

@@ -164,6 +164,16 @@ def test_bfloat16_feeds() -> None:
     np.testing.assert_array_equal(Session(graph_of(text)).run({"x": values})["y"], np.arange(4))
 
 
+def test_bfloat16_results_come_as_floats() -> None:
+    text = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    g (float[4] x) => (bfloat16[4] y, float[4] z) { y = Cast<to = 16>(x)  z = Neg(x) }
+    """
+    answer = Session(graph_of(text)).run({"x": np.arange(4, dtype=np.float32)})
+    assert list(answer) == ["y", "z"] and answer["y"].dtype == np.float32
+    np.testing.assert_array_equal(answer["y"], np.arange(4))
+
+
 def test_external_data_is_found_in_the_model_folder(tmp_path: Path) -> None:
     (tmp_path / "w.bin").write_bytes(W.tobytes())
     model = parser.parse_model(CHAIN)
