@@ -113,7 +113,7 @@ class Histogram:
     def _needed(self) -> int:
         """Exponent of the smallest bin width with which the range fits into the bins."""
         largest = max(abs(self.low), abs(self.high))
-        exponent = max(_FINEST, math.frexp(largest)[1] - _MANTISSA)
+        exponent = max(_FINEST, math.frexp(largest)[1] - _MANTISSA) if largest else _FINEST
         span = self.high - self.low
         if span > 0:
             exponent = max(exponent, math.frexp(span / self.bins)[1] - 1)

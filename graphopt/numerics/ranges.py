@@ -170,25 +170,25 @@ def entropy(histogram: Histogram, bits: int = 8) -> Range:
     >>> low, high < 25
     (0.0, True)
     """
-    low, high = min_max(histogram)
-    levels = 2**bits
-    counts = _without_zeros(histogram)
-    used = len(counts)
+    counts, edges = _without_zeros(histogram), histogram.edges
+    used, levels = len(counts), 2**bits
+    best, least = min_max(histogram), np.inf
     if counts.sum() == 0 or used <= levels:
-        return low, high
-    reach = max(-low, high)
-    edges = histogram.edges
-    smallest = reach * levels / used
-    best, least = (low, high), np.inf
-    for t in np.linspace(reach, min(smallest, reach), _ENTROPY_CANDIDATES):
-        start = int(np.searchsorted(edges, max(low, -t), side="right")) - 1
-        stop = int(np.searchsorted(edges, min(high, t), side="left"))
-        if stop - start < levels:
+        return best
+    reach = max(abs(histogram.low), abs(histogram.high))
+    for t in np.linspace(reach, reach * levels / used, _ENTROPY_CANDIDATES):
+        start = max(int(np.searchsorted(edges, -t, side="right")) - 1, 0)
+        stop = min(int(np.searchsorted(edges, t, side="left")), used)
+        if start >= stop:
             break
-        divergence = _divergence(counts, start, stop, levels)
+        low, high = min(float(edges[start]), 0.0), max(float(edges[stop]), 0.0)
+        inside = round(levels * (edges[stop] - edges[start]) / (high - low))
+        if not 0 < inside <= stop - start:
+            continue
+        divergence = _divergence(counts, start, stop, inside)
         if divergence < least:
-            best, least = (max(low, float(edges[start])), min(high, float(edges[stop]))), divergence
-    return min(best[0], 0.0), max(best[1], 0.0)
+            best, least = (low, high), divergence
+    return best
 
 
 def _divergence(counts: NDArray[np.float64], start: int, stop: int, levels: int) -> float:

@@ -1,0 +1,100 @@
+"""Factorized convolutions against a convolution computed by its definition."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from graphopt.numerics.lowrank import Budget, decompose
+from graphopt.numerics.lowrank_conv import Scheme, conv_cost, factorize_conv, fold, unfold
+
+
+def convolve(x: np.ndarray, weight: np.ndarray, strides: Sequence[int]) -> np.ndarray:
+    """``(in, h, w)`` with ``(out, in, kh, kw)``, no padding."""
+    kh, kw = weight.shape[2:]
+    rows = range(0, x.shape[1] - kh + 1, strides[0])
+    columns = range(0, x.shape[2] - kw + 1, strides[1])
+    y = np.zeros((len(weight), len(rows), len(columns)))
+    for (i, r), (j, c) in itertools.product(enumerate(rows), enumerate(columns)):
+        y[:, i, j] = np.tensordot(weight, x[:, r : r + kh, c : c + kw], 3)
+    return y
+
+
+@pytest.mark.parametrize("scheme", ["channel", "spatial"])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 3)])
+def test_at_full_rank_two_convolutions_are_the_one(
+    scheme: Scheme, strides: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((5, 4, 3, 2))
+    x = rng.standard_normal((4, 9, 11))
+    found = decompose(unfold(weight, scheme))
+    first, second = fold(*found.factors(len(found.values)), weight.shape, scheme)
+    if scheme == "channel":
+        assert first.shape[1:] == (4, 3, 2)
+        assert second.shape[2:] == (1, 1)
+        y = convolve(convolve(x, first, strides), second, (1, 1))
+    else:
+        assert first.shape[1:] == (4, 3, 1)
+        assert second.shape[2:] == (1, 2)
+        y = convolve(convolve(x, first, (strides[0], 1)), second, (1, strides[1]))
+    np.testing.assert_allclose(y, convolve(x, weight, strides), atol=1e-4)
+
+
+@pytest.mark.parametrize("scheme", ["channel", "spatial"])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)])
+def test_costs_are_counted_positions(scheme: Scheme, strides: tuple[int, int]) -> None:
+    out, channels, kh, kw, rows, columns, rank = 16, 8, 3, 5, 10, 12, 2
+    cost = conv_cost((out, channels, kh, kw), scheme, strides)
+    positions = rows * columns  # of the output
+    dense = positions * out * channels * kh * kw
+    if scheme == "channel":
+        factors = positions * (rank * channels * kh * kw + out * rank)
+    else:
+        factors = rows * columns * strides[1] * rank * channels * kh + positions * out * rank * kw
+    assert cost.share(rank) == pytest.approx(factors / dense)
+    assert cost.highest_rank == (dense // positions - 1) // cost.per_rank
+
+
+def separable(rng: np.random.Generator, rank: int) -> np.ndarray:
+    """A weight of that spatial rank, which has full rank in the other scheme."""
+    left, right = rng.standard_normal((8 * 3, rank)), rng.standard_normal((rank, 3 * 16))
+    return (left @ right).reshape(8, 3, 3, 16).transpose(3, 0, 1, 2)
+
+
+def test_the_scheme_that_loses_less_is_chosen() -> None:
+    rng = np.random.default_rng(0)
+    spatial = factorize_conv(separable(rng, 3), Budget("energy", 0.999))
+    assert spatial is not None
+    assert (spatial.scheme, spatial.rank) == ("spatial", 3)
+    assert spatial.energy == pytest.approx(1)
+    mixed = rng.standard_normal((16, 2)) @ rng.standard_normal((2, 8 * 9))
+    channel = factorize_conv(mixed.reshape(16, 8, 3, 3), Budget("energy", 0.999))
+    assert channel is not None
+    assert (channel.scheme, channel.rank) == ("channel", 2)
+    assert channel.macs_share == pytest.approx(2 * (8 * 9 + 16) / (16 * 8 * 9))
+
+
+def test_only_what_is_asked_for_is_considered() -> None:
+    weight = separable(np.random.default_rng(0), 3)
+    found = factorize_conv(weight, Budget("macs", 0.5), schemes=["channel"])
+    assert found is not None
+    assert found.scheme == "channel"
+    assert found.macs_share <= 0.5
+
+
+def test_kernels_of_one_row_have_no_spatial_form() -> None:
+    weight = np.random.default_rng(0).standard_normal((16, 8, 1, 3))
+    assert factorize_conv(weight, Budget("rank", 2), schemes=["spatial"]) is None
+    found = factorize_conv(weight[:, :, 0], Budget("rank", 2), strides=(1,))
+    assert found is not None
+    assert found.first.shape == (2, 8, 3)
+    assert found.second.shape == (16, 2, 1)
+
+
+def test_random_weights_that_must_keep_all_are_left_alone() -> None:
+    weight = np.random.default_rng(0).standard_normal((16, 8, 3, 3))
+    assert factorize_conv(weight, Budget("energy", 1.0)) is None
