@@ -16,11 +16,17 @@ __all__ = ["facts", "heading", "line", "table", "terminal"]
 _PLAIN_WIDTH = 110  # columns where the output goes to a file or a pipe
 
 
+class _Stdout(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command line what a reader that has gone means; rich exits with 1."""
+        raise BrokenPipeError
+
+
 def terminal() -> Console:
     """A console on stdout of the terminal's width, or of a fixed one in a pipe."""
-    console = Console(highlight=False, markup=False)
+    console = _Stdout(highlight=False, markup=False)
     if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=_PLAIN_WIDTH)
+        console = _Stdout(highlight=False, markup=False, width=_PLAIN_WIDTH)
     return console
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,19 +71,16 @@ def defaults() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def command(*arguments: str | Path) -> list[str]:
+def command(*arguments: str) -> list[str]:
     """The command line of graphopt with this interpreter."""
-    return [sys.executable, "-m", "graphopt", *map(str, arguments)]
-
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
+    return [sys.executable, "-m", "graphopt", *arguments]
 
 
 @pytest.fixture
-def run(folder: Path) -> Run:
+def run(folder: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs graphopt in ``folder`` and hands back exit code, stdout and stderr."""
 
-    def runs(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    def runs(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command(*arguments),
             cwd=folder,
@@ -96,3 +93,30 @@ def run(folder: Path) -> Run:
         )
 
     return runs
+
+
+@pytest.fixture
+def start(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts graphopt in ``folder``; what still runs at the end of the test is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def starts(*arguments: str, scratch: Path | None = None, **streams: Any) -> Any:
+        env = environment()
+        if scratch is not None:
+            env["TMPDIR"] = str(scratch)
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+        process = subprocess.Popen(
+            command(*arguments),
+            cwd=folder,
+            env=env,
+            text=True,
+            preexec_fn=defaults,  # noqa: PLW1509 - the tests start no threads
+            **streams,
+        )
+        started.append(process)
+        return process
+
+    yield starts
+    for process in started:
+        process.kill()
+        process.communicate()
