@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import onnx
 from onnx import AttributeProto, GraphProto, NodeProto
@@ -13,6 +11,7 @@ from onnx import AttributeProto, GraphProto, NodeProto
 from graphopt.errors import ModelError
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.quantized import integer_op, moves_data
+from graphopt.runtime.scratch import scratch_folder
 from graphopt.runtime.session import Session
 
 __all__ = ["RunningGraph", "number_nodes", "numbered"]
@@ -142,8 +141,8 @@ def _optimize(graph: Graph, threads: int) -> GraphProto:
 
     Level ``extended`` makes every integer kernel; ``all`` adds only changes of layout.
     """
-    with tempfile.TemporaryDirectory(prefix="graphopt-") as folder:
-        path = Path(folder) / "optimized.onnx"
+    with scratch_folder() as folder:
+        path = folder / "optimized.onnx"
         Session(
             number_nodes(graph), threads=threads, level="extended", optimized=path, config=_OUTSIDE
         )

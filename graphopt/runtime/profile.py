@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from graphopt.errors import ModelError
 from graphopt.graph.graph import Graph, Scope, label
 from graphopt.graph.tensors import Array
 from graphopt.runtime.optimized import number_nodes, numbered
+from graphopt.runtime.scratch import scratch_folder
 from graphopt.runtime.session import Session
 
 __all__ = ["node_times"]
@@ -40,8 +40,8 @@ def node_times(
     Raises:
         ModelError: The model cannot be loaded or run, or the profile cannot be read.
     """
-    with tempfile.TemporaryDirectory(prefix="graphopt-") as folder:
-        session = Session(number_nodes(graph), threads=threads, profile=Path(folder) / "run")
+    with scratch_folder() as folder:
+        session = Session(number_nodes(graph), threads=threads, profile=folder / "run")
         for _ in range(runs + 1):
             session.run(feeds)
         events = _events(session.end_profiling())
