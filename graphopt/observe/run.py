@@ -208,7 +208,6 @@ def _with_rows(graph: Graph, samples: Samples) -> Iterator[tuple[Feeds, Rows]]:
         for value in graph.required_inputs
         if len(value.type.tensor_type.shape.dim)
     }
-    full = batches.pop() if len(batches) == 1 else 0
+    fixed = batches.pop() if len(batches) == 1 else 0
     for index, (feeds, real) in enumerate(samples.feeds()):
-        full = max(full, real) if index == 0 else full
-        yield feeds, Rows(real, full, first=index == 0)
+        yield feeds, Rows(real, max(fixed, real), first=index == 0)
