@@ -16,7 +16,11 @@ from graphopt.graph.linear import Linear, linear
 __all__ = ["fold_division", "insert_division"]
 
 _Edit = Callable[[], None]
-_HOMOGENEOUS = ("Relu", "LeakyRelu", "Identity")  # f(x / s) = f(x) / s for s > 0
+_TRANSPARENT = ("Relu", "LeakyRelu", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
+"""f(x / s) = f(x) / s for s > 0. Operators that only reshape keep the order of the elements; where
+the last axis has as many before and after, which the constant found in the end proves, each keeps
+its channel."""
+_READS_SHAPE = ("Shape", "Size")
 _FOLLOWED = 16  # nodes between the tensor and the constants that absorb the factors
 
 
@@ -44,8 +48,8 @@ def fold_division(
     """Divide a tensor for all its readers, in the constants that it is made from.
 
     It works behind a LayerNormalization, a Mul, Div or Add with a constant vector, a MatMul or
-    Gemm with a constant weight, with Relu in between. Scalars are left alone: they are parts of
-    patterns, such as Gelu, that a runtime fuses.
+    Gemm with a constant weight, with Relu or a Reshape in between. Scalars are left alone: they
+    are parts of patterns, such as Gelu, that a runtime fuses.
 
     Args:
         scope: Where the tensor and all readers are.
@@ -73,18 +77,26 @@ def _plan(
     left: int,
 ) -> bool:
     """Collect the edits that divide ``tensor``; False where there is no way."""
-    others = [use for use in scope.uses(tensor) if not any(use.node is node for node in readers)]
     node = scope.producer(tensor)
-    if others or tensor in scope.outputs or node is None or left == 0:
+    if _others_read(scope, tensor, readers) or tensor in scope.outputs or node is None or left == 0:
         return False
     if ops.is_op(node, "LayerNormalization"):
         return _divide_norm(scope, node, factors, edits)
-    if ops.is_op(node, *_HOMOGENEOUS):
+    if ops.is_op(node, *_TRANSPARENT):
         return _plan(scope, node.input[0], factors, [node], edits, left - 1)
     if ops.is_op(node, "Mul", "Div", "Add", "Sub"):
         return _divide_elementwise(scope, node, factors, edits, left)
     layer = linear(scope, node)
     return isinstance(layer, Linear) and _divide_linear(layer, factors, edits)
+
+
+def _others_read(scope: Scope, tensor: str, readers: Collection[NodeProto]) -> bool:
+    """Whether some node other than ``readers`` reads the values of ``tensor``."""
+    known = {id(node) for node in readers}
+    return any(
+        id(use.node) not in known and not ops.is_op(use.node, *_READS_SHAPE)
+        for use in scope.uses(tensor)
+    )
 
 
 def _divide_norm(

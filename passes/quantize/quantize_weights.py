@@ -153,7 +153,7 @@ def _channel_axes(scope: Scope, use: Use) -> tuple[int, ...] | None:
     node, index = use.node, use.index
     if ops.picks_rows(node, index):
         constant = scope.constant(node.input[0])
-        return (0,) if constant is not None and len(constant.shape) >= 2 else None
+        return (0,) if constant is not None and math.prod(constant.shape[1:]) > 1 else None
     if ops.is_op(node, *ops.RECURRENT) and index in (1, 2):
         return (0, 1)
     weight = ops.weight_of(scope, node)

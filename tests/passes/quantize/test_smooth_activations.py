@@ -38,6 +38,7 @@ PARTS = {
     "beta": (loudness() * 0.1).astype(np.float32),
     "w": (RNG.normal(size=(CHANNELS, 48)) / 8).astype(np.float32),
     "v": (RNG.normal(size=(CHANNELS, CHANNELS)) / 8 * loudness()).astype(np.float32),
+    "rows": np.array([-1, 8, CHANNELS]),
     "half": np.array(30.0, np.float32),
 }
 
@@ -71,6 +72,8 @@ FOLDED = {
     "no bias": "h = LayerNormalization(x, gamma) y = MatMul(h, w)",
     "scale and shift": "g = Mul(x, gamma) h = Add(g, beta) y = MatMul(h, w)",
     "relu": "g = Mul(x, gamma) h = Relu(g) y = MatMul(h, w)",
+    "reshape": "h4 = LayerNormalization(x, gamma, beta) h = Reshape(h4, rows) y = MatMul(h, w)",
+    "shape": "h = LayerNormalization(x, gamma) y = MatMul(h, w) s = Shape(h) z = Reshape(x, s)",
     "linear": "h = MatMul(x, v) y = MatMul(h, w)",
     "linear and bias": "g = MatMul(x, v) h = Add(g, beta) y = MatMul(h, w)",
 }
@@ -78,7 +81,8 @@ FOLDED = {
 
 @pytest.mark.parametrize("layer", FOLDED)
 def test_factors_go_into_what_comes_before(apply_pass: ApplyPass, layer: str) -> None:
-    model = filled(FOLDED[layer])
+    second = f", float[a, 8, {CHANNELS}] z" if layer == "shape" else ""
+    model = filled(FOLDED[layer], f"float[a, 8, 48] y{second}")
     graph, record = apply_pass(model, SmoothActivations(nodes=("MatMul(y)",)), calibration=DATA)
     assert [edit.node for edit in record.changes] == ["MatMul(y)"]
     assert "2 of 64 channels of h divided in the layer before" in record.changes[0].what
