@@ -188,7 +188,7 @@ def _plan(
         "target": target,
         "max_drop": max_drop,
         "min_sqnr_db": min_sqnr_db,
-        "images": images,
+        "images": {**plan.images, **images} if images else None,
         "seed": seed,
     }
     return replace(plan, **{key: value for key, value in given.items() if value is not None})

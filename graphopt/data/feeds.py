@@ -51,16 +51,16 @@ class CheckedSamples:
             DataError: The source gives other samples than it did when it was checked.
         """
         left = self.count if limit is None else min(limit, self.count)
-        for feeds, real in _grouped(self._tables(), max(1, batch)):
-            if left <= 0:
-                return
+        grouped = _grouped(self._tables(), max(1, batch))
+        while left > 0:
+            feeds, real = next(grouped, ({}, 0))
+            if real == 0:
+                raise DataError(
+                    f"{self.place}: {left} of {self.count} samples are missing when it is read "
+                    "again; a function must start anew at each call"
+                )
             yield feeds, min(real, left)
             left -= real
-        if left > 0:
-            raise DataError(
-                f"{self.place}: {left} of {self.count} samples are missing when it is read again; "
-                "a function must start anew at each call"
-            )
 
     def _tables(self) -> Iterator[Table]:
         return (fit(part, self.inputs, single=self.single) for part in self.parts())
