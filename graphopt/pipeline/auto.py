@@ -23,8 +23,8 @@ GOAL_DB = 28.0
 """Closer than this no task metric we know of tells the difference."""
 FLOOR_DB = 12.0
 """What is further off is never chosen: 6 % of the output's power would be error."""
-_DB_WEIGHT = 0.03
-"""One dB that is missing to the goal weighs as much as 3 % of time."""
+_DB_WEIGHT = 0.04
+"""One dB that is missing to the goal weighs as much as 4 % of time."""
 _BYTES_WEIGHT = 0.25
 """Half of the bytes weigh as much as 16 % of time."""
 _FLOAT_SHARES = (0.04, 0.1, 0.2)
@@ -200,6 +200,8 @@ def _mixed(lifted: Candidate, base: Candidate, tried: Sequence[Candidate]) -> li
     job = lifted.job
     static = next((item for item in tried if item.name == "int8 static"), None)
     if static is None or static.quality is None or static.quality.worst_db is None:
+        return []
+    if any("dynamic" in item.name for item in tried) and _choose(base, tried) is not static:
         return []
     if static.quality.worst_db >= max(GOAL_DB, job.min_sqnr_db or GOAL_DB) and not static.problem:
         return []

@@ -179,6 +179,8 @@ class Pass(ABC):
     """Verb-object, set by ``register``."""
     lossy: ClassVar[bool] = False
     """Lossless passes must keep 90 dB; lossy ones the limits that the user gave."""
+    repairs: ClassVar[bool] = False
+    """Brings outputs closer again after the pass before it; kept only if it does."""
     needs_samples: ClassVar[bool] = False
     """Without calibration samples the pass cannot run."""
 

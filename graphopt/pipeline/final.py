@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from graphopt.pipeline.record import (
     AuditRecord,
     LimitRecord,
     ModelRecord,
+    PassRecord,
     Quality,
     RunRecord,
 )
@@ -140,24 +140,30 @@ def _audited(job: Job, record: RunRecord) -> AuditRecord | None:
 
 
 def _limits(record: RunRecord, plan: Recipe) -> list[LimitRecord]:
-    """Every limit asked for; one that made a pass roll back is not met by what was asked."""
+    """Every limit asked for, with what was measured.
+
+    A limit for which passes were rolled back is not met by what was asked: the figure is then
+    that of the passes, while the written model, without them, keeps the limit.
+    """
     quality = record.quality
     assert quality is not None
-    broken = [item for item in record.passes if item.status == "rolled back"]
     limits: list[LimitRecord] = []
     if plan.min_sqnr_db is not None:
-        worst = quality.worst_db
-        met = worst is not None and worst >= plan.min_sqnr_db and not _names(broken, "min-sqnr")
+        broken = _rolled_back(record, "min-sqnr")
+        known = [item.sqnr_db for item in broken if item.sqnr_db is not None]
+        worst = min(known, default=quality.worst_db)
+        met = not broken and worst is not None and worst >= plan.min_sqnr_db
         limits.append(LimitRecord("min_sqnr_db", plan.min_sqnr_db, worst, met))
     if plan.max_drop is not None:
         drop = None if quality.metric is None else quality.metric.before - quality.metric.after
-        met = drop is not None and drop <= plan.max_drop and not _names(broken, "max-drop")
+        met = drop is not None and drop <= plan.max_drop and not _rolled_back(record, "max-drop")
         limits.append(LimitRecord("max_drop", plan.max_drop, drop, met))
     return limits
 
 
-def _names(broken: Sequence[object], limit: str) -> bool:
-    return any(limit in getattr(item, "reason", "") for item in broken)
+def _rolled_back(record: RunRecord, limit: str) -> list[PassRecord]:
+    """The passes whose effect a limit cost."""
+    return [item for item in record.passes if item.status == "rolled back" and limit in item.reason]
 
 
 def embed_recipe(graph: Graph, text: str) -> None:

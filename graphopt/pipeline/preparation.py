@@ -15,7 +15,7 @@ __all__ = ["make_probe", "run_bytes"]
 _RUN_FACTOR = 3
 """onnxruntime holds the weights as read, as initializers and packed for its kernels."""
 _DEFAULT_BYTES = 3 << 30
-_PROBE_SAMPLES = 64
+_PROBE_SAMPLES = 32
 
 
 def run_bytes(memory_limit: int | None) -> int:

@@ -79,6 +79,11 @@ class Job:
         """A job that goes on from here on its own copy of the graph."""
         return replace(self, graph=self.graph.copy(), statistics=dict(self.statistics))
 
+    def forget(self) -> None:
+        """Drop what was known of the graph before it changed."""
+        self.statistics.clear()
+        self.inferred = None
+
     def shapes(self) -> shapes.Shapes:
         """Shapes of the graph as it is now; inferred once per state of the graph."""
         if self.inferred is None:
@@ -147,12 +152,48 @@ def run_passes(job: Job, passes: Sequence[Pass]) -> list[PassRecord]:
         PassError: Under ``strict``, a precondition does not hold.
         LimitError: Under ``strict``, a pass broke a limit.
     """
-    records = []
-    for index, item in enumerate(passes):
-        if job.progress is not None:
-            job.progress(item.name, index, len(passes))
-        records.append(apply(job, item))
+    records: list[PassRecord] = []
+    for group in _with_repairs(passes):
+        taken, float_graph, first = snapshot.take(job.graph), job.float_graph, len(records)
+        for item in group:
+            if job.progress is not None:
+                job.progress(item.name, len(records), len(passes))
+            records.append(apply(job, item))
+        try:
+            _hold_limits(job, group, records[first:])
+        except LimitError as err:
+            if job.strict:
+                raise
+            snapshot.restore(job.graph, taken)
+            job.float_graph = float_graph
+            job.forget()
+            records[first:] = [_taken_back(job, record, str(err)) for record in records[first:]]
     return records
+
+
+def _with_repairs(passes: Sequence[Pass]) -> list[list[Pass]]:
+    """Each pass with the repairs behind it: only together do they have to keep the limits."""
+    groups: list[list[Pass]] = []
+    for item in passes:
+        if item.repairs and groups:
+            groups[-1].append(item)
+        else:
+            groups.append([item])
+    return groups
+
+
+def _taken_back(job: Job, record: PassRecord, reason: str) -> PassRecord:
+    """The record of a pass whose effect is gone with that of its group."""
+    if record.status != "done":
+        return record
+    return replace(
+        record,
+        status="rolled back",
+        reason=reason,
+        changes=[],
+        bytes=job.graph.weight_bytes,
+        macs=cost.total_macs(job.graph, job.shapes()),
+    )
 
 
 def apply(job: Job, item: Pass) -> PassRecord:
@@ -182,8 +223,7 @@ def apply(job: Job, item: Pass) -> PassRecord:
         snapshot.restore(job.graph, taken)
         job.float_graph = float_graph
     else:
-        job.statistics.clear()
-        job.inferred = None
+        job.forget()
     logger.info("%s: %s %s", item.name, status, reason)
     return PassRecord(
         name=item.name,
@@ -223,10 +263,9 @@ def _verify(job: Job, item: Pass, before: Sequence[str]) -> Quality | None:
     except ModelError as err:
         raise LimitError(f"onnxruntime refuses the result, rolled back: {err}") from err
     quality = job.probe.compare(answers)
-    if item.lossy:
-        _hold_floor(quality, job.min_sqnr_db, "min-sqnr")
-        _hold_metric(job)
-    else:
+    if item.repairs:
+        _must_help(job, quality)
+    if not item.lossy:
         floor = _lossless_floor(job.reference)
         _hold_floor(job.probe.compare(answers, job.answers), floor, "lossless")
     job.answers = answers
@@ -248,8 +287,23 @@ def _hold_floor(quality: Quality, floor: float | None, name: str) -> None:
             raise LimitError(f"output {output!r} at {value:.1f} dB, {name} asks {floor:g} dB")
 
 
-def _hold_metric(job: Job) -> None:
-    """Refuse a graph whose metric falls too far."""
+def _must_help(job: Job, quality: Quality) -> None:
+    """Refuse a repair after which the worst output is no closer than it was."""
+    if job.probe is None or job.answers is None:
+        return
+    before, now = job.probe.compare(job.answers).worst_db, quality.worst_db
+    if before is not None and now is not None and now <= before:
+        raise LimitError(f"it does not help: {now:.1f} dB, {before:.1f} dB without it")
+
+
+def _hold_limits(job: Job, group: Sequence[Pass], records: Sequence[PassRecord]) -> None:
+    """Refuse what a lossy pass and its repairs left, if it breaks a limit of the user."""
+    lossy = [
+        item.lossy and record.status == "done" for item, record in zip(group, records, strict=True)
+    ]
+    if not any(lossy) or job.probe is None or job.answers is None:
+        return
+    _hold_floor(job.probe.compare(job.answers), job.min_sqnr_db, "min-sqnr")
     if job.drop is None or job.max_drop is None:
         return
     drop = job.drop(job.graph)
