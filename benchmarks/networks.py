@@ -39,7 +39,9 @@ class _Builder:
         values = self.rng.standard_normal(shape, dtype=np.float32) * np.float32(deviation)
         return self.constant(name, values)
 
-    def model(self, name: str, source: onnx.ValueInfoProto, result: onnx.ValueInfoProto) -> Any:
+    def model(
+        self, name: str, source: onnx.ValueInfoProto, result: onnx.ValueInfoProto
+    ) -> onnx.ModelProto:
         graph = helper.make_graph(self.nodes, name, [source], [result], self.weights)
         opsets = [helper.make_opsetid("", 17)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=8)
@@ -72,10 +74,10 @@ def resnet50(*, folded: bool, size: int = 224, seed: int = 0) -> onnx.ModelProto
     net.normal("fc_w", (1000, channels), channels**-0.5)
     net.normal("fc_b", (1000,), 0.1)
     net.add("Gemm", [x, "fc_w", "fc_b"], "logits", transB=1)
-    shape = [1, 3, size, size]
+    picture = [1, 3, size, size]
     return net.model(
         "resnet50",
-        helper.make_tensor_value_info("image", TensorProto.FLOAT, shape),
+        helper.make_tensor_value_info("image", TensorProto.FLOAT, picture),
         helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 1000]),
     )
 
@@ -136,7 +138,7 @@ def bert(*, layers: int = 12, width: int = 768, heads: int = 12, seed: int = 0) 
         y = _linear(net, y, 4 * width, width, f"{name}_down")
         x = _norm(net, net.add("Add", [y, x], f"{name}_sum2"), width, f"{name}_norm2")
     net.add("Identity", [x], "encoded")
-    shape = ["batch", "tokens", width]
+    shape: list[str | int | None] = ["batch", "tokens", width]
     return net.model(
         "bert",
         helper.make_tensor_value_info("hidden", TensorProto.FLOAT, shape),
