@@ -87,13 +87,14 @@ def measure(
     """
     runs = [_runs(session, feed) for session, feed in zip(sessions, feeds, strict=True)]
     bursts: list[list[float]] = [[] for _ in sessions]
+    shuffle = np.random.default_rng(0)
+    order: list[int] = []
     started = time.perf_counter()
     for number in range(rounds):
         if number >= _LEAST_ROUNDS and time.perf_counter() - started > seconds:
             break
-        order = [(number + shift) % len(sessions) for shift in range(len(sessions))]
-        if number // len(sessions) % 2:  # each model runs behind every other one
-            order.reverse()
+        # A shuffled order and then its reverse: no model always follows the same other one.
+        order = order[::-1] if number % 2 else list(shuffle.permutation(len(sessions)))
         for index in order:
             bursts[index].append(_burst(sessions[index], feeds[index], runs[index]))
         if progress is not None:
