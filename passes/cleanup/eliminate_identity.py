@@ -96,11 +96,13 @@ class _View:
         wanted = 1 if is_op(node, "Mul", "Div", "Pow") else 0
         if value is None or value.size == 0 or not bool(np.all(value == wanted)):
             return False
-        rank = self.rank(node.input[1 - index])
-        if value.size == 1:
-            return value.ndim == 0 or (rank is not None and value.ndim <= rank)
-        other = self.shapes.static_shape(node.input[1 - index])
-        return other is not None and np.broadcast_shapes(value.shape, other) == other
+        if value.ndim == 0:
+            return True
+        info = self.info(node.input[1 - index])
+        if info is None or info.shape is None or value.ndim > len(info.shape):
+            return False
+        have = info.shape[len(info.shape) - value.ndim :]
+        return all(size in (1, dim) for size, dim in zip(value.shape, have, strict=True))
 
 
 _SMALL_BYTES = 1 << 20

@@ -56,8 +56,8 @@ class FoldConstants(Pass):
                 region.compute()
                 left -= region.fold(changes)
                 skips += region.skips
-            for scope in list(graph.scopes()):
-                again |= _inline_branches(scope, changes)
+            while any(_inline_branch(scope, changes) for scope in graph.scopes()):
+                again = True
         for node, reason in skips:
             changes.skip(node, reason)
         if not changes.edits and not changes.skips:
@@ -65,8 +65,8 @@ class FoldConstants(Pass):
         return changes
 
 
-def _inline_branches(scope: Scope, changes: Changes) -> bool:
-    """Replace the first If of the scope whose condition is constant."""
+def _inline_branch(scope: Scope, changes: Changes) -> bool:
+    """Replace the first If of the scope whose condition is constant; False if there is none."""
     for node in scope.nodes:
         condition = scope.constant(node.input[0]) if is_op(node, "If") and node.input else None
         if condition is None or condition.overridable:

@@ -52,8 +52,9 @@ class _Case:
 
 def _recorded(case: TestCase) -> tuple[onnx.ModelProto, list[object]]:
     """Model and inputs of a case, whether it was made in memory or is a folder."""
-    if case.model is not None:
+    if case.model is not None and case.data_sets:
         return case.model, list(case.data_sets[0][0])
+    assert case.model_dir is not None
     folder = Path(case.model_dir)
     model = onnx.load(folder / "model.onnx")
     inputs: list[object] = []

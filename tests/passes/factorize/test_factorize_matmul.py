@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from graphopt.errors import UsageError
+from graphopt.graph.graph import Graph
+from graphopt.passes.factorize import FactorizeMatmul
+from graphopt.pipeline.record import PassRecord
+from graphopt.testing import MODELS, apply_pass, model_from_text
+
+
+def _apply(
+    body: str, options: dict[str, Any], shape: str = "N,48", **weights: Any
+) -> tuple[Graph, PassRecord]:
+    text = (
+        f'<ir_version: 8, opset_import: ["" : 13]> g (float[{shape}] x) => (float y) {{ {body} }}'
+    )
+    return apply_pass(FactorizeMatmul(**options), model_from_text(text, weights))
+
+
+def _shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(t.dims) for name, t in graph.main.initializers.items()}
+
+
+@pytest.mark.parametrize(
+    ("body", "weights", "stored"),
+    [
+        ("y = MatMul (x, W)", {"W": (48, 64)}, [(10, 64), (48, 10)]),
+        ("y = Gemm (x, W, B)", {"W": (48, 64), "B": (64,)}, [(64,), (10, 64), (48, 10)]),
+        ("y = Gemm <transB = 1, alpha = 0.5> (x, W)", {"W": (64, 48)}, [(64, 10), (48, 10)]),
+        (
+            "t = Transpose (x) y = Gemm <transA = 1, beta = 2.0> (t, W, B)",
+            {"W": (48, 64), "B": (64,)},
+            [(64,), (10, 64), (48, 10)],
+        ),
+        ("t = Transpose (x) y = MatMul (W, t)", {"W": (64, 48)}, [(64, 10), (10, 48)]),
+    ],
+)
+def test_splits_each_form(
+    body: str, weights: dict[str, Any], stored: list[tuple[int, ...]]
+) -> None:
+    graph, record = _apply(body, {"energy": 0.999}, **weights)
+    assert record.status == "done"
+    assert list(_shapes(graph).values()) == stored
+    assert record.sqnr_db is not None
+    assert record.sqnr_db > 20  # a thousandth of the energy is lost: 30 dB on white inputs
+    assert graph.main.nodes[-1].output[0] == "y"
+    assert record.macs is not None
+
+
+def test_full_energy_of_a_matrix_of_low_rank_is_exact() -> None:
+    rng = np.random.default_rng(0)
+    weight = (rng.standard_normal((48, 5)) @ rng.standard_normal((5, 64))).astype(np.float32)
+    graph, record = _apply("y = MatMul (x, W)", {"energy": 1 - 1e-9}, W=weight)
+    assert _shapes(graph) == {"W_second": (5, 64), "W_first": (48, 5)}
+    assert record.sqnr_db is not None
+    assert record.sqnr_db > 100
+
+
+@pytest.mark.parametrize(
+    ("options", "rank"), [({"rank": 7}, 7), ({"macs": 0.5}, 13), ({"energy": 0.9}, 4)]
+)
+def test_each_budget(options: dict[str, Any], rank: int) -> None:
+    graph, _ = _apply("y = MatMul (x, W)", options, W=(48, 64))
+    assert _shapes(graph)["W_first"] == (48, rank)
+
+
+def test_budgets_exclude_each_other() -> None:
+    with pytest.raises(UsageError, match="rank and macs exclude each other; give one"):
+        FactorizeMatmul(rank=3, macs=0.5)
+
+
+def test_never_above_break_even() -> None:
+    _, record = _apply("y = MatMul (x, W)", {"rank": 28}, W=(48, 64))
+    assert record.status == "nothing to do"
+    assert "more than rank 27, the highest that saves anything" in record.skipped[0].reason
+
+
+def test_a_shared_weight_is_factorized_once() -> None:
+    graph, record = apply_pass(FactorizeMatmul(rank=6), MODELS["shared-weights"]())
+    assert len(record.changes) == 4
+    assert sorted(_shapes(graph)) == ["B", "Twin_first", "Twin_second", "W_first", "W_second"]
+
+
+def test_a_product_is_not_factorized_again() -> None:
+    graph, _ = _apply("y = MatMul (x, W)", {"rank": 7}, W=(48, 64))
+    _, record = apply_pass(FactorizeMatmul(rank=3, min_size=0), graph.to_model())
+    assert record.status == "nothing to do"
+    assert record.skipped[0].reason == "it is one half of a product of rank 7 already"
+
+
+@pytest.mark.parametrize(
+    ("body", "weights", "words"),
+    [
+        ("y = MatMul (x, W)", {"W": (3, 48, 64)}, "only matrices are factorized"),
+        ("y = MatMul (x, W)", {"W": (48, 4)}, "192 elements, min_size is 1024"),
+        ("h = MatMul (x, W) i = Gather (W, k) y = Add (h, i)",
+         {"W": (48, 48), "k": np.array([0])}, "also read by Gather(i), which stays"),
+        ("h = MatMul (x, W) y = Gemm <transB = 1> (h, W)", {"W": (48, 48)}, "both orientations"),
+        ("y = MatMul (x, W)", {"W": np.full((48, 48), np.inf, np.float32)}, "not finite"),
+    ],
+)  # fmt: skip
+def test_skips_with_a_reason(body: str, weights: dict[str, Any], words: str) -> None:
+    _, record = _apply(body, {"rank": 3}, **weights)
+    assert record.status == "nothing to do"
+    assert words in record.skipped[0].reason
+
+
+def test_half_precision_and_bodies() -> None:
+    graph, record = apply_pass(FactorizeMatmul(rank=6), MODELS["bodies"]())
+    assert record.status == "done"
+    assert {"W1_first", "W2_second"} <= set(_shapes(graph))

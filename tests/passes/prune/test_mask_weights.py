@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from graphopt.errors import UsageError
+from graphopt.graph.graph import Graph
+from graphopt.passes.prune import MaskWeights
+from graphopt.testing import MODELS, apply_pass, run_model
+
+
+def _zeros(graph: Graph) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, tensor in graph.main.initializers.items():
+        values = graph.read(tensor)
+        found[name] = float(1 - np.count_nonzero(values) / values.size)
+    return found
+
+
+def test_each_layer_loses_its_smallest_weights() -> None:
+    model = MODELS["cnn"]()
+    graph, record = apply_pass(MaskWeights(sparsity=0.25), model)
+    zeros = _zeros(graph)
+    assert zeros["W1"] == zeros["W2"] == 0.25
+    assert zeros["B4"] == 0
+    before = {t.name: t for t in model.graph.initializer}
+    old, new = graph.read(before["W2"]), graph.read(graph.main.initializers["W2"])
+    assert np.abs(old[new == 0]).max() <= np.abs(new[new != 0]).min()
+    np.testing.assert_array_equal(new[new != 0], old[new != 0])
+    assert record.changes[0].what == "25.0% of 432 weights are zero"
+
+
+def test_global_lets_layers_compete() -> None:
+    graph, _ = apply_pass(MaskWeights(scope="global"), MODELS["mlp"]())
+    sizes = {"W1": 48 * 32, "W2": 48 * 24}
+    zeros = _zeros(graph)
+    assert sum(zeros[n] * size for n, size in sizes.items()) == sum(sizes.values()) / 2
+    assert zeros["W1"] != zeros["W2"]
+
+
+def test_threshold_goes_by_value() -> None:
+    graph, _ = apply_pass(MaskWeights(threshold=0.05), MODELS["mlp"]())
+    values = graph.read(graph.main.initializers["W1"])
+    assert 0 < _zeros(graph)["W1"] < 1
+    assert np.abs(values[values != 0]).min() >= 0.05
+
+
+def test_patterns_choose_the_layers() -> None:
+    graph, _ = apply_pass(MaskWeights(nodes=("Conv",), exclude=("conv_0",)), MODELS["cnn"]())
+    zeros = _zeros(graph)
+    assert (zeros["W1"], zeros["W2"]) == (0, 0.5)
+    with pytest.raises(UsageError, match=r"pattern 'conv_x\*' matches no node; nearest: 'conv_"):
+        apply_pass(MaskWeights(nodes=("conv_x*",)), MODELS["cnn"]())
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "words"),
+    [
+        ("cnn", {}, "elements, min_size is 256"),
+        ("listed-inputs", {}, "put freeze-initializers first"),
+        ("shared-weights", {"exclude": ("gemm_4",)}, "also read by gemm_4, which stays"),
+    ],
+)
+def test_skips_with_a_reason(model: str, options: dict[str, Any], words: str) -> None:
+    _, record = apply_pass(MaskWeights(**options), MODELS[model]())
+    assert any(words in skip.reason for skip in record.skipped)
+
+
+def test_a_quantized_model_is_refused() -> None:
+    _, record = apply_pass(MaskWeights(), MODELS["quantized"]())
+    assert record.status == "refused"
+    assert record.reason.endswith("put mask-weights earlier")
+
+
+def test_constant_nodes_and_half_precision_keep_their_type() -> None:
+    for name in ("constant-nodes", "float16"):
+        model = MODELS[name]()
+        graph, record = apply_pass(MaskWeights(), model)
+        assert record.status == "done"
+        assert run_model(graph.to_model())["y"].dtype == run_model(model)["y"].dtype
+
+
+def test_sparse_storage_where_it_is_smaller() -> None:
+    model = MODELS["mlp"]()
+    dense, _ = apply_pass(MaskWeights(sparsity=0.9), model)
+    sparse, record = apply_pass(MaskWeights(sparsity=0.9, storage="sparse"), model)
+    assert "W1" not in sparse.main.initializers
+    assert "stored sparse: 1848 bytes in place of 6144" in [e.what for e in record.changes]
+    assert sparse.to_model().ByteSize() < 0.6 * dense.to_model().ByteSize()
+    np.testing.assert_array_equal(
+        run_model(sparse.to_model())["y"], run_model(dense.to_model())["y"]
+    )
+    _, record = apply_pass(MaskWeights(storage="sparse"), model)
+    assert any("stays dense" in skip.reason for skip in record.skipped)
