@@ -1,0 +1,38 @@
+"""The part of a graph behind some tensors: small, and fed like the whole."""
+
+from __future__ import annotations
+
+from onnx import parser
+
+from graphopt.graph.graph import Graph
+from graphopt.observe.extract import extract
+
+TEXT = """
+<ir_version: 8, opset_import: ["": 17]>
+g (float[2] x, float[2] other, bool c, float[2] w) => (float[2] y)
+<float[2] w = {1, 2}, float[2] v = {3, 4}> {
+    early = Add(x, v)
+    late = Mul(early, w)
+    y = If (c) <
+        then_branch = a () => (float[2] t) { t = Neg(late) },
+        else_branch = b () => (float[2] e) { e = Identity(other) }
+    >
+}
+"""
+
+
+def test_only_ancestors_stay() -> None:
+    part = extract(Graph(parser.parse_model(TEXT)), ["early"]).main
+    assert [node.output[0] for node in part.nodes] == ["early"]
+    assert list(part.initializers) == ["v"]
+    # a weight that went may not turn into an input that must be fed
+    assert part.inputs == ["x", "other", "c"]
+    assert part.outputs == []
+
+
+def test_what_a_body_reads_is_an_ancestor() -> None:
+    whole = Graph(parser.parse_model(TEXT))
+    part = extract(whole, ["y"]).main
+    assert [node.output[0] for node in part.nodes] == ["early", "late", "y"]
+    assert set(part.initializers) == {"v", "w"}
+    assert whole.main.outputs == ["y"]
