@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -115,6 +116,10 @@ def _typed(table: Mapping[str, Any], key: str, kind: type, default: Any = None) 
         value = float(value)
     if value is not default and (not isinstance(value, kind) or isinstance(value, bool)):
         raise UsageError(f"{key} = {value!r} must be of type {kind.__name__}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{key} = {value!r} must be a finite number")
+    if key == "seed" and value < 0:
+        raise UsageError(f"seed = {value!r} must be 0 or more")
     return value
 
 

@@ -28,6 +28,8 @@ from graphopt.pipeline.probe import Probe
 _PASSES = [name for name in registry.names() if not registry.find(name).needs_samples]
 _OUTCOMES = ("done", "nothing to do", "refused")
 _KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator")
+_FAULTY = ("test_affine_grid_2d_expanded", "test_affine_grid_2d_align_corners_expanded")
+"""Give Range a vector, hidden behind an If: onnxruntime finds out once the If is gone."""
 _LIGHT = Path(loader.DATA_DIR) / "light"
 
 
@@ -92,6 +94,8 @@ def _cases() -> list[tuple[_Case, Probe]]:
         warnings.simplefilter("ignore")  # the cases are made with overflowing casts on purpose
         listed = [case for kind in _KINDS for case in loader.load_model_tests(kind=kind)]
     for case in listed:
+        if case.name in _FAULTY:
+            continue
         model, inputs = _recorded(case)
         for first in sorted({len(inputs), min(1, len(inputs)), 0}, reverse=True):
             try:
