@@ -230,14 +230,14 @@ def _choose(base: Candidate, tried: Sequence[Candidate]) -> Candidate:
     return min(allowed, key=lambda item: item.cost(base.bytes))
 
 
-def _verdict(item: Candidate, chosen: bool, base_bytes: int) -> str:
-    """How a candidate that could have been chosen stands to the cleaned model, all weighed."""
+def _verdict(item: Candidate, base_bytes: int) -> str:
+    """How a candidate that may be chosen stands to the cleaned model: time, bytes and dB weighed."""
     if item.ratio is None:
         return "the measure of the others"
     gain = 1 - math.exp(item.cost(base_bytes))
     if gain <= 0:
         return "no gain, all weighed"
-    return f"gains {gain:.0%}, all weighed" + ("" if chosen else ", less than the chosen one")
+    return f"gains {gain:.0%}, all weighed"
 
 
 def _row(item: Candidate, chosen: bool, base_bytes: int) -> CandidateRecord:
@@ -251,5 +251,5 @@ def _row(item: Candidate, chosen: bool, base_bytes: int) -> CandidateRecord:
         agreement_top1=None if quality is None else quality.agreement_top1,
         metric=None if quality is None or quality.metric is None else quality.metric.after,
         chosen=chosen,
-        verdict=item.problem or _verdict(item, chosen, base_bytes),
+        verdict=item.problem or _verdict(item, base_bytes),
     )
