@@ -231,7 +231,7 @@ def _choose(base: Candidate, tried: Sequence[Candidate]) -> Candidate:
 
 
 def _verdict(item: Candidate, base_bytes: int) -> str:
-    """How a candidate that may be chosen stands to the cleaned model: time, bytes and dB weighed."""
+    """How a candidate stands to the cleaned model, with time, bytes and dB weighed."""
     if item.ratio is None:
         return "the measure of the others"
     gain = 1 - math.exp(item.cost(base_bytes))
