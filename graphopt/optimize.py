@@ -142,6 +142,7 @@ def optimize(
     )
     if dry_run:
         record.passes = runner.dry_run(job, plan.passes or auto.cleanup_passes())
+        record.messages += auto.intentions(job) if plan.auto else []
         return Result(graph, record)
     job.probe, note = make_probe(job, calib, judges)
     judge = find_metric(metric, judges)

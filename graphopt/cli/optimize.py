@@ -18,7 +18,7 @@ from graphopt.cli.options import (
     seed_option,
     threads_option,
 )
-from graphopt.cli.progress import progress
+from graphopt.cli.progress import progress, speak
 from graphopt.errors import LimitError, UsageError
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ def optimize(model: str, output: str | None, reports: tuple[str, ...], **given: 
         sources = [model, *(name for name in data if name is not None)]
         files.check_targets(sources, out, reports)
     options = {name: value for name, value in given.items() if not name.startswith("image_")}
+    if show["verbose"]:
+        speak()
     with progress() as report:
         result = run(model, images=given_images(given) or None, progress=report, **options)
         if writes:

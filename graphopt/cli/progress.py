@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["Report", "progress"]
+__all__ = ["Report", "progress", "speak"]
 
 Report = Callable[[str, int, int], None]
 """Receives what is going on, how far it is and how far it goes."""
+
+
+def speak() -> None:
+    """Say on stderr what is going on in words, such as the memory that a step may take."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("graphopt: %(message)s"))
+    logger = logging.getLogger("graphopt")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from graphopt.pipeline.spec import format_passes, parse_passes
 from graphopt.runtime import latency
 from graphopt.runtime.session import Session
 
-__all__ = ["cleanup_passes", "run"]
+__all__ = ["cleanup_passes", "intentions", "run"]
 
 GOAL_DB = 28.0
 """Closer than this no task metric we know of tells the difference."""
@@ -67,6 +67,11 @@ class Candidate:
 def cleanup_passes() -> list[Pass]:
     """The lossless passes that come first."""
     return parse_passes(presets.CLEAN)
+
+
+def intentions(job: Job) -> list[str]:
+    """What ``run`` would try behind the clean-up, a sentence each."""
+    return [f"then it would try {name}: {spec}" for name, spec in _proposals(job)]
 
 
 def run(

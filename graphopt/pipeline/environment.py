@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import resource
 import sys
 from importlib import metadata
 
 from graphopt.pipeline.record import Environment
+from graphopt.runtime.session import thread_count
 from graphopt.targets import Target
 from graphopt.targets.host import cpu_flags, cpu_name
 
@@ -25,17 +25,10 @@ def describe(target: Target, threads: int) -> Environment:
     return Environment(
         cpu=cpu_name(),
         flags=[flag for flag in _TELLING if flag in cpu_flags()],
-        threads=threads or _cores(),
+        threads=thread_count(threads),
         target=target.name,
         versions=versions,
     )
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def peak_rss_bytes() -> int:
