@@ -221,7 +221,8 @@ def _mixed(lifted: Candidate, base: Candidate, tried: Sequence[Candidate]) -> li
             break
         names = ",".join(_quoted(item) for item in layers[:count])
         spec = _STATIC.format(options=f"{{exclude=[{names}]}}") + _AFTER
-        found.append(_try(lifted, base, f"int8 static, {count} layers float", spec))
+        many = "1 layer" if count == 1 else f"{count} layers"
+        found.append(_try(lifted, base, f"int8 static, {many} float", spec))
     return found
 
 

@@ -224,7 +224,7 @@ def apply(job: Job, item: Pass) -> PassRecord:
         job.float_graph = float_graph
     else:
         job.forget()
-    logger.info("%s: %s %s", item.name, status, reason)
+    logger.info("%s: %s", item.name, f"{status}: {reason}" if reason else status)
     return PassRecord(
         name=item.name,
         spec=format_passes([item]),
