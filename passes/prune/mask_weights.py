@@ -22,6 +22,8 @@ from graphopt.pipeline.registry import register
 
 __all__ = ["MaskWeights"]
 
+_GLOBAL_BYTES = 512 << 20
+
 
 @register("mask-weights")
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,12 @@ class MaskWeights(Pass):
                 changes.skip(group.name, "its weight holds NaN")
             else:
                 layers.append(group)
+        held = sum(layer.constant.nbytes for layer in layers)
+        if self.scope == "global" and self.threshold is None and held > _GLOBAL_BYTES:
+            raise PassError(
+                f"scope=global compares {held >> 20} MB of weights at once, more than "
+                f"{_GLOBAL_BYTES >> 20} MB; use scope=local or a threshold"
+            )
         for layer, keep in zip(layers, self._masks(layers), strict=True):
             values = layer.constant.values
             masked = np.where(keep, values, np.zeros((), values.dtype))

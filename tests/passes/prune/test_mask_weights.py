@@ -40,6 +40,13 @@ def test_global_lets_layers_compete() -> None:
     assert zeros["W1"] != zeros["W2"]
 
 
+def test_global_refuses_what_does_not_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graphopt.passes.prune.mask_weights._GLOBAL_BYTES", 1000)
+    _, record = apply_pass(MaskWeights(scope="global"), MODELS["mlp"]())
+    assert record.status == "refused"
+    assert record.reason.endswith("use scope=local or a threshold")
+
+
 def test_threshold_goes_by_value() -> None:
     graph, _ = apply_pass(MaskWeights(threshold=0.05), MODELS["mlp"]())
     values = graph.read(graph.main.initializers["W1"])
