@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from graphopt.errors import LimitError, ModelError, PassError
+from graphopt.errors import DataError, LimitError, ModelError, PassError
 from graphopt.graph import cost, io, ops
 from graphopt.pipeline import presets
 from graphopt.pipeline.contract import Pass
@@ -32,10 +33,11 @@ _FLOAT_SHARES = (0.04, 0.1, 0.2)
 _LATENCY_SECONDS = 4.0
 _MATMUL_SHARE = 0.5
 
+_PLAIN_STATIC = "int8 static"
 _LIFT = "upgrade-opset"
 _STATIC = "quantize-static{options},correct-bias,quantize-weights{{which=embeddings}}"
 _DYNAMIC = "quantize-dynamic,quantize-weights"
-_SMOOTH = "smooth-activations,quantize-dynamic,quantize-weights"
+_SMOOTH = "smooth-activations"
 _WEIGHTS = "quantize-weights"
 _AFTER = ",eliminate-dead"
 
@@ -58,7 +60,8 @@ class Candidate:
 
         The cleaned model itself costs 0; less is better.
         """
-        time = 0.0 if self.ratio is None else math.log(self.ratio.median)
+        differs = self.ratio is not None and abs(self.ratio.median - 1) > self.ratio.spread
+        time = math.log(self.ratio.median) if self.ratio is not None and differs else 0.0
         size = _BYTES_WEIGHT * math.log(self.bytes / base_bytes)
         worst = None if self.quality is None else self.quality.worst_db
         return time + size + _DB_WEIGHT * max(0.0, GOAL_DB - (GOAL_DB if worst is None else worst))
@@ -113,32 +116,24 @@ def _lift(base: Candidate) -> Candidate:
     fork = base.job.fork()
     passes = parse_passes(_LIFT)
     records = [r for r in run_passes(fork, passes) if r.status != "nothing to do"]
-    if fork.samples is not None:
-        for item in parse_passes(_STATIC.format(options="")):  # observed once for all trials
-            if item.needs_samples and _may_run(item, fork):
-                fork.gather(item)
+    if any(name == _PLAIN_STATIC for name, _ in _proposals(fork)):
+        with suppress(PassError, DataError, LimitError):  # each trial meets it and records it
+            fork.gather(parse_passes(_STATIC.format(options=""))[0])  # observed once for all trials
     passes = [] if not records or records[0].status != "done" else passes
     return Candidate("", base.passes + passes, fork, base.records + records, base.bytes)
-
-
-def _may_run(item: Pass, job: Job) -> bool:
-    try:
-        item.check(job.graph, job.context({}))
-    except PassError:
-        return False
-    return True
 
 
 def _proposals(job: Job) -> list[tuple[str, str]]:
     """Names and spec texts of what could suit this model and the data at hand."""
     conv, linear = _macs(job)
     proposals = []
-    if job.samples is not None and conv + linear:
-        proposals.append(("int8 static", _STATIC.format(options="")))
     if linear and linear >= _MATMUL_SHARE * (conv + linear):
-        proposals.append(("int8 dynamic", _DYNAMIC))
         if job.samples is not None:
-            proposals.append(("int8 dynamic, smoothed", _SMOOTH))
+            proposals.append(("int8 dynamic, smoothed", f"{_SMOOTH},{_DYNAMIC}"))
+            proposals.append(("int8 static, smoothed", f"{_SMOOTH},{_STATIC.format(options='')}"))
+        proposals.append(("int8 dynamic", _DYNAMIC))
+    elif conv and job.samples is not None:
+        proposals.append((_PLAIN_STATIC, _STATIC.format(options="")))
     proposals.append(("int8 weights only", _WEIGHTS))
     return [(name, spec + _AFTER) for name, spec in proposals]
 
@@ -203,16 +198,14 @@ def _problem(job: Job, found: Candidate) -> str:
 def _mixed(lifted: Candidate, base: Candidate, tried: Sequence[Candidate]) -> list[Candidate]:
     """Static int8 again with the most sensitive layers float, if it is not close enough."""
     job = lifted.job
-    static = next((item for item in tried if item.name == "int8 static"), None)
+    static = next((item for item in tried if item.name == _PLAIN_STATIC), None)
     if static is None or static.quality is None or static.quality.worst_db is None:
-        return []
-    if any("dynamic" in item.name for item in tried) and _choose(base, tried) is not static:
         return []
     if static.quality.worst_db >= max(GOAL_DB, job.min_sqnr_db or GOAL_DB) and not static.problem:
         return []
     try:
         layers = sensitive_layers(job)
-    except (PassError, ModelError, LimitError):
+    except (PassError, DataError, ModelError, LimitError):
         return []
     counts = sorted({max(1, round(share * len(layers))) for share in _FLOAT_SHARES})
     found = []
@@ -222,7 +215,7 @@ def _mixed(lifted: Candidate, base: Candidate, tried: Sequence[Candidate]) -> li
         names = ",".join(_quoted(item) for item in layers[:count])
         spec = _STATIC.format(options=f"{{exclude=[{names}]}}") + _AFTER
         many = "1 layer" if count == 1 else f"{count} layers"
-        found.append(_try(lifted, base, f"int8 static, {many} float", spec))
+        found.append(_try(lifted, base, f"{_PLAIN_STATIC}, {many} float", spec))
     return found
 
 

@@ -107,6 +107,20 @@ def prove(
     record.layers, notes = layers.describe(job.reference, job.graph, feeds, threads=job.threads)
     record.messages += notes
     record.limits = _limits(record, plan)
+    record.messages += _losses(record)
+
+
+def _losses(record: RunRecord) -> list[str]:
+    """What got worse in bytes or in time, so that nothing gets worse unsaid."""
+    losses = []
+    output, ratio, spread = record.output, record.latency_ratio, record.latency_spread
+    if output is not None and output.bytes > record.input.bytes:
+        losses.append(
+            f"the result is larger than the input: {output.bytes} bytes, {record.input.bytes} before"
+        )
+    if ratio is not None and spread is not None and ratio > 1 + spread:
+        losses.append(f"the result is slower than the input on this machine: {ratio:.2f}x the time")
+    return losses
 
 
 def _time(job: Job, record: RunRecord) -> None:

@@ -13,7 +13,7 @@ import onnx
 
 from graphopt.data.first import FirstSamples
 from graphopt.data.samples import Samples
-from graphopt.errors import LimitError, ModelError, PassError
+from graphopt.errors import DataError, LimitError, ModelError, PassError
 from graphopt.graph import check, cost, shapes, snapshot
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
@@ -211,7 +211,7 @@ def apply(job: Job, item: Pass) -> PassRecord:
             status, reason = "nothing to do", "found nothing in this model that it changes"
         else:
             quality = _verify(job, item, before)
-    except PassError as err:
+    except (PassError, DataError) as err:
         if job.strict:
             raise
         status, reason = "refused", str(err)
