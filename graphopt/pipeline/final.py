@@ -115,9 +115,8 @@ def _losses(record: RunRecord) -> list[str]:
     losses = []
     output, ratio, spread = record.output, record.latency_ratio, record.latency_spread
     if output is not None and output.bytes > record.input.bytes:
-        losses.append(
-            f"the result is larger than the input: {output.bytes} bytes, {record.input.bytes} before"
-        )
+        sizes = f"{output.bytes} bytes, {record.input.bytes} before"
+        losses.append(f"the result is larger than the input: {sizes}")
     if ratio is not None and spread is not None and ratio > 1 + spread:
         losses.append(f"the result is slower than the input on this machine: {ratio:.2f}x the time")
     return losses
