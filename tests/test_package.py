@@ -21,7 +21,7 @@ import graphopt
 ROOT = Path(__file__).parent.parent
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
-HEAVY = ("jinja2", "numpy", "onnx", "onnxruntime", "scipy")
+HEAVY = ("jinja2", "numpy", "onnx", "onnxruntime", "rich", "scipy")
 
 
 def folders_of_python() -> set[str]:
