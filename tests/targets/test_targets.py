@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import pytest
+
+from graphopt import targets
+from graphopt.errors import UsageError
+from graphopt.targets import host
+from graphopt.targets.tables import TARGETS
+
+LAST_OPSET = onnx.defs.onnx_opset_version()
+
+
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    """Nothing remembered of this machine, before and after."""
+    host.host_name.cache_clear()
+    yield
+    host.host_name.cache_clear()
+
+
+def test_targets_are_found_by_name() -> None:
+    assert targets.names() == ["host", "x86-vnni", "x86-avx2", "arm", "generic"]
+    for name in targets.names()[1:]:
+        assert targets.find(name).name == name
+    assert targets.find("host") is TARGETS[host.host_name()]
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("x86_avx2", "'x86-avx2'"), ("Generic", "'generic'"), ("hots", "'host'")]
+)
+def test_a_misspelt_name_gets_the_nearest(name: str, near: str) -> None:
+    with pytest.raises(UsageError, match=f"^unknown target '{name}'; did you mean {near}\\?$"):
+        targets.find(name)
+
+
+def test_a_name_like_none_gets_the_list() -> None:
+    with pytest.raises(UsageError, match="^unknown target 'zzz'; known: host, x86-vnni, "):
+        targets.find("zzz")
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=str)
+def test_tables_speak_of_onnx_as_it_is(target: targets.Target) -> None:
+    for op_type, rule in target.rules.items():
+        schema = onnx.defs.get_schema(op_type, LAST_OPSET)
+        assert all(index < schema.max_input for index in rule.inputs or ()), op_type
+        assert set(rule.attributes) <= set(schema.attributes), op_type
+        for name, value in rule.attributes.items():
+            default = onnx.helper.get_attribute_value(schema.attributes[name].default_value)
+            assert default == (value.encode() if isinstance(value, str) else value), op_type
+        assert 10 <= rule.min_opset <= target.min_opset or op_type == "MaxPool"
+        if rule.role == "same":
+            assert rule.inputs == (0,)
+    for op_type in (*target.activations, *target.requantizes):
+        onnx.defs.get_schema(op_type, LAST_OPSET)
+    weighted = {name for name, rule in target.rules.items() if rule.role == "weighted"}
+    assert {"Conv", "MatMul"} <= weighted <= {"Conv", "MatMul", "Gemm"}
+    assert target.min_opset == 13  # the first DequantizeLinear with an axis
+
+
+def test_the_generic_target_promises_only_what_onnx_does() -> None:
+    generic = targets.find("generic")
+    assert generic.saturates
+    assert set(generic.rules) < set(targets.find("x86-vnni").rules)
+    assert not {"Gemm", "Add", "Mul", "Concat", "Sigmoid"} & set(generic.rules)
+
+
+def test_only_x86_without_vnni_saturates_among_machines() -> None:
+    assert {n: t.saturates for n, t in TARGETS.items() if n != "generic"} == {
+        "x86-vnni": False,
+        "x86-avx2": True,
+        "arm": False,
+    }
+
+
+@pytest.mark.skipif(not host.cpu_flags(), reason="the system does not list CPU flags")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="flags of x86-64")
+def test_the_probe_agrees_with_the_flags() -> None:
+    exact = {"avx512_vnni", "avx_vnni"} & host.cpu_flags()
+    assert host.saturates() is not bool(exact)
+
+
+@pytest.mark.parametrize(
+    ("machine", "saturates", "name"),
+    [
+        ("x86_64", True, "x86-avx2"),
+        ("AMD64", False, "x86-vnni"),
+        ("aarch64", False, "arm"),
+        ("arm64", True, "arm"),
+        ("riscv64", False, "generic"),
+        ("", False, "generic"),
+    ],
+)
+@pytest.mark.usefixtures("fresh")
+def test_the_host_is_known_by_architecture_and_arithmetic(
+    monkeypatch: pytest.MonkeyPatch, machine: str, saturates: bool, name: str
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(host, "saturates", lambda: saturates)
+    assert host.host_name() == name
+    assert targets.find("host").name == name
+
+
+def test_names_and_flags_are_read_from_the_kernels_list(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    listed = tmp_path / "cpuinfo"
+    listed.write_text("processor\t: 0\nmodel name\t: A CPU: fast\nflags\t\t: fpu avx2 avx_vnni\n\n")
+    monkeypatch.setattr(host, "_CPUINFO", listed)
+    assert host.cpu_name() == "A CPU: fast"
+    assert host.cpu_flags() == {"fpu", "avx2", "avx_vnni"}
+    listed.write_text("Features : asimd asimddp\n")
+    assert host.cpu_flags() == {"asimd", "asimddp"}
+    monkeypatch.setattr(host, "_CPUINFO", tmp_path / "absent")
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    monkeypatch.setattr(platform, "machine", lambda: "loongarch64")
+    assert host.cpu_flags() == frozenset()
+    assert host.cpu_name() == "loongarch64"
