@@ -1,13 +1,16 @@
 """Run presets over a folder of models and print one table.
 
     python benchmarks/zoo.py                                # the digits of models/
-    python benchmarks/zoo.py FOLDER --presets auto int8-dynamic --limit 500
+    python benchmarks/zoo.py FOLDER --presets auto onnxruntime onnxruntime-tuned --limit 500
 
 FOLDER holds one folder a model with ``model.onnx``, ``calib.npz`` and ``eval.npz`` in it, or files
 ``KIND-NAME.onnx`` that share ``KIND-calib.npz`` and ``KIND-eval.npz``. Each preset runs as a user
 runs it, ``graphopt optimize MODEL --calib CALIB``, in a process of its own; the evaluation data is
-kept back for scoring. The table goes to standard output and, as Markdown and with all figures as
-JSON, to the files that ``--output`` names.
+kept back for scoring. ``onnxruntime``, ``onnxruntime-tuned`` and ``onnxruntime-dynamic`` among the
+presets stand for onnxruntime's own quantizer (see ``baseline.py``).
+
+The table goes to standard output and, as Markdown and with all figures as JSON, to the files that
+``--output`` names.
 """
 
 from __future__ import annotations
@@ -15,14 +18,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import shlex
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import baseline
 from scoring import Score, score
 
 ROOT = Path(__file__).parent.parent
@@ -45,13 +49,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: the run's own report and the score taken afterwards, or the error."""
+    """One line of the table: what was made, and the score taken afterwards; or the error."""
 
     model: str
     preset: str
-    command: str
-    report: dict[str, Any] | None = None
+    bytes_ratio: float = 0.0
+    seconds: float = 0.0
     score: Score | None = None
+    report: dict[str, Any] | None = None
     error: str = ""
 
 
@@ -73,53 +78,76 @@ def run(entry: Entry, preset: str, options: argparse.Namespace) -> Row:
     """Optimize one model with one preset and score what came out."""
     with tempfile.TemporaryDirectory() as folder:
         out, report = Path(folder, "out.onnx"), Path(folder, "report.json")
-        command = ["graphopt", "optimize", str(entry.model), "--preset", preset]
-        command += ["--threads", str(options.threads), "-o", str(out), "--report", str(report)]
-        if entry.calib.exists():
-            command += ["--calib", str(entry.calib)]
-        spelt = shlex.join(command[: command.index("-o")])
+        started = time.perf_counter()
         try:
-            done = subprocess.run(
-                [sys.executable, "-m", *command],
-                capture_output=True,
-                text=True,
-                timeout=options.timeout,
-                check=False,
+            if preset in baseline.SETTINGS:
+                baseline.quantize(entry.model, entry.calib, out, preset)
+            else:
+                optimize(entry, preset, out, report, options)
+            seconds = time.perf_counter() - started
+            found = score(
+                out, entry.model, entry.judge, limit=options.limit, threads=options.threads
             )
-        except subprocess.TimeoutExpired:
-            return Row(entry.name, preset, spelt, error=f"stopped after {options.timeout} s")
-        if done.returncode not in (0, LIMITS_NOT_MET):
-            last = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
-            return Row(entry.name, preset, spelt, error=last)
-        found = score(out, entry.model, entry.judge, limit=options.limit, threads=options.threads)
-        return Row(entry.name, preset, spelt, json.loads(report.read_text()), found)
+        except Exception as err:  # whatever a tool raises is its line of the table
+            reason = (str(err).strip() or type(err).__name__).splitlines()[-1]
+            return Row(entry.name, preset, error=reason)
+        ratio = out.stat().st_size / entry.model.stat().st_size
+        made = json.loads(report.read_text(encoding="utf-8")) if report.exists() else None
+        return Row(entry.name, preset, ratio, seconds, found, made)
+
+
+def optimize(
+    entry: Entry, preset: str, out: Path, report: Path, options: argparse.Namespace
+) -> None:
+    """Run the command as a user does, in a process of its own."""
+    command = [sys.executable, "-m", "graphopt", "optimize", str(entry.model), "--preset", preset]
+    command += ["--threads", str(options.threads), "-o", str(out), "--report", str(report)]
+    if entry.calib.exists():
+        command += ["--calib", str(entry.calib)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=options.timeout, check=False
+    )
+    if done.returncode not in (0, LIMITS_NOT_MET):
+        raise RuntimeError(done.stderr.strip() or f"exit code {done.returncode}")
 
 
 def line(row: Row) -> str:
     """A row of the Markdown table."""
-    if row.report is None or row.score is None:
+    if row.score is None:
         return f"| {row.model} | {row.preset} | {row.error} | | | | | | | |"
-    report, found = row.report, row.score
-    chosen = next((c["name"] for c in report["candidates"] if c["chosen"]), row.preset)
-    ratio = report["output"]["bytes"] / report["input"]["bytes"]
-    audit = report["audit"] or {"integer": [], "float": []}
-    integer = len(audit["integer"])
+    found = row.score
     metric = ""
     if found.metric is not None:
         metric = f"{found.metric} {found.before:.2f} -> {found.after:.2f}"
     cells = [
         row.model,
         row.preset,
-        chosen,
-        f"{ratio:.3f}x",
+        made_by(row),
+        f"{row.bytes_ratio:.3f}x",
         f"{found.latency_ratio:.2f}x ± {found.latency_spread / 2:.2f}",
         ", ".join(f"{db:.1f}" for db in found.sqnr_db.values()),
         f"{found.agreement:.1f} %",
         metric,
-        f"{integer} of {integer + len(audit['float'])}",
-        f"{report['seconds']:.0f}",
+        integer_layers(row),
+        f"{row.seconds:.0f}",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def made_by(row: Row) -> str:
+    """The candidate that was chosen, or what the preset is."""
+    if row.report is None:
+        return baseline.SETTINGS[row.preset]
+    return next((c["name"] for c in row.report["candidates"] if c["chosen"]), row.preset)
+
+
+def integer_layers(row: Row) -> str:
+    """How many layers run on integer kernels, by the audit of the run."""
+    audit = row.report and row.report["audit"]
+    if not audit:
+        return ""
+    integer = len(audit["integer"])
+    return f"{integer} of {integer + len(audit['float'])}"
 
 
 def save(path: Path, rows: list[Row]) -> None:
