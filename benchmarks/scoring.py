@@ -40,7 +40,8 @@ class Score:
 
     Attributes:
         sqnr_db: For each output ``10 log10(sum f^2 / sum (f - g)^2)`` over all samples, in dB.
-        agreement: Percent of positions with the same argmax of the first output.
+        agreement: Percent of positions with the same argmax of the first output; None for pairs,
+            whose outputs are embeddings.
         metric: Name of the metric that the labels suggest; None without labels.
         before: Metric of the original, in percent.
         after: Metric of the model, in percent.
@@ -50,7 +51,7 @@ class Score:
     """
 
     sqnr_db: dict[str, float]
-    agreement: float
+    agreement: float | None
     metric: str | None
     before: float | None
     after: float | None
@@ -144,7 +145,7 @@ def score(path: Path, original: Path, data: Path, *, limit: int | None, threads:
     low, high = np.percentile(ratios, [25, 75])
     return Score(
         sqnr_db={o: _decibels(s, n) for o, s, n in zip(model.outputs, signal, noise, strict=True)},
-        agreement=float(100 * np.concatenate(same).mean()),
+        agreement=None if samples.paired else float(100 * np.concatenate(same).mean()),
         metric=name,
         before=before,
         after=after,

@@ -126,7 +126,7 @@ def line(row: Row) -> str:
         f"{row.bytes_ratio:.3f}x",
         f"{found.latency_ratio:.2f}x ± {found.latency_spread / 2:.2f}",
         ", ".join(f"{db:.1f}" for db in found.sqnr_db.values()),
-        f"{found.agreement:.1f} %",
+        "" if found.agreement is None else f"{found.agreement:.1f} %",
         metric,
         integer_layers(row),
         f"{row.seconds:.0f}",
