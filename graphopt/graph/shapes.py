@@ -129,6 +129,8 @@ def _infer_node(
     values: Mapping[str, onnx.TensorProto],
 ) -> dict[str, TypeProto]:
     """Types of a node's outputs; empty where its operator or inputs are not known."""
+    if any(name and name not in types for name in node.input):  # onnx would raise KeyError
+        return {}
     try:
         schema = onnx.defs.get_schema(node.op_type, versions.get(node.domain, 0), node.domain)
         found: dict[str, TypeProto] = onnx.shape_inference.infer_node_outputs(

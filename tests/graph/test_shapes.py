@@ -155,6 +155,7 @@ def test_failing_inference_falls_back_to_single_nodes(monkeypatch: pytest.Monkey
         "{ y = MatMul(x, x) }",
         "{ y = NoSuchOperator(x) }",
         "{ y = unimported.Operator(x) }",
+        "{ h = unimported.Operator(x) y = Relu(h) }",
         "{ h = Relu(y) y = Relu(h) }",
         "{ y = Cast <to = 99> (x) }",
         "{ y = Concat <axis = 9> (x, x) }",
