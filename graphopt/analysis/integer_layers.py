@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto
 
 from graphopt.graph import edit, ops, qdq
 from graphopt.graph.graph import Constant, Scope
@@ -65,7 +65,9 @@ def bias_place(scope: Scope, node: NodeProto, weight: Weight) -> BiasPlace | Non
         return None
     index = 1 - uses[0].index
     constant = scope.constant(add.input[index])
-    if constant is None or constant.shape != (weight.out_channels,):
+    if constant is None or constant.overridable or constant.shape != (weight.out_channels,):
+        return None
+    if constant.data_type != TensorProto.FLOAT or not np.isfinite(constant.values).all():
         return None
     return BiasPlace(add, index, constant)
 

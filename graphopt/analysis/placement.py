@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 from onnx import NodeProto, TensorProto
 
 from graphopt.graph import ops
@@ -32,6 +33,8 @@ class Placement:
         produced: Tensors among these that an integer kernel computes; every reader gets the
             dequantized one. Of the others only integer nodes do.
         refused: Nodes of a weighted kind that stay float, with the reason.
+        guarded: Nodes that stay float and that the runtime would quantize by itself, as what they
+            read comes from an integer kernel, moved at most.
     """
 
     layers: list[NodeProto] = field(default_factory=list)
@@ -39,6 +42,7 @@ class Placement:
     roots: dict[str, str] = field(default_factory=dict)
     produced: set[str] = field(default_factory=set)
     refused: list[tuple[NodeProto, str]] = field(default_factory=list)
+    guarded: list[NodeProto] = field(default_factory=list)
 
     def integer(self, node: NodeProto) -> bool:
         """Whether the node computes on integers in this plan."""
@@ -74,6 +78,14 @@ class _Planner:
                 placement.refused.append((node, reason))
         placement.moved = self._settle(placement.layers, refuse)
         self._name_tensors(placement)
+        placement.guarded = [
+            node
+            for node in self.scope.nodes
+            if is_op(node, *self.target.requantizes)
+            and not placement.integer(node)
+            and ops.weight_of(self.scope, node) is not None
+            and self._unmoved(node.input[0], placement.produced) in placement.produced
+        ]
         return placement
 
     # single nodes
@@ -93,6 +105,8 @@ class _Planner:
     def _layer_problem(self, node: NodeProto) -> str | None:
         weight = ops.weight_of(self.scope, node)
         if weight is None:
+            if is_op(node, "MatMul") and not any(map(self.scope.constant, node.input)):
+                return "both operands are computed, so there is no weight"
             return "its weight is not a float constant"
         if weight.constant.data_type != TensorProto.FLOAT:
             return "its weight is not float32; onnxruntime has integer kernels for float32 only"
@@ -104,6 +118,11 @@ class _Planner:
             return "transA=1 has no integer kernel"
         if len(node.input) > 2 and node.input[2] and not _plain_bias(weight):
             return "its bias is not a constant of one value per output channel"
+        constants = [item for item in (weight.constant, weight.bias) if item is not None]
+        if any(item.overridable for item in constants):
+            return "its weight or bias is listed as an input; put freeze-initializers before"
+        if not all(np.isfinite(item.values).all() for item in constants):
+            return "its weight or bias holds NaN or infinity"
         if self.scope.constant(node.input[0]) is not None:
             return "its input is constant; fold-constants computes it once"
         return None
@@ -121,6 +140,9 @@ class _Planner:
         """The tensor that the integer kernel writes: behind an activation that it swallows."""
         out: str = node.output[0]
         uses = self.scope.uses(out)
+        rule = self._rule(node)
+        if rule is not None and rule.role == "same":  # it has no range of its own to cut at
+            return out
         if out in self.scope.outputs or len(uses) != 1 or uses[0].scope is not self.scope:
             return out
         reader = uses[0].node
@@ -200,10 +222,25 @@ class _Planner:
                 root = same[root]
             placement.roots[name] = root
 
+    def _unmoved(self, name: str, known: set[str]) -> str:
+        """The tensor whose values a float tensor holds, moved or selected, back to a known one."""
+        while name not in known:
+            node = self.scope.producer(name)
+            rule = None if node is None else self._rule(node)
+            if node is None or not (is_op(node, *_COPIES) or (rule and rule.role == "same")):
+                break
+            name = node.input[0]
+        return name
+
+
+_COPIES = ("Identity", "Dropout")
+
 
 def _plain_bias(weight: ops.Weight) -> bool:
     """Whether the bias is a constant with one value, or one per output channel."""
     if weight.bias is None or weight.bias.data_type != TensorProto.FLOAT:
         return False
-    shape = [size for size in weight.bias.shape if size != 1]
-    return shape in ([], [weight.out_channels])
+    shape = weight.bias.shape
+    return math.prod(shape) == 1 or (
+        math.prod(shape) == weight.out_channels and shape[-1] == weight.out_channels
+    )

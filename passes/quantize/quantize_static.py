@@ -148,14 +148,14 @@ class QuantizeStatic(Pass):
             if is_op(node, "Clip") and node.output[0] in scales:
                 _flatten_bounds(graph.main, node)
         for name, (scale, zero_point) in scales.items():
-            _quantize_activation(graph.main, placement, context, name, scale, zero_point)
+            _quantize_activation(graph.main, placement, name, scale, zero_point)
+        _guard_float_layers(graph.main, placement.guarded)
         return changes
 
 
 def _quantize_activation(
     scope: Scope,
     placement: Placement,
-    context: Context,
     tensor: str,
     scale: np.float32,
     zero_point: int,
@@ -179,11 +179,8 @@ def _quantize_activation(
         scope.replace_uses(result, tensor)
         last.output[0] = tensor
         scope.touch()
-        result = tensor
     else:
-        result = qdq.add_quantize_dequantize(scope, tensor, float(scale), zero_point, uses=uses)
-    if produced:
-        _guard_float_layers(scope, placement, context, result)
+        qdq.add_quantize_dequantize(scope, tensor, float(scale), zero_point, uses=uses)
 
 
 def _flatten_bounds(scope: Scope, node: NodeProto) -> None:
@@ -206,40 +203,47 @@ def _rename_result(scope: Scope, tensor: str) -> str:
     return inner
 
 
-def _guard_float_layers(
-    scope: Scope, placement: Placement, context: Context, dequantized: str
-) -> None:
-    """Dequantize per channel, with equal scales, for layers that are to stay float.
+def _guard_float_layers(scope: Scope, nodes: Sequence[NodeProto]) -> None:
+    """Dequantize what some float layers read once more: per channel, with equal scales.
 
     onnxruntime (1.22 to 1.32, WeightBiasQuantization) rewrites a float Conv, ConvTranspose or
-    Gemm between a DequantizeLinear of scalar scale and a QuantizeLinear to int8 per tensor.
+    Gemm between a DequantizeLinear of scalar scale and a QuantizeLinear to int8 per tensor, and
+    moves DequantizeLinear behind operators that only move values to get there.
     """
-    plain = scope.producer(dequantized)
-    assert plain is not None
-    for use in scope.uses(dequantized):
-        node = use.node
-        if (
-            use.index != 0
-            or placement.integer(node)
-            or not is_op(node, *context.target.requantizes)
-        ):
-            continue
-        weight = ops.weight_of(use.scope, node)
-        if weight is None:
-            continue
-        parameters = []
-        for name in plain.input[1:]:
-            constant = scope.constant(name)
-            assert constant is not None
-            parameters.append(
-                scope.add_constant(name, np.repeat(constant.values, weight.in_channels))
+    guarded: dict[tuple[str, int], str] = {}
+    for node in nodes:
+        weight = ops.weight_of(scope, node)
+        assert weight is not None
+        tensor = node.input[0]
+        axis = 0 if is_op(node, "Gemm") and ops.attribute(node, "transA", 0) else 1
+        if (tensor, axis) not in guarded:
+            guarded[tensor, axis] = _dequantize_per_channel(
+                scope, tensor, axis, weight.in_channels, node
             )
-        guarded = qdq.add_node(
+        scope.set_input(node, 0, guarded[tensor, axis])
+
+
+def _dequantize_per_channel(
+    scope: Scope, tensor: str, axis: int, channels: int, before: NodeProto
+) -> str:
+    """The same values by way of a DequantizeLinear with one scale for each channel."""
+    plain = scope.producer(tensor)
+    while plain is not None and not is_op(plain, "DequantizeLinear"):
+        plain = scope.producer(plain.input[0])
+    assert plain is not None
+    codes, scale, zero_point = plain.input
+    if plain.output[0] != tensor:
+        codes = qdq.add_node(
             scope,
-            "DequantizeLinear",
-            [plain.input[0], *parameters],
-            f"{dequantized}_per_channel",
-            before=plain,
-            axis=1,
+            "QuantizeLinear",
+            [tensor, scale, zero_point],
+            f"{tensor}_quantized",
+            before=before,
         )
-        qdq.read_instead([use], guarded)
+    inputs = [codes]
+    for name in (scale, zero_point):
+        constant = scope.constant(name)
+        assert constant is not None
+        inputs.append(scope.add_constant(name, np.repeat(constant.values, channels)))
+    output = f"{tensor}_per_channel"
+    return qdq.add_node(scope, "DequantizeLinear", inputs, output, before=before, axis=axis)
