@@ -209,8 +209,8 @@ def integer_layers(scope: Scope) -> Iterator[IntegerLayer]:
     for node in list(scope.nodes):
         if not is_op(node, "Conv", "Gemm", "MatMul"):
             continue
-        weight_scale = _scale_behind(scope, node.input[1])
-        input_scale = _scale_behind(scope, node.input[0])
+        weight_scale = _scale_behind(scope, node.input[1], stored=True)
+        input_scale = _scale_behind(scope, node.input[0], stored=False)
         if weight_scale is None or input_scale is None or input_scale.ndim:
             continue
         adder, index = (node, 2) if not is_op(node, "MatMul") else _adder(scope, node)
@@ -224,10 +224,12 @@ def integer_layers(scope: Scope) -> Iterator[IntegerLayer]:
         yield IntegerLayer(node, weight_scale, float(input_scale), bias, adder, index, axis)
 
 
-def _scale_behind(scope: Scope, name: str) -> NDArray[np.float32] | None:
-    """Scale of the DequantizeLinear that computes ``name``; None where there is none."""
+def _scale_behind(scope: Scope, name: str, *, stored: bool) -> NDArray[np.float32] | None:
+    """Scale of the DequantizeLinear that computes ``name`` from codes, constant ones or not."""
     node = scope.producer(name)
     if node is None or not is_op(node, "DequantizeLinear"):
+        return None
+    if (scope.constant(node.input[0]) is not None) is not stored:
         return None
     constant = scope.constant(node.input[1])
     return None if constant is None else np.asarray(constant.values, np.float32)
