@@ -5,6 +5,7 @@ The benchmarks do not ask graphopt how good graphopt is: what stands here shares
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Iterator, Mapping
@@ -13,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime
 
 Feeds = dict[str, NDArray[Any]]
 

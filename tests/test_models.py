@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from numpy.typing import NDArray
+
+from graphopt.runtime.library import onnxruntime
 
 FOLDER = Path(__file__).parent.parent / "models"
 NAMES = ("digits-cnn", "digits-mlp", "digits-transformer")
