@@ -4,7 +4,7 @@ Over 155 models (six convolutional nets and those that come with onnx 1.23, all 
 and metadata), onnxslim 0.1.98 ended with an exception on 112 and lost metadata on the other 43;
 onnxscript.optimizer 0.7.2 kept all of it, but made 139 larger, 2 invalid, and left the 35
 BatchNormalization of a model whose initializers are listed as inputs. The passes here, run and
-verified over the same models, keep everything that they do not remove and never grow a file.
+verified over the same models, keep everything that they do not remove and hardly ever grow a file.
 """
 
 from graphopt.passes.cleanup.deduplicate_initializers import DeduplicateInitializers
