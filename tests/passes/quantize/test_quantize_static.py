@@ -290,10 +290,11 @@ GUARDED = {
 def test_a_float_layer_between_integer_ones_stays_float(quantize: Quantize, name: str) -> None:
     layer, ports, weights, kernels = GUARDED[name]
     kind = "Gemm" if ports == ROWS else "Conv"
-    # Two integer layers read r or what becomes of it, so that it is quantized in any case.
+    # An integer layer reads r and another one d, so that both are quantized.
     body = (
-        f"c = {kind}(x, w, b) r = Relu(c) {layer} e = {kind}(r, v) a = Add(d, e) y = {kind}(a, u)"
-    ).replace("d = ", "[mid] d = ")
+        f"c = {kind}(x, w, b) r = Relu(c) {layer} e = {kind}(r, u) f = {kind}(d, u) y = Add(e, f)"
+    )
+    body = body.replace("d = ", "[mid] d = ")
     graph, record = quantize(body, ports, QuantizeStatic(exclude=("mid",)), **weights)
     skips = {skip.node: skip.reason for skip in record.skipped}
     if name != "ConvTranspose":
