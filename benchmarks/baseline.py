@@ -12,6 +12,7 @@ import numpy as np
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+import onnxruntime
 from onnxruntime.quantization import (
     CalibrationDataReader,
     QuantType,
@@ -19,6 +20,8 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
+
+onnxruntime.set_default_logger_severity(3)
 
 SETTINGS = {
     "onnxruntime": "static, its defaults, on the file as it is",

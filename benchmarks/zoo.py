@@ -21,6 +21,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from scoring import Score, score
 
 ROOT = Path(__file__).parent.parent
 LIMITS_NOT_MET = 4
+LONGEST = 160  # characters of an error in the table
 HEADER = (
     "| model | preset | made by | bytes | latency | SQNR dB | agreement | metric | integer layers "
     "| seconds |\n|---|---|---|---|---|---|---|---|---|---|"
@@ -90,7 +92,7 @@ def run(entry: Entry, preset: str, options: argparse.Namespace) -> Row:
             )
         except Exception as err:  # whatever a tool raises is its line of the table
             reason = (str(err).strip() or type(err).__name__).splitlines()[-1]
-            return Row(entry.name, preset, error=reason)
+            return Row(entry.name, preset, error=textwrap.shorten(reason, LONGEST))
         ratio = out.stat().st_size / entry.model.stat().st_size
         made = json.loads(report.read_text(encoding="utf-8")) if report.exists() else None
         return Row(entry.name, preset, ratio, seconds, found, made)
