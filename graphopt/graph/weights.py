@@ -9,9 +9,16 @@ from dataclasses import dataclass
 from onnx import NodeProto
 
 from graphopt.graph.graph import Constant, Graph, Scope, label
-from graphopt.graph.ops import WEIGHTED, Weight, is_op, weight_of, weighted_nodes
+from graphopt.graph.ops import (
+    WEIGHTED,
+    Weight,
+    depthwise,
+    is_op,
+    weight_of,
+    weighted_nodes,
+)
 
-__all__ = ["Layer", "WeightGroup", "half_of_product", "weight_groups"]
+__all__ = ["Layer", "WeightGroup", "rank_of_product", "weight_groups"]
 
 
 @dataclass(frozen=True)
@@ -100,35 +107,56 @@ def _readers(scope: Scope, name: str) -> Iterator[NodeProto]:
             yield use.node
 
 
-def half_of_product(layer: Layer) -> int | None:
-    """The rank of a low-rank product of which the layer is one half already; else None.
+def rank_of_product(layer: Layer) -> int | None:
+    """The rank of a low-rank product of which the layer is a part already; else None.
 
     Two layers in a row without bias or anything else between them, with fewer channels in between
-    than would pay for one layer, are such a product.
+    than would pay for one layer, are such a product. So are three convolutions in a row, the one
+    in the middle plain or depthwise.
     """
-    scope, node = layer.scope, layer.node
-    before = scope.producer(node.input[layer.data_index])
-    pairs = []
-    if before is not None and len(scope.uses(before.output[0])) == 1:
-        pairs.append((before, node))
-    uses = scope.uses(node.output[0])
-    if len(uses) == 1 and node.output[0] not in scope.outputs:
-        pairs.append((node, uses[0].node))
-    for first, second in pairs:
-        rank = _product_rank(scope, first, second)
-        if rank is not None:
-            return rank
+    scope = layer.scope
+    before = _part_before(scope, layer.node)
+    after = _part_after(scope, layer.node)
+    first = before and _part_before(scope, before)
+    last = after and _part_after(scope, after)
+    row = [first, before, layer.node, after, last]
+    for size in (2, 3):
+        for start in range(3 - size, 3):
+            parts = [node for node in row[start : start + size] if node is not None]
+            rank = _product_rank(scope, parts) if len(parts) == size else None
+            if rank is not None:
+                return rank
     return None
 
 
-def _product_rank(scope: Scope, first: NodeProto, second: NodeProto) -> int | None:
-    left, right = weight_of(scope, first), weight_of(scope, second)
-    if left is None or right is None or is_op(first, "Conv") != is_op(second, "Conv"):
+def _part_before(scope: Scope, node: NodeProto) -> NodeProto | None:
+    """The layer without bias whose output this layer alone reads."""
+    weight = weight_of(scope, node)
+    before = scope.producer(node.input[1 - weight.index]) if weight is not None else None
+    return before if before is not None and _part_after(scope, before) is node else None
+
+
+def _part_after(scope: Scope, node: NodeProto) -> NodeProto | None:
+    """The layer that alone reads as its data what this one, without bias, makes."""
+    weight, uses = weight_of(scope, node), scope.uses(node.output[0])
+    if weight is None or Layer(scope, node, weight).has_bias or node.output[0] in scope.outputs:
         return None
-    if Layer(scope, first, left).has_bias or max(left.groups, right.groups) > 1:
+    if len(uses) != 1 or uses[0].index < 0 or is_op(uses[0].node, "Conv") != is_op(node, "Conv"):
         return None
-    if second.input[1 - right.index] != first.output[0]:
+    after = weight_of(scope, uses[0].node)
+    return uses[0].node if after is not None and uses[0].index == 1 - after.index else None
+
+
+def _product_rank(scope: Scope, parts: Sequence[NodeProto]) -> int | None:
+    """The channels between the parts, where those parts are smaller than their product."""
+    weights = [weight for node in parts if (weight := weight_of(scope, node)) is not None]
+    if len(parts) > 2 and not is_op(parts[0], "Conv"):
         return None
-    rank = left.out_channels
-    one, other = (math.prod(w.constant.shape) // max(rank, 1) for w in (left, right))
-    return rank if rank * (one + other) < one * other else None
+    size, whole = 0, weights[0].in_channels * weights[-1].out_channels
+    for place, weight in enumerate(weights):
+        if weight.groups > 1 and not (0 < place < len(weights) - 1 and depthwise(weight)):
+            return None
+        one = math.prod(weight.constant.shape)
+        size += one
+        whole *= one * weight.groups // (weight.in_channels * weight.out_channels)  # its taps
+    return min(weight.out_channels for weight in weights[:-1]) if size < whole else None

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from onnx import NodeProto, helper
 
 from graphopt.errors import PassError
 from graphopt.graph import ops
-from graphopt.graph.graph import Graph, label
+from graphopt.graph.conv_chain import PLACES, Link, replace_conv, strides
+from graphopt.graph.graph import Graph
 from graphopt.graph.select import select
 from graphopt.graph.values import drop_unread
-from graphopt.graph.weights import Layer, WeightGroup, half_of_product, weight_groups
+from graphopt.graph.weights import WeightGroup, rank_of_product, weight_groups
 from graphopt.numerics.lowrank import Budget
-from graphopt.numerics.lowrank_conv import ConvFactors, Scheme, factorize_conv
+from graphopt.numerics.lowrank_conv import ConvFactors, Scheme, applies, factorize_conv
 from graphopt.pipeline.budget import low_rank_budget
 from graphopt.pipeline.contract import Changes, Context, Option, Pass
 from graphopt.pipeline.registry import register
@@ -26,6 +26,8 @@ _SCHEMES: dict[str, tuple[Scheme, ...]] = {
     "auto": ("spatial", "channel"),
     "spatial": ("spatial",),
     "channel": ("channel",),
+    "tucker": ("tucker",),
+    "cp": ("cp",),
 }
 
 
@@ -56,7 +58,8 @@ class FactorizeConv(Pass):
         float | None, Option("share of MACs to keep", low=0, high=1, low_open=True, high_open=True)
     ] = None
     scheme: Annotated[
-        Literal["auto", "spatial", "channel"], Option("which two convolutions to make of one")
+        Literal["auto", "spatial", "channel", "tucker", "cp"],
+        Option("which convolutions to make of one"),
     ] = "auto"
     min_size: Annotated[int, Option("leave smaller weights alone", low=0, unit="elements")] = 1024
     nodes: Annotated[
@@ -82,14 +85,15 @@ class FactorizeConv(Pass):
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
         chosen = select(graph, self.nodes, self.exclude)
+        seed = int(context.rng.integers(2**32))
         for group in weight_groups(graph, chosen, ("Conv",), self.min_size):
             reason = group.reason or _reason(group)
             if reason:
                 changes.skip(group.name, reason)
                 continue
             values = group.constant.values
-            strides = _strides(group.layers[0])
-            found = factorize_conv(values, self._budget(), strides, _SCHEMES[self.scheme])
+            moved = strides(group.layers[0].node, values.ndim - 2)
+            found = factorize_conv(values, self._budget(), moved, _SCHEMES[self.scheme], seed)
             if found is None:
                 changes.skip(group.name, self._too_dear(values.shape))
             else:
@@ -97,15 +101,11 @@ class FactorizeConv(Pass):
         return changes
 
     def _too_dear(self, shape: tuple[int, ...]) -> str:
-        if self.scheme == "spatial" and not (len(shape) == 4 and min(shape[2:]) > 1):
-            return f"a kernel of {list(shape[2:])} cannot be split into k x 1 and 1 x k"
+        kernel = list(shape[2:])
+        if self.scheme != "auto" and not applies(self.scheme, kernel):
+            return f"a kernel of {kernel} has no {self.scheme} form"
         budget = self._budget()
         return f"no rank within {budget.kind} {budget.value:g} makes it cheaper"
-
-
-def _strides(layer: Layer) -> list[int]:
-    axes = len(layer.weight.constant.shape) - 2
-    return list(ops.attribute(layer.node, "strides", [])) or [1] * axes
 
 
 def _reason(group: WeightGroup) -> str:
@@ -113,12 +113,13 @@ def _reason(group: WeightGroup) -> str:
     if any(layer.weight.groups > 1 for layer in group.layers):
         kind = "depthwise" if ops.depthwise(group.layers[0].weight) else "grouped"
         return f"it is {kind}, and only plain convolutions are factorized"
-    if len({tuple(_strides(layer)) for layer in group.layers}) > 1:
+    axes = len(group.constant.shape) - 2
+    if len({tuple(strides(layer.node, axes)) for layer in group.layers}) > 1:
         return "layers of different strides share its weight"
     for layer in group.layers:
-        rank = half_of_product(layer)
+        rank = rank_of_product(layer)
         if rank is not None:
-            return f"it is one half of a product of rank {rank} already"
+            return f"it is part of a product of rank {rank} already"
     if not np.isfinite(group.constant.values).all():
         return "its weight is not finite"
     return ""
@@ -127,66 +128,21 @@ def _reason(group: WeightGroup) -> str:
 def _replace(group: WeightGroup, found: ConvFactors, changes: Changes) -> None:
     home, origin = group.constant.scope, group.constant.origin
     kind = group.constant.values.dtype
-    first = home.add_constant(f"{origin}_first", found.first.astype(kind))
-    second = home.add_constant(f"{origin}_second", found.second.astype(kind))
+    links = [
+        Link(
+            home.add_constant(f"{origin}_{place}", stage.weight.astype(kind)),
+            stage.weight.shape[2:],
+            stage.axes,
+            len(stage.weight) if stage.depthwise else 1,
+        )
+        for place, stage in zip(PLACES, found.stages, strict=False)
+    ]
+    ranks = " and ".join(map(str, found.ranks))
     for layer in group.layers:
-        _split(layer, found, first, second)
+        replace_conv(layer.scope, layer.node, links)
         changes.edit(
             layer.node,
-            f"{found.scheme}, rank {found.rank}: keeps {found.energy:.1%} of the energy "
+            f"{found.scheme}, rank {ranks}: keeps {found.energy:.1%} of the energy "
             f"at {found.macs_share:.0%} of the MACs",
         )
     drop_unread(home, [origin])
-
-
-def _split(layer: Layer, found: ConvFactors, first: str, second: str) -> None:
-    """Put the first convolution in front of the layer, which becomes the second."""
-    scope, node = layer.scope, layer.node
-    before, after = _attributes(layer, found)
-    hidden = scope.graph.unique_name(f"{node.output[0]}_rank")
-    name = scope.graph.unique_name(f"{label(node)}_first")
-    added = helper.make_node("Conv", [node.input[0], first], [hidden], name, **before)
-    old = node.input[1]
-    scope.add(added, before=node)
-    scope.set_input(node, 0, hidden)
-    scope.set_input(node, 1, second)
-    _set_attributes(node, after)
-    drop_unread(scope, [old])
-
-
-def _attributes(layer: Layer, found: ConvFactors) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Kernel, strides, pads and dilations of both convolutions.
-
-    Spatial: each strides, pads and dilates along its own axis; the second pads what the first
-    made, which is exact because the first has no bias and so turns zeros into zeros.
-    """
-    node, axes = layer.node, found.first.ndim - 2
-    strides = _strides(layer)
-    dilations = list(ops.attribute(node, "dilations", [])) or [1] * axes
-    pads = list(ops.attribute(node, "pads", [])) or [0] * (2 * axes)
-    auto = ops.attribute(node, "auto_pad", "NOTSET")
-    kernels = list(found.first.shape[2:]), list(found.second.shape[2:])
-    made: list[dict[str, Any]] = []
-    for index, kernel in enumerate(kernels):
-        if found.scheme == "channel":
-            own = [index == 0] * axes
-        else:
-            own = [axis == index for axis in range(axes)]
-        given: dict[str, Any] = {
-            "kernel_shape": kernel,
-            "strides": [s if o else 1 for s, o in zip(strides, own, strict=True)],
-            "dilations": [d if o else 1 for d, o in zip(dilations, own, strict=True)],
-        }
-        if auto == "NOTSET":
-            given["pads"] = [p if o else 0 for p, o in zip(pads, own * 2, strict=True)]
-        else:
-            given["auto_pad"] = auto
-        made.append(given)
-    return made[0], made[1]
-
-
-def _set_attributes(node: NodeProto, given: dict[str, Any]) -> None:
-    kept = [item for item in node.attribute if item.name not in (*given, "pads", "auto_pad")]
-    del node.attribute[:]
-    node.attribute.extend(kept)
-    node.attribute.extend(helper.make_attribute(key, value) for key, value in given.items())

@@ -14,7 +14,7 @@ from graphopt.graph.graph import Graph, label
 from graphopt.graph.select import select
 from graphopt.graph.tensors import Array
 from graphopt.graph.values import drop_unread
-from graphopt.graph.weights import Layer, WeightGroup, half_of_product, weight_groups
+from graphopt.graph.weights import Layer, WeightGroup, rank_of_product, weight_groups
 from graphopt.numerics.lowrank import Budget, decompose, matrix_cost
 from graphopt.pipeline.budget import low_rank_budget
 from graphopt.pipeline.contract import Changes, Context, Option, Pass
@@ -88,9 +88,9 @@ def _reason(group: WeightGroup, opset: int) -> str:
     if len({layer.weight.out_axis for layer in group.layers}) > 1:
         return "its weight is read in both orientations"
     for layer in group.layers:
-        rank = half_of_product(layer)
+        rank = rank_of_product(layer)
         if rank is not None:
-            return f"it is one half of a product of rank {rank} already"
+            return f"it is part of a product of rank {rank} already"
         turned = ops.is_op(layer.node, "Gemm") and ops.attribute(layer.node, "transA", 0)
         if turned and opset < _NO_BIAS_OPSET:
             return f"a Gemm with transA needs opset {_NO_BIAS_OPSET}; put upgrade-opset first"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from graphopt.graph import io
 from graphopt.graph.graph import label
-from graphopt.graph.weights import Layer, half_of_product, weight_groups
+from graphopt.graph.weights import Layer, rank_of_product, weight_groups
 from graphopt.testing import MODELS, model_from_text
 
 
@@ -33,7 +33,7 @@ def test_reasons() -> None:
     assert all(reason.endswith("put freeze-initializers first") for reason in reasons)
 
 
-def test_halves_of_a_product() -> None:
+def test_parts_of_a_product() -> None:
     graph = io.load(
         model_from_text(
             """<ir_version: 8, opset_import: ["" : 13]>
@@ -44,6 +44,6 @@ def test_halves_of_a_product() -> None:
         )
     )
     layers = [g.layers[0] for g in weight_groups(graph, lambda node: True)]
-    assert [half_of_product(layer) for layer in layers] == [4, 4, None]
+    assert [rank_of_product(layer) for layer in layers] == [4, 4, None]
     assert isinstance(layers[0], Layer)
     assert label(layers[0].node) == "MatMul(a)"

@@ -69,12 +69,12 @@ def test_the_scheme_that_loses_less_is_chosen() -> None:
     rng = np.random.default_rng(0)
     spatial = factorize_conv(separable(rng, 3), Budget("energy", 0.999))
     assert spatial is not None
-    assert (spatial.scheme, spatial.rank) == ("spatial", 3)
+    assert (spatial.scheme, spatial.ranks) == ("spatial", (3,))
     assert spatial.energy == pytest.approx(1)
     mixed = rng.standard_normal((16, 2)) @ rng.standard_normal((2, 8 * 9))
     channel = factorize_conv(mixed.reshape(16, 8, 3, 3), Budget("energy", 0.999))
     assert channel is not None
-    assert (channel.scheme, channel.rank) == ("channel", 2)
+    assert (channel.scheme, channel.ranks) == ("channel", (2,))
     assert channel.macs_share == pytest.approx(2 * (8 * 9 + 16) / (16 * 8 * 9))
 
 
@@ -91,8 +91,7 @@ def test_kernels_of_one_row_have_no_spatial_form() -> None:
     assert factorize_conv(weight, Budget("rank", 2), schemes=["spatial"]) is None
     found = factorize_conv(weight[:, :, 0], Budget("rank", 2), strides=(1,))
     assert found is not None
-    assert found.first.shape == (2, 8, 3)
-    assert found.second.shape == (16, 2, 1)
+    assert [stage.weight.shape for stage in found.stages] == [(2, 8, 3), (16, 2, 1)]
 
 
 def test_random_weights_that_must_keep_all_are_left_alone() -> None:
