@@ -18,6 +18,7 @@ from graphopt.numerics import grids, ranges, saturation
 __all__ = [
     "BiasPlace",
     "IntegerLayer",
+    "StoredWeights",
     "WeightGrid",
     "bias_place",
     "integer_layers",
@@ -42,6 +43,10 @@ class WeightGrid:
     per_channel: bool
     method: Literal["max", "mse"]
     saturates: bool
+
+
+StoredWeights = dict[tuple[str, float, int | None, bytes], str]
+"""Dequantized weights by name of the float constant, factor, axis and scales."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,12 @@ def bias_place(scope: Scope, node: NodeProto, weight: Weight) -> BiasPlace | Non
 
 
 def set_integer_weight(
-    scope: Scope, node: NodeProto, weight: Weight, input_scale: float, grid: WeightGrid
+    scope: Scope,
+    node: NodeProto,
+    weight: Weight,
+    input_scale: float,
+    grid: WeightGrid,
+    stored: StoredWeights | None = None,
 ) -> tuple[NDArray[np.float32], int]:
     """Store weight and bias of a layer as integers in front of its node.
 
@@ -83,6 +93,8 @@ def set_integer_weight(
         weight: Its weight.
         input_scale: Scale of its quantized activation.
         grid: How to choose the scales of the weight.
+        stored: What layers in front of this one store; those that share a weight and come to the
+            same scales share its integers. Gets this layer's.
 
     Returns:
         Scales of the weight, rank 0 or ``(out,)``, and how many of them were raised so that the
@@ -91,8 +103,9 @@ def set_integer_weight(
     values = weight.constant.values
     place = bias_place(scope, node, weight)
     bias = None if place is None else np.ravel(place.constant.values).astype(np.float64)
+    alpha = float(attribute(node, "alpha", 1.0)) if is_op(node, "Gemm") else 1.0
     if is_op(node, "Gemm"):
-        values = values * np.float32(attribute(node, "alpha", 1.0))
+        values = values * np.float32(alpha)
         bias = None if bias is None else bias * attribute(node, "beta", 1.0)
         _drop_attributes(node, ("alpha", "beta"))
     if bias is not None and bias.size == 1:
@@ -101,9 +114,14 @@ def set_integer_weight(
     if bias is not None:
         scales = _fit_bias(scales, bias, input_scale)
     axis = weight.out_axis if scales.ndim else None
-    codes = grids.quantize(values, scales, 0, -QMAX, QMAX, axis)
-    name = qdq.add_dequantize(scope, weight.constant.name, codes, scales, 0, axis=axis, before=node)
-    scope.set_input(node, weight.index, name)
+    stored = {} if stored is None else stored
+    key = (weight.constant.origin, alpha, axis, scales.tobytes())
+    if key not in stored:
+        codes = grids.quantize(values, scales, 0, -QMAX, QMAX, axis)
+        stored[key] = qdq.add_dequantize(
+            scope, weight.constant.name, codes, scales, 0, axis=axis, before=node
+        )
+    scope.set_input(node, weight.index, stored[key])
     edit.drop_unread(weight.constant)
     if place is not None and bias is not None:
         set_integer_bias(scope, place.node, place.index, bias, scales * np.float32(input_scale))

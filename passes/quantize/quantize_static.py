@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from onnx import NodeProto
 
-from graphopt.analysis.integer_layers import WeightGrid, set_integer_weight
+from graphopt.analysis.integer_layers import StoredWeights, WeightGrid, set_integer_weight
 from graphopt.analysis.placement import Placement, place
 from graphopt.errors import PassError
 from graphopt.graph import ops, qdq
@@ -135,11 +135,12 @@ class QuantizeStatic(Pass):
         }
         scales = {name: activation[root] for name, root in placement.roots.items()}
         grid = WeightGrid(self.per_channel, self.weight_ranges, context.target.saturates)
+        stored: StoredWeights = {}
         for node in placement.layers:
             weight = ops.weight_of(graph.main, node)
             assert weight is not None
             input_scale = float(scales[node.input[0]][0])
-            _, raised = set_integer_weight(graph.main, node, weight, input_scale, grid)
+            _, raised = set_integer_weight(graph.main, node, weight, input_scale, grid, stored)
             note = f", {raised} channel scales raised against saturation" if raised else ""
             changes.edit(node, f"int8 weight, uint8 activation{note}")
         for node in placement.moved:

@@ -538,3 +538,22 @@ def test_a_model_that_answers_zero_to_everything(apply_pass: ApplyPass) -> None:
     model = model_of(CHAIN, **zero)
     graph, _ = apply_pass(model, QuantizeStatic(), calibration=samples(IMAGE))
     assert not Session(graph).run({"x": samples(IMAGE)["x"][:2]})["y"].any()
+
+
+def test_layers_that_share_a_weight_share_its_integers(quantize: Quantize, tmp_path: Path) -> None:
+    body = "c = Conv(x, w, b) r = Relu(c) d = Conv(r, v) s = Relu(d) e = Conv(s, v) y = Conv(e, u)"
+    graph, _ = quantize(body)
+    assert sorted(n for n in graph.main.initializers if n.startswith("v_")) == [
+        "v_quantized", "v_scale", "v_zero_point",
+    ]  # fmt: skip
+    assert running(graph, tmp_path)["QLinearConv"] == 4
+
+
+def test_a_shared_weight_with_another_factor_has_integers_of_its_own(quantize: Quantize) -> None:
+    graph, _ = quantize(
+        "g = Gemm(x, w) r = Relu(g) h = Gemm<alpha: float = 0.5>(r, w) y = Gemm(h, v)",
+        ROWS,
+        w=(16, 16),
+        v=(16, 8),
+    )
+    assert len([n for n in graph.main.initializers if re.fullmatch(r"w_quantized.*", n)]) == 2
