@@ -51,7 +51,7 @@ class CheckedSamples:
             DataError: The source gives other samples than it did when it was checked.
         """
         left = self.count if limit is None else min(limit, self.count)
-        grouped = _grouped(self._tables(), max(1, batch))
+        grouped = _grouped(self._tables(), max(1, batch), left)
         while left > 0:
             feeds, real = next(grouped, ({}, 0))
             if real == 0:
@@ -129,16 +129,22 @@ def _joined_labels(found: list[Array], count: int, place: str) -> Array | None:
     return labels
 
 
-def _grouped(tables: Iterator[Table], batch: int) -> Iterator[tuple[Feeds, int]]:
-    """Feeds of the batch that the model takes, joined across the borders of tables."""
-    joiner = _Joiner(batch)
+def _grouped(tables: Iterator[Table], batch: int, most: int) -> Iterator[tuple[Feeds, int]]:
+    """Feeds of the batch that the model takes, joined across tables, of the first samples."""
+    joiner, left = _Joiner(batch), most
     for table in tables:
         yield from joiner.begin(table)
         if table.alone:
-            yield from ((feeds, table.rows_per_feed) for feeds in table.feeds_alone())
-        else:
-            for block in table.blocks(joiner.size):
-                yield from joiner.add(block)
+            for feeds in table.feeds_alone():
+                yield feeds, table.rows_per_feed
+                left -= table.rows_per_feed
+            continue
+        for block in table.blocks(joiner.size):
+            yield from joiner.add({name: rows[:left] for name, rows in block.items()})
+            left -= _rows(block)
+            if left <= 0:
+                yield from joiner.flush()
+                return
     yield from joiner.flush()
 
 

@@ -36,6 +36,8 @@ def test_every_sample_comes_once_and_in_order(
     assert [real for _, real in found[:-1]] == [batch] * (len(found) - 1)
     if fixed:
         assert {feeds["x"].shape[0] for feeds, _ in found} <= {batch}
+    else:
+        assert all(len(feeds["x"]) == real for feeds, real in found)
 
 
 def test_what_is_not_asked_for_is_not_read() -> None:
