@@ -28,7 +28,7 @@ from graphopt.observe.sizes import Sizes, sizes_of
 from graphopt.observe.statistics import Statistic
 from graphopt.runtime.session import Session
 
-__all__ = ["Progress", "observe", "plan_for"]
+__all__ = ["Progress", "observe", "plan_for", "with_rows"]
 
 Progress = Callable[[str, int, int], None]
 """Receives what is going on, how many samples are done, and how many there are."""
@@ -142,7 +142,7 @@ class _Group:
         taps = list(dict.fromkeys(tap for answer in answers.values() for tap in answer.taps))
         runner = _Runner(self.graph, taps, self.sizes, self.threads)
         rng = np.random.default_rng(0)
-        for feeds, rows in _with_rows(self.graph, self.samples):
+        for feeds, rows in with_rows(self.graph, self.samples):
             found = runner.run(feeds, rng)
             for answer in answers.values():
                 answer.take(found, rows)
@@ -201,13 +201,13 @@ class _Runner:
         return found
 
 
-def _with_rows(graph: Graph, samples: Samples) -> Iterator[tuple[Feeds, Rows]]:
-    """The feeds, each with what is real of it; only a fixed batch is ever filled up."""
+def with_rows(graph: Graph, samples: Samples, batch: int = 1) -> Iterator[tuple[Feeds, Rows]]:
+    """Feeds of up to ``batch``, each with what is real of it; only a fixed batch is filled up."""
     batches = {
         value.type.tensor_type.shape.dim[0].dim_value
         for value in graph.required_inputs
         if len(value.type.tensor_type.shape.dim)
     }
     fixed = batches.pop() if len(batches) == 1 else 0
-    for index, (feeds, real) in enumerate(samples.feeds()):
+    for index, (feeds, real) in enumerate(samples.feeds(batch)):
         yield feeds, Rows(real, max(fixed, real), first=index == 0)

@@ -11,7 +11,9 @@ from graphopt.data.samples import Samples
 from graphopt.graph.graph import Graph
 from graphopt.graph.ops import is_op
 from graphopt.graph.tensors import Array
+from graphopt.observe.answers import Rows
 from graphopt.observe.extract import reads
+from graphopt.observe.run import with_rows
 from graphopt.runtime.session import Session
 
 __all__ = ["Walk"]
@@ -36,10 +38,10 @@ class Walk:
     def __init__(self, graph: Graph, samples: Samples, threads: int = 0) -> None:
         self.graph, self.threads = graph, threads
         self._held: list[dict[str, Array]] = []
-        self._real: list[int] = []
-        for feeds, real in samples.feeds(batch=_BATCH):
+        self._rows: list[Rows] = []
+        for feeds, rows in with_rows(graph, samples, _BATCH):
             self._held.append(dict(feeds))
-            self._real.append(real)
+            self._rows.append(rows)
         self._done: set[int] = set()
 
     def channel_mean(self, tensor: str, axis: int) -> NDArray[np.float64]:
@@ -56,11 +58,12 @@ class Walk:
         session = self._session(piece, [tensor, *kept])
         total: NDArray[np.float64] | None = None
         count = 0
-        for held, real in zip(self._held, self._real, strict=True):
+        for held, rows in zip(self._held, self._rows, strict=True):
             found = session.run({name: held[name] for name in session.inputs})
-            rows = np.asarray(found.pop(tensor))
-            rows = rows[:real] if axis % rows.ndim else rows
-            flat = np.moveaxis(rows, axis, 0).reshape(rows.shape[axis], -1)
+            values = np.asarray(found.pop(tensor))
+            if axis % values.ndim:
+                values = values[: rows.count(len(values), len(values))]
+            flat = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
             part = flat.sum(axis=1, dtype=np.float64)
             total = part if total is None else total + part
             count += flat.shape[1]
@@ -88,7 +91,9 @@ class Walk:
 
     def _wanted(self, name: str) -> bool:
         for use in self.graph.main.uses(name):
-            node = use.node
+            node, scope = use.node, use.scope
+            while scope.parent is not None and scope.owner is not None:
+                node, scope = scope.owner, scope.parent
             if _is_cheap(node):
                 if self._wanted(node.output[0]):
                     return True

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import NodeProto
 
 from graphopt.analysis.integer_layers import IntegerLayer, integer_layers, set_integer_bias
 from graphopt.errors import PassError
@@ -17,6 +18,7 @@ from graphopt.pipeline.registry import register
 __all__ = ["CorrectBias"]
 
 _RIGHT_ALREADY = 1e-3
+"""Share of the largest mean of a layer that is not worth a change."""
 
 
 @register("correct-bias")
@@ -46,38 +48,43 @@ class CorrectBias(Pass):
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
-        layers, wanted = [], {}
+        layers: list[tuple[IntegerLayer, NodeProto, ChannelMean]] = []
         float_nodes = {label(node): node for node in context.reference.main.nodes}
         for layer in integer_layers(graph.main):
-            original = None if layer.adder is None else float_nodes.get(label(layer.adder))
             if layer.adder is None:
                 changes.skip(layer.node, "no node behind it adds a bias")
-            elif original is None:
+                continue
+            original = float_nodes.get(label(layer.adder))
+            if original is None:
                 changes.skip(layer.node, "the float model has no node of that name")
-            else:
-                wanted[label(layer.node)] = ChannelMean(original.output[0], layer.out_axis)
-                layers.append(layer)
-        means = context.observe(context.reference, wanted.values(), limit=self.samples)
+                continue
+            wanted = ChannelMean(original.output[0], layer.out_axis)
+            layers.append((layer, layer.adder, wanted))
+        requests = [wanted for _, _, wanted in layers]
+        means = context.observe(context.reference, requests, limit=self.samples)
         walk = context.walk(graph, self.samples)
-        for layer in layers:
-            assert layer.adder is not None
-            now = walk.channel_mean(layer.adder.output[0], layer.out_axis)
-            shift = means[wanted[label(layer.node)]] - now
-            if np.abs(shift).max() <= _RIGHT_ALREADY * np.abs(now).max():
+        for layer, adder, wanted in layers:
+            now = walk.channel_mean(adder.output[0], layer.out_axis)
+            shift = means[wanted] - now
+            enough = np.maximum(_RIGHT_ALREADY * np.abs(now).max(initial=0.0), _step(layer))
+            if (np.abs(shift) <= enough).all():
                 changes.skip(layer.node, "its mean is right already")
                 continue
-            _add(graph, layer, shift)
+            _add(graph, layer, adder, shift)
             changes.edit(layer.node, f"bias moved by up to {np.abs(shift).max():.3g}")
         return changes
 
 
-def _add(graph: Graph, layer: IntegerLayer, shift: NDArray[np.float64]) -> None:
+def _step(layer: IntegerLayer) -> NDArray[np.float32]:
+    """Least change of the bias of a layer, rank 0 or ``(out,)``."""
+    return np.asarray(layer.weight_scale * np.float32(layer.input_scale))
+
+
+def _add(graph: Graph, layer: IntegerLayer, adder: NodeProto, shift: NDArray[np.float64]) -> None:
     """Add a shift ``(out,)`` to the bias of a layer, on the layer's own int32 grid."""
-    assert layer.adder is not None
-    scale = np.asarray(layer.weight_scale * np.float32(layer.input_scale))
     if layer.bias is None:
-        set_integer_bias(graph.main, layer.adder, layer.bias_index, shift, scale)
+        set_integer_bias(graph.main, adder, layer.bias_index, shift, _step(layer))
         return
     limits = np.iinfo(np.int32)
-    codes = layer.bias.values.astype(np.float64) + np.rint(shift / scale)
+    codes = layer.bias.values.astype(np.float64) + np.rint(shift / _step(layer))
     graph.main.set_constant(layer.bias, codes.clip(limits.min, limits.max).astype(np.int32))
