@@ -1,0 +1,266 @@
+"""Walking along a graph that is edited: the same means as running all of it again each time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from graphopt.analysis.integer_layers import WeightGrid, set_integer_weight
+from graphopt.data.samples import Feeds
+from graphopt.graph import ops, qdq
+from graphopt.graph.graph import Graph
+from graphopt.graph.tensors import Array
+from graphopt.observe import walk as walking
+from graphopt.observe.walk import Walk
+from graphopt.runtime.session import Session
+from graphopt.testing import model_from_text
+
+RNG = np.random.default_rng(11)
+
+
+@dataclass
+class Stub:
+    """Feeds in memory, each with its number of real rows."""
+
+    held: Sequence[tuple[Feeds, int]]
+    labels: Array | None = None
+
+    @property
+    def count(self) -> int:
+        return sum(real for _, real in self.held)
+
+    def feeds(self, batch: int = 1, limit: int | None = None) -> Iterator[tuple[Feeds, int]]:
+        yield from self.held[:limit]
+
+
+def graph_of(body: str, ports: str, **weights: Any) -> Graph:
+    text = f'<ir_version: 8, opset_import: ["" : 13]> g {ports} {{ {body} }}'
+    return Graph(model_from_text(text, weights))
+
+
+def values(*shape: int) -> Array:
+    return RNG.normal(0.2, 1, shape).astype(np.float32)
+
+
+def plain_mean(graph: Graph, samples: Stub, tensor: str, axis: int) -> Array:
+    """The mean over all real rows, from runs of the whole graph."""
+    session = Session(graph, level="off", outputs=[tensor])
+    rows = np.concatenate([session.run(feeds)[tensor][:real] for feeds, real in samples.held])
+    flat = np.moveaxis(rows.astype(np.float64), axis, 0).reshape(rows.shape[axis], -1)
+    return np.asarray(flat.mean(1))
+
+
+def shift(graph: Graph, name: str) -> None:
+    """Edit a bias between two questions."""
+    constant = graph.main.constant(name)
+    assert constant is not None
+    graph.main.set_constant(constant, constant.values + values(*constant.shape))
+
+
+RESIDUAL = """
+    c1 = Conv(x, w1, b1) r1 = Relu(c1)
+    c2 = Conv(r1, w2, b2) c3 = Conv(x, w3, b3)
+    s = Add(r1, c2) t = Mul(s, c3)
+    c4 = Conv(t, w2, b4) y = Add(c4, s)
+"""
+IMAGE = "(float[N, 3, 4, 4] x) => (float[N, 8, 4, 4] y)"
+
+
+def residual() -> Graph:
+    shapes: dict[str, Any] = {f"b{i}": (8,) for i in range(1, 5)}
+    shapes |= {"w1": (8, 3, 1, 1), "w2": (8, 8, 1, 1), "w3": (8, 3, 1, 1)}
+    return graph_of(RESIDUAL, IMAGE, **shapes)
+
+
+def images(*batches: int) -> Stub:
+    return Stub([({"x": values(batch, 3, 4, 4)}, batch) for batch in batches])
+
+
+def test_means_are_those_of_the_whole_graph_as_it_is_now() -> None:
+    graph, samples = residual(), images(2, 2, 1)
+    walk = Walk(graph, samples, threads=1)
+    for tensor, bias in (("c1", "b1"), ("c2", "b2"), ("c3", "b3"), ("c4", "b4")):
+        expected = plain_mean(graph, samples, tensor, 1)
+        np.testing.assert_allclose(walk.channel_mean(tensor, 1), expected, rtol=1e-5, atol=1e-6)
+        shift(graph, bias)
+        moved = plain_mean(graph, samples, tensor, 1)
+        assert np.abs(moved - expected).max() > 0.1
+    np.testing.assert_allclose(
+        walk.channel_mean("y", 1), plain_mean(graph, samples, "y", 1), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_the_last_layer_may_be_asked_for_again_after_an_edit() -> None:
+    graph, samples = residual(), images(2)
+    walk = Walk(graph, samples, threads=1)
+    walk.channel_mean("c1", 1)
+    for _ in range(2):
+        shift(graph, "b2")
+        np.testing.assert_allclose(
+            walk.channel_mean("c2", 1), plain_mean(graph, samples, "c2", 1), rtol=1e-5, atol=1e-6
+        )
+
+
+def test_a_bias_that_was_not_there_before() -> None:
+    graph = graph_of("c = Conv(x, w) y = Conv(c, v)", IMAGE, w=(8, 3, 1, 1), v=(8, 8, 1, 1))
+    samples = images(2, 1)
+    walk = Walk(graph, samples, threads=1)
+    walk.channel_mean("c", 1)
+    conv = graph.main.nodes[0]
+    graph.main.set_input(conv, 2, graph.main.add_constant("bias", values(8)))
+    np.testing.assert_allclose(
+        walk.channel_mean("y", 1), plain_mean(graph, samples, "y", 1), rtol=1e-5, atol=1e-6
+    )
+
+
+class Watched(Walk):
+    """A walk that notes which nodes each piece runs."""
+
+    def __init__(self, graph: Graph, samples: Stub) -> None:
+        super().__init__(graph, samples, threads=1)
+        self.pieces: list[list[str]] = []
+
+    def _session(self, piece: list[onnx.NodeProto], outputs: list[str]) -> Session:
+        self.pieces.append([str(node.output[0]) for node in piece])
+        return super()._session(piece, outputs)
+
+    def held(self) -> set[str]:
+        return set(self._held[0])
+
+
+def test_each_node_runs_about_twice_and_no_more_is_held_than_is_read() -> None:
+    walk = Watched(residual(), images(1))
+    assert walk.held() == {"x"}
+    held = {}
+    for tensor in ("c1", "c2", "c3", "c4"):
+        walk.channel_mean(tensor, 1)
+        held[tensor] = walk.held()
+    assert walk.pieces == [
+        ["c1"],
+        ["c1", "r1", "c2"],
+        ["c3"],
+        ["c2", "c3", "s", "t", "c4"],
+    ]
+    assert held == {
+        "c1": {"x"},
+        "c2": {"x", "r1"},  # c1 is read by r1 alone, which has run
+        "c3": {"x", "r1"},
+        "c4": {"s", "t"},  # y reads s, and c4 runs again from t
+    }
+
+
+def test_codes_are_held_in_place_of_what_they_stand_for() -> None:
+    graph = graph_of(
+        "c = Conv(x, w) r = Relu(c) y = Conv(r, v)", IMAGE, w=(8, 3, 1, 1), v=(8, 8, 1, 1)
+    )
+    grid = WeightGrid(per_channel=True, method="max", saturates=True)
+    for node, weight in ops.weighted_nodes(graph.main):
+        set_integer_weight(graph.main, node, weight, 0.03, grid)
+    qdq.add_quantize_dequantize(graph.main, "x", 0.03, 128)
+    qdq.add_quantize_dequantize(graph.main, "r", 0.03, 0)
+    samples = images(2)
+    walk = Watched(graph, samples)
+    walk.channel_mean("c", 1)
+    assert walk.held() == {"x_quantized"}
+    np.testing.assert_allclose(
+        walk.channel_mean("y", 1), plain_mean(graph, samples, "y", 1), rtol=1e-3, atol=1e-3
+    )  # integer kernels round some codes the other way
+    assert walk.held() == {"r_quantized"}
+    activations = [[name for name in piece if name[0] not in "wv"] for piece in walk.pieces]
+    assert activations == [
+        ["x_quantized", "x_dequantized", "c"],
+        ["x_dequantized", "c", "r", "r_quantized", "r_dequantized", "y"],
+    ]
+
+
+def test_tensors_that_a_body_reads_are_held_until_its_node_has_run() -> None:
+    body = """
+        c = Conv(x, w) r = Relu(c)
+        d = Conv(r, v)
+        h = If (flag) <
+            then_branch = a () => (float[N, 8, 4, 4] p) { p = Add(r, d) },
+            else_branch = b () => (float[N, 8, 4, 4] q) { q = Identity(d) }
+        >
+        e = Conv(h, v) y = Conv(e, v)
+    """
+    ports = IMAGE.replace(") =>", ", bool flag) =>")
+    graph = graph_of(body, ports, w=(8, 3, 1, 1), v=(8, 8, 1, 1))
+    for flag in (True, False):
+        feeds: Feeds = {"x": values(2, 3, 4, 4), "flag": np.array(flag)}
+        samples = Stub([(feeds, 2)])
+        walk = Watched(graph, samples)
+        for tensor in ("c", "d", "e"):
+            np.testing.assert_allclose(
+                walk.channel_mean(tensor, 1),
+                plain_mean(graph, samples, tensor, 1),
+                rtol=1e-5,
+                atol=1e-5,
+            )
+        assert walk.held() == {"h"}
+
+
+@pytest.mark.parametrize("axis", [1, 2, -1, -2])
+def test_any_axis(axis: int) -> None:
+    graph = graph_of("y = MatMul(x, w)", "(float[N, 5, 4] x) => (float[N, 5, 6] y)", w=(4, 6))
+    samples = Stub([({"x": values(2, 5, 4)}, 2)])
+    np.testing.assert_allclose(
+        Walk(graph, samples).channel_mean("y", axis),
+        plain_mean(graph, samples, "y", axis),
+        rtol=1e-5,
+    )
+
+
+def test_rows_that_fill_up_a_fixed_batch_do_not_count() -> None:
+    ports = "(float[4, 3] x) => (float[4, 6] y)"
+    graph = graph_of("y = MatMul(x, w)", ports, w=(3, 6))
+    samples = Stub([({"x": values(4, 3)}, 4), ({"x": values(4, 3)}, 1)])
+    np.testing.assert_allclose(
+        Walk(graph, samples).channel_mean("y", -1), plain_mean(graph, samples, "y", -1), rtol=1e-5
+    )
+
+
+def test_every_row_counts_where_positions_are_folded_into_rows() -> None:
+    ports = "(float[N, 5, 3] x) => (float[M, 6] y)"
+    body = "f = Reshape(x, shape) y = MatMul(f, w)"
+    graph = graph_of(body, ports, w=(3, 6), shape=np.array([-1, 3]))
+    samples = Stub([({"x": values(2, 5, 3)}, 2), ({"x": values(1, 5, 3)}, 1)])
+    rows = Stub([(feeds, 5 * real) for feeds, real in samples.held])
+    np.testing.assert_allclose(
+        Walk(graph, samples).channel_mean("y", -1), plain_mean(graph, rows, "y", -1), rtol=1e-5
+    )
+
+
+def test_samples_come_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    class Batched(Stub):
+        def feeds(self, batch: int = 1, limit: int | None = None) -> Iterator[tuple[Feeds, int]]:
+            asked.append(batch)
+            return super().feeds(batch, limit)
+
+    monkeypatch.setattr(walking, "_BATCH", 3)
+    Walk(residual(), Batched(images(3, 2).held))
+    assert asked == [3]
+
+
+def test_the_graph_itself_stays_as_it_is() -> None:
+    graph = residual()
+    before = graph.to_model().SerializeToString(deterministic=True)
+    walk = Walk(graph, images(1))
+    walk.channel_mean("c1", 1)
+    walk.channel_mean("y", 1)
+    assert graph.to_model().SerializeToString(deterministic=True) == before
+
+
+def test_initializers_listed_as_inputs_keep_their_value() -> None:
+    graph = graph_of("c = Conv(x, w) y = Conv(c, v)", IMAGE, w=(8, 3, 1, 1), v=(8, 8, 1, 1))
+    graph.main.proto.input.append(onnx.helper.make_tensor_value_info("v", 1, [8, 8, 1, 1]))
+    samples = images(2)
+    np.testing.assert_allclose(
+        Walk(graph, samples).channel_mean("y", 1), plain_mean(graph, samples, "y", 1), rtol=1e-5
+    )
