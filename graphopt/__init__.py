@@ -11,15 +11,17 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Result", "__version__", "bench", "compare", "inspect", "optimize"]
+__all__ = ["GraphoptError", "Result", "__version__", "bench", "compare", "inspect", "optimize"]
 
 if TYPE_CHECKING:
     from graphopt.bench import bench
     from graphopt.compare import compare
+    from graphopt.errors import GraphoptError
     from graphopt.inspect import inspect
     from graphopt.optimize import Result, optimize
 
 _HOMES = {
+    "GraphoptError": "graphopt.errors",
     "Result": "graphopt.optimize",
     "bench": "graphopt.bench",
     "compare": "graphopt.compare",

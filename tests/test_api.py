@@ -32,3 +32,8 @@ def test_the_first_use_loads_the_module() -> None:
 def test_an_unknown_name() -> None:
     with pytest.raises(AttributeError, match="'graphopt' has no attribute 'nothing'"):
         _ = graphopt.nothing
+
+
+def test_errors_of_the_user_can_be_caught_by_one_name() -> None:
+    with pytest.raises(graphopt.GraphoptError, match="no such file"):
+        graphopt.optimize("missing.onnx")

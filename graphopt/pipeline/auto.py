@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -158,17 +159,35 @@ def _try(lifted: Candidate, base: Candidate, name: str, spec: str) -> Candidate:
     fork.min_sqnr_db = fork.max_drop = None  # judged below, so that the table shows by how much
     if job.progress is not None:
         job.progress(f"try {name}", 0, 1)
-    records = run_passes(fork, passes)
-    done = _done(passes, records)
-    records = lifted.records + [r for r in records if r.status != "nothing to do"]
+    tried = run_passes(fork, passes)
+    done = _done(passes, tried)
+    records = lifted.records + [r for r in tried if r.status != "nothing to do"]
     found = Candidate(name, lifted.passes + done, fork, records, io.size(fork.graph))
     if not any(item.lossy for item in done):
-        found.problem = "; ".join(r.reason for r in records if r.reason) or "nothing to quantize"
+        found.problem = _nothing(fork, passes, tried)
     elif job.probe is not None:
         found.quality = job.probe.compare(job.probe.run(fork.graph))
         found.ratio = _time(job, base, found)
         found.problem = _problem(job, found)
     return found
+
+
+def _nothing(job: Job, passes: Sequence[Pass], records: Sequence[PassRecord]) -> str:
+    """Why none of a candidate's lossy passes changed the model."""
+    lossy = [
+        record
+        for item, record in zip(passes, records, strict=True)
+        if item.lossy and not item.repairs
+    ]
+    failed = dict.fromkeys(r.reason for r in lossy if r.status in ("refused", "rolled back"))
+    if failed:
+        return "; ".join(failed)
+    skipped = Counter(skip.reason for record in lossy for skip in record.skipped if skip.node)
+    if skipped:
+        return f"nothing to quantize: {skipped.most_common(1)[0][0]}"
+    if job.graph.header.functions:
+        return "nothing to quantize outside the functions of the model, which stay as they are"
+    return "nothing to quantize"
 
 
 def _time(job: Job, base: Candidate, found: Candidate) -> latency.Ratio:
