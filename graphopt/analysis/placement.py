@@ -136,13 +136,17 @@ class _Planner:
         which = range(len(node.input)) if rule.inputs is None else rule.inputs
         return [node.input[i] for i in which if i < len(node.input) and node.input[i]]
 
-    def output(self, node: NodeProto) -> str:
-        """The tensor that the integer kernel writes: behind an activation that it swallows."""
-        out: str = node.output[0]
-        uses = self.scope.uses(out)
+    def outputs(self, node: NodeProto) -> list[str]:
+        """The tensors that the integer kernel writes."""
         rule = self._rule(node)
         if rule is not None and rule.role == "same":  # it has no range of its own to cut at
-            return out
+            return list(node.output)
+        return [self._result(node)]
+
+    def _result(self, node: NodeProto) -> str:
+        """What a kernel with a range of its own writes: behind an activation that it swallows."""
+        out: str = node.output[0]
+        uses = self.scope.uses(out)
         if out in self.scope.outputs or len(uses) != 1 or uses[0].scope is not self.scope:
             return out
         reader = uses[0].node
@@ -176,12 +180,18 @@ class _Planner:
         rule = self._rule(node)
         if rule is None or rule.role == "weighted" or refuse(node) is not None:
             return False
-        if not self._is_float(node.output[0]) or len(node.output) != 1:
+        if not all(map(self._is_float, node.output)) or not self._all_read(node):
+            return False
+        if len(node.output) > 1 and rule.role != "same":
             return False
         return all(
             self._is_float(name) and self.scope.constant(name) is None
             for name in self.activations(node)
         )
+
+    def _all_read(self, node: NodeProto) -> bool:
+        """Whether every output is used; onnxruntime wants Q on each of them."""
+        return all(self.scope.uses(name) or name in self.scope.outputs for name in node.output)
 
     def _flow(self, layers: list[NodeProto], moved: list[NodeProto]) -> tuple[set[str], set[str]]:
         """Tensors that an integer node reads, and tensors that one must have as integers."""
@@ -190,10 +200,10 @@ class _Planner:
         for node in layers:
             rule = self._rule(node)
             if rule is not None and rule.needs_output:
-                carried.add(self.output(node))
+                carried.update(self.outputs(node))
         for node in moved:
             rule = self._rule(node)
-            carried.add(self.output(node))
+            carried.update(self.outputs(node))
             if rule is not None and rule.role == "same":
                 carried.update(self.activations(node))
         return needed, carried
@@ -201,7 +211,7 @@ class _Planner:
     def _holds(self, node: NodeProto, needed: set[str], carried: set[str]) -> bool:
         rule = self._rule(node)
         assert rule is not None
-        if self.output(node) not in needed:
+        if needed.isdisjoint(self.outputs(node)):
             return False
         return rule.role == "same" or all(name in carried for name in self.activations(node))
 
@@ -209,13 +219,12 @@ class _Planner:
         """Which tensors get Q and DQ, and from whom they take their parameters."""
         needed, carried = self._flow(placement.layers, placement.moved)
         for node in (*placement.layers, *placement.moved):
-            if self.output(node) in carried | needed:
-                placement.produced.add(self.output(node))
+            placement.produced.update((carried | needed).intersection(self.outputs(node)))
         same = {}
         for node in placement.moved:
             rule = self._rule(node)
             if rule is not None and rule.role == "same":
-                same[self.output(node)] = self.activations(node)[0]
+                same.update(dict.fromkeys(node.output, self.activations(node)[0]))
         for name in sorted(carried | needed):
             root = name
             while root in same:

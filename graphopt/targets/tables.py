@@ -16,6 +16,7 @@ _STANDARD = {
     "Squeeze": OpRule("same"),
     "Unsqueeze": OpRule("same"),
     "Slice": OpRule("same"),
+    "Split": OpRule("same"),
     "Gather": OpRule("same"),
     "Tile": OpRule("same"),
     "Expand": OpRule("same"),

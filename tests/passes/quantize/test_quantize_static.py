@@ -135,6 +135,13 @@ INTEGER: dict[str, tuple[str, str, dict[str, Any], dict[str, int]]] = {
         {"zero": np.zeros(1, np.float32), "six": np.full(1, 6, np.float32)},
         {"QLinearConv": 2},
     ),
+    "split": (
+        "c = Conv(x, w, b) p, q = Split<axis: int = 1>(c) r = Conv(p, k) "
+        "s = Concat<axis: int = 1>(r, q) y = Conv(s, u)",
+        IMAGE,
+        {"k": (4, 4, 1, 1)},
+        {"QLinearConv": 3, "QLinearConcat": 1, "Split": 1, "DequantizeLinear": 1},
+    ),
     "low clip": (
         "c = Conv(x, w, b) r = Clip(c, zero, top) y = Conv(r, u)",
         IMAGE,
