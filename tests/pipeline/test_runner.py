@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pytest
@@ -14,8 +14,9 @@ from graphopt.graph.graph import Graph
 from graphopt.passes.cleanup import EliminateDead, FuseBatchnorm
 from graphopt.passes.prune import MaskWeights
 from graphopt.pipeline import runner
-from graphopt.pipeline.contract import Changes, Context, MinMax, Pass, Statistic
+from graphopt.pipeline.contract import Changes, Context, MinMax, Option, Pass, Statistic
 from graphopt.pipeline.probe import Probe
+from graphopt.pipeline.record import PassRecord
 from graphopt.testing import MODELS
 
 
@@ -205,3 +206,91 @@ def test_a_fork_goes_its_own_way() -> None:
     fork = job.fork()
     runner.apply(fork, FuseBatchnorm())
     assert len(fork.graph.main.nodes) == len(job.graph.main.nodes) - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale(_Test):
+    """Multiplies a weight; as a repair it takes back what another one did."""
+
+    factor: Annotated[float, Option("factor")] = 0.5
+    lossy: ClassVar[bool] = True
+
+    def run(self, graph: Graph, context: Context) -> Changes:
+        changes = Changes()
+        constant = graph.main.constant("W2")
+        assert constant is not None
+        graph.main.set_constant(constant, constant.values * np.float32(self.factor))
+        changes.edit("W2", "scaled")
+        return changes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repair(Scale):
+    """A scale that counts as a repair."""
+
+    repairs: ClassVar[bool] = True
+
+
+def _statuses(records: list[PassRecord]) -> list[str]:
+    return [record.status for record in records]
+
+
+def test_a_pass_and_its_repair_keep_the_limits_together() -> None:
+    job = _job(min_sqnr_db=40.0)
+    assert _statuses(runner.run_passes(job, [Scale()])) == ["rolled back"]
+    records = runner.run_passes(job, [Scale(), Repair(factor=2.0)])
+    assert _statuses(records) == ["done", "done"]
+    assert records[0].sqnr_db is not None
+    assert records[0].sqnr_db < 40  # not asked of it alone
+    assert records[1].sqnr_db is not None
+    assert records[1].sqnr_db > 40
+
+
+def test_a_limit_broken_in_spite_of_the_repair_takes_both_back() -> None:
+    job = _job(min_sqnr_db=40.0)
+    before = _bytes(job.graph)
+    records = runner.run_passes(job, [FuseBatchnorm(), Scale(), Repair(factor=1.5)])
+    assert _statuses(records) == ["done", "rolled back", "rolled back"]
+    assert all("min-sqnr asks 40 dB" in record.reason for record in records[1:])
+    assert all(record.changes == [] for record in records[1:])
+    assert job.float_graph is None
+    fused = _job()
+    runner.run_passes(fused, [FuseBatchnorm()])
+    assert _bytes(job.graph) == _bytes(fused.graph) != before
+
+
+def test_a_repair_that_does_not_help_is_taken_back_alone() -> None:
+    job = _job()
+    records = runner.run_passes(job, [Scale(), Repair(factor=0.5)])
+    assert _statuses(records) == ["done", "rolled back"]
+    assert records[1].reason.startswith("it does not help: ")
+    alone = _job()
+    runner.run_passes(alone, [Scale()])
+    assert _bytes(job.graph) == _bytes(alone.graph)
+    with pytest.raises(LimitError, match="does not help"):
+        runner.run_passes(_job(strict=True), [Scale(), Repair(factor=0.5)])
+
+
+def test_a_useless_repair_does_not_cost_a_pass_that_keeps_the_limit() -> None:
+    records = runner.run_passes(_job(min_sqnr_db=1.0), [Scale(), Repair(factor=0.5)])
+    assert _statuses(records) == ["done", "rolled back"]
+
+
+def test_repairs_go_with_the_pass_before_them() -> None:
+    one, two, repair = Scale(), Halve20(), Repair()
+    assert runner._with_repairs([one, repair, repair, two, repair]) == [
+        [one, repair, repair],
+        [two, repair],
+    ]
+    assert runner._with_repairs([repair, one]) == [[repair], [one]]
+
+
+def test_the_metric_is_measured_once_for_a_group() -> None:
+    asked: list[Graph] = []
+
+    def drop(graph: Graph) -> float:
+        asked.append(graph)
+        return 0.0
+
+    runner.run_passes(_job(drop=drop, max_drop=1.0), [Scale(), Repair(factor=1.5)])
+    assert len(asked) == 1
