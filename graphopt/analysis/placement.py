@@ -116,6 +116,8 @@ class _Planner:
             return f"its weight has rank {len(weight.constant.shape)}; integer kernels want 2"
         if is_op(node, "Gemm") and attribute(node, "transA", 0):
             return "transA=1 has no integer kernel"
+        if (width := self._narrow_group(node, weight)) is not None:
+            return f"{width} channels a group; its integer kernel is slower than the float one"
         if len(node.input) > 2 and node.input[2] and not _plain_bias(weight):
             return "its bias is not a constant of one value per output channel"
         constants = [item for item in (weight.constant, weight.bias) if item is not None]
@@ -126,6 +128,13 @@ class _Planner:
         if self.scope.constant(node.input[0]) is not None:
             return "its input is constant; fold-constants computes it once"
         return None
+
+    def _narrow_group(self, node: NodeProto, weight: ops.Weight) -> int | None:
+        """Channels of a group, where there are more than one but too few; else None."""
+        if not is_op(node, "Conv") or weight.groups == 1 or len(weight.constant.shape) != 4:
+            return None
+        width = weight.constant.shape[1]
+        return width if 1 < width < self.target.narrow_group else None
 
     def activations(self, node: NodeProto) -> list[str]:
         """The inputs of a node that its integer kernel reads as activations."""

@@ -129,12 +129,13 @@ class Tally:
 def _class_axis(values: Array) -> int | None:
     """Axis of the classes where an output looks like logits or probabilities, else None.
 
-    That is the last one, or axis 1 of pictures. Rows of unit length are embeddings.
+    That is the last one, or axis 1 of pictures. Rows of unit length are embeddings. Where some
+    values are not finite there is no largest one.
     """
     if values.dtype.kind != "f" or values.ndim < 2:
         return None
     axis = 1 if values.ndim >= 4 else -1
-    if values.shape[axis] < 2:
+    if values.shape[axis] < 2 or not np.isfinite(values).all():
         return None
     lengths = np.linalg.norm(values.astype(np.float64), axis=axis)
     sums = values.sum(axis=axis, dtype=np.float64)

@@ -45,6 +45,8 @@ class Target:
         requantizes: Float operators with a weight that the runtime quantizes by itself where they
             stand between a DequantizeLinear with scalar scale and a QuantizeLinear.
         min_opset: Least version of the default domain that quantized models need.
+        narrow_group: A two-dimensional Conv with fewer input channels a group than this, but more
+            than one, is slower on integers than in floats; 0 where no width is known to be.
     """
 
     name: str
@@ -54,3 +56,4 @@ class Target:
     activations: tuple[str, ...] = ("Relu", "Clip")
     requantizes: tuple[str, ...] = ("Conv", "ConvTranspose", "Gemm")
     min_opset: int = 13
+    narrow_group: int = 0

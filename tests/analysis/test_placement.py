@@ -237,10 +237,12 @@ def test_attention_products_stay_float() -> None:
     assert plan.roots == own("x")
 
 
-@pytest.mark.parametrize("groups", [2, 4])
+@pytest.mark.parametrize("groups", [2, 16])
 def test_grouped_and_depthwise_convolutions_take_part(groups: int) -> None:
     plan = planned(
-        f"c = Conv<group = {groups}>(x, g) y = Conv(c, w)", {"g": (4, 4 // groups, 1, 1)}
+        f"c = Conv<group = {groups}>(x, g) y = Conv(c, k)",
+        {"g": (16, 16 // groups, 1, 1), "k": (4, 16, 1, 1)},
+        ports="(float[1, 16, 8, 8] x) => (float[1, 4, 8, 8] y)",
     )
     assert names(plan.layers) == ["Conv(c)", "Conv(y)"]
 
@@ -364,3 +366,25 @@ def test_an_operator_of_another_domain_is_none_of_ours() -> None:
         opset=13,
     )
     assert plan.moved == []
+
+
+@pytest.mark.parametrize(
+    ("group", "target", "refused"),
+    [
+        (1, "x86-vnni", False),
+        (2, "x86-vnni", False),
+        (4, "x86-vnni", True),
+        (16, "x86-vnni", False),
+        (4, "generic", False),
+    ],
+)
+def test_narrow_groups_stay_float(group: int, target: str, refused: bool) -> None:
+    plan = planned(
+        f"y = Conv<group: int = {group}>(x, g)",
+        {"g": (16, 16 // group, 3, 3)},
+        ports="(float[1, 16, 8, 8] x) => (float[1, 16, 6, 6] y)",
+        target=target,
+    )
+    reason = "4 channels a group; its integer kernel is slower than the float one"
+    assert [text for _, text in plan.refused] == [reason] * refused
+    assert len(plan.layers) == (not refused)

@@ -70,6 +70,15 @@ def test_outputs_of_rank_0_count() -> None:
     assert tally.quality("eval").sqnr_db["y"] == 300
 
 
+def test_rows_with_infinite_values_have_no_top_answer() -> None:
+    tally = Tally(["y"])
+    rows = np.array([[1, np.inf, -np.inf], [1, 2, 3]], np.float32)
+    tally.add({"y": rows}, {"y": rows}, real=2)
+    quality = tally.quality("eval")
+    assert quality.agreement_top1 is None
+    assert quality.sqnr_db["y"] == 300
+
+
 def test_evaluation_with_a_metric() -> None:
     graph = io.load(MODELS["no-layers"]())
 

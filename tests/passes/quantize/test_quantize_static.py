@@ -189,10 +189,16 @@ INTEGER: dict[str, tuple[str, str, dict[str, Any], dict[str, int]]] = {
     ),
     "depthwise": (
         "c = Conv(x, w, b) r = Relu(c) d = Conv<group = 8, pads = [1, 1, 1, 1]>(r, dw)"
-        " y = Conv<group = 2>(d, gw)",
+        " y = Conv(d, u)",
         IMAGE,
-        {"dw": (8, 1, 3, 3), "gw": (4, 4, 1, 1)},
+        {"dw": (8, 1, 3, 3)},
         {"QLinearConv": 3},
+    ),
+    "grouped": (
+        "c = Conv(x, k) r = Relu(c) y = Conv<group = 2>(r, gw)",
+        IMAGE,
+        {"k": (16, 3, 1, 1), "gw": (4, 8, 1, 1)},
+        {"QLinearConv": 2},
     ),
     "mlp": (
         "a = Gemm<transB = 1>(x, p, b) r = Relu(a) y = Gemm(r, q)",
@@ -398,12 +404,12 @@ def test_a_shared_weight_is_quantized_for_each_layer(quantize: Quantize, tmp_pat
 def test_no_pair_can_overflow_where_the_target_saturates(
     quantize: Quantize, per_channel: bool, groups: int
 ) -> None:
-    wide = np.random.default_rng(1).uniform(-1, 1, (8, 8 // groups, 1, 1)).astype(np.float32)
-    body = f"c = Conv(x, w, b) d = Conv<group = {groups}>(c, wide) y = Conv(d, u)"
+    wide = np.random.default_rng(1).uniform(-1, 1, (8, 16 // groups, 1, 1)).astype(np.float32)
+    body = f"c = Conv(x, k) d = Conv<group = {groups}>(c, wide) y = Conv(d, u)"
     item = QuantizeStatic(per_channel=per_channel)
 
     def unsafe(target: str) -> bool:
-        graph, record = quantize(body, item=item, target=target, wide=wide)
+        graph, record = quantize(body, item=item, target=target, k=(16, 3, 1, 1), wide=wide)
         said = "raised against saturation" in record.changes[1].what
         assert said is (target == "x86-avx2")
         matrix = saturation.conv_matrix(constant(graph, "wide_quantized"))
