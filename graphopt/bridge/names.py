@@ -1,0 +1,50 @@
+"""One name for every constant of a model, in its bodies too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from graphopt.graph.constant import constant_tensor
+from graphopt.graph.graph import Constant, Graph, Scope, label
+from graphopt.graph.ops import is_op
+
+__all__ = ["constants", "scopes"]
+
+
+def scopes(graph: Graph) -> Iterator[tuple[str, Scope]]:
+    """Every scope with what stands before the names of its tensors; nothing for the main graph."""
+    yield from _below("", graph.main)
+
+
+def _below(prefix: str, scope: Scope) -> Iterator[tuple[str, Scope]]:
+    yield prefix, scope
+    for node in scope.nodes:
+        for attribute, body in scope.children(node).items():
+            yield from _below(f"{prefix}{label(node)}.{attribute}/", body)
+
+
+def constants(graph: Graph) -> dict[str, Constant]:
+    """All dense initializers and Constant nodes by name.
+
+    In the main graph the name is the tensor's own. In a body the owner and its attribute stand in
+    front, as two branches may use the same name. What still has no name of its own is left out.
+    """
+    found: dict[str, Constant] = {}
+    twice: set[str] = set()
+    for prefix, scope in scopes(graph):
+        for constant in _of(scope):
+            name = prefix + constant.origin
+            if name in found:
+                twice.add(name)
+            found[name] = constant
+    return {name: constant for name, constant in found.items() if name not in twice}
+
+
+def _of(scope: Scope) -> Iterator[Constant]:
+    for name, tensor in scope.initializers.items():
+        yield Constant(name, scope, name, None, tensor)
+    for node in scope.nodes:
+        if is_op(node, "Constant"):
+            tensor = constant_tensor(node)
+            if tensor is not None:
+                yield Constant(node.output[0], scope, node.output[0], node, tensor)

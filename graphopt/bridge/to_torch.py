@@ -1,0 +1,77 @@
+"""An ONNX graph as a torch module that can be trained."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Literal
+
+import onnx.inliner
+
+from graphopt.bridge.module import GraphModule
+from graphopt.bridge.names import constants
+from graphopt.bridge.ops.table import Settings
+from graphopt.bridge.plan import Substitute, plan
+from graphopt.bridge.roles import roles
+from graphopt.bridge.tensors import FLOATS
+from graphopt.errors import UsageError
+from graphopt.graph.graph import Graph
+
+__all__ = ["to_torch"]
+
+
+def to_torch(
+    graph: Graph,
+    *,
+    batch_norm: Literal["batch", "frozen"] = "batch",
+    dropout: bool = False,
+    trainable: Collection[str] | None = None,
+    substitutes: Mapping[str, Substitute] | None = None,
+) -> GraphModule:
+    """A module that computes what ``graph`` computes, node by node; it is in evaluation mode.
+
+    Args:
+        graph: The model, opset 7 or later; it stays as it is.
+        batch_norm: What BatchNormalization does in training mode: take the statistics of the
+            batch and move the stored ones, or take the stored ones.
+        dropout: Whether Dropout drops anything in training mode.
+        trainable: Float constants that become parameters; by default those whose readers use
+            them as weights (``roles``). Names as in the file; tensors of a body have the owner
+            and its attribute in front, as ``owner.then_branch/name``.
+        substitutes: Modules that stand for tensors of the main graph, by their names.
+
+    Raises:
+        ModelError: A node cannot be computed in torch; the message names it.
+        UsageError: A name is unknown, or no float constant.
+    """
+    found = roles(graph)
+    weights = found.weights if trainable is None else list(trainable)
+    _check(graph, weights)
+    settings = Settings(training=False, batch_norm=batch_norm, dropout=dropout)
+    planned = plan(
+        _without_functions(graph),
+        settings,
+        frozenset(weights),
+        frozenset(found.statistics) - frozenset(weights),
+        substitutes or {},
+    )
+    for name in substitutes or {}:
+        if name not in planned.tensors:
+            raise UsageError(f"the main graph has no tensor {name!r} to be replaced")
+    return GraphModule(planned, settings, graph.main.outputs)
+
+
+def _check(graph: Graph, weights: Collection[str]) -> None:
+    known = constants(graph)
+    for name in weights:
+        if name not in known:
+            raise UsageError(f"the model has no constant {name!r} to be trained")
+        if known[name].data_type not in FLOATS:
+            raise UsageError(f"constant {name!r} is no float tensor and cannot be trained")
+
+
+def _without_functions(graph: Graph) -> Graph:
+    """The graph with calls of local functions replaced by their nodes; names of tensors stay."""
+    if not graph.header.functions:
+        return graph
+    inlined = onnx.inliner.inline_local_functions(graph.to_model())
+    return Graph(inlined, graph.folder, take_over=True)
