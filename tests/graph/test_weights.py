@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from graphopt.graph import io
 from graphopt.graph.graph import label
 from graphopt.graph.weights import Layer, rank_of_product, weight_groups
@@ -47,3 +49,40 @@ def test_parts_of_a_product() -> None:
     assert [rank_of_product(layer) for layer in layers] == [4, 4, None]
     assert isinstance(layers[0], Layer)
     assert label(layers[0].node) == "MatMul(a)"
+
+
+@pytest.mark.parametrize(
+    ("middle", "shapes", "ranks"),
+    [
+        ("<group = 9>", {"A": (9, 8, 1, 1), "B": (9, 1, 3, 3), "C": (8, 9, 1, 1)}, [9, 9, 9]),
+        ("", {"A": (7, 8, 1, 1), "B": (4, 7, 3, 3), "C": (16, 4, 1, 1)}, [4, 4, 4]),
+        ("<group = 70>", {"A": (70, 8, 1, 1), "B": (70, 1, 3, 3), "C": (8, 70, 1, 1)}, [None] * 3),
+        ("<group = 4>", {"A": (8, 8, 1, 1), "B": (8, 2, 3, 3), "C": (8, 8, 1, 1)}, [None] * 3),
+    ],
+)
+def test_three_convolutions_in_a_row(
+    middle: str, shapes: dict[str, tuple[int, ...]], ranks: list[int | None]
+) -> None:
+    text = f"""<ir_version: 8, opset_import: ["" : 13]>
+    g (float[1,8,9,9] x) => (float y) {{
+      a = Conv (x, A)  b = Conv {middle} (a, B)  y = Conv (b, C)
+    }}"""
+    graph = io.load(model_from_text(text, shapes))
+    layers = [g.layers[0] for g in weight_groups(graph, lambda node: True)]
+    assert [rank_of_product(layer) for layer in layers] == ranks
+
+
+def test_what_stands_between_makes_it_no_product() -> None:
+    shapes = {"A": (4, 8, 1, 1), "B": (4, 4, 3, 3), "C": (16, 4, 1, 1), "D": (4,)}
+    rows = [
+        "a = Conv (x, A, D)  b = Conv (a, B, D)  y = Conv (b, C)",  # biases
+        "a = Conv (x, A)  r = Relu (a)  b = Conv (r, B)  s = Relu (b)  y = Conv (s, C)",
+        "a = Conv (x, A)  b = Conv (a, B)  c = Conv (b, C)  s = Add (a, b)  y = Sum (c, s, D)",
+    ]
+    for row in rows:
+        used = {name: shape for name, shape in shapes.items() if f" {name}" in row}
+        text = f"""<ir_version: 8, opset_import: ["" : 13]>
+        g (float[1,8,9,9] x) => (float y) {{ {row} }}"""
+        graph = io.load(model_from_text(text, used))
+        layers = [g.layers[0] for g in weight_groups(graph, lambda node: True)]
+        assert [rank_of_product(layer) for layer in layers] == [None] * 3

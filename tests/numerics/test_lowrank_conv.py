@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from graphopt.numerics.lowrank import Budget, decompose
-from graphopt.numerics.lowrank_conv import Scheme, conv_cost, factorize_conv, fold, unfold
+from graphopt.numerics.lowrank_conv import (
+    ConvFactors,
+    Scheme,
+    applies,
+    compose,
+    conv_cost,
+    factorize_conv,
+    fold,
+    unfold,
+)
 
 
 def convolve(x: np.ndarray, weight: np.ndarray, strides: Sequence[int]) -> np.ndarray:
@@ -97,3 +106,88 @@ def test_kernels_of_one_row_have_no_spatial_form() -> None:
 def test_random_weights_that_must_keep_all_are_left_alone() -> None:
     weight = np.random.default_rng(0).standard_normal((16, 8, 3, 3))
     assert factorize_conv(weight, Budget("energy", 1.0)) is None
+
+
+SCHEMES: tuple[Scheme, ...] = ("spatial", "channel", "tucker", "cp")
+
+
+def convolve_chain(x: np.ndarray, found: ConvFactors, strides: Sequence[int]) -> np.ndarray:
+    """One convolution after the other; a depthwise one channel by channel."""
+    for stage in found.stages:
+        own = [stride if axis in stage.axes else 1 for axis, stride in enumerate(strides)]
+        if stage.depthwise:
+            assert len(x) == len(stage.weight)
+            channels = zip(x, stage.weight, strict=True)
+            x = np.concatenate([convolve(c[None], w[None], own) for c, w in channels])
+        else:
+            x = convolve(x, stage.weight, own)
+    return x
+
+
+def macs(shape: Sequence[int], found: ConvFactors, strides: Sequence[int]) -> float:
+    """Of the chain over those of the layer, counted from the weights and the positions."""
+    total, done = 0.0, [False, False]
+    for stage in found.stages:
+        done = [axis in stage.axes or d for axis, d in enumerate(done)]
+        positions = np.prod([1 if d else s for d, s in zip(done, strides, strict=True)])
+        total += stage.weight.size * positions
+    return total / float(np.prod(shape))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("strides", [(1, 1), (2, 3)])
+@pytest.mark.parametrize("budget", [Budget("rank", 4), Budget("macs", 0.6), Budget("energy", 0.5)])
+def test_chains_are_the_convolution_that_they_compose(
+    scheme: Scheme, strides: tuple[int, int], budget: Budget
+) -> None:
+    rng = np.random.default_rng(0)
+    weight = separable(rng, 2) + 0.3 * rng.standard_normal((16, 8, 3, 3))
+    found = factorize_conv(weight, budget, strides, [scheme])
+    assert found is not None
+    made = compose(found.stages)
+    assert made.shape == weight.shape
+    lost = np.square(weight - made).sum() / np.square(weight).sum()
+    assert found.energy == pytest.approx(1 - lost, abs=1e-6)  # the factors are float32
+    assert found.macs_share == pytest.approx(macs(weight.shape, found, strides))
+    assert found.macs_share < 1
+    if budget.kind == "macs":
+        assert found.macs_share <= budget.value
+    elif budget.kind == "energy":
+        assert found.energy >= budget.value
+    x = rng.standard_normal((8, 9, 11))
+    expected = convolve(x, made, strides)
+    np.testing.assert_allclose(convolve_chain(x, found, strides), expected, atol=1e-5)
+
+
+def test_tucker_leaves_out_mixes_of_all_channels() -> None:
+    weight = np.random.default_rng(0).standard_normal((32, 4, 3, 3))
+    found = factorize_conv(weight, Budget("rank", 6), schemes=["tucker"])
+    assert found is not None
+    assert found.ranks == (6,)
+    assert [stage.weight.shape for stage in found.stages] == [(6, 4, 3, 3), (32, 6, 1, 1)]
+    channel = factorize_conv(weight, Budget("rank", 6), schemes=["channel"])
+    assert channel is not None
+    assert found.energy == pytest.approx(channel.energy)  # it is the same form then
+
+
+@pytest.mark.parametrize("scheme", ["tucker", "cp"])
+@pytest.mark.parametrize("kernel", [(5,), (3, 3, 3)])
+def test_any_number_of_kernel_axes(scheme: Scheme, kernel: tuple[int, ...]) -> None:
+    weight = np.random.default_rng(0).standard_normal((12, 8, *kernel))
+    found = factorize_conv(weight, Budget("rank", 3), (1,) * len(kernel), [scheme])
+    assert found is not None
+    assert [stage.axes for stage in found.stages] == [(), tuple(range(len(kernel))), ()]
+    assert compose(found.stages).shape == weight.shape
+
+
+def test_which_kernels_have_which_form() -> None:
+    kernels = [(3, 3), (1, 3), (1, 1), (5,), (3, 3, 3)]
+    able = {scheme: [applies(scheme, kernel) for kernel in kernels] for scheme in SCHEMES}
+    assert able == {
+        "spatial": [True, False, False, False, False],
+        "channel": [True] * 5,
+        "tucker": [True, True, False, True, True],
+        "cp": [True, True, False, True, True],
+    }
+    weight = np.random.default_rng(0).standard_normal((16, 8, 1, 1))
+    assert factorize_conv(weight, Budget("rank", 2), schemes=["tucker", "cp"]) is None
