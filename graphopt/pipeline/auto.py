@@ -6,12 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphopt.errors import DataError, LimitError, ModelError, PassError
 from graphopt.graph import cost, io, ops
 from graphopt.pipeline import presets
-from graphopt.pipeline.contract import Pass
+from graphopt.pipeline.contract import Pass, Skip
 from graphopt.pipeline.mixed import sensitive_layers
 from graphopt.pipeline.record import CandidateRecord, PassRecord, Quality
 from graphopt.pipeline.runner import Job, run_passes
@@ -234,8 +234,17 @@ def _mixed(lifted: Candidate, base: Candidate, tried: Sequence[Candidate]) -> li
         names = ",".join(_quoted(item) for item in layers[:count])
         spec = _STATIC.format(options=f"{{exclude=[{names}]}}") + _AFTER
         many = "1 layer" if count == 1 else f"{count} layers"
-        found.append(_try(lifted, base, f"{_PLAIN_STATIC}, {many} float", spec))
+        item = _try(lifted, base, f"{_PLAIN_STATIC}, {many} float", spec)
+        item.records = [_with_reason(record, layers[:count]) for record in item.records]
+        found.append(item)
     return found
+
+
+def _with_reason(record: PassRecord, layers: Sequence[str]) -> PassRecord:
+    """The record with the planner's reason for the layers that it kept float."""
+    reason = f"kept float by choice: on integers it is among the {len(layers)} that cost most SQNR"
+    skipped = [Skip(s.node, reason) if s.node in layers else s for s in record.skipped]
+    return replace(record, skipped=skipped)
 
 
 def _quoted(text: str) -> str:

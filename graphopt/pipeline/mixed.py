@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from graphopt.errors import PassError
-from graphopt.graph import ops
+from graphopt.graph import cost, ops
 from graphopt.graph.graph import Graph, label
 from graphopt.pipeline.runner import Job
 from graphopt.pipeline.spec import parse_passes
@@ -14,6 +14,8 @@ __all__ = ["sensitive_layers"]
 
 _EXACT_DB = 200.0
 _SAMPLES = 16
+_LEAST_SAMPLES = 4
+_MOST_MACS = 400_000_000_000
 
 
 def sensitive_layers(job: Job) -> list[str]:
@@ -27,9 +29,9 @@ def sensitive_layers(job: Job) -> list[str]:
         ModelError: onnxruntime cannot run it.
     """
     assert job.probe is not None
-    probe = job.probe.first(_SAMPLES)
-    expected = probe.run(job.graph)
     layers = [label(node) for node, _ in ops.weighted_nodes(job.graph.main)]
+    probe = job.probe.first(_sample_count(job, len(layers)))
+    expected = probe.run(job.graph)
     noise: dict[str, float] = {}
     for index, name in enumerate(layers):
         if job.progress is not None:
@@ -38,6 +40,12 @@ def sensitive_layers(job: Job) -> list[str]:
         worst = probe.compare(probe.run(graph), expected).worst_db
         noise[name] = 10 ** (-(_EXACT_DB if worst is None else worst) / 10)
     return sorted(layers, key=lambda name: -noise[name])
+
+
+def _sample_count(job: Job, layers: int) -> int:
+    """Samples for each layer: fewer where the model is large, so that the time stays bounded."""
+    work = layers * (cost.total_macs(job.graph, job.shapes()) or 1)
+    return max(_LEAST_SAMPLES, min(_SAMPLES, _MOST_MACS // max(work, 1)))
 
 
 def _alone(job: Job, name: str) -> Graph:
