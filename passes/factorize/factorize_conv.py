@@ -49,13 +49,13 @@ class FactorizeConv(Pass):
     output of the layer. Put it before any quantize pass.
 
     ``auto`` takes for each layer spatial or channel, whichever loses less energy per MAC saved.
-    tucker and cp have to be asked for, and want training afterwards. tucker pays at a small
-    fraction of the MACs; where a rank comes out as all channels, that 1 x 1 is left out. cp loses
-    by far the least energy per MAC (ResNet-20 at half of the MACs, untrained: top-1 66 against 51
-    of auto and 82 before), but its many thin channels run slower on a CPU than the layer did, so it
-    serves size and MACs, not latency; it is searched by alternating least squares, which takes
-    minutes for layers of 500 channels. The 2-D depthwise Conv in its middle loses less per MAC than
-    k x 1 and 1 x k would.
+    tucker and cp have to be asked for, and want training afterwards. tucker keeps more energy than
+    those two mostly below a third of the MACs; where a rank comes out as all channels, that 1 x 1
+    is left out. cp loses by far the least energy per MAC (ResNet-20 at half of the MACs, untrained:
+    top-1 67 against 52 of auto and 81 before), but its many thin channels run slower on a CPU than
+    the layer did, so it serves size and MACs, not latency. It is searched by alternating least
+    squares: half a minute for a layer of 256 channels, eight times that for twice as many. The 2-D
+    depthwise Conv in its middle loses less per MAC than k x 1 and 1 x k would.
     Source: Jaderberg et al. 2014, Speeding up Convolutional Neural Networks with Low Rank
     Expansions (spatial); Zhang et al. 2015, Accelerating Very Deep Convolutional Networks for
     Classification and Detection (channel); Kim et al. 2016, Compression of Deep Convolutional
