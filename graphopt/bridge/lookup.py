@@ -40,8 +40,8 @@ def operator_of(graph: Graph, node: NodeProto) -> tuple[Operator, int]:
         which = f"{domain}.{node.op_type}" if domain else node.op_type
         meant = f"version {version}" if version is not None else f"unknown in opset {graph.opset}"
         raise ModelError(
-            f"node {label(node)}: operator {which} ({meant}) cannot be trained; freeze what comes "
-            "before and including it, or replace it by other operators"
+            f"node {label(node)}: operator {which} ({meant}) is not in the bridge; freeze "
+            "what comes up to it, so that onnxruntime computes it, or replace it by other operators"
         )
     return entry, version
 
@@ -59,7 +59,8 @@ def attributes(entry: Operator, node: NodeProto) -> dict[str, Any]:
             continue
         if accepted is not None and attribute.name not in accepted:
             raise ModelError(
-                f"node {label(node)}: attribute {attribute.name!r} of {node.op_type} is not supported"
+                f"node {label(node)}: attribute {attribute.name!r} of {node.op_type} is not "
+                "supported in training"
             )
         found[attribute.name] = _value(attribute)
     return found

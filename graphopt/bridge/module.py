@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from graphopt.bridge.frozen import FrozenPart
 from graphopt.bridge.ops.table import Settings
 from graphopt.bridge.plan import Plan
 from graphopt.bridge.program import Known, Values, needed, run, with_frees
@@ -31,12 +32,19 @@ class GraphModule(nn.Module):
         output_names: Names of the outputs, in order.
     """
 
-    def __init__(self, plan: Plan, settings: Settings, outputs: Sequence[str]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        settings: Settings,
+        outputs: Sequence[str],
+        frozen: FrozenPart | None = None,
+    ) -> None:
         super().__init__()
         self.input_names = list(plan.inputs)
         self.output_names = list(outputs)
         self._plan = replace(plan, weights={}, statistics={}, modules=[])
         self._settings = settings
+        self._frozen = frozen
         self._weights = list(plan.weights)
         self._statistics = list(plan.statistics)
         self._attributes: dict[str, str] = {}
@@ -113,6 +121,9 @@ class GraphModule(nn.Module):
                 raise DataError(f"input {name!r} is missing; the model needs {self.input_names}")
             values[slot] = feeds[name]
         device = self._device(values)
+        if self._frozen is not None:
+            for name, tensor in self._frozen(feeds, device).items():
+                values[self._plan.frozen[name]] = tensor
         program.run(values, device)
         return {name: values[slot].to(device) for name, slot in program.results.items()}
 
@@ -136,7 +147,7 @@ class _Program:
 
     def __init__(self, plan: Plan, names: Sequence[str]) -> None:
         self.results = {name: plan.tensors[name] for name in names}
-        self._inputs = list(plan.inputs.values())
+        self._inputs = [*plan.inputs.values(), *plan.frozen.values()]
         self._moved = plan.moved
         sources = {moved: slot for slot, moved in plan.moved.items()}
         steps = needed(plan.steps, self.results.values(), sources)

@@ -45,6 +45,6 @@ def _of(scope: Scope) -> Iterator[Constant]:
         yield Constant(name, scope, name, None, tensor)
     for node in scope.nodes:
         if is_op(node, "Constant"):
-            tensor = constant_tensor(node)
-            if tensor is not None:
-                yield Constant(node.output[0], scope, node.output[0], node, tensor)
+            value = constant_tensor(node)
+            if value is not None:
+                yield Constant(node.output[0], scope, node.output[0], node, value)

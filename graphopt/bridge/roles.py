@@ -126,7 +126,7 @@ def _used_as_weight(
     if is_op(node, "Add"):
         if wide > 1:
             follows = node.output[0] in before.get(id(scope), set())
-            return follows and not _is_mask(constant)
+            return follows and not _is_mask(constant, scope, node)
         return wide == 1 or (bool(constant.shape) and _after_product(scope, node, index))
     return False
 
@@ -141,9 +141,14 @@ def _only_angles(scope: Scope, name: str) -> bool:
     )
 
 
-def _is_mask(constant: Constant) -> bool:
-    values = constant.values
-    return bool((np.asarray(values, np.float64) <= _MASKED).any())
+def _is_mask(constant: Constant, scope: Scope, node: NodeProto) -> bool:
+    """Whether an addend hides places from a Softmax; one that hides none is all zeros."""
+    values = np.asarray(constant.values, np.float64)
+    if (values <= _MASKED).any():
+        return True
+    return not values.any() and any(
+        is_op(use.node, "Softmax") for use in scope.uses(node.output[0])
+    )
 
 
 def _after_product(scope: Scope, node: NodeProto, index: int) -> bool:

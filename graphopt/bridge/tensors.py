@@ -87,5 +87,5 @@ def from_torch(tensor: torch.Tensor) -> Array:
     for name, (carrier, dtype) in _VIEWED.items():
         if held.dtype == dtype:
             raw = held.view(torch.int16 if carrier is np.int16 else torch.uint8)
-            return raw.numpy().view(np.dtype(getattr(ml_dtypes, name)))
+            return np.asarray(raw.numpy().view(np.dtype(getattr(ml_dtypes, name))))
     return np.asarray(held.numpy())

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 import onnx.inliner
 
+from graphopt.bridge.frozen import FrozenPart, nodes_after, read_by
 from graphopt.bridge.module import GraphModule
 from graphopt.bridge.names import constants
 from graphopt.bridge.ops.table import Settings
-from graphopt.bridge.plan import Substitute, plan
+from graphopt.bridge.plan import Substitute
+from graphopt.bridge.planner import Request, make_plan
 from graphopt.bridge.roles import roles
 from graphopt.bridge.tensors import FLOATS
 from graphopt.errors import UsageError
@@ -26,6 +28,7 @@ def to_torch(
     dropout: bool = False,
     trainable: Collection[str] | None = None,
     substitutes: Mapping[str, Substitute] | None = None,
+    frozen: Sequence[str] = (),
 ) -> GraphModule:
     """A module that computes what ``graph`` computes, node by node; it is in evaluation mode.
 
@@ -38,6 +41,8 @@ def to_torch(
             them as weights (``roles``). Names as in the file; tensors of a body have the owner
             and its attribute in front, as ``owner.then_branch/name``.
         substitutes: Modules that stand for tensors of the main graph, by their names.
+        frozen: Tensors of the main graph that onnxruntime computes, so that what comes before
+            them is not trained and may hold operators that the bridge lacks.
 
     Raises:
         ModelError: A node cannot be computed in torch; the message names it.
@@ -46,18 +51,28 @@ def to_torch(
     found = roles(graph)
     weights = found.weights if trainable is None else list(trainable)
     _check(graph, weights)
+    flat = _without_functions(graph)
+    nodes = nodes_after(flat, frozen)
+    planned = {id(node) for node in nodes}
+    untouched = read_by(flat, [node for node in flat.main.nodes if id(node) not in planned])
     settings = Settings(training=False, batch_norm=batch_norm, dropout=dropout)
-    planned = plan(
-        _without_functions(graph),
-        settings,
-        frozenset(weights),
-        frozenset(found.statistics) - frozenset(weights),
-        substitutes or {},
+    made = make_plan(
+        Request(
+            flat,
+            nodes,
+            settings,
+            frozenset(weights) - untouched,
+            frozenset(found.statistics) - frozenset(weights) - untouched,
+            substitutes or {},
+            tuple(frozen),
+        )
     )
     for name in substitutes or {}:
-        if name not in planned.tensors:
+        if name not in made.tensors:
             raise UsageError(f"the main graph has no tensor {name!r} to be replaced")
-    return GraphModule(planned, settings, graph.main.outputs)
+    return GraphModule(
+        made, settings, graph.main.outputs, FrozenPart(flat, frozen) if frozen else None
+    )
 
 
 def _check(graph: Graph, weights: Collection[str]) -> None:

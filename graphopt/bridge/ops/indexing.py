@@ -23,7 +23,7 @@ def gather(x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
         return functional.embedding(indices, x)
     axis = positive(axis, x.dim())
     picked = x.index_select(axis, indices.reshape(-1))
-    return picked.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    return picked.reshape((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
 
 
 @op("GatherElements", 11, 13)

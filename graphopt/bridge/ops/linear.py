@@ -39,4 +39,4 @@ def einsum(*inputs: Tensor, equation: str) -> Tensor:
 @op("Det", 11, 22)
 def det(x: Tensor) -> Tensor:
     """Det-22."""
-    return torch.linalg.det(x)
+    return torch.as_tensor(torch.linalg.det(x))

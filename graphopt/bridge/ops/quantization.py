@@ -16,7 +16,7 @@ from graphopt.bridge.ops.convolution import conv
 from graphopt.bridge.ops.table import op
 from graphopt.bridge.tensors import dtype_of
 
-_SUB_BYTE = {
+_SUB_BYTE: dict[int, tuple[int, int]] = {
     TensorProto.INT4: (-8, 7),
     TensorProto.UINT4: (0, 15),
     TensorProto.INT2: (-2, 1),

@@ -175,14 +175,16 @@ def gru(
 
     def cells(d: int, x: Tensor) -> tuple[Tensor, _Cell]:
         f, g = form.functions(d, 2)
-        bias_w, bias_r = (None, None) if b is None else b[d].split(3 * hidden)
-        gates, new = r[d].split([2 * hidden, hidden])
-        gates_b, new_b = (None, None) if bias_r is None else bias_r.split([2 * hidden, hidden])
+        bias_w, bias_r = (None, None) if b is None else torch.split(b[d], 3 * hidden)
+        gates, new = torch.split(r[d], [2 * hidden, hidden])
+        gates_b, new_b = (
+            (None, None) if bias_r is None else torch.split(bias_r, [2 * hidden, hidden])
+        )
 
         def cell(inputs: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             (h,) = state
             both = f(inputs[..., : 2 * hidden] + functional.linear(h, gates, gates_b))
-            update, reset = both.split(hidden, -1)
+            update, reset = torch.split(both, hidden, -1)
             if linear_before_reset:
                 recurrent = reset * functional.linear(h, new, new_b)
             else:
@@ -222,11 +224,11 @@ def lstm(
     def cells(d: int, x: Tensor) -> tuple[Tensor, _Cell]:
         f, g, h = form.functions(d, 3)
         bias = None if b is None else b[d, : 4 * hidden] + b[d, 4 * hidden :]
-        peep_i, peep_o, peep_f = (0.0, 0.0, 0.0) if p is None else p[d].split(hidden)
+        peep_i, peep_o, peep_f = (0.0, 0.0, 0.0) if p is None else torch.split(p[d], hidden)
 
         def cell(inputs: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             gates = inputs + functional.linear(state[0], r[d])
-            i, o, forget, c = gates.split(hidden, -1)
+            i, o, forget, c = torch.split(gates, hidden, -1)
             kept = state[1]
             i = f(i + peep_i * kept)
             forget = 1 - i if input_forget else f(forget + peep_f * kept)

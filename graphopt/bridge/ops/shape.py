@@ -104,10 +104,10 @@ def split(
     """Split-18: without sizes into equal parts, the last one smaller."""
     parts = num_outputs or outputs
     if sizes is not None:
-        return torch.split(x, dims(sizes), axis)
+        return tuple(torch.split(x, dims(sizes), axis))
     each = -(-x.shape[axis] // parts)
     lengths = [each] * (parts - 1)
-    return torch.split(x, [*lengths, x.shape[axis] - sum(lengths)], axis)
+    return tuple(torch.split(x, [*lengths, x.shape[axis] - sum(lengths)], axis))
 
 
 @op("Split", 13, host=(1,))
@@ -128,13 +128,17 @@ def split_11(
 ) -> tuple[Tensor, ...]:
     """Split-11: sizes as an attribute."""
     lengths = list(split) if split else [x.shape[axis] // outputs] * outputs
-    return torch.split(x, lengths, axis)
+    return tuple(torch.split(x, lengths, axis))
 
 
 @op("Expand", 8, 13, host=(1,))
 def expand(x: Tensor, shape: Tensor) -> Tensor:
     """Expand-13: broadcast both ways."""
-    return x.expand(torch.broadcast_shapes(x.shape, tuple(dims(shape))))
+    wanted = dims(shape)
+    rank = max(len(wanted), x.dim())
+    sizes = [1] * (rank - x.dim()) + list(x.shape)
+    wanted = [1] * (rank - len(wanted)) + wanted
+    return x.expand([a if b == 1 else b for a, b in zip(sizes, wanted, strict=True)])
 
 
 @op("Tile", 6, 13, host=(1,))

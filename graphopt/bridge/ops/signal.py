@@ -42,7 +42,7 @@ def _transformed(x: Tensor, length: int | None, axis: int, inverse: int, oneside
     axis = positive(axis, x.dim())
     signal = x.squeeze(-1) if x.shape[-1] == 1 else torch.view_as_complex(x.contiguous())
     if inverse and onesided:
-        return torch.fft.irfft(signal, length, axis).unsqueeze(-1)
+        return torch.as_tensor(torch.fft.irfft(signal, length, axis)).unsqueeze(-1)
     transform = torch.fft.ifft if inverse else torch.fft.fft
     spectrum = transform(signal, length, axis)
     if onesided:

@@ -45,7 +45,7 @@ class Operator:
         reads_shapes: Only the shapes of the inputs count, not their values.
         by_data: The shape of the output depends on the values of the inputs.
         random: Two calls differ.
-        wants: Which of ``settings``, ``outputs``, ``version`` the function takes besides attributes.
+        wants: Which of ``settings``, ``outputs`` and ``version`` the function takes as well.
     """
 
     name: str
