@@ -23,6 +23,7 @@ from graphopt.pipeline.probe import Tally
 from graphopt.pipeline.record import Quality
 from graphopt.report.findings import Comparison
 from graphopt.runtime import latency
+from graphopt.runtime.batches import largest_batch
 from graphopt.runtime.session import Session
 
 __all__ = ["compare"]
@@ -125,7 +126,8 @@ def _judge(
     tally = Tally(outputs)
     cosines = {name: _Cosine() for name in outputs}
     done = 0
-    for feeds, real in samples.feeds(batch=_BATCH):
+    batch = largest_batch(sessions[0], samples, _BATCH)
+    for feeds, real in samples.feeds(batch=batch):
         right, answer = (session.run(feeds) for session in sessions)
         tally.add(right, answer, real)
         for name, cosine in cosines.items():

@@ -16,9 +16,10 @@ from graphopt.observe.extract import reads
 from graphopt.observe.run import with_rows
 from graphopt.runtime.session import Session
 
-__all__ = ["Walk"]
+__all__ = ["BATCH", "Walk"]
 
-_BATCH = 8
+BATCH = 8
+"""Samples in one feed, where the model takes so many."""
 
 
 class Walk:
@@ -33,13 +34,16 @@ class Walk:
         graph: The graph that the caller edits; read anew at each question.
         samples: Where feeds come from; all of them are used.
         threads: Threads of the sessions.
+        batch: Samples in one feed.
     """
 
-    def __init__(self, graph: Graph, samples: Samples, threads: int = 0) -> None:
+    def __init__(
+        self, graph: Graph, samples: Samples, threads: int = 0, batch: int = BATCH
+    ) -> None:
         self.graph, self.threads = graph, threads
         self._held: list[dict[str, Array]] = []
         self._rows: list[Rows] = []
-        for feeds, rows in with_rows(graph, samples, _BATCH):
+        for feeds, rows in with_rows(graph, samples, batch):
             self._held.append(dict(feeds))
             self._rows.append(rows)
         self._done: set[int] = set()

@@ -14,11 +14,13 @@ from graphopt.graph.tensors import Array
 from graphopt.numerics.sqnr import ErrorSums
 from graphopt.pipeline.metrics import NamedMetric
 from graphopt.pipeline.record import Metric, Quality
+from graphopt.runtime.batches import largest_batch
 from graphopt.runtime.session import Session
 
 __all__ = ["Probe", "Sample", "evaluate"]
 
 _HELD_BYTES = 64 << 20
+_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,6 @@ def evaluate(
     *,
     source: str,
     threads: int,
-    batch: int = 16,
     progress: Callable[[int, int], None] | None = None,
 ) -> Quality:
     """Both models over all samples: SQNR, agreement and, with labels, the metric.
@@ -163,6 +164,7 @@ def evaluate(
     sessions = [Session(reference, threads=threads), Session(graph, threads=threads)]
     kept: list[list[list[Array]]] = [[], []]
     done = 0
+    batch = largest_batch(sessions[0], samples, _BATCH)
     for feeds, real in samples.feeds(batch=batch):
         answers = [session.run(feeds) for session in sessions]
         tally.add(answers[0], answers[1], real)

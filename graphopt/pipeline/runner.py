@@ -19,11 +19,13 @@ from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.observe.run import observe
 from graphopt.observe.statistics import Statistic
-from graphopt.observe.walk import Walk
+from graphopt.observe.walk import BATCH, Walk
 from graphopt.pipeline.contract import Changes, Context, Pass
 from graphopt.pipeline.probe import Probe
 from graphopt.pipeline.record import PassRecord, Quality
 from graphopt.pipeline.spec import format_passes
+from graphopt.runtime.batches import largest_batch
+from graphopt.runtime.session import Session
 from graphopt.runtime.trace import trace
 from graphopt.targets import Target
 
@@ -74,6 +76,7 @@ class Job:
     answers: list[dict[str, Array]] | None = None
     statistics: dict[Statistic, Any] = field(default_factory=dict)
     inferred: shapes.Shapes | None = None
+    batch: int | None = None
 
     def fork(self) -> Job:
         """A job that goes on from here on its own copy of the graph."""
@@ -115,7 +118,11 @@ class Job:
         """Means of a graph's layers one after another, over the first ``limit`` samples."""
         if self.samples is None:
             raise PassError("needs calibration samples; give them with --calib DATA")
-        return Walk(graph, FirstSamples(self.samples, limit), self.threads)
+        samples = FirstSamples(self.samples, limit)
+        if self.batch is None:
+            session = Session(self.reference, threads=self.threads)
+            self.batch = largest_batch(session, samples, BATCH)
+        return Walk(graph, samples, self.threads, self.batch)
 
     def context(self, statistics: Mapping[Statistic, Any]) -> Context:
         """What a pass gets to see, with these answers to its requests."""
@@ -211,7 +218,7 @@ def apply(job: Job, item: Pass) -> PassRecord:
             status, reason = "nothing to do", "found nothing in this model that it changes"
         else:
             quality = _verify(job, item, before)
-    except (PassError, DataError) as err:
+    except (PassError, DataError, ModelError) as err:
         if job.strict:
             raise
         status, reason = "refused", str(err)

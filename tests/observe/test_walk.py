@@ -15,7 +15,6 @@ from graphopt.data.samples import Feeds
 from graphopt.graph import ops, qdq
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
-from graphopt.observe import walk as walking
 from graphopt.observe.walk import Walk
 from graphopt.runtime.session import Session
 from graphopt.testing import model_from_text
@@ -235,7 +234,7 @@ def test_every_row_counts_where_positions_are_folded_into_rows() -> None:
     )
 
 
-def test_samples_come_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_come_in_batches() -> None:
     asked: list[int] = []
 
     class Batched(Stub):
@@ -243,8 +242,7 @@ def test_samples_come_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
             asked.append(batch)
             return super().feeds(batch, limit)
 
-    monkeypatch.setattr(walking, "_BATCH", 3)
-    Walk(residual(), Batched(images(3, 2).held))
+    Walk(residual(), Batched(images(3, 2).held), batch=3)
     assert asked == [3]
 
 
