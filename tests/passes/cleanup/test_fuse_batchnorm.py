@@ -166,3 +166,52 @@ def test_optional_inputs_are_left_alone() -> None:
     )
     _, record = apply_pass(FuseBatchnorm(), model)
     assert "put freeze-initializers first" in record.skipped[0].reason
+
+
+@pytest.mark.parametrize(
+    ("body", "weights"),
+    [
+        ("c = Conv (x, W) y = Add (c, A)", {"W": (8, 4, 3, 3), "A": (1, 8, 1, 1)}),
+        ("c = Conv (x, W, B) y = Sub (c, A)", {"W": (8, 4, 3, 3), "B": (8,), "A": (8, 1, 1)}),
+        ("c = Conv (x, W, B) y = Mul (A, c)", {"W": (8, 4, 3, 3), "B": (8,), "A": ()}),
+        ("c = Conv <group = 2> (x, W) d = Mul (c, A) y = Add (E, d)",
+         {"W": (8, 2, 3, 3), "A": (1, 8, 1, 1), "E": (1,)}),
+        ("c = ConvTranspose <group = 2> (x, W) d = Div (c, A) y = Add (d, A)",
+         {"W": (4, 3, 3, 3), "A": (1, 6, 1, 1)}),
+    ],
+)  # fmt: skip
+def test_a_constant_scale_or_shift_moves_into_the_conv(body: str, weights: dict[str, Any]) -> None:
+    graph, record = _apply(_IMAGE, body, 8, **weights)
+    assert record.status == "done"
+    assert record.sqnr_db is not None
+    assert record.sqnr_db > 100
+    assert len(graph.main.nodes) == 1
+    assert not {"A", "E"} & set(graph.main.initializers)
+
+
+@pytest.mark.parametrize(
+    ("body", "weights"),
+    [
+        ("c = Conv (x, W) y = Sub (A, c)", {"A": (1, 8, 1, 1)}),
+        ("c = Conv (x, W) y = Add (c, A)", {"A": (1, 1, 4, 4)}),
+        ("c = Conv (x, W) y = Add (c, A)", {"A": (2, 8, 1, 1)}),
+        ("c = Conv (x, W) y = Div (c, A)", {"A": np.zeros((1, 8, 1, 1), np.float32)}),
+        ("c = Conv (x, W) d = Add (c, A) y = Mul (d, c)", {"A": (1, 8, 1, 1)}),
+        ("c = Conv (x, W) d = Mul (c, A) e = Conv (x, W) y = Add (d, e)", {"A": (1, 8, 1, 1)}),
+    ],
+)
+def test_other_constants_stay(body: str, weights: dict[str, Any]) -> None:
+    text = f'<ir_version: 8, opset_import: ["" : 13]> net {_IMAGE} {{ {body} }}'
+    model = model_from_text(text, {"W": (8, 4, 3, 3), **weights})
+    before = [node.op_type for node in model.graph.node]
+    graph, record = apply_pass(FuseBatchnorm(), model)
+    assert record.status == "nothing to do"
+    assert _ops(graph) == before
+
+
+def test_a_shift_behind_a_shared_weight_copies_nothing() -> None:
+    graph, _ = _apply(
+        _IMAGE, "c = Conv (x, W) n = Add (c, A) d = Conv (x, W) y = Add (n, d)", 8,
+        W=(8, 4, 3, 3), A=(1, 8, 1, 1),
+    )  # fmt: skip
+    assert set(graph.main.initializers) - set(_AFFINE) == {"W", "W_bias"}
