@@ -31,6 +31,10 @@ class FrozenPart:
     def __init__(self, graph: Graph, names: Sequence[str]) -> None:
         self._session = Session(graph, outputs=names)
 
+    def __deepcopy__(self, memo: dict[int, object]) -> FrozenPart:
+        """Copies of a module share the session: nothing in it changes."""
+        return self
+
     def __call__(self, feeds: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
         """The tensors for one feed, on ``device``.
 

@@ -222,7 +222,13 @@ class _Planner:
         """The function of a node with everything but its inputs and bodies bound."""
         given = attributes(entry, node)
         count = max((i + 1 for i, name in enumerate(node.output) if name), default=0)
-        provided = {"settings": self.request.settings, "outputs": count, "version": version}
+        constants = [self.scope.constant(name) if name else None for name in node.input]
+        provided = {
+            "settings": self.request.settings,
+            "outputs": count,
+            "version": version,
+            "input_types": tuple(0 if each is None else each.data_type for each in constants),
+        }
         given |= {name: provided[name] for name in entry.wants}
         return partial(entry.function, **given) if given else entry.function
 

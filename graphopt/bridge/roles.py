@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from onnx import NodeProto
 
+from graphopt.bridge.functions import without_functions
 from graphopt.bridge.names import constants, scopes
 from graphopt.bridge.tensors import FLOATS
 from graphopt.graph.graph import Constant, Graph, Scope
@@ -66,9 +67,11 @@ class Roles:
 def roles(graph: Graph) -> Roles:
     """The role of every float constant that has one; all others stay as they are."""
     found = Roles()
-    depth = {id(scope): _before_products(scope) for _, scope in scopes(graph)}
-    for name, constant in constants(graph).items():
-        if constant.data_type not in FLOATS or 0 in constant.shape:
+    flat = without_functions(graph)
+    depth = {id(scope): _before_products(scope) for _, scope in scopes(flat)}
+    own = constants(graph)
+    for name, constant in constants(flat).items():
+        if name not in own or constant.data_type not in FLOATS or 0 in constant.shape:
             continue
         if _is_statistic(constant):
             found.statistics.append(name)

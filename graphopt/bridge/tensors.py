@@ -10,7 +10,7 @@ from onnx import TensorProto
 from graphopt.errors import ModelError
 from graphopt.graph.tensors import Array
 
-__all__ = ["FLOATS", "dtype_of", "from_torch", "to_tensor"]
+__all__ = ["FLOATS", "SUB_BYTE", "dtype_of", "from_torch", "to_tensor"]
 
 _DTYPES: dict[int, torch.dtype] = {
     TensorProto.FLOAT: torch.float32,
@@ -38,6 +38,14 @@ _DTYPES: dict[int, torch.dtype] = {
     TensorProto.UINT2: torch.uint8,
 }
 """What torch lacks below eight bits is held in eight."""
+
+SUB_BYTE: dict[int, tuple[int, int]] = {
+    TensorProto.INT4: (-8, 7),
+    TensorProto.UINT4: (0, 15),
+    TensorProto.INT2: (-2, 1),
+    TensorProto.UINT2: (0, 3),
+}
+"""Least and largest value of the integer types below eight bits."""
 
 _VIEWED: dict[str, tuple[type[np.generic], torch.dtype]] = {
     "bfloat16": (np.int16, torch.bfloat16),

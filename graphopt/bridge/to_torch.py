@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
-import onnx.inliner
-
 from graphopt.bridge.frozen import FrozenPart, nodes_after, read_by
+from graphopt.bridge.functions import without_functions
 from graphopt.bridge.module import GraphModule
 from graphopt.bridge.names import constants
 from graphopt.bridge.ops.table import Settings
@@ -51,7 +50,7 @@ def to_torch(
     found = roles(graph)
     weights = found.weights if trainable is None else list(trainable)
     _check(graph, weights)
-    flat = _without_functions(graph)
+    flat = without_functions(graph)
     nodes = nodes_after(flat, frozen)
     planned = {id(node) for node in nodes}
     untouched = read_by(flat, [node for node in flat.main.nodes if id(node) not in planned])
@@ -82,11 +81,3 @@ def _check(graph: Graph, weights: Collection[str]) -> None:
             raise UsageError(f"the model has no constant {name!r} to be trained")
         if known[name].data_type not in FLOATS:
             raise UsageError(f"constant {name!r} is no float tensor and cannot be trained")
-
-
-def _without_functions(graph: Graph) -> Graph:
-    """The graph with calls of local functions replaced by their nodes; names of tensors stay."""
-    if not graph.header.functions:
-        return graph
-    inlined = onnx.inliner.inline_local_functions(graph.to_model())
-    return Graph(inlined, graph.folder, take_over=True)

@@ -7,7 +7,7 @@ from onnx import TensorProto
 from torch import Tensor
 
 from graphopt.bridge.ops.table import op
-from graphopt.bridge.tensors import dtype_of
+from graphopt.bridge.tensors import SUB_BYTE, dtype_of
 
 op("And", 7)(torch.logical_and)
 op("Or", 7)(torch.logical_or)
@@ -46,8 +46,11 @@ def is_inf(x: Tensor, *, detect_negative: int = 1, detect_positive: int = 1) -> 
 
 @op("Cast", 6, 9, 13, 19, 21, 23, 24, 25, 28)
 def cast(x: Tensor, *, to: int, saturate: int = 1, round_mode: str = "up") -> Tensor:  # noqa: ARG001
-    """Cast-25, of the types that torch has: 4-bit integers are not cut to their range."""
+    """Cast-25; integers below eight bits are held in eight, wrapped to their range."""
     dtype = dtype_of(to)
+    if to in SUB_BYTE:
+        low, high = SUB_BYTE[to]
+        return ((x.to(torch.int64) - low) % (high - low + 1) + low).to(dtype)
     if to in _SATURATING and saturate:
         limit = torch.finfo(dtype).max
         return torch.clamp(x, -limit, limit).to(dtype)

@@ -8,20 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from onnx import TensorProto
 from torch import Tensor
 
 from graphopt.bridge.ops.arguments import positive, spread
 from graphopt.bridge.ops.convolution import conv
 from graphopt.bridge.ops.table import op
-from graphopt.bridge.tensors import dtype_of
+from graphopt.bridge.tensors import SUB_BYTE, dtype_of
 
-_SUB_BYTE: dict[int, tuple[int, int]] = {
-    TensorProto.INT4: (-8, 7),
-    TensorProto.UINT4: (0, 15),
-    TensorProto.INT2: (-2, 1),
-    TensorProto.UINT2: (0, 3),
-}
 _FLOAT8 = (torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz)
 
 
@@ -41,6 +34,7 @@ def quantize_linear(
     scale: Tensor,
     zero_point: Tensor | None = None,
     *,
+    input_types: tuple[int, ...] = (),
     axis: int = 1,
     block_size: int = 0,
     output_dtype: int = 0,
@@ -59,7 +53,8 @@ def quantize_linear(
     if zero_point is not None:
         whole = whole + _fitted(zero_point, x, axis, block_size)
     limits = torch.iinfo(dtype)
-    low, high = _SUB_BYTE.get(output_dtype, (limits.min, limits.max))
+    meant = input_types[2] if len(input_types) > 2 else output_dtype
+    low, high = SUB_BYTE.get(meant or output_dtype, (limits.min, limits.max))
     return whole.clamp(low, high).to(dtype)
 
 

@@ -45,7 +45,7 @@ class Operator:
         reads_shapes: Only the shapes of the inputs count, not their values.
         by_data: The shape of the output depends on the values of the inputs.
         random: Two calls differ.
-        wants: Which of ``settings``, ``outputs`` and ``version`` the function takes as well.
+        wants: Which of the things below the function takes as well.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Operator:
 
 
 _TABLE: dict[tuple[str, str, int], Operator] = {}
-_PROVIDED = frozenset(["settings", "outputs", "version"])
+_PROVIDED = frozenset(["settings", "outputs", "version", "input_types"])
 
 
 def op(
@@ -76,7 +76,7 @@ def op(
 
     The names and defaults of its keyword parameters are the operator's attributes. It may also
     take ``settings`` (how to behave while training), ``outputs`` (how many outputs the node
-    names) and ``version``.
+    names), ``version`` and ``input_types`` (ONNX element types of constant inputs, else 0).
 
     Raises:
         ValueError: A version is entered twice (a bug).

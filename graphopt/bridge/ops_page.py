@@ -1,0 +1,83 @@
+"""The page of the documentation that lists the operators of the bridge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx
+
+import graphopt.bridge.ops  # noqa: F401 - fills the table
+from graphopt.bridge.ops.table import operators
+
+__all__ = ["LEFT_OUT", "OLDEST_OPSET", "page", "versions_in_onnx"]
+
+OLDEST_OPSET = 7
+
+_OPTIONAL = "optional values: a tensor is always there"
+_SEQUENCE = "sequences: their length is no shape"
+_TEXT = "text"
+LEFT_OUT = {
+    "ConcatFromSequence": _SEQUENCE,
+    "ImageDecoder": "files of pictures",
+    "Optional": _OPTIONAL,
+    "OptionalGetElement": _OPTIONAL,
+    "OptionalHasElement": _OPTIONAL,
+    "RegexFullMatch": _TEXT,
+    "SequenceAt": _SEQUENCE,
+    "SequenceConstruct": _SEQUENCE,
+    "SequenceEmpty": _SEQUENCE,
+    "SequenceErase": _SEQUENCE,
+    "SequenceInsert": _SEQUENCE,
+    "SequenceLength": _SEQUENCE,
+    "SequenceMap": _SEQUENCE,
+    "SplitToSequence": _SEQUENCE,
+    "StringConcat": _TEXT,
+    "StringNormalizer": _TEXT,
+    "StringSplit": _TEXT,
+    "TfIdfVectorizer": "counts of n-grams, mostly of text: nothing to train",
+}
+"""Operators of the default domain that the bridge lacks, with the reason."""
+
+_HEAD = """# Operators of the retraining bridge
+
+Generated from the table in `graphopt/bridge/ops/`; `pytest tests/bridge --update-golden` writes it
+anew. Versions are those at which ONNX defines the operator, as a model of opset {oldest} to
+{newest} can mean them. `Constant` is part of the plan, not of the table.
+
+| operator | versions |
+|---|---|
+"""
+_LEFT_OUT_HEAD = """
+Not in the bridge; the part of a model up to such an operator can be frozen
+(`to_torch(frozen=...)`), then onnxruntime computes it:
+
+| operator | reason |
+|---|---|
+"""
+_TYPES = """
+Limits: torch has next to no arithmetic on uint16, uint32 and uint64; integers below eight bits are
+held in eight; 4-bit floats are refused. Random operators draw from torch's generator.
+"""
+
+
+def versions_in_onnx() -> Iterator[tuple[str, list[int]]]:
+    """Operators of the default domain and the versions that opset 7 to the newest can mean."""
+    found: dict[str, list[int]] = {}
+    for schema in onnx.defs.get_all_schemas_with_history():
+        if schema.domain == "":
+            found.setdefault(schema.name, []).append(schema.since_version)
+    for name in sorted(found):
+        versions = sorted(found[name])
+        before = [version for version in versions if version <= OLDEST_OPSET]
+        yield name, before[-1:] + versions[len(before) :]
+
+
+def page() -> str:
+    """The page as Markdown."""
+    held: dict[str, list[int]] = {"Constant": dict(versions_in_onnx())["Constant"]}
+    for _, name, version in operators():
+        held.setdefault(name, []).append(version)
+    rows = [f"| {name} | {', '.join(map(str, sorted(held[name])))} |\n" for name in sorted(held)]
+    reasons = [f"| {name} | {reason} |\n" for name, reason in sorted(LEFT_OUT.items())]
+    head = _HEAD.format(oldest=OLDEST_OPSET, newest=onnx.defs.onnx_opset_version())
+    return "".join([head, *rows, _LEFT_OUT_HEAD, *reasons, _TYPES])
