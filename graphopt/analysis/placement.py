@@ -164,6 +164,15 @@ class _Planner:
             return str(reader.output[0])
         return out
 
+    def _activated(self, node: NodeProto) -> bool:
+        """Whether an activation alone reads the result.
+
+        onnxruntime (1.32) then leaves the layer float unless Q stands behind it, even a layer
+        whose integer kernel can give floats.
+        """
+        uses = self.scope.uses(node.output[0])
+        return len(uses) == 1 and is_op(uses[0].node, *self.target.activations)
+
     def _clips_at_zero(self, node: NodeProto) -> bool:
         """Whether a Clip cuts at zero and some constant, so that a uint8 range can replace it."""
         if self.scope.graph.opset < 11 or len(node.input) < 2 or not node.input[1]:
@@ -208,7 +217,7 @@ class _Planner:
         carried = {name for node in layers for name in self.activations(node)}
         for node in layers:
             rule = self._rule(node)
-            if rule is not None and rule.needs_output:
+            if rule is not None and (rule.needs_output or self._activated(node)):
                 carried.update(self.outputs(node))
         for node in moved:
             rule = self._rule(node)

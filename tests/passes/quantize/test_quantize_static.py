@@ -200,6 +200,19 @@ INTEGER: dict[str, tuple[str, str, dict[str, Any], dict[str, int]]] = {
         {"k": (16, 3, 1, 1), "gw": (4, 8, 1, 1)},
         {"QLinearConv": 2},
     ),
+    "activation in front of a float operator": (
+        "a = MatMul(x, p) r = Relu(a) e = Exp(r) f = MatMul(e, s) t = Clip(f, low, high)"
+        " h = Exp(t) g = Gemm(h, q) y = Relu(g)",
+        ROWS,
+        {
+            "p": (16, 8),
+            "s": (8, 8),
+            "q": (8, 8),
+            "low": np.float32(-1),
+            "high": np.float32(1),
+        },
+        {},
+    ),
     "mlp": (
         "a = Gemm<transB = 1>(x, p, b) r = Relu(a) y = Gemm(r, q)",
         ROWS,
