@@ -21,7 +21,7 @@ import graphopt
 ROOT = Path(__file__).parent.parent
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
-HEAVY = ("jinja2", "numpy", "onnx", "onnxruntime", "rich", "scipy")
+HEAVY = ("jinja2", "numpy", "onnx", "onnxruntime", "rich", "scipy", "torch")
 
 
 def folders_of_python() -> set[str]:
@@ -128,3 +128,10 @@ def test_contract_of_sessions_covers_every_room_but_runtime() -> None:
     rooms = {room for layer in arrows["layers"] for room in layer.split(" | ")}
     covered = contracts["only runtime creates sessions"]["source_modules"]
     assert {f"graphopt.{room}" for room in rooms - {"runtime", "errors"}} == set(covered)
+
+
+def test_contract_of_torch_covers_every_room_but_the_bridge() -> None:
+    contracts = {each["name"]: each for each in PYPROJECT["tool"]["importlinter"]["contracts"]}
+    sessions = set(contracts["only runtime creates sessions"]["source_modules"])
+    rooms = sessions - {"graphopt.bridge"} | {"graphopt.runtime", "graphopt.testing"}
+    assert set(contracts["only the bridge imports torch"]["source_modules"]) == rooms

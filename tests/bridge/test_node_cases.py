@@ -60,6 +60,7 @@ def cases() -> Iterator[TestCase]:
         warnings.simplefilter("ignore")  # the cases are made with overflowing casts on purpose
         collected = collect_testcases(None)
     for case in collected:
+        assert case.model is not None
         graph = case.model.graph
         declared = [value.type for value in (*graph.input, *graph.output)]
         kinds = {kind.WhichOneof("value") for kind in declared}
@@ -85,6 +86,8 @@ def array(value: Any) -> Array:
 
 def wrong(case: TestCase) -> str:
     """What differs from the reference, in a first run and in one that reuses what shapes gave."""
+    assert case.model is not None
+    assert case.data_sets is not None
     inputs, outputs = case.data_sets[0]
     try:
         module = to_torch(io.load(case.model), trainable=[])

@@ -48,7 +48,8 @@ def random(*shape: int) -> torch.Tensor:
 
 
 def backward(module: GraphModule, feeds: Mapping[str, torch.Tensor]) -> None:
-    sum(value.float().square().mean() for value in module(feeds).values()).backward()  # type: ignore[union-attr]
+    losses = [value.float().square().mean() for value in module(feeds).values()]
+    torch.autograd.backward(torch.stack([loss for loss in losses if loss.requires_grad]).sum())
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))
@@ -322,6 +323,36 @@ def test_trainable_may_be_chosen() -> None:
         to_torch(io.load(LAYERS), trainable=["W3"])
 
 
+@pytest.mark.parametrize("name", sorted(set(MODELS) - {"bodies"}))
+def test_constants_and_shapes_follow_the_data_to_its_device(name: str) -> None:
+    """The device without values shows it: it refuses tensors from elsewhere, as a GPU does."""
+    graph = io.load(MODELS[name]())
+    module = to_torch(graph).to("meta")
+    feeds, _ = next(SyntheticSamples(graph, count=1).feeds())
+    given = {key: to_tensor(value).to("meta") for key, value in feeds.items()}
+    for found in (module(given), module(given)):
+        assert {value.device.type for value in found.values()} == {"meta"}
+
+
+def test_a_query_that_may_look_nowhere_has_finite_gradients() -> None:
+    model = model_from_text(
+        """<ir_version: 10, opset_import: ["" : 23]>
+        net (float[1,1,2,4] x, bool[2,2] m) => (float[1,1,2,4] y) {
+          q = MatMul (x, W)
+          y = Attention (q, x, x, m)
+        }""",
+        {"W": (4, 4)},
+    )
+    module = to_torch(io.load(model))
+    mask = torch.tensor([[True, False], [False, False]])
+    found = module({"x": random(1, 1, 2, 4), "m": mask})["y"]
+    assert not found[0, 0, 1].any()
+    torch.autograd.backward(found.sum())
+    assert all(
+        weight.grad is not None and weight.grad.isfinite().all() for weight in module.parameters()
+    )
+
+
 def test_a_node_that_refuses_its_inputs_is_named() -> None:
     with pytest.raises(ModelError, match=r"node MatMul\(h\) cannot be computed in torch: "):
         to_torch(io.load(LAYERS))({"x": random(5, 3)})
@@ -351,6 +382,8 @@ def test_channels_last_gives_the_same() -> None:
     module = to_torch(io.load(NORMED))
     x = random(4, 3, 4, 4)
     expected = module({"x": x})["y"]
-    module = module.to(memory_format=torch.channels_last)
+    for parameter in module.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     found = module({"x": x.to(memory_format=torch.channels_last)})["y"]
     torch.testing.assert_close(found, expected)

@@ -58,10 +58,7 @@ def attention(
     )
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     if outputs < 4 and not softcap and softmax_precision is None:
-        empty = None if bias is None else bias.isneginf().all(-1, keepdim=True)
-        y = functional.scaled_dot_product_attention(q, k, v, bias, scale=scale)
-        y = y if empty is None else torch.where(empty, torch.zeros_like(y), y)
-        scores = y
+        y = scores = _fused(q, k, v, bias, scale)
     else:
         precision = q.dtype if softmax_precision is None else dtype_of(softmax_precision)
         y, scores = _explicit(q, k, v, bias, scale, softcap, precision, qk_matmul_output_mode)
@@ -121,6 +118,15 @@ def _bias(
     return limits if bias is None else bias + limits
 
 
+def _fused(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+    """Attention by torch's kernel; a query that may look nowhere gives zeros, also backwards."""
+    if bias is None:
+        return functional.scaled_dot_product_attention(q, k, v, scale=scale)
+    empty = bias.isneginf().all(-1, keepdim=True)
+    y = functional.scaled_dot_product_attention(q, k, v, bias.masked_fill(empty, 0.0), scale=scale)
+    return y.masked_fill(empty, 0.0)
+
+
 def _explicit(
     q: Tensor,
     k: Tensor,
@@ -141,10 +147,12 @@ def _explicit(
         shown = scores
     if bias is not None:
         scores = scores + bias
-    shares = torch.softmax(scores.to(precision), -1)
-    if bias is not None:
+    if bias is None:
+        shares = torch.softmax(scores.to(precision), -1)
+    else:
         empty = bias.isneginf().all(-1, keepdim=True)
-        shares = torch.where(empty, torch.zeros_like(shares), shares)
+        shares = torch.softmax(scores.masked_fill(empty, 0.0).to(precision), -1)
+        shares = shares.masked_fill(empty, 0.0)
     if mode == _BIASED:
         shown = scores
     elif mode == _SHARES:

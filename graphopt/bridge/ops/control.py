@@ -22,7 +22,7 @@ def if_(condition: Tensor, *, then_branch: Body, else_branch: Body) -> tuple[Ten
 
 @op("Loop", 1, 11, 13, *_RENEWED)
 def loop(
-    trips: Tensor | None, condition: Tensor | None, *carried: Tensor, body: Body
+    trips: Tensor | None, condition: Tensor | None, *carried: Tensor, body: Body, outputs: int
 ) -> tuple[Tensor, ...]:
     """Loop-25: what the body gives beyond the carried values is stacked over the rounds."""
     most = None if trips is None else int(trips.item())
@@ -35,6 +35,8 @@ def loop(
         state = tuple(found[: len(carried)])
         stacked.append(found[len(carried) :])
         goes_on, count = condition is None or bool(again.item()), count + 1
+    if not count and outputs > len(carried):
+        raise ValueError("a loop without a round has nothing to stack")
     return *state, *(torch.stack(each) for each in zip(*stacked, strict=True))
 
 

@@ -152,7 +152,7 @@ def mean_variance_normalization(x: Tensor, *, axes: Sequence[int] = (0, 2, 3)) -
     return centred / (centred.square().mean(axes, keepdim=True).sqrt() + 1e-9)
 
 
-@op("Dropout", 12, 13, 22, random=True)
+@op("Dropout", 12, 13, 22, host=(1,), random=True)
 def dropout(
     x: Tensor,
     ratio: Tensor | None = None,

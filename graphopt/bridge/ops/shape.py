@@ -147,7 +147,7 @@ def tile(x: Tensor, repeats: Tensor) -> Tensor:
     return x.repeat(dims(repeats))
 
 
-@op("Pad", 11, 13, 18, 19, 21, 23, 24, 25, host=(1, 3))
+@op("Pad", 11, 13, 18, 19, 21, 23, 24, 25, host=(1, 2, 3))
 def pad(
     x: Tensor,
     pads: Tensor,
@@ -164,12 +164,11 @@ def pad(
 @op("Pad", 2)
 def pad_2(x: Tensor, *, pads: Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:
     """Pad-2: pads and value as attributes."""
-    filled = torch.tensor(value, dtype=x.dtype, device=x.device)
-    return _padded(x, pads, list(range(x.dim())), mode, filled)
+    return _padded(x, pads, list(range(x.dim())), mode, value)
 
 
 def _padded(
-    x: Tensor, pads: Sequence[int], axes: list[int], mode: str, value: Tensor | None
+    x: Tensor, pads: Sequence[int], axes: list[int], mode: str, value: Tensor | float | None
 ) -> Tensor:
     """``x`` padded along ``axes``, begins before ends; the value keeps its gradient."""
     begins, ends = [0] * x.dim(), [0] * x.dim()
@@ -177,10 +176,11 @@ def _padded(
         begins[axis], ends[axis] = pads[i], pads[len(axes) + i]
     if mode == "constant":
         turned = [n for axis in reversed(range(x.dim())) for n in (begins[axis], ends[axis])]
-        if value is None or (not value.requires_grad and x.dtype != torch.bool):
-            return functional.pad(x, turned, value=0 if value is None else value.item())
-        inside = functional.pad(torch.ones_like(x, dtype=torch.bool), turned)
-        return torch.where(inside, functional.pad(x, turned), value.reshape(()))
+        if isinstance(value, Tensor) and value.requires_grad:
+            inside = functional.pad(torch.ones_like(x, dtype=torch.bool), turned)
+            return torch.where(inside, functional.pad(x, turned), value.reshape(()))
+        filled = value.item() if isinstance(value, Tensor) else value
+        return functional.pad(x, turned, value=filled)
     for axis in range(x.dim()):
         if begins[axis] or ends[axis]:
             x = x.index_select(axis, _reflected(x, axis, begins[axis], ends[axis], mode))

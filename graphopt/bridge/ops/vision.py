@@ -113,7 +113,7 @@ def max_roi_pool(
     return torch.stack(pooled)
 
 
-@op("NonMaxSuppression", 10, 11, by_data=True)
+@op("NonMaxSuppression", 10, 11, host=(2, 3, 4), by_data=True)
 def non_max_suppression(
     boxes: Tensor,
     scores: Tensor,
