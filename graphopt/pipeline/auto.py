@@ -36,7 +36,7 @@ _MATMUL_SHARE = 0.5
 
 _PLAIN_STATIC = "int8 static"
 _LIFT = "upgrade-opset"
-_STATIC = "quantize-static{options},correct-bias,quantize-weights{{which=embeddings}}"
+_STATIC = "quantize-static{options},correct-bias,quantize-weights{options}"
 _DYNAMIC = "quantize-dynamic,quantize-weights"
 _SMOOTH = "smooth-activations"
 _WEIGHTS = "quantize-weights"
@@ -95,7 +95,11 @@ def run(
     records = run_passes(job, passes)
     base = Candidate("float, cleaned", _done(passes, records), job, records, io.size(job.graph))
     lifted = _lift(base)
-    tried = [_try(lifted, base, name, spec) for name, spec in _proposals(job)]
+    tried: list[Candidate] = []
+    for name, spec in _proposals(job):
+        item = _try(lifted, base, name, spec)
+        if item.passes not in [other.passes for other in tried if other.passes]:
+            tried.append(item)  # a pass with nothing to do leaves the form of another trial
     tried += _mixed(lifted, base, tried)
     chosen = _choose(base, tried)
     if chosen is base:

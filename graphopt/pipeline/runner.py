@@ -31,6 +31,7 @@ from graphopt.targets import Target
 
 __all__ = ["LOSSLESS_DB", "Job", "Progress", "apply", "dry_run", "run_passes"]
 
+_NONSENSE_DB = -100.0
 LOSSLESS_DB = 90.0
 """Float32 rounding through a deep network stays above this SQNR."""
 _HALF_DB: dict[int, float] = {onnx.TensorProto.FLOAT16: 45.0, onnx.TensorProto.BFLOAT16: 25.0}
@@ -270,6 +271,8 @@ def _verify(job: Job, item: Pass, before: Sequence[str]) -> Quality | None:
     except ModelError as err:
         raise LimitError(f"onnxruntime refuses the result, rolled back: {err}") from err
     quality = job.probe.compare(answers)
+    if quality.worst_db is not None and quality.worst_db < _NONSENSE_DB:
+        raise LimitError("its answers are infinite, not numbers, or of another shape")
     if item.repairs:
         _must_help(job, quality)
     if not item.lossy:

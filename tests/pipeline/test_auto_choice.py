@@ -331,3 +331,15 @@ def test_sizes_alone_decide_where_the_model_cannot_be_run(ratios: dict[str, floa
     table = auto.run(job_of(cnn(), samples=False, probe=False), [])[1]
     assert [row.name for row in table if row.chosen] == [WEIGHTS]
     assert np.isclose(table[1].bytes / table[0].bytes, 0.3, atol=0.3)
+
+
+def test_a_form_is_tried_under_one_name_only(
+    ratios: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twice = [
+        (WEIGHTS, "quantize-weights"),
+        (f"{WEIGHTS}, again", "quantize-weights,eliminate-dead"),
+    ]
+    monkeypatch.setattr(auto, "_proposals", lambda job: twice)
+    table = auto.run(job_of(cnn(), samples=False), [])[1]
+    assert [row.name for row in table if row.latency_ratio is not None][1:] == [WEIGHTS]

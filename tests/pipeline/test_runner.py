@@ -170,6 +170,28 @@ def test_a_limit_that_is_broken_takes_a_lossy_pass_back(
         runner.run_passes(_job(strict=True, **options), [MaskWeights()])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Explode(Halve20):
+    """Leaves a weight that is no number."""
+
+    def run(self, graph: Graph, context: Context) -> Changes:
+        changes = super().run(graph, context)
+        constant = graph.main.constant("W2")
+        assert constant is not None
+        graph.main.set_constant(constant, constant.values * np.float32(np.nan))
+        return changes
+
+
+def test_answers_that_are_no_numbers_are_never_kept() -> None:
+    job = _job()
+    record = runner.run_passes(job, [Explode()])[0]
+    assert record.status == "rolled back"
+    assert "not numbers" in record.reason
+    constant = job.graph.main.constant("W2")
+    assert constant is not None
+    assert np.isfinite(constant.values).all()
+
+
 def test_a_limit_that_is_kept_lets_it_stay() -> None:
     job = _job(min_sqnr_db=1.0, drop=lambda graph: 3.0, max_drop=4.0)
     assert runner.run_passes(job, [Halve20()])[0].status == "done"
