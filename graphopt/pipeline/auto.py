@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from graphopt.errors import DataError, LimitError, ModelError, PassError
 from graphopt.graph import cost, io, ops
 from graphopt.pipeline import presets
+from graphopt.pipeline.candidate import FLOOR_DB, GOAL_DB, Candidate, choose, row
 from graphopt.pipeline.contract import Pass, Skip
 from graphopt.pipeline.mixed import sensitive_layers
-from graphopt.pipeline.record import CandidateRecord, PassRecord, Quality
+from graphopt.pipeline.record import CandidateRecord, PassRecord
 from graphopt.pipeline.runner import Job, run_passes
-from graphopt.pipeline.spec import format_passes, parse_passes
+from graphopt.pipeline.spec import parse_passes
 from graphopt.runtime import latency
 from graphopt.runtime.session import Session
 
 __all__ = ["cleanup_passes", "intentions", "run"]
 
-GOAL_DB = 28.0
-"""Closer than this no task metric we know of tells the difference."""
-FLOOR_DB = 12.0
-"""What is further off is never chosen: 6 % of the output's power would be error."""
-_DB_WEIGHT = 0.04
-"""One dB that is missing to the goal weighs as much as 4 % of time."""
-_BYTES_WEIGHT = 0.25
-"""Half of the bytes weigh as much as 16 % of time."""
+_CLOSE = 0.2
+"""Candidates so near to the best one are timed twice."""
 _FLOAT_SHARES = (0.04, 0.1, 0.2)
 """Shares of the layers, the most sensitive ones first, that mixed candidates keep float."""
 _LATENCY_SECONDS = 4.0
@@ -41,31 +35,6 @@ _DYNAMIC = "quantize-dynamic,quantize-weights"
 _SMOOTH = "smooth-activations"
 _WEIGHTS = "quantize-weights"
 _AFTER = ",eliminate-dead"
-
-
-@dataclass
-class Candidate:
-    """One form of the model that was tried; ``problem`` says why it cannot be chosen."""
-
-    name: str
-    passes: list[Pass]
-    job: Job
-    records: list[PassRecord]
-    bytes: int
-    ratio: latency.Ratio | None = None
-    quality: Quality | None = None
-    problem: str = ""
-
-    def cost(self, base_bytes: int) -> float:
-        """What is weighed: log of time and bytes against the cleaned model, and missing dB.
-
-        The cleaned model itself costs 0; less is better.
-        """
-        differs = self.ratio is not None and abs(self.ratio.median - 1) > self.ratio.spread
-        time = math.log(self.ratio.median) if self.ratio is not None and differs else 0.0
-        size = _BYTES_WEIGHT * math.log(self.bytes / base_bytes)
-        worst = None if self.quality is None else self.quality.worst_db
-        return time + size + _DB_WEIGHT * max(0.0, GOAL_DB - (GOAL_DB if worst is None else worst))
 
 
 def cleanup_passes() -> list[Pass]:
@@ -101,13 +70,14 @@ def run(
         if item.passes not in [other.passes for other in tried if other.passes]:
             tried.append(item)  # a pass with nothing to do leaves the form of another trial
     tried += _mixed(lifted, base, tried)
-    chosen = _choose(base, tried)
+    _measure_again(job, base, tried)
+    chosen = choose(base, tried)
     if chosen is base:
         messages.append("no candidate is better than the cleaned float model, which is kept")
     else:
         job.graph, job.float_graph = chosen.job.graph, chosen.job.float_graph
         job.inferred, job.answers = None, chosen.job.answers
-    table = [_row(item, item is chosen, base.bytes) for item in (base, *tried)]
+    table = [row(item, item is chosen, base.bytes) for item in (base, *tried)]
     return chosen.records, table, chosen.passes
 
 
@@ -135,8 +105,9 @@ def _proposals(job: Job) -> list[tuple[str, str]]:
     if linear and linear >= _MATMUL_SHARE * (conv + linear):
         if job.samples is not None:
             proposals.append(("int8 dynamic, smoothed", f"{_SMOOTH},{_DYNAMIC}"))
-            proposals.append(("int8 static, smoothed", f"{_SMOOTH},{_STATIC.format(options='')}"))
         proposals.append(("int8 dynamic", _DYNAMIC))
+        if job.samples is not None:
+            proposals.append(("int8 static, smoothed", f"{_SMOOTH},{_STATIC.format(options='')}"))
     elif conv and job.samples is not None:
         proposals.append((_PLAIN_STATIC, _STATIC.format(options="")))
     proposals.append(("int8 weights only", _WEIGHTS))
@@ -255,32 +226,12 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _choose(base: Candidate, tried: Sequence[Candidate]) -> Candidate:
-    """The cheapest one; the cleaned model where none is better."""
-    allowed = [base, *(item for item in tried if not item.problem)]
-    return min(allowed, key=lambda item: item.cost(base.bytes))
-
-
-def _verdict(item: Candidate, base_bytes: int) -> str:
-    """How a candidate stands to the cleaned model, with time, bytes and dB weighed."""
-    if item.ratio is None:
-        return "the measure of the others"
-    gain = 1 - math.exp(item.cost(base_bytes))
-    if gain <= 0:
-        return "no gain, all weighed"
-    return f"gains {gain:.0%}, all weighed"
-
-
-def _row(item: Candidate, chosen: bool, base_bytes: int) -> CandidateRecord:
-    quality = item.quality
-    return CandidateRecord(
-        name=item.name,
-        spec=format_passes(item.passes),
-        bytes=item.bytes,
-        latency_ratio=1.0 if item.ratio is None else item.ratio.median,
-        sqnr_db=None if quality is None else quality.worst_db,
-        agreement_top1=None if quality is None else quality.agreement_top1,
-        metric=None if quality is None or quality.metric is None else quality.metric.after,
-        chosen=chosen,
-        verdict=item.problem or _verdict(item, base_bytes),
-    )
+def _measure_again(job: Job, base: Candidate, tried: Sequence[Candidate]) -> None:
+    """Time those again that are close to the best one; the steadier figure counts."""
+    allowed = [item for item in tried if not item.problem and item.ratio is not None]
+    least = min((item.cost(base.bytes) for item in allowed), default=0.0)
+    close = [item for item in allowed if item.cost(base.bytes) < least + _CLOSE]
+    for item in close if len(close) > 1 else []:
+        again = _time(job, base, item)
+        if item.ratio is None or again.spread < item.ratio.spread:
+            item.ratio = again

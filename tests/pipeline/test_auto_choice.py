@@ -18,7 +18,8 @@ from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.passes.quantize import QuantizeStatic
 from graphopt.pipeline import auto
-from graphopt.pipeline.auto import Candidate
+from graphopt.pipeline import candidate as weighing
+from graphopt.pipeline.candidate import Candidate, choose
 from graphopt.pipeline.probe import Probe
 from graphopt.pipeline.record import Quality
 from graphopt.pipeline.runner import Job, run_passes
@@ -110,21 +111,44 @@ def test_the_float_model_is_the_measure() -> None:
 
 def test_the_cheapest_is_chosen() -> None:
     fast, small = candidate("fast", 900, 0.5, 30), candidate("small", 250, 1.0, 40)
-    assert auto._choose(FLOAT, [small, fast]) is fast
-    assert auto._choose(FLOAT, [small]) is small
+    assert choose(FLOAT, [small, fast]) is fast
+    assert choose(FLOAT, [small]) is small
 
 
 def test_a_candidate_with_a_problem_is_never_chosen() -> None:
     best = candidate("best", 10, 0.01, 60, problem="the metric falls")
     second = candidate("second", 900, 0.9, 60)
-    assert auto._choose(FLOAT, [best, second]) is second
-    assert auto._choose(FLOAT, [best]) is FLOAT
+    assert choose(FLOAT, [best, second]) is second
+    assert choose(FLOAT, [best]) is FLOAT
+
+
+def test_a_small_difference_leaves_what_was_proposed_first() -> None:
+    first, better = candidate("first", 900, 0.50, 30), candidate("better", 900, 0.49, 30)
+    assert choose(FLOAT, [first, better]) is first
+    assert choose(FLOAT, [first, candidate("much better", 900, 0.45, 30)]).name == "much better"
+    assert choose(FLOAT, [candidate("hardly", 1000, 0.97, 30)]) is FLOAT
+
+
+def test_those_close_to_the_best_are_timed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[str] = []
+
+    def fake(job: Job, base: Candidate, found: Candidate) -> Ratio:
+        timed.append(found.name)
+        return Ratio(0.9, 0.01 if found.name == "steadier" else 0.5)
+
+    monkeypatch.setattr(auto, "_time", fake)
+    steadier, shakier = candidate("steadier", 900, 0.5, 30), candidate("shakier", 900, 0.52, 30)
+    far = candidate("far", 900, 0.8, 30)
+    auto._measure_again(FLOAT.job, FLOAT, [steadier, shakier, far])
+    assert timed == ["steadier", "shakier"]
+    assert steadier.ratio == Ratio(0.9, 0.01)
+    assert shakier.ratio == Ratio(0.52, 0.02)
 
 
 def test_float_stays_where_nothing_gains() -> None:
     far = candidate("far", 900, 0.9, 15)
     same = candidate("same", 1000, 1.0, 60)
-    assert auto._choose(FLOAT, [far, same]) is FLOAT
+    assert choose(FLOAT, [far, same]) is FLOAT
 
 
 @pytest.mark.parametrize(
@@ -156,7 +180,7 @@ def test_problems(limits: dict[str, Any], db: float, ratio: float, words: str) -
         (
             "transformer",
             True,
-            ["int8 dynamic, smoothed", "int8 static, smoothed", "int8 dynamic", WEIGHTS],
+            ["int8 dynamic, smoothed", "int8 dynamic", "int8 static, smoothed", WEIGHTS],
         ),
         ("no-layers", True, [WEIGHTS]),
     ],
@@ -252,7 +276,7 @@ def test_activations_are_observed_once(
 
     monkeypatch.setattr(Job, "observe", counting)
     monkeypatch.setattr(auto, "GOAL_DB", 500.0)
-    monkeypatch.setattr(auto, "_DB_WEIGHT", 0.0)
+    monkeypatch.setattr(weighing, "_DB_WEIGHT", 0.0)
     monkeypatch.setattr(auto, "sensitive_layers", lambda job: ["in", "mid", "out"])
     assert len(auto.run(job_of(cnn()), [])[1]) > 3
     assert [count for count in asked if count] == [5]
