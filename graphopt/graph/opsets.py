@@ -162,14 +162,10 @@ def _dropout(scope: Scope, node: NodeProto, shapes: Shapes) -> None:  # noqa: AR
         _feed(scope, node, 1, "ratio", np.array(ratio, np.float32))
 
 
-def _dropout_test(scope: Scope, node: NodeProto, shapes: Shapes) -> None:  # noqa: ARG001
+def _evaluation_mode(scope: Scope, node: NodeProto, shapes: Shapes) -> None:  # noqa: ARG001
     _take(node, "consumed_inputs")
     if not _take(node, "is_test", 0):
         raise NotLifted("is in training mode; export the model in evaluation mode")
-
-
-def _batchnorm_test(scope: Scope, node: NodeProto, shapes: Shapes) -> None:
-    _dropout_test(scope, node, shapes)
 
 
 def _grid_sample(scope: Scope, node: NodeProto, shapes: Shapes) -> None:  # noqa: ARG001
@@ -204,6 +200,11 @@ def _refuse(reason: str) -> _Change:
         raise NotLifted(reason)
 
     return change
+
+
+def _roi_align(scope: Scope, node: NodeProto, shapes: Shapes) -> None:  # noqa: ARG001
+    """Up to opset 15 there was no half pixel; from 16 on it is the default."""
+    _give(node, "coordinate_transformation_mode", "output_half_pixel")
 
 
 def _scatter(scope: Scope, node: NodeProto, shapes: Shapes) -> None:  # noqa: ARG001
@@ -268,8 +269,7 @@ _ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Pow", "Gemm", "PRelu", *_LOGICAL)
 
 _CHANGES: list[tuple[int, tuple[str, ...], _Change]] = [
     (7, _ARITHMETIC, _broadcast),
-    (7, ("BatchNormalization",), _batchnorm_test),
-    (7, ("Dropout",), _dropout_test),
+    (7, ("BatchNormalization", "Dropout"), _evaluation_mode),
     (7, ("LSTM", "GRU", "RNN"), _refuse("has the outputs of an opset before 7")),
     (7, ("Upsample",), _refuse("has the scales of an opset before 7")),
     (9, ("BatchNormalization",), _batchnorm_spatial),
@@ -286,6 +286,7 @@ _CHANGES: list[tuple[int, tuple[str, ...], _Change]] = [
     (13, ("Squeeze", "Unsqueeze", "ReduceSum"), _int_list_to_input("axes", 1)),
     (13, ("Split",), _int_list_to_input("split", 1)),
     (14, ("BatchNormalization",), _batchnorm_outputs),
+    (16, ("RoiAlign",), _roi_align),
     (18, _REDUCING, _int_list_to_input("axes", 1)),
     (18, ("Split",), _split),
     (20, ("GridSample",), _grid_sample),

@@ -47,6 +47,8 @@ _SCALES = {"s": np.array([1, 1, 2, 2], np.float32)}
         (12, "y = ReduceSum <axes = [1, -1], keepdims = 0> (x)", {}),
         (12, "y, z = Split <axis = 3, split = [2, 4]> (x)", {}),
         (12, "y, z = Split <axis = 3> (x)", {}),
+        (10, "y = RoiAlign <output_height = 2, output_width = 2> (x, r, i)",
+         {"r": np.array([[0.5, 0.5, 4, 3]], np.float32), "i": np.array([0])}),
         (11, "y = ReduceMean <axes = [2, 3]> (x)", {}),
         (9, "c = Conv (x, W) r = Relu (c) p = MaxPool <kernel_shape = [2, 2]> (r) y = Flatten (p)",
          {"W": (8, 4, 3, 3)}),
