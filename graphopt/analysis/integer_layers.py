@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
-from graphopt.graph import edit, ops, qdq
+from graphopt.graph import ops, qdq
 from graphopt.graph.graph import Constant, Scope
 from graphopt.graph.ops import Weight, attribute, is_op
+from graphopt.graph.values import drop_unread
 from graphopt.numerics import grids, ranges, saturation
 
 __all__ = [
@@ -122,7 +123,7 @@ def set_integer_weight(
             scope, weight.constant.name, codes, scales, 0, axis=axis, before=node
         )
     scope.set_input(node, weight.index, stored[key])
-    edit.drop_unread(weight.constant)
+    drop_unread(scope, [weight.constant.origin])
     if place is not None and bias is not None:
         set_integer_bias(scope, place.node, place.index, bias, scales * np.float32(input_scale))
     return scales, raised
@@ -195,7 +196,7 @@ def set_integer_bias(
     replaced = scope.constant(named) if named else None
     scope.set_input(node, index, dequantized)
     if replaced is not None:
-        edit.drop_unread(replaced)
+        drop_unread(scope, [replaced.origin])
 
 
 @dataclass(frozen=True)

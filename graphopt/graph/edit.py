@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from onnx import NodeProto
 
-from graphopt.graph.graph import Constant, Graph, Scope, Use, label
+from graphopt.graph.graph import Graph, Scope, Use, label
 from graphopt.graph.order import sorted_nodes
 
-__all__ = ["bypass", "drop_unread", "only_reader", "redirect", "remove_dead", "rename_output"]
+__all__ = ["bypass", "forget", "only_reader", "redirect", "remove_dead", "rename_output"]
 
 
 def only_reader(scope: Scope, name: str) -> Use | None:
@@ -25,19 +25,6 @@ def redirect(uses: Iterable[Use], name: str) -> None:
             use.scope.set_input(use.node, use.index, name)
 
 
-def drop_unread(constant: Constant) -> bool:
-    """Remove a constant that nothing reads any more, wherever it lives; says whether it went."""
-    home, origin = constant.scope, constant.origin
-    if home.uses(origin) or origin in home.outputs:
-        return False
-    if constant.node is None:
-        home.drop_initializer(origin)
-    else:
-        home.remove([constant.node])
-        _forget(home, constant.node.output)
-    return True
-
-
 def rename_output(scope: Scope, node: NodeProto, old: str, new: str) -> None:
     """Call an output of ``node`` ``new`` instead of ``old``, for all its readers."""
     index = list(node.output).index(old)
@@ -47,7 +34,7 @@ def rename_output(scope: Scope, node: NodeProto, old: str, new: str) -> None:
         if annotation.tensor_name == old:
             annotation.tensor_name = new
     if new in scope.outputs:  # which are declared already
-        _forget(scope, [old])
+        forget(scope, [old])
     for value in scope.proto.value_info:
         if value.name == old:
             value.name = new
@@ -69,19 +56,19 @@ def bypass(scope: Scope, node: NodeProto, source: str, output: str) -> bool:
     if output not in scope.outputs:
         scope.replace_uses(output, source)
         scope.remove([node])
-        _forget(scope, node.output)
+        forget(scope, node.output)
         return True
     maker = scope.producer(source)
     if maker is None or source in scope.outputs or any(u.index < 0 for u in scope.uses(source)):
         return False
     scope.remove([node])
     scope.replace_uses(output, source)
-    _forget(scope, [output])
+    forget(scope, [output])
     rename_output(scope, maker, source, output)
     return True
 
 
-def _forget(scope: Scope, names: Iterable[str]) -> None:
+def forget(scope: Scope, names: Iterable[str]) -> None:
     """Drop the declared types and annotations of tensors that are no more."""
     gone = {name for name in names if name}
     for field, key in (
@@ -122,5 +109,5 @@ def _sweep(scope: Scope) -> list[str]:
     unread = [name for name in scope.initializers if name not in needed]
     for name in unread:
         scope.drop_initializer(name)
-    _forget(scope, [*unread, *(name for node in dead for name in node.output)])
+    forget(scope, [*unread, *(name for node in dead for name in node.output)])
     return [*removed, *map(label, dead), *unread]

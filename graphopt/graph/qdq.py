@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from graphopt.graph import edit
-from graphopt.graph.graph import Constant, Scope, Use
+from graphopt.graph.graph import Scope, Use
 from graphopt.graph.tensors import Array
 
 __all__ = [
@@ -25,11 +25,9 @@ __all__ = [
     "add_dequantize",
     "add_node",
     "add_quantize_dequantize",
-    "drop_unread",
     "expand",
     "first_reader",
     "gather_rows",
-    "read_instead",
 ]
 
 Scale = float | np.floating | NDArray[np.float32]
@@ -64,11 +62,6 @@ def first_reader(scope: Scope, tensor: str) -> NodeProto | None:
         if any(tensor in body.captures() for body in scope.children(node).values()):
             return node
     return None
-
-
-def read_instead(uses: Iterable[Use], name: str) -> None:
-    """Let these places read ``name``."""
-    edit.redirect(uses, name)
 
 
 def add_quantize_dequantize(
@@ -169,21 +162,6 @@ def expand(
     float_type = _element_type(scope, scale)
     cast = add_node(scope, "Cast", [codes], f"{tensor}_cast", before=before, to=float_type)
     return add_node(scope, "Mul", [cast, scale], f"{tensor}_dequantized", before=before)
-
-
-def drop_unread(constant: Constant) -> bool:
-    """Remove a constant that nothing reads any more; whether it was removed.
-
-    Kept are constants that are outputs of their scope or listed as inputs.
-    """
-    home, origin = constant.scope, constant.origin
-    if home.uses(origin) or origin in home.outputs or constant.overridable:
-        return False
-    if constant.node is not None:
-        home.remove([constant.node])
-    else:
-        home.drop_initializer(origin)
-    return True
 
 
 def gather_rows(scope: Scope, node: NodeProto, codes: str, scale: str) -> None:

@@ -12,14 +12,15 @@ from onnx import NodeProto
 from graphopt.graph import edit, ops, qdq
 from graphopt.graph.graph import Constant, Scope
 from graphopt.graph.linear import Linear, linear
+from graphopt.graph.values import drop_unread
 
 __all__ = ["fold_division", "insert_division"]
 
 _Edit = Callable[[], None]
 _TRANSPARENT = ("Relu", "LeakyRelu", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 """f(x / s) = f(x) / s for s > 0. Operators that only reshape keep the order of the elements; where
-the last axis has as many before and after, which the constant found in the end proves, each keeps
-its channel."""
+the last axis has as many before and after, which the size of the constant found in the end proves,
+each keeps its channel."""
 _READS_SHAPE = ("Shape", "Size")
 _FOLLOWED = 16  # nodes between the tensor and the constants that absorb the factors
 
@@ -127,7 +128,7 @@ def _divide_elementwise(
 def _divide_linear(layer: Linear, factors: NDArray[np.float32], edits: list[_Edit]) -> bool:
     """The columns of a weight, and the bias of a Gemm."""
     node = layer.node
-    if not layer.owned_by([node]):
+    if layer.constant.shape[layer.out_axis] != len(factors) or not layer.owned_by([node]):
         return False
     biased = ops.is_op(node, "Gemm") and len(node.input) > 2 and bool(node.input[2])
     if biased and not _divide_constant(layer.scope, node, 2, factors, edits):
@@ -154,7 +155,7 @@ def _divide_constant(
     def replace() -> None:
         name = scope.add_constant(constant.name, values / divisors)
         scope.set_input(node, index, name)
-        qdq.drop_unread(constant)
+        drop_unread(constant.scope, [constant.origin])
 
     edits.append(replace)
     return True

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from onnx import NodeProto
 
+from graphopt.graph.edit import forget
 from graphopt.graph.graph import Constant, Scope
 from graphopt.graph.ops import is_op
 from graphopt.graph.tensors import Array
@@ -47,13 +48,24 @@ def set_values(scope: Scope, node: NodeProto, index: int, values: Array) -> bool
 
 
 def drop_unread(scope: Scope, names: Iterable[str]) -> None:
-    """Remove those of these constants that nobody reads, with the Identity nodes before them."""
-    for name in dict.fromkeys(names):
-        if not name or scope.uses(name) or name in scope.outputs:
+    """Remove those of these constants that nobody reads, with the Identity nodes before them.
+
+    Kept are constants that are outputs of their scope or listed as inputs.
+
+    Args:
+        scope: Where the names were read; the constants may lie in a scope around it.
+        names: Tensors, constant or not; empty ones are passed over.
+    """
+    for name in dict.fromkeys(filter(None, names)):
+        home = scope
+        while home.parent is not None and not home.defines(name):
+            home = home.parent
+        if home.uses(name) or name in home.outputs:
             continue
-        node = scope.producer(name)
+        node = home.producer(name)
         if node is not None and is_op(node, "Constant", "Identity"):
-            scope.remove([node])
-            drop_unread(scope, node.input)
-        elif name in scope.initializers and name not in scope.inputs:
-            scope.drop_initializer(name)
+            home.remove([node])
+            forget(home, [name])
+            drop_unread(home, node.input)
+        elif name in home.initializers and name not in home.inputs:
+            home.drop_initializer(name)

@@ -15,6 +15,7 @@ from graphopt.graph import ops, qdq
 from graphopt.graph.graph import Constant, Graph, Scope, Use
 from graphopt.graph.linear import Linear, linear
 from graphopt.graph.select import select
+from graphopt.graph.values import drop_unread
 from graphopt.numerics import grids, ranges, saturation
 from graphopt.pipeline.contract import Changes, Context, Option, Pass
 from graphopt.pipeline.registry import register
@@ -281,7 +282,7 @@ class _Builder:
         if made is not None and ops.is_op(made, "Transpose") and not read:
             self.scope.remove([made])
         for constant in (layer.constant, *self._old_bias(layer.node)):
-            qdq.drop_unread(constant)
+            drop_unread(constant.scope, [constant.origin])
 
     def _old_bias(self, node: NodeProto) -> list[Constant]:
         constant = self.scope.constant(node.input[2]) if len(node.input) > 2 else None

@@ -15,6 +15,7 @@ from graphopt.errors import PassError
 from graphopt.graph import edit, ops, qdq
 from graphopt.graph.graph import Constant, Graph, Scope, Use, label
 from graphopt.graph.select import select
+from graphopt.graph.values import drop_unread
 from graphopt.numerics import grids, ranges
 from graphopt.pipeline.contract import Changes, Context, Option, Pass
 from graphopt.pipeline.registry import register
@@ -183,4 +184,4 @@ def _store(weight: _Weight, values: NDArray[Any], method: Literal["max", "mse"])
     if others:
         first = qdq.first_reader(home, name)
         edit.redirect(others, qdq.expand(home, name, stored, factor, before=first))
-    qdq.drop_unread(constant)
+    drop_unread(home, [constant.origin])

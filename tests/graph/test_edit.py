@@ -138,12 +138,3 @@ def test_long_dead_chain_goes_in_one_sweep() -> None:
     graph = parse(f"{{ y = Relu(x) a0 = Abs(x) {chain} }}")
     assert len(edit.remove_dead(graph)) == 3001
     assert nodes(graph) == ["y=Relu(x)"]
-
-
-def test_drop_unread() -> None:
-    graph = parse("<float[4] w = {1,2,3,4}> { k = Constant <value_float = 1.0> () y = Add(x, w) }")
-    for name, goes in (("w", False), ("k", True)):
-        constant = graph.main.constant(name)
-        assert constant is not None
-        assert edit.drop_unread(constant) is goes
-    assert nodes(graph) == ["y=Add(x,w)"]

@@ -67,15 +67,6 @@ def test_dequantize_stores_a_constant(scale: float, axis: int | None) -> None:
     assert (list(zero_point.dims), zero_point.data_type) == ([] if axis is None else [3], 3)
 
 
-def test_drop_unread_keeps_what_is_needed() -> None:
-    graph = parsed()
-    read, unread = graph.main.constant("w"), graph.main.constant("unread")
-    assert read is not None and unread is not None
-    assert not qdq.drop_unread(read)
-    assert qdq.drop_unread(unread)
-    assert set(graph.main.initializers) == {"w"}
-
-
 def test_linear_layer_as_seen_by_passes() -> None:
     graph = parsed()
     layer = linear(graph.main, graph.main.nodes[1])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
@@ -48,3 +49,22 @@ def test_only_what_nobody_reads_goes() -> None:
     main.set_input(main.nodes[-1], 1, "x")
     drop_unread(main, ["h"])
     assert not main.initializers
+
+
+def test_constant_nodes_go_and_listed_initializers_stay() -> None:
+    graph = _graph("k = Constant <value_float = 1.0> () y = Relu (x)")
+    main = graph.main
+    main.proto.input.append(onnx.helper.make_tensor_value_info("w", 1, [2, 2]))
+    main.proto.value_info.append(onnx.helper.make_tensor_value_info("k", 1, []))
+    drop_unread(main, ["k", "w"])
+    assert [node.output[0] for node in main.nodes] == ["y"]
+    assert list(main.initializers) == ["w"]
+    assert not main.proto.value_info
+
+
+def test_a_constant_of_the_scope_around_goes_with_its_last_reader_in_a_body() -> None:
+    graph = io.load(MODELS["bodies"]())
+    body = next(scope for scope in graph.scopes() if "W2" in scope.captures())
+    body.set_input(body.nodes[0], 1, "x")
+    drop_unread(body, ["W2"])
+    assert set(graph.main.initializers) == {"W1", "B2"}

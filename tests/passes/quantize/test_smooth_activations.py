@@ -40,6 +40,10 @@ PARTS = {
     "v": (RNG.normal(size=(CHANNELS, CHANNELS)) / 8 * loudness()).astype(np.float32),
     "rows": np.array([-1, 8, CHANNELS]),
     "half": np.array(30.0, np.float32),
+    "narrow": (RNG.normal(size=(CHANNELS, CHANNELS // 2)) * loudness()[: CHANNELS // 2]).astype(
+        np.float32
+    ),
+    "pairs": np.array([0, -1, CHANNELS]),
 }
 
 
@@ -98,6 +102,10 @@ OTHER_READERS = {
     "an output": ("h = LayerNormalization(x, gamma, beta) y = MatMul(h, w)", "h"),
     "a product of two": ("r = Mul(x, gamma) h = Mul(r, x) y = MatMul(h, w) z = Relu(r)", "z"),
     "a scalar factor": ("g = Mul(x, gamma) h = Mul(g, half) y = MatMul(h, w)", ""),
+    "fewer columns": (
+        "g = MatMul(x, narrow) h = Reshape(g, pairs) y = MatMul(h, w) z = Relu(x)",
+        "z",
+    ),
 }
 
 
