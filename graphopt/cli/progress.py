@@ -7,16 +7,25 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from graphopt.report.words import plain
+
 __all__ = ["Report", "progress", "speak"]
 
 Report = Callable[[str, int, int], None]
 """Receives what is going on, how far it is and how far it goes."""
 
 
+class _Plain(logging.Formatter):
+    """Lines without control characters: names from a model may hold terminal codes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain(super().format(record))
+
+
 def speak() -> None:
     """Say on stderr what is going on in words, such as the memory that a step may take."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("graphopt: %(message)s"))
+    handler.setFormatter(_Plain("graphopt: %(message)s"))
     logger = logging.getLogger("graphopt")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

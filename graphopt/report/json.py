@@ -25,8 +25,14 @@ def schema() -> dict[str, Any]:
 
 
 def dump(value: Any) -> str:
-    """Any value of ours as indented JSON text that every parser reads (no NaN, no Infinity)."""
-    return json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    """Any value of ours as indented JSON text that every parser reads (no NaN, no Infinity).
+
+    Characters that could steer a terminal, such as C1 controls, are escaped too.
+    """
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    return "".join(
+        mark if mark.isprintable() or mark == "\n" else json.dumps(mark)[1:-1] for mark in text
+    )
 
 
 def plain(value: Any) -> Any:

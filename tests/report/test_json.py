@@ -117,3 +117,11 @@ def test_every_key_of_the_schema_is_required_and_closed() -> None:
                 walk(item)
 
     walk(json.schema())
+
+
+def test_text_from_a_model_cannot_steer_a_terminal() -> None:
+    evil = "a\x1b[2J\x9b31m\x7f\u202e\ud800\U000e0001 \u00e9"
+    text = json.dump({evil: evil})
+    assert all(mark.isprintable() or mark == "\n" for mark in text)
+    assert "\u00e9" in text
+    assert standard.loads(text) == {evil: evil}
