@@ -18,6 +18,8 @@ from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import DataError, ModelError
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
+from graphopt.observe.answers import Rows
+from graphopt.observe.run import with_rows
 from graphopt.pipeline.final import describe
 from graphopt.pipeline.probe import Tally
 from graphopt.pipeline.record import Quality
@@ -82,7 +84,7 @@ def compare(
     sessions = [Session(graph, threads=threads) for graph in (first, second)]
     try:
         source = "random" if data is None else "data"
-        quality, cosine = _judge(sessions, first.main.outputs, samples, source, progress)
+        quality, cosine = _judge(sessions, judge, samples, source, progress)
     except (DataError, ModelError) as err:
         if data is not None:
             raise
@@ -117,22 +119,26 @@ def _timed(
 
 def _judge(
     sessions: list[Session],
-    outputs: list[str],
+    judge: Graph,
     samples: Samples,
     source: str,
     progress: Progress | None,
 ) -> tuple[Quality, dict[str, float | None]]:
-    """Answers of both over all samples: SQNR and agreement, and the cosine of each output."""
+    """Answers of both over all samples: SQNR and agreement, and the cosine of each output.
+
+    ``judge`` is the one of the two models whose inputs say which batch both get.
+    """
+    outputs = judge.main.outputs
     tally = Tally(outputs)
     cosines = {name: _Cosine() for name in outputs}
     done = 0
     batch = largest_batch(sessions[0], samples, _BATCH)
-    for feeds, real in samples.feeds(batch=batch):
+    for feeds, rows in with_rows(judge, samples, batch):
         right, answer = (session.run(feeds) for session in sessions)
-        tally.add(right, answer, real)
+        tally.add(right, answer, rows)
         for name, cosine in cosines.items():
-            cosine.add(right[name], answer[name], real)
-        done += real
+            cosine.add(right[name], answer[name], rows)
+        done += rows.real
         if progress is not None:
             progress("compare", done, samples.count)
     return tally.quality(source), {name: cosine.value for name, cosine in cosines.items()}
@@ -145,13 +151,12 @@ class _Cosine:
         self.product = self.first = self.second = 0.0
         self.undefined = False
 
-    def add(self, f: Any, g: Any, real: int) -> None:
-        """Count one pair; of outputs with a row per sample only ``real`` rows."""
+    def add(self, f: Any, g: Any, rows: Rows) -> None:
+        """Count one pair; of outputs with a row per sample only the real rows."""
         if not _numeric(f) or not _numeric(g) or f.shape != g.shape:
             self.undefined = True
             return
-        rows = real if f.ndim and f.shape[0] > real else None
-        x, y = (value[:rows].astype(np.float64).ravel() for value in (f, g))
+        x, y = (rows.keep(value).astype(np.float64).ravel() for value in (f, g))
         self.product += float(x @ y)
         self.first += float(x @ x)
         self.second += float(y @ y)

@@ -58,6 +58,15 @@ class Rows:
             return entries * self.real // self.full
         return entries if self.first else 0
 
+    def keep(self, values: Array) -> Array:
+        """An output without the rows of samples that only fill up the feed.
+
+        It stays whole where its leading axis is not as long as the feed, or it is no tensor.
+        """
+        if self.real < self.full and isinstance(values, np.ndarray) and values.ndim:
+            return values[: self.real] if len(values) == self.full else values
+        return values
+
 
 class Answer(ABC):
     """One request that is being answered; ``taps`` is what it needs from each run."""

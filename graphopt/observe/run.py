@@ -202,12 +202,15 @@ class _Runner:
 
 
 def with_rows(graph: Graph, samples: Samples, batch: int = 1) -> Iterator[tuple[Feeds, Rows]]:
-    """Feeds of up to ``batch``, each with what is real of it; only a fixed batch is filled up."""
-    batches = {
-        value.type.tensor_type.shape.dim[0].dim_value
+    """Feeds of up to ``batch``, each with what is real of it; only a fixed batch is filled up.
+
+    Beside inputs of another fixed first axis the first input counts; see ``graphopt.data.layout``.
+    """
+    batches = [
+        max(0, value.type.tensor_type.shape.dim[0].dim_value)
         for value in graph.required_inputs
         if len(value.type.tensor_type.shape.dim)
-    }
-    fixed = batches.pop() if len(batches) == 1 else 0
+    ]
+    fixed = batches[0] if batches and 0 not in batches else 0
     for index, (feeds, real) in enumerate(samples.feeds(batch)):
         yield feeds, Rows(real, max(fixed, real), first=index == 0)

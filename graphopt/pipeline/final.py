@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,7 +66,8 @@ def guard_metric(
             job.reference, graph, samples, metric, source="eval", threads=job.threads
         )
         assert quality.metric is not None
-        return quality.metric.before - quality.metric.after
+        fall = quality.metric.before - quality.metric.after
+        return math.inf if math.isnan(fall) else fall
 
     job.drop, job.max_drop = drop, max_drop
 

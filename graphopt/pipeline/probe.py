@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from graphopt.data.first import FirstSamples
 from graphopt.data.samples import Feeds, Samples
+from graphopt.errors import DataError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.numerics.sqnr import ErrorSums
+from graphopt.observe.answers import Rows
+from graphopt.observe.run import with_rows
 from graphopt.pipeline.metrics import NamedMetric
 from graphopt.pipeline.record import Metric, Quality
 from graphopt.runtime.batches import largest_batch
@@ -25,10 +29,10 @@ _BATCH = 16
 
 @dataclass(frozen=True)
 class Sample:
-    """One feed with what the reference answered; only the leading ``real`` rows count."""
+    """One feed with what the reference answered; ``rows`` says what of it counts."""
 
     feeds: Feeds
-    real: int
+    rows: Rows
     answers: dict[str, Array]
 
 
@@ -48,14 +52,15 @@ class Probe:
     ) -> None:
         self.source, self.threads = source, threads
         self.outputs = reference.main.outputs
-        self.samples = self._hold(Session(reference, threads=threads), samples, limit)
+        self.samples = self._hold(reference, FirstSamples(samples, limit))
 
-    def _hold(self, session: Session, samples: Samples, limit: int) -> list[Sample]:
+    def _hold(self, reference: Graph, samples: Samples) -> list[Sample]:
+        session = Session(reference, threads=self.threads)
         held: list[Sample] = []
         total = 0
-        for feeds, real in samples.feeds(batch=1, limit=limit):
+        for feeds, rows in with_rows(reference, samples):
             answers = session.run(feeds)
-            held.append(Sample(feeds, real, answers))
+            held.append(Sample(feeds, rows, answers))
             total += sum(a.nbytes for a in answers.values() if isinstance(a, np.ndarray))
             total += sum(a.nbytes for a in feeds.values())
             if total > _HELD_BYTES:
@@ -84,7 +89,7 @@ class Probe:
         expected = [sample.answers for sample in self.samples] if to is None else to
         tally = Tally(self.outputs)
         for sample, right, answer in zip(self.samples, expected, answers, strict=True):
-            tally.add(right, answer, sample.real)
+            tally.add(right, answer, sample.rows)
         return tally.quality(self.source)
 
 
@@ -97,9 +102,9 @@ class Tally:
         self.positions = dict.fromkeys(outputs, 0)
         self.samples = 0
 
-    def add(self, right: dict[str, Array], answer: dict[str, Array], real: int) -> None:
-        """Count one feed; of outputs with a row per sample only ``real`` rows."""
-        self.samples += real
+    def add(self, right: dict[str, Array], answer: dict[str, Array], rows: Rows) -> None:
+        """Count one feed; of outputs with a row per sample only the real rows."""
+        self.samples += rows.real
         for name in self.sums:
             f, g = right[name], answer[name]
             if not isinstance(f, np.ndarray) or f.dtype.kind not in "fiub" or f.size == 0:
@@ -107,8 +112,7 @@ class Tally:
             if f.shape != g.shape:
                 self.sums[name].fail()
                 continue
-            if f.ndim and f.shape[0] > real:
-                f, g = f[:real], g[:real]
+            f, g = rows.keep(f), rows.keep(g)
             self.sums[name].add(f, g)
             axis = _class_axis(f)
             if axis is not None:
@@ -159,31 +163,39 @@ def evaluate(
 
     Raises:
         ModelError: onnxruntime cannot run one of them.
+        DataError: The metric cannot be computed from the outputs and labels.
     """
     tally = Tally(reference.main.outputs)
     sessions = [Session(reference, threads=threads), Session(graph, threads=threads)]
     kept: list[list[list[Array]]] = [[], []]
     done = 0
     batch = largest_batch(sessions[0], samples, _BATCH)
-    for feeds, real in samples.feeds(batch=batch):
+    for feeds, rows in with_rows(reference, samples, batch):
         answers = [session.run(feeds) for session in sessions]
-        tally.add(answers[0], answers[1], real)
+        tally.add(answers[0], answers[1], rows)
         if metric is not None:
             for store, answer in zip(kept, answers, strict=True):
-                store.append([answer[name][:real] for name in reference.main.outputs])
-        done += real
+                store.append([rows.keep(answer[name]) for name in reference.main.outputs])
+        done += rows.real
         if progress is not None:
             progress(done, samples.count)
     quality = tally.quality(source)
     if metric is None or samples.labels is None:
         return quality
+    before, after = (_measured(metric, store, samples.labels) for store in kept)
+    return replace(quality, metric=Metric(metric[0], before, after))
+
+
+def _measured(metric: NamedMetric, answers: Sequence[Sequence[Array]], labels: Array) -> float:
+    """The metric of one model, from its answers to one feed after another."""
     name, function = metric
-    merged = [[np.concatenate(parts) for parts in zip(*store, strict=True)] for store in kept]
-    before, after = (float(function(outputs, samples.labels)) for outputs in merged)
-    return Quality(
-        quality.sqnr_db,
-        quality.agreement_top1,
-        Metric(name, before, after),
-        quality.samples,
-        source,
-    )
+    try:
+        merged = [
+            np.concatenate([*map(np.atleast_1d, parts)]) for parts in zip(*answers, strict=True)
+        ]
+        return float(function(merged, labels))
+    except Exception as err:  # whatever a function of the user's raises
+        raise DataError(
+            f"metric {name!r} cannot be computed from the outputs and labels: "
+            f"{type(err).__name__}: {err}"
+        ) from err

@@ -186,6 +186,14 @@ def test_the_metric_guards_lossy_passes() -> None:
     assert job.drop(worse) == before > 0
 
 
+def test_a_metric_that_is_not_a_number_has_fallen_by_any_amount() -> None:
+    job = job_of()
+    samples = Labelled(job.reference, count=4)
+    final.guard_metric(job, samples, ("lost", lambda outputs, labels: float("nan")), 5.0)
+    assert job.drop is not None
+    assert job.drop(job.graph) == float("inf")
+
+
 def _answers(graph: Graph, samples: SyntheticSamples) -> Any:
     return np.concatenate(
         [sample.answers["y"] for sample in Probe(graph, samples, "eval", 4, 1).samples]
