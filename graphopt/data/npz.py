@@ -114,6 +114,11 @@ def _column(opened: Callable[[], IO[bytes]], size: int, place: str) -> Column:
         raise DataError(f"{place} is truncated: {size - start} bytes where {shape} needs more")
     if math.prod(shape[1:]) * dtype.itemsize > _MAX_ROW_BYTES:
         raise DataError(f"{place} has shape {shape}: one sample takes more than 2 GB")
+    if fortran_order and math.prod(shape) * dtype.itemsize > _MAX_ROW_BYTES:
+        raise DataError(
+            f"{place} is in Fortran order and takes more than 2 GB, which can only be read whole; "
+            "save numpy.ascontiguousarray of it"
+        )
 
     def blocks(step: int) -> Iterator[Array]:
         with _readable(place), opened() as stream:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx.parser
 import pytest
 
-from graphopt.data import Feeds, open_data
+from graphopt.data import Feeds, npz, open_data
 from graphopt.errors import DataError, GraphoptError, UsageError
 from graphopt.graph.graph import Graph
 
@@ -304,6 +304,14 @@ class TestNpz:
     def test_not_an_npz(self, tmp_path: Path, content: bytes) -> None:
         (tmp_path / "d.npz").write_bytes(content)
         assert "cannot be read" in self.refuse(tmp_path / "d.npz")
+
+    def test_fortran_order_is_read_whole_and_so_must_be_small(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(npz, "_MAX_ROW_BYTES", 20)
+        np.save(tmp_path / "d.npy", np.asfortranarray(rows(5, 3)))
+        with pytest.raises(DataError, match="Fortran order"):
+            npz.npy_column(tmp_path / "d.npy")
 
     def test_truncated(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "d.npz", x=rows(100, 2))
