@@ -15,8 +15,6 @@ from graphopt.pipeline.metrics import NamedMetric
 from graphopt.pipeline.probe import evaluate
 from graphopt.pipeline.recipe import METADATA_KEY, Recipe
 from graphopt.pipeline.record import (
-    AuditEntry,
-    AuditRecord,
     LimitRecord,
     ModelRecord,
     PassRecord,
@@ -25,7 +23,7 @@ from graphopt.pipeline.record import (
 )
 from graphopt.pipeline.runner import Job
 from graphopt.runtime import latency
-from graphopt.runtime.audit import audit
+from graphopt.runtime.audit import Audit, audit
 from graphopt.runtime.session import Session
 
 __all__ = ["describe", "embed_recipe", "guard_metric", "prove"]
@@ -140,18 +138,14 @@ def _timed(model: ModelRecord, milliseconds: float) -> ModelRecord:
     return replace(model, latency_ms=milliseconds)
 
 
-def _audited(job: Job, record: RunRecord) -> AuditRecord | None:
+def _audited(job: Job, record: RunRecord) -> Audit | None:
     """The audit, with the reasons that the passes gave for what they left alone."""
     reasons = {skip.node: skip.reason for item in record.passes for skip in item.skipped}
     try:
-        found = audit(job.graph, reasons)
+        return audit(job.graph, reasons)
     except ModelError as err:
         record.messages.append(f"no audit: {err}")
         return None
-    return AuditRecord(
-        integer=[AuditEntry(e.node, e.op_type, e.kernel, e.reason) for e in found.integer],
-        float_=[AuditEntry(e.node, e.op_type, e.kernel, e.reason) for e in found.float_],
-    )
 
 
 def _limits(record: RunRecord, plan: Recipe) -> list[LimitRecord]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from graphopt.pipeline.contract import Edit, Skip
+from graphopt.runtime.audit import Audit
 
 __all__ = [
-    "AuditEntry",
-    "AuditRecord",
     "CandidateRecord",
     "Environment",
     "LayerRecord",
@@ -119,24 +118,6 @@ class CandidateRecord:
 
 
 @dataclass(frozen=True)
-class AuditEntry:
-    """How onnxruntime runs one layer; ``kernel`` is the op type of its optimized graph."""
-
-    node: str
-    op_type: str
-    kernel: str
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class AuditRecord:
-    """Which layers run on integer kernels, and which in float with the reason."""
-
-    integer: list[AuditEntry] = field(default_factory=list)
-    float_: list[AuditEntry] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
 class LayerRecord:
     """One weighted layer: its bytes and time before and after, and what quantizing it costs."""
 
@@ -170,7 +151,7 @@ class RunRecord:
     quality: Quality | None = None
     passes: list[PassRecord] = field(default_factory=list)
     candidates: list[CandidateRecord] = field(default_factory=list)
-    audit: AuditRecord | None = None
+    audit: Audit | None = None
     layers: list[LayerRecord] = field(default_factory=list)
     limits: list[LimitRecord] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)

@@ -8,8 +8,6 @@ import pytest
 
 from graphopt.pipeline.contract import Edit, Skip
 from graphopt.pipeline.record import (
-    AuditEntry,
-    AuditRecord,
     CandidateRecord,
     Environment,
     LayerRecord,
@@ -20,6 +18,7 @@ from graphopt.pipeline.record import (
     Quality,
     RunRecord,
 )
+from graphopt.runtime.audit import Audit, Entry
 
 MakeRecord = Callable[..., RunRecord]
 
@@ -86,9 +85,9 @@ def _record(layers: int = 60) -> RunRecord:
         ),
         passes=_passes(integer, left),
         candidates=_candidates(),
-        audit=AuditRecord(
-            [AuditEntry(item.node, item.op_type, "QLinearConv") for item in integer],
-            [AuditEntry(item.node, item.op_type, item.op_type, _reason(item)) for item in left],
+        audit=Audit(
+            [Entry(item.node, item.op_type, "QLinearConv") for item in integer],
+            [Entry(item.node, item.op_type, item.op_type, _reason(item)) for item in left],
         ),
         layers=items,
         limits=[

@@ -16,14 +16,13 @@ import pytest
 from graphopt.errors import SystemFailure
 from graphopt.pipeline.contract import Edit, Skip
 from graphopt.pipeline.record import (
-    AuditEntry,
-    AuditRecord,
     CandidateRecord,
     LayerRecord,
     Quality,
     RunRecord,
 )
 from graphopt.report import html
+from graphopt.runtime.audit import Audit, Entry
 
 MakeRecord = Callable[..., RunRecord]
 
@@ -109,7 +108,7 @@ def test_text_from_a_model_is_never_markup(record: RunRecord) -> None:
         command=HOSTILE,
         output=dataclasses.replace(record.output or record.input, path=f"x/{HOSTILE[-20:]}"),
         quality=Quality({HOSTILE: 3.0, "y": 4.0}, note=HOSTILE),
-        audit=AuditRecord([], [AuditEntry(HOSTILE, HOSTILE, HOSTILE, HOSTILE)]),
+        audit=Audit([], [Entry(HOSTILE, HOSTILE, HOSTILE, HOSTILE)]),
         layers=[LayerRecord(HOSTILE, HOSTILE, 4, 2, 1.0, 1.0, 3.0)],
         candidates=[CandidateRecord(HOSTILE, HOSTILE, 4, 1.0, 1.0, 1.0, 1.0, True, HOSTILE)],
         passes=[

@@ -4,8 +4,9 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from graphopt.pipeline.record import AuditEntry, AuditRecord, RunRecord
+from graphopt.pipeline.record import RunRecord
 from graphopt.report import terminal
+from graphopt.runtime.audit import Audit, Entry
 
 MakeRecord = Callable[..., RunRecord]
 Golden = Callable[[str, str], None]
@@ -67,7 +68,7 @@ def test_figures_are_never_torn(show: Callable[..., str], record: RunRecord, wid
 
 def test_text_from_a_model_steers_no_terminal(show: Callable[..., str], record: RunRecord) -> None:
     evil = "\x1b[2J[bold]x[/bold]\r"
-    audit = AuditRecord([], [AuditEntry(evil, "Conv", "Conv", evil)])
+    audit = Audit([], [Entry(evil, "Conv", "Conv", evil)])
     for verbose in (False, True):
         text = show(dataclasses.replace(record, audit=audit, messages=[evil]), verbose=verbose)
         assert "\x1b" not in text
@@ -76,8 +77,8 @@ def test_text_from_a_model_steers_no_terminal(show: Callable[..., str], record: 
 
 
 def test_many_reasons_are_cut_short(show: Callable[..., str], record: RunRecord) -> None:
-    entries = [AuditEntry(str(i), "Conv", "Conv", f"reason {i}") for i in range(20)]
-    many = dataclasses.replace(record, audit=AuditRecord([], entries))
+    entries = [Entry(str(i), "Conv", "Conv", f"reason {i}") for i in range(20)]
+    many = dataclasses.replace(record, audit=Audit([], entries))
     text = show(many)
     assert "and 12 more reasons; -v shows every layer" in text
     assert "reason 19" not in text
