@@ -1,1 +1,1 @@
-"""See design: one room, one purpose."""
+"""The model in memory and on disk: scopes of nodes and constants, shapes, cost, surgery."""

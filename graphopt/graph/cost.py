@@ -22,12 +22,11 @@ from graphopt.graph.ops import attribute, is_op
 from graphopt.graph.shapes import Dim, Shapes
 from graphopt.graph.tensors import Array
 
-__all__ = ["layer_bytes", "node_macs", "params", "sparsity", "total_macs"]
+__all__ = ["node_macs", "params", "sparsity", "total_macs"]
 
 _FLOATS = ("FLOAT", "DOUBLE", "BFLOAT")
 _WIDE_INTEGERS = (TensorProto.INT32, TensorProto.INT16, TensorProto.UINT16)
 _SMALL_INTEGERS = ("INT8", "UINT8", "INT4", "UINT4", "INT2", "UINT2")
-_DEPTH = 4  # nodes between a constant and its layer: DequantizeLinear, Cast, Mul, Transpose
 _VALUES = {
     "QuantizeLinear": (0,),
     "DequantizeLinear": (0,),
@@ -85,33 +84,6 @@ def sparsity(graph: Graph) -> float:
             zeros += int(np.count_nonzero(values == _zero(constant, values)))
             total += values.size
     return zeros / total if total else 0.0
-
-
-def layer_bytes(scope: Scope, node: NodeProto) -> int:
-    """Bytes of the constants that feed a node, those behind dequantization and casts included."""
-    origins: dict[tuple[int, str], int] = {}
-    for name in node.input:
-        if name:
-            _constant_sources(scope, name, _DEPTH, origins)
-    return sum(origins.values())
-
-
-def _constant_sources(
-    scope: Scope, name: str, depth: int, origins: dict[tuple[int, str], int]
-) -> bool:
-    """Add the constants that alone determine ``name``; False, nothing added, if there are more."""
-    constant = scope.constant(name)
-    if constant is not None:
-        origins[id(constant.scope), constant.origin] = constant.nbytes
-        return True
-    node = scope.producer(name)
-    if node is None or depth == 0 or not node.input:
-        return False
-    found: dict[tuple[int, str], int] = {}
-    if not all(_constant_sources(scope, read, depth - 1, found) for read in node.input if read):
-        return False
-    origins.update(found)
-    return True
 
 
 def _weights(graph: Graph) -> Iterator[Constant]:

@@ -14,6 +14,8 @@ from graphopt.graph.weightless import weightless
 
 __all__ = ["Dim", "Shapes", "TensorInfo", "infer", "proven"]
 
+_REFUSALS = (onnx.shape_inference.InferenceError, onnx.checker.ValidationError)
+
 logger = logging.getLogger(__name__)
 
 Dim = int | str | None
@@ -100,9 +102,7 @@ def _inferred(model: ModelProto) -> ModelProto:
     for data_prop in (True, False):
         try:
             return onnx.shape_inference.infer_shapes(model, data_prop=data_prop)
-        except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as err:
-            logger.debug("shape inference (data_prop=%s) failed: %s", data_prop, err)
-        except (RuntimeError, ValueError) as err:
+        except (*_REFUSALS, RuntimeError, ValueError) as err:
             logger.debug("shape inference (data_prop=%s) failed: %s", data_prop, err)
     _infer_nodes(model)
     return model

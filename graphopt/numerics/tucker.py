@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
+from graphopt.numerics.cp import unfolding
 from graphopt.numerics.lowrank import Budget
 
 __all__ = ["Spectrum", "Tucker", "choose_ranks", "spectrum", "tucker", "tucker_cost"]
@@ -100,15 +101,11 @@ def spectrum(weight: NDArray[Any]) -> Spectrum:
     flat = weight.astype(np.float64).reshape(*weight.shape[:2], -1)
     out, channels, window = flat.shape
     outer = _leading(flat.reshape(out, -1), min(out, channels * window))
-    inner = _leading(_mode(flat, 1), min(channels, out * window))
+    inner = _leading(unfolding(flat, 1), min(channels, out * window))
     core = np.einsum("op,oik,iq->pqk", outer, flat, inner, optimize=True)
     kept = np.square(core).sum(axis=2).cumsum(axis=0).cumsum(axis=1)
     total = kept[-1, -1]
     return Spectrum(flat, outer, inner, kept / total if total > 0 else np.ones_like(kept))
-
-
-def _mode(tensor: NDArray[np.float64], mode: int) -> NDArray[np.float64]:
-    return np.moveaxis(tensor, mode, 0).reshape(tensor.shape[mode], -1)
 
 
 def _leading(matrix: NDArray[np.float64], count: int) -> NDArray[np.float64]:
@@ -214,7 +211,7 @@ def tucker(found: Spectrum, ranks: tuple[int, int], kernel: Sequence[int]) -> Tu
             outer = _leading(mixed.reshape(out, -1), r_out)
         mixed = np.einsum("oik,op->pik", found.weight, outer, optimize=True)
         if r_in < channels:
-            inner = _leading(_mode(mixed, 1), r_in)
+            inner = _leading(unfolding(mixed, 1), r_in)
         core = np.einsum("pik,iq->pqk", mixed, inner, optimize=True)
         history.append(float(np.square(core).sum()) / total if total > 0 else 1.0)
         if history[-1] - history[-2] < _SETTLED:

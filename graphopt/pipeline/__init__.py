@@ -1,1 +1,1 @@
-"""See design: one room, one purpose."""
+"""From passes to a proven result: contract, spec and recipe, runner, planner, proof, record."""

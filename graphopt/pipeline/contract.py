@@ -153,7 +153,6 @@ class Context:
         statistics: Answers to what the pass named in ``needs``.
         observe: Gathers further statistics now, on the graph given (the edited one, say).
         walk: Follows the graph given over the first so many calibration samples.
-        has_samples: Whether calibration samples are there at all.
         rng: Random numbers that repeat with the run's seed.
         reference: The graph as it was before the first lossy pass; passes that keep tensor names
             find their float counterparts there. Never to be edited.
@@ -164,7 +163,6 @@ class Context:
     statistics: Mapping[Statistic, Any]
     observe: Observe
     walk: Callable[[Graph, int], Walk]
-    has_samples: bool
     rng: np.random.Generator
     reference: Graph
 

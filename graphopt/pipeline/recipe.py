@@ -12,18 +12,26 @@ from typing import Any
 
 import tomlkit
 
+from graphopt.data.images import Preprocessing
 from graphopt.errors import UsageError
 from graphopt.pipeline import presets, registry
 from graphopt.pipeline.contract import Pass
 from graphopt.pipeline.options import build, near_miss
 from graphopt.pipeline.spec import parse_passes
 
-__all__ = ["METADATA_KEY", "Recipe", "format_recipe", "parse_recipe", "read_recipe"]
+__all__ = [
+    "METADATA_KEY",
+    "Recipe",
+    "format_recipe",
+    "from_preset",
+    "parse_recipe",
+    "read_recipe",
+]
 
 METADATA_KEY = "graphopt.recipe"
 """Where an output model carries the recipe that made it."""
 
-_IMAGE_KEYS = ("size", "crop", "mean", "std", "scale", "layout", "color")
+_IMAGE_KEYS = tuple(item.name for item in dataclasses.fields(Preprocessing))
 _MAX_BYTES = 1 << 20
 
 

@@ -19,7 +19,7 @@ def register(name: str) -> Callable[[_PassClass], _PassClass]:
     """Class decorator that makes a pass known under ``name`` (its file's name with dashes).
 
     Raises:
-        ValueError: The name is taken, or the file is not called like the pass (a bug).
+        ValueError: The name is taken (a bug).
     """
 
     def enter(pass_class: _PassClass) -> _PassClass:

@@ -20,7 +20,7 @@ from graphopt.graph.tensors import Array
 from graphopt.observe.run import observe
 from graphopt.observe.statistics import Statistic
 from graphopt.observe.walk import BATCH, Walk
-from graphopt.pipeline.contract import Changes, Context, Pass
+from graphopt.pipeline.contract import Changes, Context, Pass, refuse_without_samples
 from graphopt.pipeline.probe import Probe
 from graphopt.pipeline.record import PassRecord, Quality
 from graphopt.pipeline.spec import format_passes
@@ -105,7 +105,7 @@ class Job:
         if not requests:
             return {}
         if self.samples is None:
-            raise PassError("needs calibration samples; give them with --calib DATA")
+            raise refuse_without_samples("it")
         return observe(
             graph,
             requests,
@@ -118,7 +118,7 @@ class Job:
     def walk(self, graph: Graph, limit: int) -> Walk:
         """Means of a graph's layers one after another, over the first ``limit`` samples."""
         if self.samples is None:
-            raise PassError("needs calibration samples; give them with --calib DATA")
+            raise refuse_without_samples("it")
         samples = FirstSamples(self.samples, limit)
         if self.batch is None:
             session = Session(self.reference, threads=self.threads)
@@ -133,7 +133,6 @@ class Job:
             statistics=statistics,
             observe=self.observe,
             walk=self.walk,
-            has_samples=self.samples is not None,
             rng=np.random.default_rng(self.seed),
             reference=self.float_graph or self.graph,
         )
@@ -250,7 +249,7 @@ def apply(job: Job, item: Pass) -> PassRecord:
 def _edit(job: Job, item: Pass) -> Changes:
     """Preconditions, statistics, the pass itself."""
     if item.needs_samples and job.samples is None:
-        raise PassError(f"{item.name} needs calibration samples; give them with --calib DATA")
+        raise refuse_without_samples(item.name)
     item.check(job.graph, job.context({}))
     return item.run(job.graph, job.context(job.gather(item)))
 

@@ -1,1 +1,1 @@
-"""See design: one room, one purpose."""
+"""Everything that runs a model: sessions, latency, profiles, what onnxruntime made of a graph."""

@@ -127,7 +127,6 @@ def test_quantized_convolution_and_its_bias() -> None:
     )
     assert macs(graph) == 16 * 3 * 2
     assert cost.params(graph) == 6 + 3
-    assert cost.layer_bytes(graph.main, graph.main.nodes[0]) == 6 + 3 * 4 + 4 + 1 + 1
 
 
 def test_zero_point_per_channel() -> None:
@@ -180,17 +179,6 @@ def test_sparsity() -> None:
     )
     assert cost.sparsity(graph) == 6 / 8
     assert cost.sparsity(parse("(float[4] x) => (float[4] y)", "{ y = Relu(x) }")) == 0.0
-
-
-def test_bytes_of_a_layer_go_through_casts_and_scales() -> None:
-    graph = parse(
-        "(float[4, 8] x) => (float[4, 8] y)",
-        "{ c = Cast <to = 1> (w) m = Mul(c, s) h = MatMul(x, m) y = Add(h, b) }",
-        w=ones(8, 8, dtype=np.int8),
-        s=ones(8),
-        b=ones(8),
-    )
-    assert [cost.layer_bytes(graph.main, node) for node in graph.main.nodes[2:]] == [64 + 32, 32]
 
 
 def test_branches_and_loops() -> None:
