@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 
 import onnx
 
@@ -12,7 +13,7 @@ from graphopt.graph.graph import Graph, Scope, label
 from graphopt.graph.order import is_cyclic
 from graphopt.graph.weightless import weightless
 
-__all__ = ["problems"]
+__all__ = ["malformed_nodes", "problems"]
 
 
 def problems(graph: Graph) -> list[str]:
@@ -25,6 +26,51 @@ def problems(graph: Graph) -> list[str]:
     found = [problem for scope in graph.scopes() for problem in _scope_problems(scope)]
     found += _checker_problems(graph)
     return list(dict.fromkeys(found))
+
+
+def malformed_nodes(graph: Graph) -> Iterator[str]:
+    """Nodes with too few or too many inputs or outputs for their operator, a sentence each.
+
+    No runtime loads them, and nobody who reads a node has to ask whether its inputs are there.
+    Operators that the ONNX package does not know in the model's version are passed over.
+    """
+    for scope in graph.scopes():
+        for node in scope.nodes:
+            schema = _schema(node.op_type, graph.opset) if node.domain in _DEFAULT else None
+            if schema is None:
+                continue
+            for kind, count, least, most in (
+                ("inputs", len(node.input), schema.min_input, schema.max_input),
+                ("outputs", len(node.output), schema.min_output, schema.max_output),
+            ):
+                if not least <= count <= most:
+                    needed = _range(least, most)
+                    yield (
+                        f"node {label(node)!r} has {count} {kind}, "
+                        f"{node.op_type} of opset {graph.opset} needs {needed}"
+                    )
+            required = bool(schema.inputs) and schema.inputs[0].option == _REQUIRED
+            if required and node.input and not node.input[0]:
+                yield f"node {label(node)!r}: the first input of {node.op_type} has no name"
+
+
+_DEFAULT = ("", "ai.onnx")
+_REQUIRED = onnx.defs.OpSchema.FormalParameterOption.Single
+_UNBOUNDED = 1 << 30
+
+
+@cache
+def _schema(op_type: str, opset: int) -> onnx.defs.OpSchema | None:
+    try:
+        return onnx.defs.get_schema(op_type, opset, "")
+    except onnx.defs.SchemaError:
+        return None
+
+
+def _range(least: int, most: int) -> str:
+    if most >= _UNBOUNDED:
+        return f"{least} or more"
+    return str(least) if least == most else f"{least} to {most}"
 
 
 def _checker_problems(graph: Graph) -> list[str]:

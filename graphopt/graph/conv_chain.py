@@ -12,7 +12,7 @@ from graphopt.graph import ops
 from graphopt.graph.graph import Scope, label
 from graphopt.graph.values import drop_unread
 
-__all__ = ["PLACES", "Link", "replace_conv", "strides"]
+__all__ = ["PLACES", "Link", "fits_kernel", "replace_conv", "strides"]
 
 PLACES = ("first", "second", "third")
 """How the convolutions of a chain and their weights are called."""
@@ -39,6 +39,14 @@ class Link:
 def strides(node: NodeProto, axes: int) -> list[int]:
     """Strides of a Conv with that many kernel axes."""
     return list(ops.attribute(node, "strides", [])) or [1] * axes
+
+
+def fits_kernel(node: NodeProto, axes: int) -> bool:
+    """Whether the lists of a Conv are as long as that many kernel axes want, or absent."""
+    lengths = {"kernel_shape": axes, "strides": axes, "dilations": axes, "pads": 2 * axes}
+    return all(
+        len(ops.attribute(node, name, [])) in (0, length) for name, length in lengths.items()
+    )
 
 
 def replace_conv(scope: Scope, node: NodeProto, links: Sequence[Link]) -> None:

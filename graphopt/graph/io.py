@@ -10,6 +10,7 @@ from onnx import ModelProto
 
 from graphopt.errors import ModelError
 from graphopt.graph import tensors, wire
+from graphopt.graph.check import malformed_nodes
 from graphopt.graph.graph import Graph
 from graphopt.graph.save import save
 
@@ -28,8 +29,8 @@ def load(model: str | Path | bytes | ModelProto) -> Graph:
         model: A file, its bytes, or a message.
 
     Raises:
-        ModelError: No such file, not an ONNX model, truncated, or its external data is missing,
-            too short, or lies outside the model's folder.
+        ModelError: No such file, not an ONNX model, truncated, a node lacks inputs or outputs, or
+            its external data is missing, too short, or lies outside the model's folder.
     """
     if isinstance(model, ModelProto):
         graph = Graph(model)
@@ -78,6 +79,9 @@ def _check(graph: Graph, name: str) -> None:
     """Refuse names and data that cannot be used, before any work is put in."""
     if not all(isinstance(text, str) for text in graph.names()):  # protobuf gives bytes then
         raise ModelError(f"{name} is damaged: names in it are not UTF-8 text")
+    malformed = next(malformed_nodes(graph), None)
+    if malformed is not None:
+        raise ModelError(f"{name} is not valid: {malformed}")
     try:
         for tensor in graph.tensors():
             if tensors.is_external(tensor):

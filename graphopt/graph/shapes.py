@@ -140,7 +140,7 @@ def _infer_node(
             {name: values[name] for name in node.input if name in values},
             opset_imports=[onnx.helper.make_opsetid(d, v) for d, v in versions.items()],
         )
-    except (onnx.shape_inference.InferenceError, onnx.defs.SchemaError, RuntimeError) as err:
+    except (*_REFUSALS, onnx.defs.SchemaError, RuntimeError) as err:
         logger.debug("no types for the outputs of %s: %s", node.name or node.op_type, err)
         return {}
     return found

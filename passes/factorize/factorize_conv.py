@@ -9,7 +9,7 @@ import numpy as np
 
 from graphopt.errors import PassError
 from graphopt.graph import ops
-from graphopt.graph.conv_chain import PLACES, Link, replace_conv, strides
+from graphopt.graph.conv_chain import PLACES, Link, fits_kernel, replace_conv, strides
 from graphopt.graph.graph import Graph
 from graphopt.graph.select import select
 from graphopt.graph.values import drop_unread
@@ -127,6 +127,8 @@ def _reason(group: WeightGroup) -> str:
         kind = "depthwise" if ops.depthwise(group.layers[0].weight) else "grouped"
         return f"it is {kind}, and only plain convolutions are factorized"
     axes = len(group.constant.shape) - 2
+    if not all(fits_kernel(layer.node, axes) for layer in group.layers):
+        return "its strides, pads or dilations do not fit its kernel"
     if len({tuple(strides(layer.node, axes)) for layer in group.layers}) > 1:
         return "layers of different strides share its weight"
     for layer in group.layers:

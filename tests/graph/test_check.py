@@ -1,13 +1,17 @@
 """The check: valid models pass whatever their domains, faults are named one by one."""
 
+import re
 from collections.abc import Callable
 
 import numpy as np
 import onnx
 import pytest
 
+from graphopt.errors import ModelError
 from graphopt.graph import check, io
+from graphopt.graph.check import malformed_nodes
 from graphopt.graph.graph import Graph
+from graphopt.testing import MODELS
 
 
 def parse(body: str, opsets: str = '"" : 18') -> Graph:
@@ -123,3 +127,24 @@ def test_faults_inside_bodies_say_where() -> None:
     inner = graph.main.children(graph.main.nodes[0])["then_branch"]
     inner.set_input(inner.nodes[0], 0, "gone")
     assert "node 'deep' reads 'gone', which nothing computes in branch/" in check.problems(graph)
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda node: node.input.pop(), "has 1 inputs, MatMul of opset 13 needs 2"),
+        (lambda node: node.output.pop(), "has 0 outputs, MatMul of opset 13 needs 1"),
+        (lambda node: node.input.__setitem__(0, ""), "the first input of MatMul has no name"),
+    ],
+)
+def test_a_node_without_what_its_operator_needs_is_malformed(
+    edit: Callable[[onnx.NodeProto], object], words: str
+) -> None:
+    graph = io.load(MODELS["bodies"]())
+    assert list(malformed_nodes(graph)) == []
+    body = next(scope for scope in graph.scopes() if scope.parent is not None)
+    edit(body.nodes[0])
+    (problem,) = malformed_nodes(graph)
+    assert words in problem
+    with pytest.raises(ModelError, match=re.escape(words)):
+        io.load(graph.to_model())

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from onnx import helper
+
 from graphopt.graph import io
-from graphopt.graph.conv_chain import Link, replace_conv, strides
+from graphopt.graph.conv_chain import Link, fits_kernel, replace_conv, strides
 from graphopt.graph.ops import attribute
 from graphopt.testing import model_from_text
 
@@ -46,3 +48,10 @@ def test_automatic_padding_stays_automatic() -> None:
     for item in scope.nodes:
         assert attribute(item, "auto_pad", "") == "SAME_LOWER"
         assert attribute(item, "pads", []) == []
+
+
+def test_lists_that_do_not_fit_the_kernel() -> None:
+    node = helper.make_node("Conv", ["x", "w"], ["y"], strides=[1, 1], pads=[1, 1, 1, 1])
+    assert fits_kernel(node, 2)
+    node.attribute[1].ints.pop()
+    assert not fits_kernel(node, 2)
