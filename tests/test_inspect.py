@@ -15,6 +15,7 @@ from graphopt.pipeline.recipe import METADATA_KEY
 from graphopt.report import listing
 from graphopt.report.findings import Port, Quantization
 from graphopt.report.json import dump
+from graphopt.testing import model_from_text
 
 PORTS = "(float[N, 4] x) => (float[N, 4] y)"
 F = np.ones((4, 4), np.float32)
@@ -142,3 +143,12 @@ def test_it_prints_and_dumps(capsys: pytest.CaptureFixture[str]) -> None:
     for word in ("maker 2", "[N, 4]", "MatMul", "eliminate-identity", "target = 'host'", "float;"):
         assert word in text
     assert '"quantization"' in dump(found)
+
+
+def test_a_slice_with_lists_of_different_lengths_is_left_alone() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 13]>
+    g (float[4] x) => (float[4] y) { y = Slice (x, starts, ends) }"""
+    lists = {"starts": np.array([0]), "ends": np.array([4, 4])}
+    found = inspect(model_from_text(text, lists))
+    outlook = next(item for item in found.passes if item.name == "eliminate-identity")
+    assert outlook.edits == 0

@@ -189,6 +189,8 @@ def _slice(node: NodeProto, view: _View) -> bool:
         starts, ends = lists[0].tolist(), lists[1].tolist()
         axes = list(range(len(starts))) if lists[2] is None else lists[2].tolist()
         steps = [1] * len(starts) if lists[3] is None else lists[3].tolist()
+    if not len(starts) == len(ends) == len(axes) == len(steps):
+        return False
     info = view.info(node.input[0])
     shape = None if info is None else info.shape
     return all(
