@@ -54,10 +54,18 @@ class Job:
         samples: Calibration samples; None without.
         probe: The judge; None where the model cannot be run within the memory limit.
         min_sqnr_db: Least SQNR of every output that a lossy pass must leave.
+        memory_limit: Bytes that observation may take beyond plain inference; None for 1 GB.
+        threads: Threads of onnxruntime; 0 for all cores.
+        seed: Seed of the passes' random numbers.
         strict: End the run at the first refusal or broken limit.
+        progress: Told what is going on, how far it is and how far it goes.
         float_graph: The graph before the first lossy pass; None until there was one.
         drop: Measures how far a graph's metric falls below the reference's; None without a limit.
         max_drop: Most that it may fall.
+        answers: What the graph answers to the probe; None before the first verified pass.
+        statistics: Answers to requests about the graph as it is, kept for the passes to come.
+        inferred: Shapes of the graph as it is; None until somebody asks.
+        batch: Samples that a feed may join; None until the first walk has tried.
     """
 
     graph: Graph
