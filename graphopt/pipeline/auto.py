@@ -15,7 +15,7 @@ from graphopt.pipeline.contract import Pass, Skip
 from graphopt.pipeline.mixed import sensitive_layers
 from graphopt.pipeline.record import CandidateRecord, PassRecord
 from graphopt.pipeline.runner import Job, run_passes
-from graphopt.pipeline.spec import parse_passes
+from graphopt.pipeline.spec import format_value, parse_passes
 from graphopt.runtime import latency
 from graphopt.runtime.session import Session
 
@@ -69,7 +69,7 @@ def run(
         item = _try(lifted, base, name, spec)
         if item.passes not in [other.passes for other in tried if other.passes]:
             tried.append(item)  # a pass with nothing to do leaves the form of another trial
-    tried += _mixed(lifted, base, tried)
+    tried += _mixed(lifted, base, tried, messages)
     _measure_again(job, base, tried)
     chosen = choose(base, tried)
     if chosen is base:
@@ -189,7 +189,9 @@ def _problem(job: Job, found: Candidate) -> str:
     return ""
 
 
-def _mixed(lifted: Candidate, base: Candidate, tried: Sequence[Candidate]) -> list[Candidate]:
+def _mixed(
+    lifted: Candidate, base: Candidate, tried: Sequence[Candidate], messages: list[str]
+) -> list[Candidate]:
     """Static int8 again with the most sensitive layers float, if it is not close enough."""
     job = lifted.job
     static = next((item for item in tried if item.name == _PLAIN_STATIC), None)
@@ -199,15 +201,15 @@ def _mixed(lifted: Candidate, base: Candidate, tried: Sequence[Candidate]) -> li
         return []
     try:
         layers = sensitive_layers(job)
-    except (PassError, DataError, ModelError, LimitError):
+    except (PassError, DataError, ModelError, LimitError) as err:
+        messages.append(f"no candidate with sensitive layers in float: {err}")
         return []
     counts = sorted({max(1, round(share * len(layers))) for share in _FLOAT_SHARES})
     found = []
     for count in counts:
         if count >= len(layers):
             break
-        names = ",".join(_quoted(item) for item in layers[:count])
-        spec = _STATIC.format(options=f"{{exclude=[{names}]}}") + _AFTER
+        spec = _STATIC.format(options=f"{{exclude={format_value(tuple(layers[:count]))}}}") + _AFTER
         many = "1 layer" if count == 1 else f"{count} layers"
         item = _try(lifted, base, f"{_PLAIN_STATIC}, {many} float", spec)
         item.records = [_with_reason(record, layers[:count]) for record in item.records]
@@ -220,10 +222,6 @@ def _with_reason(record: PassRecord, layers: Sequence[str]) -> PassRecord:
     reason = f"kept float by choice: on integers it is among the {len(layers)} that cost most SQNR"
     skipped = [Skip(s.node, reason) if s.node in layers else s for s in record.skipped]
     return replace(record, skipped=skipped)
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _measure_again(job: Job, base: Candidate, tried: Sequence[Candidate]) -> None:

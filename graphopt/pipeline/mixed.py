@@ -8,7 +8,7 @@ from graphopt.errors import PassError
 from graphopt.graph import cost, ops
 from graphopt.graph.graph import Graph, label
 from graphopt.pipeline.runner import Job
-from graphopt.pipeline.spec import parse_passes
+from graphopt.pipeline.spec import format_value, parse_passes
 
 __all__ = ["sensitive_layers"]
 
@@ -51,9 +51,9 @@ def _sample_count(job: Job, layers: int) -> int:
 def _alone(job: Job, name: str) -> Graph:
     """The job's graph with only the layer called ``name`` on integers."""
     trial = replace(job, graph=job.graph.copy(), float_graph=job.graph)
-    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+    nodes = format_value((name,))
     for item in parse_passes(
-        f'quantize-static{{nodes="{quoted}"}},correct-bias{{samples={_SAMPLES}}}'
+        f"quantize-static{{nodes={nodes}}},correct-bias{{samples={_SAMPLES}}}"
     ):
         try:
             item.check(trial.graph, trial.context({}))

@@ -303,7 +303,7 @@ def test_the_most_sensitive_layers_stay_float(
     monkeypatch.setattr(auto, "sensitive_layers", lambda job: LAYERS)
     lifted = auto._lift(Candidate("", [], job_of(cnn()), [], 1000))
     static = auto._try(lifted, lifted, STATIC, "quantize-static")
-    mixed = auto._mixed(lifted, lifted, [static])
+    mixed = auto._mixed(lifted, lifted, [static], [])
     assert [item.name for item in mixed] == [f"{STATIC}, {name} float" for name in names]
     for count, item in enumerate(mixed, start=1):
         static_pass = next(p for p in item.passes if isinstance(p, QuantizeStatic))
@@ -320,8 +320,8 @@ def test_no_mixed_candidates_where_static_is_close_or_unknown(
 
     monkeypatch.setattr(auto, "sensitive_layers", never)
     static = candidate(STATIC, 300, 0.5, db)
-    assert auto._mixed(static, FLOAT, [static]) == []
-    assert auto._mixed(static, FLOAT, []) == []
+    assert auto._mixed(static, FLOAT, [static], []) == []
+    assert auto._mixed(static, FLOAT, [], []) == []
 
 
 def test_no_mixed_candidates_where_layers_cannot_be_measured(
@@ -332,7 +332,7 @@ def test_no_mixed_candidates_where_layers_cannot_be_measured(
 
     monkeypatch.setattr(auto, "sensitive_layers", refuse)
     static = candidate(STATIC, 300, 0.5, 10)
-    assert auto._mixed(static, FLOAT, [static]) == []
+    assert auto._mixed(static, FLOAT, [static], []) == []
 
 
 def test_mixed_follows_the_limit_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,10 +344,10 @@ def test_mixed_follows_the_limit_of_the_user(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(auto, "sensitive_layers", layers)
     static = candidate(STATIC, 300, 0.5, 35)
-    auto._mixed(static, FLOAT, [static])
+    auto._mixed(static, FLOAT, [static], [])
     assert asked == []
     static.job.min_sqnr_db = 40.0
-    auto._mixed(static, FLOAT, [static])
+    auto._mixed(static, FLOAT, [static], [])
     assert asked == [static.job]
 
 
