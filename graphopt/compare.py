@@ -21,6 +21,7 @@ from graphopt.graph.graph import Graph
 from graphopt.observe.answers import Rows
 from graphopt.observe.run import with_rows
 from graphopt.pipeline.final import describe
+from graphopt.pipeline.job import Progress
 from graphopt.pipeline.probe import Tally
 from graphopt.pipeline.record import Quality
 from graphopt.report.findings import Comparison
@@ -32,7 +33,6 @@ __all__ = ["compare"]
 
 Model = str | Path | bytes | onnx.ModelProto
 Data = str | Path | Mapping[str, Any] | Callable[[], Any]
-Progress = Callable[[str, int, int], None]
 
 _BATCH = 16
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -16,14 +15,14 @@ from graphopt.graph import cost, io, shapes
 from graphopt.graph.graph import Graph
 from graphopt.graph.ops import WEIGHTED, is_op
 from graphopt.graph.quantized import integer_op, stored, weight_index
-from graphopt.pipeline import registry, runner
+from graphopt.pipeline import registry
+from graphopt.pipeline.job import Job, Progress
 from graphopt.pipeline.recipe import METADATA_KEY
 from graphopt.report.findings import Inspection, Outlook, Port, Quantization
 
 __all__ = ["inspect"]
 
 Model = str | Path | bytes | onnx.ModelProto
-Progress = Callable[[str, int, int], None]
 
 _NEEDS_DATA = "needs calibration samples"
 _DYNAMIC = ("ConvInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger")
@@ -124,12 +123,12 @@ def _outlooks(graph: Graph, progress: Progress | None) -> list[Outlook]:
     for index, name in enumerate(names):
         if progress is not None:
             progress(name, index, len(names))
-        job = runner.Job(graph=graph.copy(), reference=graph, target=target)
+        job = Job(graph=graph.copy(), reference=graph, target=target)
         found.append(_outlook(job, name))
     return found
 
 
-def _outlook(job: runner.Job, name: str) -> Outlook:
+def _outlook(job: Job, name: str) -> Outlook:
     """What a pass with default options does to the job's graph."""
     item = registry.find(name)()
     if item.needs_samples:

@@ -22,6 +22,7 @@ from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.pipeline import auto, environment, final, recipe, runner
 from graphopt.pipeline.contract import Pass
+from graphopt.pipeline.job import Job, Progress
 from graphopt.pipeline.metrics import MetricFunction, find_metric
 from graphopt.pipeline.preparation import make_probe
 from graphopt.pipeline.recipe import Recipe
@@ -88,7 +89,7 @@ def optimize(
     seed: int | None = None,
     strict: bool = False,
     dry_run: bool = False,
-    progress: runner.Progress | None = None,
+    progress: Progress | None = None,
 ) -> Result:
     """Make a model smaller and faster and prove that it still answers right.
 
@@ -122,7 +123,7 @@ def optimize(
     path = Path(model) if isinstance(model, str | Path) else None
     calib = _samples(calibration, graph, plan)
     judges = _samples(evaluation, graph, plan)
-    job = runner.Job(
+    job = Job(
         graph=graph.copy(),
         reference=graph,
         target=targets.find(plan.target),

@@ -12,9 +12,10 @@ from graphopt.graph import cost, io, ops
 from graphopt.pipeline import presets
 from graphopt.pipeline.candidate import FLOOR_DB, GOAL_DB, Candidate, choose, row
 from graphopt.pipeline.contract import Pass, Skip
+from graphopt.pipeline.job import Job
 from graphopt.pipeline.mixed import sensitive_layers
 from graphopt.pipeline.record import CandidateRecord, PassRecord
-from graphopt.pipeline.runner import Job, run_passes
+from graphopt.pipeline.runner import run_passes
 from graphopt.pipeline.spec import format_value, parse_passes
 from graphopt.runtime import latency
 from graphopt.runtime.session import Session

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphopt.pipeline.contract import Pass
+from graphopt.pipeline.job import Job
 from graphopt.pipeline.record import CandidateRecord, PassRecord, Quality
-from graphopt.pipeline.runner import Job
 from graphopt.pipeline.spec import format_passes
 from graphopt.runtime.latency import Ratio
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
-import resource
 import sys
 from importlib import metadata
+
+import psutil
 
 from graphopt.pipeline.record import Environment
 from graphopt.runtime.session import thread_count
@@ -33,5 +34,9 @@ def describe(target: Target, threads: int) -> Environment:
 
 def peak_rss_bytes() -> int:
     """Largest resident memory of this process so far."""
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # noqa: PLC0415 - there is none on Windows
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak) if sys.platform == "darwin" else int(peak) * 1024

@@ -11,6 +11,7 @@ from graphopt.errors import LimitError, ModelError
 from graphopt.graph import cost, io, shapes
 from graphopt.graph.graph import Graph
 from graphopt.pipeline import layers
+from graphopt.pipeline.job import Job
 from graphopt.pipeline.metrics import NamedMetric
 from graphopt.pipeline.probe import evaluate
 from graphopt.pipeline.recipe import METADATA_KEY, Recipe
@@ -21,7 +22,6 @@ from graphopt.pipeline.record import (
     Quality,
     RunRecord,
 )
-from graphopt.pipeline.runner import Job
 from graphopt.runtime import latency
 from graphopt.runtime.audit import Audit, audit
 from graphopt.runtime.session import Session
@@ -172,7 +172,11 @@ def _limits(record: RunRecord, plan: Recipe) -> list[LimitRecord]:
 
 def _rolled_back(record: RunRecord, limit: str) -> list[PassRecord]:
     """The passes whose effect a limit cost."""
-    return [item for item in record.passes if item.status == "rolled back" and limit in item.reason]
+    return [
+        item
+        for item in record.passes
+        if item.status == "rolled back" and item.reason.startswith(limit)
+    ]
 
 
 def embed_recipe(graph: Graph, text: str) -> None:

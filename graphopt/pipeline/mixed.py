@@ -7,7 +7,7 @@ from dataclasses import replace
 from graphopt.errors import PassError
 from graphopt.graph import cost, ops
 from graphopt.graph.graph import Graph, label
-from graphopt.pipeline.runner import Job
+from graphopt.pipeline.job import Job
 from graphopt.pipeline.spec import format_value, parse_passes
 
 __all__ = ["sensitive_layers"]

@@ -7,8 +7,8 @@ import psutil
 from graphopt.data.samples import Samples
 from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import DataError, ModelError
+from graphopt.pipeline.job import Job
 from graphopt.pipeline.probe import Probe
-from graphopt.pipeline.runner import Job
 
 __all__ = ["make_probe", "run_bytes"]
 

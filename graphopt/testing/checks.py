@@ -19,6 +19,7 @@ from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.pipeline import registry, runner
 from graphopt.pipeline.contract import Pass
+from graphopt.pipeline.job import Job
 from graphopt.pipeline.options import OptionField, build, option_fields
 from graphopt.pipeline.probe import Probe
 from graphopt.pipeline.recipe import Recipe, format_recipe, parse_recipe
@@ -43,7 +44,7 @@ def apply_pass(item: Pass, model: onnx.ModelProto, seed: int = 0) -> tuple[Graph
     """A pass run by the pipeline, verified, with random samples to calibrate and judge by."""
     graph = io.load(model)
     samples = SyntheticSamples(graph, count=4, seed=seed)
-    job = runner.Job(
+    job = Job(
         graph=graph.copy(),
         reference=graph,
         target=targets.find(_TARGET),

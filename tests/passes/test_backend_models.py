@@ -23,6 +23,7 @@ from graphopt.graph import check, io
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.pipeline import registry, runner
+from graphopt.pipeline.job import Job
 from graphopt.pipeline.probe import Probe
 
 _PASSES = [name for name in registry.names() if not registry.find(name).needs_samples]
@@ -115,7 +116,7 @@ def _cases() -> list[tuple[_Case, Probe]]:
 
 def _wrong(name: str, case: _Case, probe: Probe) -> str:
     """What a pass did wrong on a case; empty if nothing."""
-    job = runner.Job(
+    job = Job(
         graph=case.graph.copy(),
         reference=case.graph,
         target=targets.find("generic"),

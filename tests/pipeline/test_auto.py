@@ -9,7 +9,7 @@ import graphopt.passes  # noqa: F401 - fills the registry
 from graphopt import targets
 from graphopt.graph.graph import Graph
 from graphopt.pipeline import auto
-from graphopt.pipeline.runner import Job
+from graphopt.pipeline.job import Job
 
 DOUBLE = """<ir_version: 8, opset_import: ["" : 17]>
 g (double[N, 2] x) => (double[N, 2] y) <double[2, 2] w = {1, 2, 3, 4}> { y = MatMul(x, w) }

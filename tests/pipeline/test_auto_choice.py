@@ -20,9 +20,10 @@ from graphopt.passes.quantize import QuantizeStatic
 from graphopt.pipeline import auto
 from graphopt.pipeline import candidate as weighing
 from graphopt.pipeline.candidate import Candidate, choose
+from graphopt.pipeline.job import Job
 from graphopt.pipeline.probe import Probe
 from graphopt.pipeline.record import Quality
-from graphopt.pipeline.runner import Job, run_passes
+from graphopt.pipeline.runner import run_passes
 from graphopt.runtime.latency import Ratio
 from graphopt.testing import MODELS, model_from_text
 

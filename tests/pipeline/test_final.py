@@ -15,10 +15,10 @@ from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.pipeline import final
 from graphopt.pipeline.environment import describe as environment
+from graphopt.pipeline.job import Job
 from graphopt.pipeline.probe import Probe
 from graphopt.pipeline.recipe import METADATA_KEY, Recipe
 from graphopt.pipeline.record import LimitRecord, Metric, PassRecord, Quality, RunRecord
-from graphopt.pipeline.runner import Job
 from graphopt.runtime import latency
 from graphopt.runtime.latency import Times
 from graphopt.testing import MODELS
@@ -142,7 +142,7 @@ def test_a_drop_that_nobody_measured_is_not_met() -> None:
 
 @pytest.mark.parametrize(("known", "measured"), [(11.0, 11.0), (None, 60.0)])
 def test_a_limit_that_cost_a_pass_is_not_met(known: float | None, measured: float) -> None:
-    passes = [rolled_back("output 'y' at 11.0 dB, min-sqnr asks 20 dB", known)]
+    passes = [rolled_back("min-sqnr asks 20 dB, output 'y' is at 11.0 dB", known)]
     record = record_of(job_of(), passes)
     record.quality = Quality({"y": 60.0}, metric=Metric("top-1", 80.0, 80.0))
     plan = Recipe(min_sqnr_db=20.0, max_drop=2.0)
@@ -153,7 +153,7 @@ def test_a_limit_that_cost_a_pass_is_not_met(known: float | None, measured: floa
 
 
 def test_a_metric_limit_that_cost_a_pass_is_not_met() -> None:
-    passes = [rolled_back("the metric falls by 3, max-drop allows 2", None)]
+    passes = [rolled_back("max-drop allows 2, the metric falls by 3", None)]
     record = record_of(job_of(), passes)
     record.quality = Quality({"y": 60.0}, metric=Metric("top-1", 80.0, 80.0))
     assert final._limits(record, Recipe(max_drop=2.0)) == [LimitRecord("max_drop", 2.0, 0.0, False)]

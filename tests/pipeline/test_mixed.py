@@ -11,9 +11,9 @@ from graphopt.data import open_data
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.pipeline import mixed
+from graphopt.pipeline.job import Job
 from graphopt.pipeline.mixed import sensitive_layers
 from graphopt.pipeline.probe import Probe
-from graphopt.pipeline.runner import Job
 from graphopt.testing import model_from_text
 
 RNG = np.random.default_rng(2)

@@ -15,6 +15,7 @@ from graphopt.passes.cleanup import EliminateDead, FuseBatchnorm
 from graphopt.passes.prune import MaskWeights
 from graphopt.pipeline import runner
 from graphopt.pipeline.contract import Changes, Context, MinMax, Option, Pass, Statistic
+from graphopt.pipeline.job import Job
 from graphopt.pipeline.probe import Probe
 from graphopt.pipeline.record import PassRecord
 from graphopt.testing import MODELS
@@ -84,10 +85,10 @@ class Ask(_Test):
         return changes
 
 
-def _job(samples: bool = True, **options: Any) -> runner.Job:
+def _job(samples: bool = True, **options: Any) -> Job:
     graph = io.load(MODELS["cnn"]())
     feeds = SyntheticSamples(graph, count=2)
-    return runner.Job(
+    return Job(
         graph=graph.copy(),
         reference=graph,
         target=targets.find("generic"),
@@ -153,7 +154,7 @@ def test_a_lossy_pass_stays_without_a_limit_and_the_float_graph_is_kept() -> Non
     ("options", "words"),
     [
         ({"min_sqnr_db": 60.0}, "min-sqnr asks 60 dB"),
-        ({"drop": lambda graph: 3.0, "max_drop": 2.0}, "falls by 3, max-drop allows 2"),
+        ({"drop": lambda graph: 3.0, "max_drop": 2.0}, "max-drop allows 2, the metric falls by 3"),
     ],
 )
 def test_a_limit_that_is_broken_takes_a_lossy_pass_back(
@@ -266,6 +267,12 @@ def test_a_pass_and_its_repair_keep_the_limits_together() -> None:
     assert records[0].sqnr_db < 40  # not asked of it alone
     assert records[1].sqnr_db is not None
     assert records[1].sqnr_db > 40
+
+
+def test_a_lossless_pass_behind_one_that_was_taken_back_is_judged_by_the_restored_graph() -> None:
+    job = _job(min_sqnr_db=60.0)
+    records = runner.run_passes(job, [Halve20(), FuseBatchnorm()])
+    assert [record.status for record in records] == ["rolled back", "done"]
 
 
 def test_a_limit_broken_in_spite_of_the_repair_takes_both_back() -> None:

@@ -171,7 +171,7 @@ def _passes(integer: list[LayerRecord], left: list[LayerRecord]) -> list[PassRec
             "mask-weights",
             "mask-weights{sparsity=0.6}",
             "rolled back",
-            "output 'logits' at 11.2 dB, min-sqnr asks 20 dB",
+            "min-sqnr asks 20 dB, output 'logits' is at 11.2 dB",
             1.3,
             [],
             [],

@@ -94,7 +94,7 @@ def test_passes_candidates_audit_and_recipe_are_on_the_page(record: RunRecord) -
     assert "quantize-static" in text
     assert "52 changed, 8 left alone, 21.6 dB, 9.9 s" in text
     assert "rolled back" in text
-    assert "output 'logits' at 11.2 dB, min-sqnr asks 20 dB" in text
+    assert "min-sqnr asks 20 dB, output 'logits' is at 11.2 dB" in text
     assert "chosen: smallest and fastest within the limits" in text
     assert "52 of 60 layers are on integer kernels (52 QLinearConv)" in text
     assert "onnxruntime fuses it only where both are integer" in text

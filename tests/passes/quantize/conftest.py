@@ -14,6 +14,7 @@ from graphopt.graph import check
 from graphopt.graph.graph import Graph
 from graphopt.pipeline import runner
 from graphopt.pipeline.contract import Pass
+from graphopt.pipeline.job import Job
 from graphopt.pipeline.record import PassRecord
 
 Applied = tuple[Graph, PassRecord]
@@ -36,7 +37,7 @@ def apply_pass() -> ApplyPass:
     ) -> Applied:
         parsed = onnx.parser.parse_model(model) if isinstance(model, str) else model
         graph = Graph(parsed)
-        job = runner.Job(
+        job = Job(
             graph=graph,
             reference=graph.copy(),
             target=targets.find(target),

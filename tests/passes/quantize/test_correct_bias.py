@@ -19,6 +19,7 @@ from graphopt.graph import check
 from graphopt.graph.graph import Graph, label
 from graphopt.passes.quantize import CorrectBias, QuantizeStatic
 from graphopt.pipeline import runner
+from graphopt.pipeline.job import Job
 from graphopt.pipeline.record import PassRecord
 from graphopt.runtime.session import Session
 from graphopt.testing import model_from_text
@@ -60,10 +61,10 @@ def coarse() -> QuantizeStatic:
     return QuantizeStatic(per_channel=False, ranges="percentile", percentile=90)
 
 
-def quantized(model: onnx.ModelProto, x: Floats, item: QuantizeStatic | None = None) -> runner.Job:
+def quantized(model: onnx.ModelProto, x: Floats, item: QuantizeStatic | None = None) -> Job:
     """A job whose graph is quantized."""
     graph = Graph(model)
-    job = runner.Job(
+    job = Job(
         graph=graph,
         reference=graph.copy(),
         target=targets.find("x86-avx2"),
@@ -75,7 +76,7 @@ def quantized(model: onnx.ModelProto, x: Floats, item: QuantizeStatic | None = N
     return job
 
 
-def correct(job: runner.Job, item: CorrectBias | None = None) -> PassRecord:
+def correct(job: Job, item: CorrectBias | None = None) -> PassRecord:
     record = runner.apply(job, item or CorrectBias())
     assert check.problems(job.graph) == []
     return record
@@ -90,7 +91,7 @@ class Gap:
     step: NDArray[np.float64]
 
 
-def gaps(job: runner.Job, x: Floats) -> Iterator[Gap]:
+def gaps(job: Job, x: Floats) -> Iterator[Gap]:
     """Each layer that can be corrected, with plain means of the whole graphs at no optimization."""
     layers = [layer for layer in integer_layers(job.graph.main) if layer.adder is not None]
     now = {label(layer.node): str(layer.adder.output[0]) for layer in layers if layer.adder}
@@ -219,6 +220,6 @@ def test_a_fixed_batch_that_is_filled_up() -> None:
 def test_it_goes_behind_quantize_static() -> None:
     graph = Graph(convs())
     samples = open_data({"x": IMAGES}, graph)
-    job = runner.Job(graph, graph.copy(), targets.find("x86-avx2"), samples, strict=True)
+    job = Job(graph, graph.copy(), targets.find("x86-avx2"), samples, strict=True)
     with pytest.raises(PassError, match="put quantize-static before it"):
         runner.apply(job, CorrectBias())
