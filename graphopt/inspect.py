@@ -24,6 +24,7 @@ __all__ = ["inspect"]
 
 Model = str | Path | bytes | onnx.ModelProto
 
+_MOST_BYTES = 1 << 30
 _NEEDS_DATA = "needs calibration samples"
 _DYNAMIC = ("ConvInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger")
 _CONTRACTING = ("Attention", "Conv", "Gemm", "MatMul")
@@ -133,6 +134,8 @@ def _outlook(job: Job, name: str) -> Outlook:
     item = registry.find(name)()
     if item.needs_samples:
         return Outlook(name, None, _NEEDS_DATA, {})
+    if item.lossy and job.graph.weight_bytes > _MOST_BYTES:
+        return Outlook(name, None, "not tried on so large a model; run the pass itself", {})
     try:
         item.check(job.graph, job.context({}))
     except PassError as err:

@@ -73,7 +73,7 @@ class Result:
 
 def optimize(
     model: Model,
-    passes: str | Sequence[Pass] | None = None,
+    passes: str | Pass | Sequence[Pass] | None = None,
     *,
     preset: str | None = None,
     recipe_file: str | Path | None = None,
@@ -95,15 +95,15 @@ def optimize(
 
     Args:
         model: Path, serialized bytes or message; never modified.
-        passes: Spec text or passes; without it, ``preset`` or ``recipe_file``, and without these
-            too the preset ``auto``.
+        passes: Spec text, a pass or several; without it, ``preset`` or ``recipe_file``, and
+            without these too the preset ``auto``.
         preset: Name of a preset.
         recipe_file: TOML file.
         calibration: Samples without labels: ``.npz``, folder, ``file.py:function``, arrays by
             input name, or a function that yields feeds.
         evaluation: Samples that judge the result; labels under the key ``labels``.
         metric: ``top1``, ``spearman``, ``module:function`` or a function of outputs and labels.
-        target: ``host`` or the name of another target.
+        target: ``host`` or the name of another target; by default the recipe's, else ``host``.
         max_drop: Most that the metric may fall.
         min_sqnr_db: Least SQNR of every output against ``model``, dB.
         images: Preprocessing of a folder of images: size, crop, mean, std, scale, layout, color.
@@ -167,7 +167,7 @@ def plan_text(plan: Recipe) -> str:
 
 
 def _plan(
-    passes: str | Sequence[Pass] | None,
+    passes: str | Pass | Sequence[Pass] | None,
     preset: str | None,
     recipe_file: str | Path | None,
     target: str | None,
@@ -182,8 +182,7 @@ def _plan(
     if recipe_file is not None:
         plan = recipe.read_recipe(Path(recipe_file))
     elif passes is not None:
-        items = parse_passes(passes) if isinstance(passes, str) else list(passes)
-        plan = Recipe(passes=tuple(items))
+        plan = Recipe(passes=_listed(passes))
     else:
         plan = recipe.from_preset(preset or "auto")
     given: dict[str, Any] = {
@@ -194,6 +193,19 @@ def _plan(
         "seed": seed,
     }
     return replace(plan, **{key: value for key, value in given.items() if value is not None})
+
+
+def _listed(passes: str | Pass | Sequence[Pass]) -> tuple[Pass, ...]:
+    """The passes given as spec text, as one or as several."""
+    if isinstance(passes, str):
+        return tuple(parse_passes(passes))
+    items = (passes,) if isinstance(passes, Pass) else tuple(passes)
+    for item in items:
+        if not isinstance(item, Pass):
+            raise UsageError(
+                f"{item!r} is no pass; give spec text or passes, such as MaskWeights()"
+            )
+    return items
 
 
 def _samples(source: Data | None, graph: Graph, plan: Recipe) -> Samples | None:

@@ -8,6 +8,8 @@ import sys
 import pytest
 
 import graphopt
+from graphopt.passes.prune import MaskWeights
+from graphopt.testing import MODELS
 
 
 @pytest.mark.parametrize("name", ["bench", "compare", "inspect", "optimize"])
@@ -37,3 +39,16 @@ def test_an_unknown_name() -> None:
 def test_errors_of_the_user_can_be_caught_by_one_name() -> None:
     with pytest.raises(graphopt.GraphoptError, match="no such file"):
         graphopt.optimize("missing.onnx")
+
+
+def test_one_pass_alone_is_the_same_as_a_list_of_it() -> None:
+    item, model = MaskWeights(sparsity=0.5), MODELS["mlp"]()
+    alone, listed = graphopt.optimize(model, item), graphopt.optimize(model, [item])
+    assert alone.model.graph == listed.model.graph
+    assert [record.name for record in alone.report.passes] == ["mask-weights"]
+
+
+@pytest.mark.parametrize("wrong", [["mask-weights"], [MaskWeights], [None]])
+def test_what_is_no_pass_is_refused(wrong: list[object]) -> None:
+    with pytest.raises(graphopt.GraphoptError, match="is no pass"):
+        graphopt.optimize(MODELS["mlp"](), wrong)  # type: ignore[arg-type]  # on purpose

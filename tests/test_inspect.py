@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from graphopt.pipeline.recipe import METADATA_KEY
 from graphopt.report import listing
 from graphopt.report.findings import Port, Quantization
 from graphopt.report.json import dump
-from graphopt.testing import model_from_text
+from graphopt.testing import MODELS, model_from_text
 
 PORTS = "(float[N, 4] x) => (float[N, 4] y)"
 F = np.ones((4, 4), np.float32)
@@ -119,6 +120,14 @@ def test_every_pass_is_tried_on_a_copy() -> None:
     assert "calibration" in by_name["quantize-static"].note
     idle = by_name["fuse-batchnorm"]
     assert idle.edits == 0 and idle.reasons
+
+
+def test_costly_passes_are_not_tried_on_a_very_large_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.import_module("graphopt.inspect"), "_MOST_BYTES", 0)
+    found = {item.name: item for item in inspect(MODELS["mlp"]()).passes}
+    assert found["mask-weights"].edits is None
+    assert "so large" in found["mask-weights"].note
+    assert found["eliminate-dead"].edits == 0
 
 
 def test_a_sequence_input_has_no_shape() -> None:

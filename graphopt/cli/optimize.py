@@ -49,7 +49,8 @@ if TYPE_CHECKING:
 def optimize(model: str, output: str | None, reports: tuple[str, ...], **given: Any) -> None:
     """Make MODEL smaller and faster, and prove that it still answers right.
 
-    DATA is an .npz, a folder of .npy or .npz files, a folder of images, or file.py:function.
+    DATA is an .npz, a folder of .npy or .npz files, a folder of images, file.py:function or
+    module:function.
     """
     from graphopt.optimize import optimize as run
     from graphopt.report import files

@@ -70,8 +70,8 @@ def make_plan(
         needed = _bytes_for(shapes[tensor], asked)
         if memory_limit is not None and needed > limit:
             raise LimitError(
-                f"observing tensor {tensor!r} takes {math.ceil(needed / 2**20)} MB, the memory "
-                f"limit leaves {limit >> 20} MB; give a larger --memory-limit"
+                f"observing tensor {tensor!r} takes {needed / 1e6:.3g} MB, the memory "
+                f"limit leaves {limit / 1e6:.3g} MB; give a larger --memory-limit"
             )
         if not groups or bounds[-1] + needed > limit:
             groups.append([])

@@ -36,9 +36,10 @@ def make_probe(
         ModelError: onnxruntime cannot run the input model on the data given.
     """
     needed = _RUN_FACTOR * job.reference.weight_bytes
-    if needed > run_bytes(job.memory_limit):
+    allowed = run_bytes(job.memory_limit)
+    if needed > allowed:
         return None, (
-            f"not run: about {needed >> 20} MB where {run_bytes(job.memory_limit) >> 20} MB are "
+            f"not run: about {needed / 1e6:.3g} MB where {allowed / 1e6:.3g} MB are "
             "allowed; give a larger --memory-limit to have the result run and compared"
         )
     for samples, source in ((calibration, "calib"), (evaluation, "eval")):

@@ -198,12 +198,19 @@ def _hold_limits(job: Job, group: Sequence[Pass], records: Sequence[PassRecord])
 
 
 def dry_run(job: Job, passes: Sequence[Pass]) -> list[PassRecord]:
-    """What each pass would meet: preconditions only, nothing is edited or run."""
+    """What each pass would meet: preconditions only, nothing is edited or run.
+
+    Those of the first pass are checked on the model. What the others will find is up to the
+    passes before them; of these only the samples are looked at.
+    """
     records = []
-    for item in passes:
+    for index, item in enumerate(passes):
         status, reason = "planned", ""
         try:
-            item.check(job.graph, job.context({}))
+            if item.needs_samples and job.samples is None:
+                raise refuse_without_samples(item.name)
+            if index == 0:
+                item.check(job.graph, job.context({}))
         except PassError as err:
             status, reason = "refused", str(err)
         spec = format_passes([item])

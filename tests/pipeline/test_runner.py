@@ -13,6 +13,7 @@ from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.passes.cleanup import EliminateDead, FuseBatchnorm
 from graphopt.passes.prune import MaskWeights
+from graphopt.passes.quantize import QuantizeStatic
 from graphopt.pipeline import runner
 from graphopt.pipeline.contract import Changes, Context, MinMax, Option, Pass, Statistic
 from graphopt.pipeline.job import Job
@@ -222,6 +223,15 @@ def test_a_dry_run_checks_and_edits_nothing() -> None:
     records = runner.dry_run(job, [FuseBatchnorm(), MaskWeights()])
     assert [record.status for record in records] == ["planned", "planned"]
     assert _bytes(job.graph) == before
+
+
+def test_a_dry_run_says_which_passes_lack_samples() -> None:
+    passes = [FuseBatchnorm(), QuantizeStatic()]
+    known = [record.status for record in runner.dry_run(_job(), passes)]
+    missing = runner.dry_run(_job(samples=False), passes)
+    assert known == ["planned", "planned"]
+    assert [record.status for record in missing] == ["planned", "refused"]
+    assert "--calib" in missing[1].reason
 
 
 def test_a_fork_goes_its_own_way() -> None:
