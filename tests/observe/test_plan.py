@@ -40,7 +40,7 @@ def test_histograms_take_their_bins() -> None:
 
 
 def test_a_tensor_above_the_limit_is_named_with_what_it_needs() -> None:
-    with pytest.raises(LimitError, match="'b' takes 16.8 MB, the memory limit leaves 15.7 MB"):
+    with pytest.raises(LimitError, match=r"'b' takes 16\.8 MB, the memory limit leaves 15\.7 MB"):
         make_plan([MinMax("b")], {"b": (2, MEGABYTE)}, 15 * MEGABYTE)
 
 
