@@ -15,7 +15,7 @@ from graphopt.runtime.latency import Ratio
 __all__ = ["FLOOR_DB", "GOAL_DB", "Candidate", "choose", "row"]
 
 GOAL_DB = 28.0
-"""Closer than this no task metric we know of tells the difference."""
+"""An output this close is close enough: further dB weigh nothing. A choice, not a guarantee."""
 FLOOR_DB = 12.0
 """What is further off is never chosen: 6 % of the output's power would be error."""
 _DB_WEIGHT = 0.04

@@ -1,4 +1,4 @@
-"""Which layers hurt most on integers: each one alone made float again, and the gain measured."""
+"""Which layers hurt most on integers: each one alone is quantized, and the error measured."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def sensitive_layers(job: Job) -> list[str]:
     """Labels of the layers of the job's float graph, the most sensitive first.
 
     Each layer alone is quantized and its bias corrected; the error in the worst output ranks it.
-    Such errors of single layers add up, in power, to about that of all of them together.
+    It is a ranking only: what several layers cost together is measured on the candidates.
 
     Raises:
         PassError: The graph cannot be quantized at all.
