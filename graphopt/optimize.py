@@ -78,6 +78,8 @@ def optimize(
     preset: str | None = None,
     recipe_file: str | Path | None = None,
     calibration: Data | None = None,
+    training: Data | None = None,
+    teacher: Model | None = None,
     evaluation: Data | None = None,
     metric: str | MetricFunction | None = None,
     target: str | None = None,
@@ -87,6 +89,8 @@ def optimize(
     memory_limit: int | None = None,
     threads: int = 0,
     seed: int | None = None,
+    device: str = "auto",
+    checkpoints: str | Path | None = None,
     strict: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -101,6 +105,9 @@ def optimize(
         recipe_file: TOML file.
         calibration: Samples without labels: ``.npz``, folder, ``file.py:function``, arrays by
             input name, or a function that yields feeds.
+        training: Samples to train on, with labels under the key ``labels`` where a pass needs
+            them; by default the calibration samples.
+        teacher: The model whose answers passes train towards; by default ``model`` itself.
         evaluation: Samples that judge the result; labels under the key ``labels``.
         metric: ``top1``, ``spearman``, ``module:function`` or a function of outputs and labels.
         target: ``host`` or the name of another target; by default the recipe's, else ``host``.
@@ -110,6 +117,8 @@ def optimize(
         memory_limit: Bytes that the observation and the proof may take.
         threads: Threads of onnxruntime; 0 for all cores.
         seed: Seed of all random numbers.
+        device: What training computes on: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        checkpoints: Folder in which the state of a training is kept; the same run goes on from it.
         strict: End at the first refused pass or broken limit.
         dry_run: Say what would be done and stop.
         progress: Called with what is going on, how far it is and how far it goes.
@@ -134,6 +143,10 @@ def optimize(
         seed=plan.seed,
         strict=strict,
         progress=progress,
+        train=_samples(training, graph, plan),
+        teacher=None if teacher is None else io.load(teacher),
+        device=device,
+        checkpoints=None if checkpoints is None else Path(checkpoints),
     )
     record = RunRecord(
         command=plan_text(plan),

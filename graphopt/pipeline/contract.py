@@ -6,6 +6,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import numpy as np
@@ -25,6 +26,7 @@ from graphopt.pipeline.options import check_values
 if TYPE_CHECKING:
     from onnx import NodeProto
 
+    from graphopt.data.samples import Samples
     from graphopt.graph.shapes import Shapes
     from graphopt.targets import Target
 
@@ -41,6 +43,8 @@ __all__ = [
     "Pass",
     "Skip",
     "Statistic",
+    "Training",
+    "TrainingCurves",
     "Walk",
     "body_reason",
     "refuse_without_samples",
@@ -101,12 +105,49 @@ class Skip:
     reason: str
 
 
+@dataclass(frozen=True)
+class TrainingCurves:
+    """The course of a training.
+
+    Attributes:
+        steps: Optimizer steps planned.
+        samples: Samples trained on.
+        held_out: Samples that decided what was kept.
+        metric: Name of the figure in ``scores``; empty for none.
+        loss: Training loss, mean since the last entry: step and value.
+        held_out_loss: Step and value, step 0 being the untrained model.
+        scores: Of the held-out part: step and value.
+        best_step: The step whose weights were kept; 0 for the untrained model.
+        stopped: Why training ended before its last step; else empty.
+        diverged: The loss was not finite any more; ``stopped`` says where.
+        resumed: The step at which an earlier run was taken up; 0 for none.
+        seconds: Wall time of all runs together.
+    """
+
+    steps: int
+    samples: int
+    held_out: int
+    metric: str
+    loss: list[tuple[int, float]]
+    held_out_loss: list[tuple[int, float]]
+    scores: list[tuple[int, float]]
+    best_step: int
+    stopped: str
+    diverged: bool
+    resumed: int
+    seconds: float
+
+
 @dataclass
 class Changes:
-    """What a pass did and what it left alone. Empty edits mean an untouched graph."""
+    """What a pass did and what it left alone. Empty edits mean an untouched graph.
+
+    ``curves`` is the course of a training, where the pass trained.
+    """
 
     edits: list[Edit] = field(default_factory=list)
     skips: list[Skip] = field(default_factory=list)
+    curves: TrainingCurves | None = None
 
     def edit(self, node: NodeProto | str, what: str) -> None:
         """Note a change."""
@@ -144,6 +185,29 @@ class Walk(Protocol):
 
 
 @dataclass(frozen=True)
+class Training:
+    """What the run offers to a pass that trains.
+
+    Attributes:
+        samples: What to train on, with or without labels.
+        teacher: The model whose answers count; never to be edited.
+        seed: Of all random numbers.
+        threads: Threads of torch and onnxruntime; 0 for all cores.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        checkpoints: Folder in which the state is kept to be taken up later; None for nowhere.
+        progress: Told what is going on, how far it is and how far it goes.
+    """
+
+    samples: Samples
+    teacher: Graph
+    seed: int = 0
+    threads: int = 0
+    device: str = "auto"
+    checkpoints: Path | None = None
+    progress: Callable[[str, int, int], None] | None = None
+
+
+@dataclass(frozen=True)
 class Context:
     """What the pipeline offers to a pass.
 
@@ -156,6 +220,7 @@ class Context:
         rng: Random numbers that repeat with the run's seed.
         reference: The graph as it was before the first lossy pass; passes that keep tensor names
             find their float counterparts there. Never to be edited.
+        training: What passes that train work with; None without samples.
     """
 
     target: Target
@@ -165,6 +230,7 @@ class Context:
     walk: Callable[[Graph, int], Walk]
     rng: np.random.Generator
     reference: Graph
+    training: Training | None = None
 
 
 class Pass(ABC):
@@ -181,6 +247,8 @@ class Pass(ABC):
     """Brings outputs closer again after the pass before it; kept only if it does."""
     needs_samples: ClassVar[bool] = False
     """Without calibration samples the pass cannot run."""
+    judges_itself: ClassVar[bool] = False
+    """Keeps what is better by a measure of its own, so the change of SQNR says nothing."""
 
     def needs(self, graph: Graph, context: Context) -> Sequence[Statistic]:  # noqa: ARG002
         """Statistics of ``graph`` that ``run`` will read; ``context.statistics`` is empty here."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from graphopt.graph.tensors import Array
 from graphopt.observe.run import observe
 from graphopt.observe.statistics import Statistic
 from graphopt.observe.walk import BATCH, Walk
-from graphopt.pipeline.contract import Context, Pass, refuse_without_samples
+from graphopt.pipeline.contract import Context, Pass, Training, refuse_without_samples
 from graphopt.pipeline.probe import Probe
 from graphopt.runtime.batches import largest_batch
 from graphopt.runtime.session import Session
@@ -52,6 +53,10 @@ class Job:
         statistics: Answers to requests about the graph as it is, kept for the passes to come.
         inferred: Shapes of the graph as it is; None until somebody asks.
         batch: Samples that a feed may join; None until the first walk has tried.
+        train: Samples to train on; None for the calibration samples.
+        teacher: The model that training aims at; None for the input model.
+        device: What training computes on.
+        checkpoints: Folder for the state of a training; None for nowhere.
     """
 
     graph: Graph
@@ -72,6 +77,10 @@ class Job:
     statistics: dict[Statistic, Any] = field(default_factory=dict)
     inferred: shapes.Shapes | None = None
     batch: int | None = None
+    train: Samples | None = None
+    teacher: Graph | None = None
+    device: str = "auto"
+    checkpoints: Path | None = None
 
     def fork(self) -> Job:
         """A job that goes on from here on its own copy of the graph."""
@@ -129,6 +138,21 @@ class Job:
             walk=self.walk,
             rng=np.random.default_rng(self.seed),
             reference=self.float_graph or self.graph,
+            training=self._training(),
+        )
+
+    def _training(self) -> Training | None:
+        samples = self.train or self.samples
+        if samples is None:
+            return None
+        return Training(
+            samples,
+            self.teacher or self.reference,
+            self.seed,
+            self.threads,
+            self.device,
+            self.checkpoints,
+            self.progress,
         )
 
     def gather(self, item: Pass) -> Mapping[Statistic, Any]:

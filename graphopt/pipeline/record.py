@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from graphopt.pipeline.contract import Edit, Skip
+from graphopt.pipeline.contract import Edit, Skip, TrainingCurves
 from graphopt.runtime.audit import Audit
 
 __all__ = [
@@ -87,7 +87,8 @@ class PassRecord:
 
     ``status`` is ``done``, ``nothing to do``, ``refused`` (a precondition; ``reason``) or
     ``rolled back`` (a limit; ``reason``). ``bytes`` and ``macs`` are those after the pass,
-    ``sqnr_db`` that of the worst output against the input model.
+    ``sqnr_db`` that of the worst output against the input model, ``curves`` the course of a
+    training.
     """
 
     name: str
@@ -100,6 +101,7 @@ class PassRecord:
     bytes: int
     macs: int | None
     sqnr_db: float | None
+    curves: TrainingCurves | None = None
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,7 @@ def apply(job: Job, item: Pass) -> PassRecord:
         bytes=job.graph.weight_bytes,
         macs=cost.total_macs(job.graph, job.shapes()),
         sqnr_db=None if quality is None else quality.worst_db,
+        curves=changes.curves,
     )
 
 
@@ -149,7 +150,7 @@ def _verify(job: Job, item: Pass, before: Sequence[str]) -> Quality | None:
     quality = job.probe.compare(answers)
     if quality.worst_db is not None and quality.worst_db < _NONSENSE_DB:
         raise LimitError("its answers are infinite, not numbers, or of another shape")
-    if item.repairs:
+    if item.repairs and not item.judges_itself:
         _must_help(job, quality)
     if not item.lossy:
         floor = _lossless_floor(job.reference)

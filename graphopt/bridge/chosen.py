@@ -1,0 +1,39 @@
+"""The weights that certain nodes use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from onnx import NodeProto
+
+from graphopt.bridge.functions import without_functions
+from graphopt.bridge.names import constants
+from graphopt.bridge.roles import roles
+from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.ops import is_op
+
+__all__ = ["weights_of"]
+
+_MOVING = ("Cast", "Expand", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+
+
+def weights_of(graph: Graph, chosen: Callable[[NodeProto], bool]) -> list[str]:
+    """Names (see ``names.constants``) of the weights that some chosen node reads.
+
+    A weight that is transposed or reshaped first belongs to the node behind that.
+    """
+    known = constants(without_functions(graph))
+    return [
+        name
+        for name in roles(graph).weights
+        if name in known and _read(known[name].scope, known[name].origin, chosen)
+    ]
+
+
+def _read(scope: Scope, name: str, chosen: Callable[[NodeProto], bool]) -> bool:
+    for use in scope.uses(name):
+        if chosen(use.node):
+            return True
+        if is_op(use.node, *_MOVING) and _read(use.scope, use.node.output[0], chosen):
+            return True
+    return False

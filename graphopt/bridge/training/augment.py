@@ -1,0 +1,76 @@
+"""Pictures moved and mirrored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from graphopt.graph.tensors import Array
+
+__all__ = ["Augment", "pictures_of"]
+
+_PICTURE_RANK = 4
+
+
+class Augment:
+    """Random shifts and mirror images of picture inputs, channels first, repeatable by seed.
+
+    Args:
+        flip: Mirror half of the pictures left to right.
+        shift: Move by up to so many pixels each way.
+        fill: By input, what shows where a picture was moved away: ``(channels,)``.
+    """
+
+    def __init__(self, *, flip: bool, shift: int, fill: Mapping[str, Array]) -> None:
+        self.flip = flip
+        self.shift = shift
+        self.fill = fill
+
+    def __bool__(self) -> bool:
+        return bool(self.fill) and (self.flip or self.shift > 0)
+
+    def __call__(self, feeds: dict[str, Array], rng: np.random.Generator) -> dict[str, Array]:
+        """The feeds with their pictures changed; all inputs of a sample in the same way."""
+        if not self:
+            return feeds
+        count = len(feeds[next(iter(self.fill))])
+        mirrored = rng.random(count) < 0.5 if self.flip else np.zeros(count, bool)
+        moves = rng.integers(-self.shift, self.shift + 1, (count, 2))
+        return {
+            name: self._changed(array, self.fill[name], mirrored, moves)
+            if name in self.fill
+            else array
+            for name, array in feeds.items()
+        }
+
+    def _changed(self, pictures: Array, fill: Array, mirrored: Array, moves: Array) -> Array:
+        height, width = pictures.shape[2:]
+        moved = np.empty_like(pictures)
+        moved[:] = fill.astype(pictures.dtype)[None, :, None, None]
+        for index, (down, right) in enumerate(np.clip(moves, [-height, -width], [height, width])):
+            source = pictures[index, :, :, ::-1] if mirrored[index] else pictures[index]
+            moved[index, :, _to(down, height), _to(right, width)] = source[
+                :, _to(-down, height), _to(-right, width)
+            ]
+        return moved
+
+
+def pictures_of(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Mean colour of every picture input, by name.
+
+    Args:
+        arrays: Leading axis = feeds; a picture input is float and has four axes a feed.
+    """
+    return {
+        name: np.asarray(array[:_FOR_MEAN].mean(axis=(0, 1, 3, 4), dtype=np.float64))
+        for name, array in arrays.items()
+        if array.ndim == _PICTURE_RANK + 1 and array.dtype.kind == "f"
+    }
+
+
+_FOR_MEAN = 1000
+
+
+def _to(move: int, size: int) -> slice:
+    return slice(max(0, move), size + min(0, move))

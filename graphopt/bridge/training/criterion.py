@@ -1,0 +1,223 @@
+"""The loss of a task: which outputs are compared with what, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from graphopt.bridge.training import losses
+from graphopt.bridge.training.targets import Kind, block_ends, kind_of
+from graphopt.errors import DataError, ModelError, UsageError
+from graphopt.graph.graph import Graph
+from graphopt.graph.tensors import Array
+
+__all__ = ["Criterion", "LossOptions", "criterion"]
+
+_LEAST_PROBABILITY = 1e-7
+_BLOCKS = "blocks"
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """Weights and forms of the parts of the loss.
+
+    Attributes:
+        alpha: Weight of the distance to the labels.
+        beta: Weight of the distance to the teacher's outputs.
+        gamma: Weight of the distance to the teacher's inner tensors.
+        soft: How outputs are compared with the teacher's; ``auto`` by the kind of the output.
+        hard: How an output is compared with labels; ``auto`` by the type of the labels.
+        temperature: Softens the distributions that ``kl`` compares.
+        features: Inner tensors that both models have, or ``blocks`` for all residual sums.
+    """
+
+    alpha: float = 0.0
+    beta: float = 1.0
+    gamma: float = 0.0
+    soft: Literal["auto", "kl", "cosine", "mse"] = "auto"
+    hard: Literal["auto", "cross-entropy", "mse"] = "auto"
+    temperature: float = 4.0
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """The loss L = alpha * L_hard + beta * L_soft + gamma * L_features.
+
+    Attributes:
+        options: Weights and forms.
+        kinds: Of the float outputs, by name.
+        judged: The output that labels speak of; None without labels.
+        taps: Inner tensors that are compared.
+    """
+
+    options: LossOptions
+    kinds: Mapping[str, Kind]
+    judged: str | None
+    taps: tuple[str, ...]
+
+    @property
+    def asked(self) -> list[str]:
+        """What the teacher must answer; nothing where it is not needed."""
+        outputs = list(self.kinds) if self.options.beta else []
+        return [*outputs, *self.taps]
+
+    def loss(
+        self, answers: Mapping[str, Tensor], wanted: Mapping[str, Tensor], labels: Tensor | None
+    ) -> Tensor:
+        """The loss of a batch.
+
+        Args:
+            answers: The student's outputs and taps.
+            wanted: The teacher's, as ``asked``.
+            labels: Leading axis = samples; needed where ``alpha`` is not zero.
+        """
+        parts: list[Tensor] = []
+        if self.options.beta:
+            soft = [self._soft(name, answers[name].float(), wanted[name]) for name in self.kinds]
+            parts.append(self.options.beta * torch.stack(soft).mean())
+        if self.judged is not None and labels is not None:
+            parts.append(self.options.alpha * self._hard(answers[self.judged].float(), labels))
+        if self.taps:
+            near = [
+                losses.relative_square(answers[name].float(), wanted[name]) for name in self.taps
+            ]
+            parts.append(self.options.gamma * torch.stack(near).mean())
+        return torch.stack(parts).sum()
+
+    @property
+    def metric(self) -> str:
+        """What ``score`` measures: accuracy, agreement, cosine, or nothing."""
+        if self.judged is not None:
+            return "accuracy %" if self._classifies else ""
+        kind = next(iter(self.kinds.values()))
+        names = {"kl": "agreement %", "cosine": "cosine", "mse": ""}
+        return names[self._form(kind)] if self.options.beta else ""
+
+    def score(
+        self, answers: Mapping[str, Tensor], wanted: Mapping[str, Tensor], labels: Tensor | None
+    ) -> float:
+        """Mean of what ``metric`` names over a batch."""
+        if self.judged is not None and labels is not None:
+            found = answers[self.judged].reshape(len(labels), -1).argmax(-1)
+            return 100 * float((found == labels.reshape(-1)).float().mean())
+        name = next(iter(self.kinds))
+        mine, theirs = answers[name].float(), wanted[name]
+        if self.metric == "cosine":
+            return float(1 - losses.cosine(mine, theirs))
+        return 100 * float((mine.argmax(-1) == theirs.argmax(-1)).float().mean())
+
+    @property
+    def _classifies(self) -> bool:
+        return self.options.hard == "cross-entropy"
+
+    def _form(self, kind: Kind) -> Literal["kl", "cosine", "mse"]:
+        if self.options.soft != "auto":
+            return self.options.soft
+        return {"logits": "kl", "probabilities": "kl", "embedding": "cosine", "values": "mse"}[kind]  # type: ignore[return-value]
+
+    def _soft(self, name: str, answer: Tensor, wanted: Tensor) -> Tensor:
+        form = self._form(self.kinds[name])
+        if form == "kl":
+            mine, theirs = self._logits(name, answer), self._logits(name, wanted)
+            return losses.divergence(mine, theirs, self.options.temperature)
+        if form == "cosine":
+            return losses.cosine(answer, wanted)
+        return losses.relative_square(answer, wanted)
+
+    def _hard(self, answer: Tensor, labels: Tensor) -> Tensor:
+        assert self.judged is not None
+        if self._classifies:
+            logits = self._logits(self.judged, answer).reshape(len(labels), -1)
+            return losses.cross_entropy(logits, labels.reshape(-1))
+        return (answer.reshape(labels.shape) - labels.float()).square().mean()
+
+    def _logits(self, name: str, values: Tensor) -> Tensor:
+        if self.kinds[name] == "probabilities":
+            return values.clamp_min(_LEAST_PROBABILITY).log()
+        return values
+
+
+def criterion(
+    options: LossOptions,
+    student: Graph,
+    teacher: Graph,
+    answers: Mapping[str, Array],
+    labels: Array | None,
+) -> Criterion:
+    """The loss for a student, from what it answers to a first batch.
+
+    Args:
+        options: Weights and forms; ``hard=auto`` is settled here.
+        student: The model to train.
+        teacher: The model to learn from.
+        answers: The student's outputs for some batch.
+        labels: All labels; None without.
+
+    Raises:
+        DataError: Labels are asked for and there are none, or they fit no output.
+        ModelError: No output is of floats.
+        UsageError: A feature is missing in one of the models.
+    """
+    kinds: dict[str, Kind] = {
+        name: kind_of(student, name, value.ndim, value.shape[-1] if value.ndim else 1)
+        for name, value in answers.items()
+        if value.dtype.kind == "f"
+    }
+    if not kinds:
+        raise ModelError("the model has no output of floats; there is nothing to train it by")
+    judged = None
+    if options.alpha:
+        judged, hard = _judged(options, answers, kinds, labels)
+        options = LossOptions(**{**vars(options), "hard": hard})
+    return Criterion(options, kinds, judged, _taps(options, student, teacher))
+
+
+def _taps(options: LossOptions, student: Graph, teacher: Graph) -> tuple[str, ...]:
+    if not options.gamma or not options.features:
+        return ()
+    found: Sequence[str] = options.features
+    if _BLOCKS in found:
+        found = block_ends(student, teacher)
+        if not found:
+            raise UsageError("features=blocks: the models share no residual sum; name tensors")
+    for name in found:
+        for graph, role in ((student, "student"), (teacher, "teacher")):
+            if graph.main.producer(name) is None:
+                raise UsageError(f"features: the {role} computes no tensor {name!r}")
+    return tuple(found)
+
+
+def _judged(
+    options: LossOptions,
+    answers: Mapping[str, Array],
+    kinds: Mapping[str, Kind],
+    labels: Array | None,
+) -> tuple[str, Literal["cross-entropy", "mse"]]:
+    """The output that the labels speak of, and how they are compared."""
+    if labels is None:
+        raise DataError(
+            "the training data has no labels; add an array 'labels' (labels.npy in a folder)"
+        )
+    whole = labels.dtype.kind in "iu"
+    hard = options.hard
+    if hard == "auto":
+        hard = "cross-entropy" if whole else "mse"
+    for name, kind in kinds.items():
+        rows, width = answers[name].shape[0], answers[name].shape[-1]
+        if hard == "mse" and answers[name].size // rows == labels.size // len(labels):
+            return name, hard
+        if hard == "cross-entropy" and kind in ("logits", "probabilities"):
+            if not whole:
+                raise DataError(f"labels of type {labels.dtype} are no class numbers")
+            if labels.min() < 0 or labels.max() >= width:
+                raise DataError(
+                    f"labels from {labels.min()} to {labels.max()} where output {name!r} has "
+                    f"{width} classes"
+                )
+            return name, hard
+    raise DataError(f"labels of shape {list(labels.shape)} fit no output for hard={hard}")

@@ -1,0 +1,59 @@
+"""What may act on the weights beside the optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from graphopt.bridge.module import GraphModule
+
+__all__ = ["Hook", "KeepZeros"]
+
+
+class Hook:
+    """Called in the course of the training; this one does nothing."""
+
+    def began(self, step: int, total: int) -> None:
+        """Before the first step of this run, or after a resumed state was loaded."""
+
+    def before_update(self, step: int) -> None:
+        """Gradients are there, the optimizer has not used them yet."""
+
+    def after_update(self, step: int) -> None:
+        """The weights have moved."""
+
+    def complete(self, step: int) -> bool:  # noqa: ARG002 - for those who count
+        """Whether weights after so many steps may be kept as the result."""
+        return True
+
+    def state(self) -> dict[str, Tensor]:
+        """What must be stored to go on later."""
+        return {}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what ``state`` gave."""
+
+
+class KeepZeros(Hook):
+    """Weights that are zero stay zero: masks, N:M patterns and removed channels are kept.
+
+    Only tensors of two or more axes count; a bias that starts at zero is free to move.
+
+    Args:
+        module: Its weights are looked at now.
+        skip: Names of weights that are left alone.
+    """
+
+    def __init__(self, module: GraphModule, skip: Collection[str] = ()) -> None:
+        self._masked: list[tuple[nn.Parameter, Tensor]] = []
+        for name, weight in module.weights():
+            if name not in skip and weight.dim() > 1 and bool((weight == 0).any()):
+                self._masked.append((weight, weight == 0))
+
+    def after_update(self, step: int) -> None:  # noqa: ARG002 - the same at each
+        """Set them back to zero."""
+        with torch.no_grad():
+            for weight, zero in self._masked:
+                weight.masked_fill_(zero, 0)

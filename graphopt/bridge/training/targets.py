@@ -1,0 +1,72 @@
+"""What kind of answer each output of a model is, read from the nodes that make it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from onnx import NodeProto
+
+from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.ops import is_op
+
+__all__ = ["Kind", "block_ends", "kind_of"]
+
+Kind = Literal["logits", "probabilities", "embedding", "values"]
+
+_MOVING = (
+    *("Cast", "DequantizeLinear", "Flatten", "Identity", "QuantizeLinear", "Reshape"),
+    *("Squeeze", "Transpose", "Unsqueeze"),
+)
+_UNIT_OPS = ("Div", "LpNormalization")
+
+
+def kind_of(graph: Graph, output: str, rank: int, width: int) -> Kind:
+    """The kind of an output of the main graph.
+
+    Args:
+        graph: The model.
+        output: Name of the output.
+        rank: Number of its axes.
+        width: Size of its last axis.
+    """
+    node = _maker(graph.main, output)
+    if node is not None and is_op(node, "Softmax"):
+        return "probabilities"
+    if node is not None and is_op(node, "LogSoftmax"):
+        return "logits"
+    if rank not in (2, 3) or width < 2:
+        return "values"
+    if node is not None and is_op(node, "Gemm", "MatMul", "Conv"):
+        return "logits" if rank == 2 or is_op(node, "Gemm", "MatMul") else "values"
+    return "embedding" if rank == 2 else "values"
+
+
+def _maker(scope: Scope, name: str) -> NodeProto | None:
+    """The node that computes a tensor, seen through what only moves it and through a bias."""
+    node = scope.producer(name)
+    while node is not None:
+        if is_op(node, *_MOVING):
+            node = scope.producer(node.input[0])
+        elif is_op(node, "Add"):
+            sources = [scope.producer(each) for each in node.input]
+            products = [each for each in sources if each is not None and is_op(each, "MatMul")]
+            if len(products) != 1:
+                return node
+            node = products[0]
+        else:
+            return node
+    return None
+
+
+def block_ends(student: Graph, teacher: Graph) -> list[str]:
+    """Sums of residual branches that both graphs compute under the same name, in order."""
+    known = {node.output[0] for node in teacher.main.nodes if _joins(teacher.main, node)}
+    return [
+        node.output[0]
+        for node in student.main.nodes
+        if node.output and node.output[0] in known and _joins(student.main, node)
+    ]
+
+
+def _joins(scope: Scope, node: NodeProto) -> bool:
+    return is_op(node, "Add") and all(scope.constant(name) is None for name in node.input)

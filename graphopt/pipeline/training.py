@@ -1,0 +1,186 @@
+"""What all passes have in common that train weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from graphopt.errors import PassError, SystemFailure
+from graphopt.graph.graph import Graph
+from graphopt.graph.select import select
+from graphopt.pipeline.contract import Changes, Context, Option, Pass, Training, TrainingCurves
+
+if TYPE_CHECKING:
+    from graphopt.bridge.module import GraphModule
+    from graphopt.bridge.training.criterion import LossOptions
+    from graphopt.bridge.training.hooks import Hook
+    from graphopt.bridge.training.options import TrainOptions
+
+__all__ = ["TrainingPass", "require_torch", "told"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPass(Pass):
+    """A pass that trains weights; its fields are the options that all of them have."""
+
+    epochs: Annotated[
+        float | None, Option("passes over the training samples", low=0, low_open=True)
+    ] = None
+    steps: Annotated[
+        int | None, Option("optimizer steps, in place of epochs", low=1, high=100_000_000)
+    ] = None
+    batch: Annotated[int, Option("in an optimizer step", low=1, high=65536, unit="samples")] = 64
+    accumulate: Annotated[
+        int, Option("parts that a batch is cut into, to save memory", low=1, high=65536)
+    ] = 1
+    optimizer: Annotated[Literal["adam", "sgd"], Option("how weights are moved")] = "adam"
+    lr: Annotated[float, Option("highest learning rate", low=0, low_open=True)] = 1e-3
+    weight_decay: Annotated[float, Option("decay of the weights", low=0, high=1)] = 0.0
+    warmup: Annotated[float, Option("share of the steps in which the rate climbs", 0, 1)] = 0.05
+    clip_norm: Annotated[
+        float | None, Option("largest norm of the gradient", low=0, low_open=True)
+    ] = None
+    ema: Annotated[
+        float,
+        Option("decay of the kept average of the weights; 0 for none", 0, 1, high_open=True),
+    ] = 0.0
+    held_out: Annotated[
+        float, Option("share not trained on, that decides what is kept", 0, 0.5)
+    ] = 0.05
+    evaluations: Annotated[int, Option("looks at the held-out part", low=1, high=10_000)] = 10
+    patience: Annotated[
+        int | None, Option("looks without gain after which it ends", low=1, high=10_000)
+    ] = None
+    batch_norm: Annotated[
+        Literal["batch", "frozen"], Option("statistics that BatchNormalization takes")
+    ] = "batch"
+    dropout: Annotated[bool, Option("let Dropout drop")] = False
+    flip: Annotated[bool, Option("mirror half of the pictures")] = False
+    shift: Annotated[int, Option("move pictures by at most", low=0, high=4096, unit="pixels")] = 0
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        Option("what products are computed in; auto: bfloat16 on a GPU"),
+    ] = "auto"
+    keep_zeros: Annotated[bool, Option("weights that are zero stay zero")] = True
+    nodes: Annotated[
+        tuple[str, ...], Option("train only nodes of these names or types", patterns=True)
+    ] = ()
+    exclude: Annotated[
+        tuple[str, ...], Option("train no nodes of these names or types", patterns=True)
+    ] = ()
+    frozen: Annotated[
+        tuple[str, ...], Option("tensors up to which onnxruntime computes and nothing is trained")
+    ] = ()
+    lossy: ClassVar[bool] = True
+    repairs: ClassVar[bool] = True
+    judges_itself: ClassVar[bool] = True
+
+    def check(self, graph: Graph, context: Context) -> None:  # noqa: ARG002
+        """There are samples, and one measure of how long to train."""
+        self.training(context)
+        if self.epochs is not None and self.steps is not None:
+            raise PassError(f"{self.name}: give epochs or steps, not both")
+
+    def training(self, context: Context) -> Training:
+        """What the run offers for training.
+
+        Raises:
+            PassError: There are no samples.
+        """
+        if context.training is None:
+            raise PassError(f"{self.name} needs samples to train on; give them with --train DATA")
+        return context.training
+
+    def train_options(self) -> TrainOptions:
+        """The options that the training loop knows.
+
+        Raises:
+            SystemFailure: torch is missing.
+        """
+        require_torch(self.name)
+        from graphopt.bridge.training.options import TrainOptions  # noqa: PLC0415 - torch is heavy
+
+        names = [item.name for item in dataclasses.fields(TrainOptions)]
+        return TrainOptions(**{name: getattr(self, name) for name in names})
+
+    def module(self, graph: Graph) -> GraphModule:
+        """The graph as a module, with the weights of the chosen nodes as its parameters.
+
+        Raises:
+            ModelError: A node cannot be computed in torch; the message names it.
+            SystemFailure: torch is missing.
+            UsageError: A pattern or a frozen tensor names nothing.
+        """
+        require_torch(self.name)
+        from graphopt.bridge import to_torch  # noqa: PLC0415 - torch is heavy
+        from graphopt.bridge.chosen import weights_of  # noqa: PLC0415
+
+        return to_torch(
+            graph,
+            batch_norm=self.batch_norm,
+            dropout=self.dropout,
+            trainable=weights_of(graph, select(graph, self.nodes, self.exclude)),
+            frozen=self.frozen,
+        )
+
+    def train(
+        self,
+        graph: Graph,
+        context: Context,
+        module: GraphModule,
+        losses: LossOptions,
+        hooks: Sequence[Hook] = (),
+    ) -> TrainingCurves:
+        """Train the module of ``graph``; it holds the best weights afterwards.
+
+        Raises:
+            PassError: The loss diverged before anything was gained.
+        """
+        from graphopt.bridge.training.loop import Setting  # noqa: PLC0415
+        from graphopt.bridge.training.train import train  # noqa: PLC0415
+
+        training = self.training(context)
+        setting = Setting(
+            self.name,
+            training.seed,
+            training.threads,
+            training.device,
+            training.checkpoints,
+            training.progress,
+        )
+        options = self.train_options()
+        history = train(
+            module, graph, training.teacher, training.samples, losses, options, setting, hooks
+        )
+        if history.diverged and not history.best_step:
+            raise PassError(f"{self.name}: {history.stopped}")
+        return TrainingCurves(**vars(history))
+
+
+def require_torch(name: str) -> None:
+    """Say what to install where torch is missing.
+
+    Raises:
+        SystemFailure: It is.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise SystemFailure(f"{name} needs PyTorch; install it with: pip install 'graphopt[train]'")
+
+
+def told(curves: TrainingCurves, changes: Changes, changed: Sequence[str]) -> Changes:
+    """Note what a training changed, or why nothing was kept of it."""
+    changes.curves = curves
+    if curves.stopped:
+        changes.skip("training", f"ended early: {curves.stopped}")
+    if curves.best_step == 0:
+        changes.skip(
+            "training",
+            "no step was better on the held-out samples than the model before; kept untrained",
+        )
+        return changes
+    for name in changed:
+        changes.edit(name, "trained")
+    return changes

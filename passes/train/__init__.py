@@ -1,0 +1,5 @@
+"""Passes that train weights; torch is imported only when one of them runs."""
+
+from graphopt.passes.train import distill, finetune
+
+__all__ = ["distill", "finetune"]

@@ -1,0 +1,54 @@
+"""Pass ``finetune``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from graphopt.errors import DataError
+from graphopt.graph.graph import Graph
+from graphopt.pipeline.contract import Changes, Context, Option
+from graphopt.pipeline.registry import register
+from graphopt.pipeline.training import TrainingPass, require_torch, told
+
+__all__ = ["Finetune"]
+
+
+@register("finetune")
+@dataclass(frozen=True, kw_only=True)
+class Finetune(TrainingPass):
+    """Train the weights on labels.
+
+        W      becomes      W', with less loss between S(x; W') and the labels
+
+    Cross-entropy for class numbers, mean squared error for others. Nodes and names stay, and zeros
+    of pruned weights stay zero. What did best on held-out samples is kept; if that is the model
+    before, nothing changes. A model gains from new labels even uncompressed, so compare with the
+    uncompressed model trained the same way.
+
+    Source: stochastic gradient descent, Robbins and Monro, A Stochastic Approximation Method
+    (1951); Kingma and Ba, Adam (2015).
+    """
+
+    hard: Annotated[
+        Literal["auto", "cross-entropy", "mse"],
+        Option("distance to labels; auto: cross-entropy for whole numbers, else mse"),
+    ] = "auto"
+
+    def check(self, graph: Graph, context: Context) -> None:
+        super().check(graph, context)
+        if self.training(context).samples.labels is None:
+            raise DataError(
+                "finetune needs labels and the training data has none; "
+                "add an array 'labels' (labels.npy in a folder)"
+            )
+
+    def run(self, graph: Graph, context: Context) -> Changes:
+        require_torch(self.name)
+        from graphopt.bridge import write_back  # noqa: PLC0415 - torch is heavy
+        from graphopt.bridge.training.criterion import LossOptions  # noqa: PLC0415
+
+        losses = LossOptions(alpha=1.0, beta=0.0, hard=self.hard)
+        module = self.module(graph)
+        curves = self.train(graph, context, module, losses)
+        return told(curves, Changes(), write_back(module, graph) if curves.best_step else [])
