@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from graphopt.errors import PassError, SystemFailure
+from graphopt.errors import DataError, PassError, SystemFailure
 from graphopt.graph.graph import Graph
 from graphopt.graph.select import select
 from graphopt.pipeline.contract import Changes, Context, Option, Pass, Training, TrainingCurves
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from graphopt.bridge.training.hooks import Hook
     from graphopt.bridge.training.options import TrainOptions
 
-__all__ = ["TrainingPass", "require_torch", "told"]
+__all__ = ["TrainingPass", "require_torch", "require_torch_for", "told"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +160,57 @@ class TrainingPass(Pass):
         return TrainingCurves(**vars(history))
 
 
+@dataclass(frozen=True, kw_only=True)
+class DistillingPass(TrainingPass):
+    """A pass that trains towards a teacher, labels or both: L = alpha L_hard + beta L_soft + ..."""
+
+    alpha: Annotated[float, Option("weight of the labels in the loss", low=0)] = 0.0
+    beta: Annotated[float, Option("weight of the teacher's outputs", low=0)] = 1.0
+    gamma: Annotated[float, Option("weight of the inner tensors in features", low=0)] = 1.0
+    soft: Annotated[
+        Literal["auto", "kl", "cosine", "mse"],
+        Option("distance to the teacher; auto: kl for classes, cosine for embeddings, else mse"),
+    ] = "auto"
+    hard: Annotated[
+        Literal["auto", "cross-entropy", "mse"],
+        Option("distance to labels; auto: cross-entropy for whole numbers, else mse"),
+    ] = "auto"
+    temperature: Annotated[float, Option("softens the classes for kl", low=0, low_open=True)] = 4.0
+    features: Annotated[
+        tuple[str, ...], Option("inner tensors to match too; blocks: all residual sums")
+    ] = ()
+
+    def check(self, graph: Graph, context: Context) -> None:
+        """Besides what all training asks for: the loss is not empty, and has the labels it wants.
+
+        Raises:
+            DataError: ``alpha`` asks for labels and there are none.
+            PassError: A precondition does not hold.
+        """
+        super().check(graph, context)
+        if not self.alpha and not self.beta and not (self.gamma and self.features):
+            raise PassError(f"{self.name}: alpha, beta and gamma leave nothing to train by")
+        if self.alpha and self.training(context).samples.labels is None:
+            raise DataError(
+                f"{self.name}: alpha asks for labels and the training data has none; "
+                "add an array 'labels' (labels.npy in a folder)"
+            )
+
+    def losses(self) -> LossOptions:
+        """The parts of the loss that the options name."""
+        from graphopt.bridge.training.criterion import LossOptions  # noqa: PLC0415 - torch is heavy
+
+        return LossOptions(
+            self.alpha,
+            self.beta,
+            self.gamma if self.features else 0.0,
+            self.soft,
+            self.hard,
+            self.temperature,
+            self.features,
+        )
+
+
 def require_torch(name: str) -> None:
     """Say what to install where torch is missing.
 
@@ -168,6 +219,17 @@ def require_torch(name: str) -> None:
     """
     if importlib.util.find_spec("torch") is None:
         raise SystemFailure(f"{name} needs PyTorch; install it with: pip install 'graphopt[train]'")
+
+
+def require_torch_for(passes: Iterable[Pass]) -> None:
+    """Say what to install where one of the passes trains and torch is missing.
+
+    Raises:
+        SystemFailure: It is.
+    """
+    for item in passes:
+        if isinstance(item, TrainingPass):
+            require_torch(item.name)
 
 
 def told(curves: TrainingCurves, changes: Changes, changed: Sequence[str]) -> Changes:
