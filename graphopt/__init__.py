@@ -11,11 +11,21 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["GraphoptError", "Result", "__version__", "bench", "compare", "inspect", "optimize"]
+__all__ = [
+    "GraphoptError",
+    "Result",
+    "__version__",
+    "bench",
+    "compare",
+    "distill",
+    "inspect",
+    "optimize",
+]
 
 if TYPE_CHECKING:
     from graphopt.bench import bench
     from graphopt.compare import compare
+    from graphopt.distill import distill
     from graphopt.errors import GraphoptError
     from graphopt.inspect import inspect
     from graphopt.optimize import Result, optimize
@@ -25,6 +35,7 @@ _HOMES = {
     "Result": "graphopt.optimize",
     "bench": "graphopt.bench",
     "compare": "graphopt.compare",
+    "distill": "graphopt.distill",
     "inspect": "graphopt.inspect",
     "optimize": "graphopt.optimize",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -11,6 +10,7 @@ from graphopt.data.samples import Feeds
 from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import UsageError
 from graphopt.graph import io
+from graphopt.progress import Progress
 from graphopt.report.findings import Benchmark, Timing
 from graphopt.runtime import latency
 from graphopt.runtime.session import PROVIDER, Session, thread_count
@@ -25,7 +25,7 @@ def bench(
     threads: int = 0,
     rounds: int = 30,
     seed: int = 0,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Benchmark:
     """Measure the latency of models on one random sample each, in interleaved bursts.
 
@@ -34,7 +34,7 @@ def bench(
         threads: Threads of onnxruntime; 0 for all cores.
         rounds: Bursts of each model; slow models get fewer, at least five.
         seed: Seed of the random sample.
-        progress: Called with what is going on, how far it is and how far it goes.
+        progress: Told what is going on, how far it is and how far it goes.
 
     Raises:
         UsageError: No model, or less than one round.

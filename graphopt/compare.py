@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, ValueInfoProto
 
 from graphopt.data import open_data
 from graphopt.data.samples import Samples
@@ -18,12 +17,13 @@ from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import DataError, ModelError
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
+from graphopt.graph.ports import compatible, described, fixed_batch
 from graphopt.observe.answers import Rows
 from graphopt.observe.run import with_rows
 from graphopt.pipeline.final import describe
-from graphopt.pipeline.job import Progress
 from graphopt.pipeline.probe import Tally
 from graphopt.pipeline.record import Quality
+from graphopt.progress import Progress
 from graphopt.report.findings import Comparison
 from graphopt.runtime import latency
 from graphopt.runtime.batches import largest_batch
@@ -56,7 +56,7 @@ def compare(
         images: Preprocessing of a folder of images.
         threads: Threads of onnxruntime; 0 for all cores.
         seed: Seed of random feeds.
-        progress: Called with what is going on, how far it is and how far it goes.
+        progress: Told what is going on, how far it is and how far it goes.
 
     Returns:
         ``quality`` is None, and ``note`` says why, where random feeds do not fit the models.
@@ -67,7 +67,7 @@ def compare(
     """
     first, second = io.load(a), io.load(b)
     _check_alike(first, second)
-    judge = second if _fixed_batch(second) else first
+    judge = second if fixed_batch(second) else first
     samples: Samples = SyntheticSamples(judge, seed=seed)
     if data is not None:
         samples = open_data(data, judge, images)
@@ -192,34 +192,6 @@ def _check_alike(a: Graph, b: Graph) -> None:
                 f"only in A: {only[0]}; only in B: {only[1]}"
             )
     for name, value in ports[0].items():
-        described = [_described(port) for port in (value, ports[1][name])]
-        if not _compatible(value, ports[1][name]):
-            raise ModelError(f"input {name!r} is {described[0]} in A and {described[1]} in B")
-
-
-def _compatible(a: ValueInfoProto, b: ValueInfoProto) -> bool:
-    """Whether one array can fit both inputs."""
-    first, second = a.type.tensor_type, b.type.tensor_type
-    if first.elem_type != second.elem_type:
-        return False
-    if not (first.HasField("shape") and second.HasField("shape")):
-        return True
-    return len(first.shape.dim) == len(second.shape.dim) and all(
-        p.dim_value == q.dim_value
-        for p, q in zip(first.shape.dim, second.shape.dim, strict=True)
-        if p.HasField("dim_value") and q.HasField("dim_value")
-    )
-
-
-def _described(value: ValueInfoProto) -> str:
-    tensor = value.type.tensor_type
-    dims = [str(dim.dim_value) if dim.HasField("dim_value") else "?" for dim in tensor.shape.dim]
-    return f"{TensorProto.DataType.Name(tensor.elem_type).lower()}[{', '.join(dims)}]"
-
-
-def _fixed_batch(graph: Graph) -> bool:
-    """Whether any input has a fixed first axis."""
-    return any(
-        dims and dims[0].HasField("dim_value")
-        for dims in (value.type.tensor_type.shape.dim for value in graph.required_inputs)
-    )
+        words = [described(port) for port in (value, ports[1][name])]
+        if not compatible(value, ports[1][name]):
+            raise ModelError(f"input {name!r} is {words[0]} in A and {words[1]} in B")

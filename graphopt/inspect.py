@@ -16,8 +16,9 @@ from graphopt.graph.graph import Graph
 from graphopt.graph.ops import WEIGHTED, is_op
 from graphopt.graph.quantized import integer_op, stored, weight_index
 from graphopt.pipeline import registry
-from graphopt.pipeline.job import Job, Progress
+from graphopt.pipeline.job import Job
 from graphopt.pipeline.recipe import METADATA_KEY
+from graphopt.progress import Progress
 from graphopt.report.findings import Inspection, Outlook, Port, Quantization
 
 __all__ = ["inspect"]
@@ -37,7 +38,7 @@ def inspect(model: Model, passes: bool = True, progress: Progress | None = None)
     Args:
         model: Path, bytes or message; not modified.
         passes: Try every pass with default options on a copy, too.
-        progress: Called with what is going on, how far it is and how far it goes.
+        progress: Told what is going on, how far it is and how far it goes.
 
     Raises:
         ModelError: The model cannot be read.

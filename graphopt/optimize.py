@@ -20,14 +20,18 @@ from graphopt.data.samples import Samples
 from graphopt.errors import UsageError
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
+from graphopt.graph.ports import fixed_batch
 from graphopt.pipeline import auto, environment, final, recipe, runner
 from graphopt.pipeline.contract import Pass
-from graphopt.pipeline.job import Job, Progress
+from graphopt.pipeline.job import Job
 from graphopt.pipeline.metrics import MetricFunction, find_metric
-from graphopt.pipeline.preparation import make_probe
+from graphopt.pipeline.preparation import checkpoint_folder, make_probe
 from graphopt.pipeline.recipe import Recipe
-from graphopt.pipeline.record import RunRecord
+from graphopt.pipeline.record import RunRecord, StartRecord
 from graphopt.pipeline.spec import format_passes, parse_passes
+from graphopt.pipeline.teacher import fitted
+from graphopt.pipeline.training import require_torch_for
+from graphopt.progress import Progress
 
 __all__ = ["Result", "optimize"]
 
@@ -91,6 +95,7 @@ def optimize(
     seed: int | None = None,
     device: str = "auto",
     checkpoints: str | Path | None = None,
+    against_teacher: bool = False,
     strict: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -107,7 +112,8 @@ def optimize(
             input name, or a function that yields feeds.
         training: Samples to train on, with labels under the key ``labels`` where a pass needs
             them; by default the calibration samples.
-        teacher: The model whose answers passes train towards; by default ``model`` itself.
+        teacher: The model whose answers passes train towards; by default ``model`` itself. Its
+            inputs and outputs have those of ``model`` as counterparts: by name, else in order.
         evaluation: Samples that judge the result; labels under the key ``labels``.
         metric: ``top1``, ``spearman``, ``module:function`` or a function of outputs and labels.
         target: ``host`` or the name of another target; by default the recipe's, else ``host``.
@@ -119,22 +125,25 @@ def optimize(
         seed: Seed of all random numbers.
         device: What training computes on: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         checkpoints: Folder in which the state of a training is kept; the same run goes on from it.
+        against_teacher: Measure the result against the teacher instead of ``model``.
         strict: End at the first refused pass or broken limit.
         dry_run: Say what would be done and stop.
-        progress: Called with what is going on, how far it is and how far it goes.
+        progress: Told what is going on, how far it is and how far it goes, and a detail in words.
 
     Raises:
         GraphoptError: Bad input, in one line; see ``graphopt.errors``.
     """
     started = time.perf_counter()
     plan = _plan(passes, preset, recipe_file, target, max_drop, min_sqnr_db, images, seed)
+    require_torch_for(plan.passes)
     graph = io.load(model)
-    path = Path(model) if isinstance(model, str | Path) else None
-    calib = _samples(calibration, graph, plan)
-    judges = _samples(evaluation, graph, plan)
+    aim = graph if teacher is None else fitted(io.load(teacher), graph)
+    feeder = aim if fixed_batch(aim) else graph
+    calib = _samples(calibration, feeder, plan)
+    judges = _samples(evaluation, feeder, plan)
     job = Job(
         graph=graph.copy(),
-        reference=graph,
+        reference=aim if against_teacher else graph,
         target=targets.find(plan.target),
         samples=calib,
         min_sqnr_db=plan.min_sqnr_db,
@@ -143,16 +152,18 @@ def optimize(
         seed=plan.seed,
         strict=strict,
         progress=progress,
-        train=_samples(training, graph, plan),
-        teacher=None if teacher is None else io.load(teacher),
+        train=_samples(training, feeder, plan),
+        teacher=aim,
         device=device,
-        checkpoints=None if checkpoints is None else Path(checkpoints),
+        checkpoints=None if checkpoints is None else checkpoint_folder(Path(checkpoints)),
+        start=graph if against_teacher else None,
     )
     record = RunRecord(
         command=plan_text(plan),
         environment=environment.describe(job.target, threads),
-        input=final.describe(graph, path),
+        input=final.describe(job.reference, _path(teacher if against_teacher else model)),
         dry_run=dry_run,
+        start=StartRecord(final.describe(graph, _path(model)), None) if against_teacher else None,
     )
     if dry_run:
         record.passes = runner.dry_run(job, plan.passes or auto.cleanup_passes())
@@ -223,3 +234,7 @@ def _listed(passes: str | Pass | Sequence[Pass]) -> tuple[Pass, ...]:
 
 def _samples(source: Data | None, graph: Graph, plan: Recipe) -> Samples | None:
     return None if source is None else open_data(source, graph, plan.images)
+
+
+def _path(model: Model | None) -> Path | None:
+    return Path(model) if isinstance(model, str | Path) else None

@@ -12,7 +12,7 @@ from graphopt.passes.prune import MaskWeights
 from graphopt.testing import MODELS
 
 
-@pytest.mark.parametrize("name", ["bench", "compare", "inspect", "optimize"])
+@pytest.mark.parametrize("name", ["bench", "compare", "distill", "inspect", "optimize"])
 def test_a_function_is_not_hidden_by_its_module(name: str) -> None:
     script = (
         f"import graphopt, graphopt.{name}; from graphopt.{name} import {name} as function; "

@@ -13,6 +13,7 @@ import click
 from graphopt import __version__
 from graphopt.cli.bench import bench
 from graphopt.cli.compare import compare
+from graphopt.cli.distill import distill
 from graphopt.cli.inspect import inspect
 from graphopt.cli.optimize import optimize
 from graphopt.cli.passes import passes
@@ -38,7 +39,7 @@ def app(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (optimize, inspect, compare, bench, passes):
+for command in (optimize, distill, inspect, compare, bench, passes):
     app.add_command(command)
 
 

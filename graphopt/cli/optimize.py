@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from graphopt.cli import outcome
 from graphopt.cli.options import (
     AMOUNT,
     FINITE,
     SIZE,
+    checkpoints_option,
+    device_option,
+    eval_option,
     given_images,
     image_options,
     json_option,
+    metric_option,
     model_path,
+    report_option,
     seed_option,
     threads_option,
+    verbose_option,
 )
 from graphopt.cli.progress import progress, speak
-from graphopt.errors import LimitError, UsageError
-
-if TYPE_CHECKING:
-    from graphopt.optimize import Result
 
 
 @click.command()
@@ -34,21 +37,21 @@ if TYPE_CHECKING:
 @click.option("--calib", "calibration", metavar="DATA", help="Samples to calibrate on.")
 @click.option("--train", "training", metavar="DATA", help="Samples (and labels) to train on.")
 @click.option("--teacher", metavar="MODEL", help="Whom to train towards [default: MODEL itself].")
-@click.option("--device", default="auto", metavar="NAME", help="Where to train: cpu, cuda, cuda:1.")
-@click.option("--checkpoints", metavar="DIR", help="Keep the state of a training; go on from it.")
-@click.option("--eval", "evaluation", metavar="DATA", help="Samples (and labels) to judge on.")
-@click.option("--metric", metavar="NAME", help="What to judge by: a name, or module:function.")
+@device_option
+@checkpoints_option
+@eval_option
+@metric_option
 @click.option("--max-drop", type=AMOUNT, help="Most that the metric may fall.")
 @click.option("--min-sqnr", "min_sqnr_db", type=FINITE, metavar="DB", help="Least SQNR an output.")
 @click.option("--target", metavar="NAME", help="Machine to run on [default: host].")
-@click.option("--report", "reports", metavar="FILE", multiple=True, help="As .json or .html.")
+@report_option
 @click.option("--memory-limit", type=SIZE, help="Most memory to observe with, such as 2GB.")
 @threads_option
 @seed_option("Of all random numbers", default=None)
 @click.option("--strict", is_flag=True, help="Stop at the first refused pass or broken limit.")
 @click.option("--dry-run", is_flag=True, help="Say what would run; write nothing.")
 @json_option
-@click.option("-v", "--verbose", is_flag=True, help="Show every change and every skipped node.")
+@verbose_option
 @image_options
 def optimize(model: str, output: str | None, reports: tuple[str, ...], **given: Any) -> None:
     """Make MODEL smaller and faster, and prove that it still answers right.
@@ -60,10 +63,11 @@ def optimize(model: str, output: str | None, reports: tuple[str, ...], **given: 
     from graphopt.report import files
 
     show = {name: given.pop(name) for name in ("as_json", "verbose")}
-    out = Path(output) if output else _beside(model)
+    out = Path(output) if output else outcome.beside(model, "opt")
     writes = not given["dry_run"]
     if writes and Path(model).exists():  # the loader says best what is wrong with a missing model
-        data = (given[name] for name in ("calibration", "evaluation", "recipe_file"))
+        read = ("calibration", "evaluation", "recipe_file", "teacher", "training")
+        data = (given[name] for name in read)
         sources = [model, *(name for name in data if name is not None)]
         files.check_targets(sources, out, reports)
     options = {name: value for name, value in given.items() if not name.startswith("image_")}
@@ -72,26 +76,5 @@ def optimize(model: str, output: str | None, reports: tuple[str, ...], **given: 
     with progress() as report:
         result = run(model, images=given_images(given) or None, progress=report, **options)
         if writes:
-            result.save(out)
-            for path in reports:
-                files.write(result.report, Path(path))
-    _show(result, **show)
-    missed = [limit for limit in result.report.limits if not limit.met]
-    if missed:
-        raise LimitError(f"not met: {', '.join(limit.name for limit in missed)}")
-
-
-def _beside(model: str) -> Path:
-    path = Path(model)
-    if not path.name:
-        raise UsageError(f"{model!r} is no name of a file")
-    return path.with_name(f"{path.stem}.opt.onnx")
-
-
-def _show(result: Result, *, as_json: bool, verbose: bool) -> None:
-    from graphopt.report import json, terminal
-
-    if as_json:
-        click.echo(json.dump(json.document(result.report)))
-    else:
-        terminal.print_run(result.report, verbose=verbose)
+            outcome.write(result, out, reports)
+    outcome.conclude(result, **show)

@@ -13,12 +13,18 @@ __all__ = [
     "AMOUNT",
     "FINITE",
     "SIZE",
+    "checkpoints_option",
+    "device_option",
+    "eval_option",
     "given_images",
     "image_options",
     "json_option",
+    "metric_option",
     "model_path",
+    "report_option",
     "seed_option",
     "threads_option",
+    "verbose_option",
 ]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -142,6 +148,28 @@ def seed_option(phrase: str, default: int | None = 0) -> Callable[[_Function], _
     )
 
 
+eval_option = click.option(
+    "--eval", "evaluation", metavar="DATA", help="Samples (and labels) to judge on."
+)
+metric_option = click.option(
+    "--metric", metavar="NAME", help="What to judge by: a name, or module:function."
+)
+report_option = click.option(
+    "--report", "reports", metavar="FILE", multiple=True, help="As .json or .html."
+)
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="Where to train: cpu, cuda, cuda:1.",
+)
+checkpoints_option = click.option(
+    "--checkpoints", metavar="DIR", help="Keep the state of a training; go on from it."
+)
+verbose_option = click.option(
+    "-v", "--verbose", is_flag=True, help="Show every change and every skipped node."
+)
 threads_option = click.option(
     "--threads",
     type=click.IntRange(min=0, max=1024),

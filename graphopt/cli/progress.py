@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
+from graphopt.progress import Progress
 from graphopt.report.words import plain
 
-__all__ = ["Report", "progress", "speak"]
-
-Report = Callable[[str, int, int], None]
-"""Receives what is going on, how far it is and how far it goes."""
+__all__ = ["progress", "speak"]
 
 
 class _Plain(logging.Formatter):
@@ -32,7 +30,7 @@ def speak() -> None:
 
 
 @contextmanager
-def progress() -> Iterator[Report | None]:
+def progress() -> Iterator[Progress | None]:
     """A function that draws a bar on stderr; None where stderr is not a terminal."""
     if not sys.stderr.isatty():
         yield None
@@ -46,16 +44,17 @@ def progress() -> Iterator[Report | None]:
         bars.BarColumn(),
         bars.MofNCompleteColumn(),
         bars.TimeRemainingColumn(),
+        bars.TextColumn("{task.fields[detail]}", markup=False),
     )
     with bars.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         tasks: dict[str, bars.TaskID] = {}
 
-        def report(what: str, done: int, total: int) -> None:
+        def report(what: str, done: int, total: int, detail: str = "", /) -> None:
             if what not in tasks:
                 for finished in tasks.values():
                     shown.remove_task(finished)
                 tasks.clear()
-                tasks[what] = shown.add_task(what, total=total)
-            shown.update(tasks[what], completed=done, total=total)
+                tasks[what] = shown.add_task(what, total=total, detail=detail)
+            shown.update(tasks[what], completed=done, total=total, detail=detail)
 
         yield report

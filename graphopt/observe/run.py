@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,12 +26,10 @@ from graphopt.observe.reductions import (
 )
 from graphopt.observe.sizes import Sizes, sizes_of
 from graphopt.observe.statistics import Statistic
+from graphopt.progress import Progress
 from graphopt.runtime.session import Session
 
-__all__ = ["Progress", "observe", "plan_for", "with_rows"]
-
-Progress = Callable[[str, int, int], None]
-"""Receives what is going on, how many samples are done, and how many there are."""
+__all__ = ["observe", "plan_for", "with_rows"]
 
 _VALUES_IN_ALL = 1 << 18
 _VALUES_PER_RUN = (2048, 16384)

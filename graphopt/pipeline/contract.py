@@ -22,6 +22,7 @@ from graphopt.observe.statistics import (
     Statistic,
 )
 from graphopt.pipeline.options import check_values
+from graphopt.progress import Progress
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -204,7 +205,7 @@ class Training:
     threads: int = 0
     device: str = "auto"
     checkpoints: Path | None = None
-    progress: Callable[[str, int, int], None] | None = None
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from graphopt.data.first import FirstSamples
 from graphopt.data.samples import Samples
 from graphopt.errors import LimitError, ModelError
 from graphopt.graph import cost, io, shapes
@@ -28,6 +30,8 @@ from graphopt.runtime.session import Session
 
 __all__ = ["describe", "embed_recipe", "guard_metric", "prove"]
 
+_TRAIN_SAMPLES = 1000
+"""Samples to judge on of those that were trained on, where there are no others."""
 _LAYER_SAMPLES = 4
 """Samples for the SQNR of single layers; each layer's result has many elements."""
 
@@ -60,8 +64,8 @@ def guard_metric(
         raise LimitError("--max-drop needs --eval DATA with labels, and a metric for them")
 
     def drop(graph: Graph) -> float:
-        quality = evaluate(
-            job.reference, graph, samples, metric, source="eval", threads=job.threads
+        (quality,) = evaluate(
+            job.reference, [graph], samples, metric, source="eval", threads=job.threads
         )
         assert quality.metric is not None
         fall = quality.metric.before - quality.metric.after
@@ -84,23 +88,10 @@ def prove(
         record.quality = Quality(sqnr_db={}, note=note)
         record.limits = _limits(record, plan)
         return
-    if samples is None:
-        quality = job.probe.compare(job.probe.run(job.graph))
-        record.quality = Quality(
-            quality.sqnr_db, quality.agreement_top1, None, quality.samples, quality.source, note
-        )
-    else:
-        source = "calib" if samples is job.samples else "eval"
-        progress = job.progress
-        record.quality = evaluate(
-            job.reference,
-            job.graph,
-            samples,
-            metric,
-            source=source,
-            threads=job.threads,
-            progress=None if progress is None else lambda n, of: progress("evaluate", n, of),
-        )
+    graphs = [job.graph] if job.start is None else [job.graph, job.start]
+    record.quality, *before = [replace(q, note=note) for q in _judged(job, graphs, samples, metric)]
+    if before and record.start is not None:
+        record.start = replace(record.start, quality=before[0])
     _time(job, record)
     record.audit = _audited(job, record)
     feeds = [sample.feeds for sample in job.probe.samples[:_LAYER_SAMPLES]]
@@ -110,15 +101,37 @@ def prove(
     record.messages += _losses(record)
 
 
+def _judged(
+    job: Job, graphs: Sequence[Graph], samples: Samples | None, metric: NamedMetric | None
+) -> list[Quality]:
+    """Closeness of graphs to the reference, on the best samples that there are."""
+    assert job.probe is not None
+    source = "calib" if samples is job.samples else "eval"
+    if samples is None and job.probe.source == "train" and job.train is not None:
+        samples, source = FirstSamples(job.train, _TRAIN_SAMPLES), "train"
+    if samples is None:
+        return [job.probe.compare(job.probe.run(graph)) for graph in graphs]
+    progress = job.progress
+    return evaluate(
+        job.reference,
+        graphs,
+        samples,
+        metric,
+        source=source,
+        threads=job.threads,
+        progress=None if progress is None else lambda n, of: progress("evaluate", n, of),
+    )
+
+
 def _losses(record: RunRecord) -> list[str]:
     """What got worse in bytes or in time, so that nothing gets worse unsaid."""
-    losses = []
+    losses, other = [], "the input" if record.start is None else "its teacher"
     output, ratio, spread = record.output, record.latency_ratio, record.latency_spread
     if output is not None and output.bytes > record.input.bytes:
         sizes = f"{output.bytes} bytes, {record.input.bytes} before"
-        losses.append(f"the result is larger than the input: {sizes}")
+        losses.append(f"the result is larger than {other}: {sizes}")
     if ratio is not None and spread is not None and ratio > 1 + spread:
-        losses.append(f"the result is slower than the input on this machine: {ratio:.2f}x the time")
+        losses.append(f"the result is slower than {other} on this machine: {ratio:.2f}x the time")
     return losses
 
 

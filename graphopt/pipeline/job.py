@@ -19,15 +19,13 @@ from graphopt.observe.statistics import Statistic
 from graphopt.observe.walk import BATCH, Walk
 from graphopt.pipeline.contract import Context, Pass, Training, refuse_without_samples
 from graphopt.pipeline.probe import Probe
+from graphopt.progress import Progress
 from graphopt.runtime.batches import largest_batch
 from graphopt.runtime.session import Session
 from graphopt.runtime.trace import trace
 from graphopt.targets import Target
 
-__all__ = ["Job", "Progress"]
-
-Progress = Callable[[str, int, int], None]
-"""Receives what is going on, how far it is and how far it goes."""
+__all__ = ["Job"]
 
 
 @dataclass
@@ -36,7 +34,7 @@ class Job:
 
     Attributes:
         graph: Edited in place by the passes.
-        reference: The input model, never edited.
+        reference: What results are measured against: the input model or its teacher; never edited.
         target: What the runtime fuses.
         samples: Calibration samples; None without.
         probe: The judge; None where the model cannot be run within the memory limit.
@@ -57,6 +55,7 @@ class Job:
         teacher: The model that training aims at; None for the input model.
         device: What training computes on.
         checkpoints: Folder for the state of a training; None for nowhere.
+        start: The input model where it is not the reference; else None.
     """
 
     graph: Graph
@@ -81,6 +80,7 @@ class Job:
     teacher: Graph | None = None
     device: str = "auto"
     checkpoints: Path | None = None
+    start: Graph | None = None
 
     def fork(self) -> Job:
         """A job that goes on from here on its own copy of the graph."""

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import psutil
 
 from graphopt.data.samples import Samples
 from graphopt.data.synthetic import SyntheticSamples
-from graphopt.errors import DataError, ModelError
+from graphopt.errors import DataError, ModelError, SystemFailure
 from graphopt.pipeline.job import Job
 from graphopt.pipeline.probe import Probe
 
-__all__ = ["make_probe", "run_bytes"]
+__all__ = ["checkpoint_folder", "make_probe", "run_bytes"]
 
 _RUN_FACTOR = 3
 """onnxruntime holds the weights as read, as initializers and packed for its kernels."""
 _DEFAULT_BYTES = 3 << 30
 _PROBE_SAMPLES = 32
+_TRAINED_ON = "measured on samples that were trained on; give --eval DATA for figures that count"
 
 
 def run_bytes(memory_limit: int | None) -> int:
@@ -42,12 +46,28 @@ def make_probe(
             f"not run: about {needed / 1e6:.3g} MB where {allowed / 1e6:.3g} MB are "
             "allowed; give a larger --memory-limit to have the result run and compared"
         )
-    for samples, source in ((calibration, "calib"), (evaluation, "eval")):
+    offered = ((calibration, "calib"), (evaluation, "eval"), (job.train, "train"))
+    for samples, source in offered:
         if samples is not None:
-            return Probe(job.reference, samples, source, _PROBE_SAMPLES, job.threads), ""
+            note = _TRAINED_ON if source == "train" else ""
+            return Probe(job.reference, samples, source, _PROBE_SAMPLES, job.threads), note
     random = SyntheticSamples(job.reference, seed=job.seed)
     try:
         probe = Probe(job.reference, random, "random", _PROBE_SAMPLES, job.threads)
     except (DataError, ModelError) as err:
         return None, f"not run: random feeds do not fit this model ({err}); give --calib DATA"
     return probe, "measured on random feeds; give --calib or --eval DATA for figures that count"
+
+
+def checkpoint_folder(path: Path) -> Path:
+    """The folder, made where it is missing, after a nameless file could be written into it.
+
+    Raises:
+        SystemFailure: It cannot be made or written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as err:
+        raise SystemFailure(f"checkpoints {path}: cannot be written: {err.strerror}") from err

@@ -151,39 +151,44 @@ def _class_axis(values: Array) -> int | None:
 
 def evaluate(
     reference: Graph,
-    graph: Graph,
+    graphs: Sequence[Graph],
     samples: Samples,
     metric: NamedMetric | None,
     *,
     source: str,
     threads: int,
     progress: Callable[[int, int], None] | None = None,
-) -> Quality:
-    """Both models over all samples: SQNR, agreement and, with labels, the metric.
+) -> list[Quality]:
+    """Models against one over all samples: SQNR, agreement and, with labels, the metric.
 
     Raises:
         ModelError: onnxruntime cannot run one of them.
         DataError: The metric cannot be computed from the outputs and labels.
     """
-    tally = Tally(reference.main.outputs)
-    sessions = [Session(reference, threads=threads), Session(graph, threads=threads)]
-    kept: list[list[list[Array]]] = [[], []]
+    models = [reference, *graphs]
+    tallies = [Tally(reference.main.outputs) for _ in graphs]
+    sessions = [Session(graph, threads=threads) for graph in models]
+    kept: list[list[list[Array]]] = [[] for _ in models]
     done = 0
     batch = largest_batch(sessions[0], samples, _BATCH)
     for feeds, rows in with_rows(reference, samples, batch):
         answers = [session.run(feeds) for session in sessions]
-        tally.add(answers[0], answers[1], rows)
+        for tally, answer in zip(tallies, answers[1:], strict=True):
+            tally.add(answers[0], answer, rows)
         if metric is not None:
             for store, answer in zip(kept, answers, strict=True):
                 store.append([rows.keep(answer[name]) for name in reference.main.outputs])
         done += rows.real
         if progress is not None:
             progress(done, samples.count)
-    quality = tally.quality(source)
+    found = [tally.quality(source) for tally in tallies]
     if metric is None or samples.labels is None:
-        return quality
-    before, after = (_measured(metric, store, samples.labels) for store in kept)
-    return replace(quality, metric=Metric(metric[0], before, after))
+        return found
+    before, *after = (_measured(metric, store, samples.labels) for store in kept)
+    return [
+        replace(quality, metric=Metric(metric[0], before, value))
+        for quality, value in zip(found, after, strict=True)
+    ]
 
 
 def _measured(metric: NamedMetric, answers: Sequence[Sequence[Array]], labels: Array) -> float:

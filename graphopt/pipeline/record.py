@@ -17,6 +17,7 @@ __all__ = [
     "PassRecord",
     "Quality",
     "RunRecord",
+    "StartRecord",
 ]
 
 
@@ -63,7 +64,7 @@ class Quality:
             looks like logits.
         metric: The task metric, where labels were given.
         samples: How many samples the figures are taken over; 0 means not run.
-        source: Where the samples came from: ``eval``, ``calib`` or ``random``.
+        source: Where the samples came from: ``eval``, ``calib``, ``train`` or ``random``.
         note: Why nothing was run, or what the reader should know; else empty.
     """
 
@@ -142,9 +143,24 @@ class LimitRecord:
     met: bool
 
 
+@dataclass(frozen=True)
+class StartRecord:
+    """The model as it came, where the run is measured against its teacher instead.
+
+    ``quality`` is its closeness to the teacher before the run, None where nothing was run.
+    """
+
+    model: ModelRecord
+    quality: Quality | None
+
+
 @dataclass
 class RunRecord:
-    """The whole run."""
+    """The whole run.
+
+    ``input`` is what the result is measured against: the model as it came or, where ``start``
+    tells of that one, the teacher.
+    """
 
     command: str
     environment: Environment
@@ -163,3 +179,4 @@ class RunRecord:
     peak_rss_bytes: int = 0
     seconds: float = 0.0
     dry_run: bool = False
+    start: StartRecord | None = None

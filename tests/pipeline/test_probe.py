@@ -88,9 +88,9 @@ def test_evaluation_with_a_metric() -> None:
         def labels(self) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
             return np.arange(self.count)
 
-    quality = evaluate(
+    (quality,) = evaluate(
         graph,
-        graph,
+        [graph],
         Labelled(graph, count=3),
         ("rows", lambda outputs, labels: float(len(outputs[0]) + len(labels))),
         source="eval",
@@ -120,4 +120,4 @@ def test_a_metric_that_does_not_fit_is_an_error_of_the_data() -> None:
         raise KeyError("nothing")
 
     with pytest.raises(DataError, match=r"metric 'broken' cannot be computed .*KeyError"):
-        evaluate(graph, graph, Labelled(graph), ("broken", broken), source="eval", threads=1)
+        evaluate(graph, [graph], Labelled(graph), ("broken", broken), source="eval", threads=1)

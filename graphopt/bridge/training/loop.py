@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from graphopt.bridge.training.processes import Processes
 from graphopt.bridge.training.schedule import rate
 from graphopt.bridge.training.teacher import Teacher
 from graphopt.graph.tensors import Array
+from graphopt.progress import Progress
 
 __all__ = ["Loop", "Setting"]
 
@@ -56,7 +57,7 @@ class Setting:
     threads: int = 0
     device: str = "auto"
     checkpoints: Path | None = None
-    progress: Callable[[str, int, int], None] | None = None
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ class Loop:
         while step < self._total and not self.history.stopped and self._step(step):
             step += 1
             if self.setting.progress is not None:
-                self.setting.progress(self.setting.name, step, self._total)
+                self.setting.progress(self.setting.name, step, self._total, self._detail())
             if step in self._marks:
                 self._evaluate(step)
             if step in self._marks or time.monotonic() - saved > _SAVE_SECONDS:
@@ -269,6 +270,17 @@ class Loop:
             *(self.setting.name, step, self._total, loss, history.metric or "no metric", score),
         )
         self._lose_patience(step)
+
+    def _detail(self) -> str:
+        """How the training goes, in words: loss since the last look, and what that look found."""
+        history = self.history
+        recent = self._sum / self._summed if self._summed else history.loss[-1][1]
+        parts = [f"loss {recent:.4g}"]
+        if history.held_out_loss:
+            parts.append(f"held-out {history.held_out_loss[-1][1]:.4g}")
+        if history.scores:
+            parts.append(f"{history.metric} {history.scores[-1][1]:.4g}")
+        return ", ".join(parts)
 
     def _lose_patience(self, step: int) -> None:
         patience = self.options.patience

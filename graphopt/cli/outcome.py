@@ -1,0 +1,64 @@
+"""The end of a command that makes a model: files, what is printed, what the exit code is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from graphopt.errors import LimitError, UsageError
+
+if TYPE_CHECKING:
+    from graphopt.optimize import Result
+
+__all__ = ["beside", "conclude", "write"]
+
+
+def beside(model: str, suffix: str) -> Path:
+    """Where the output goes that nobody named: ``MODEL.suffix.onnx`` beside the model.
+
+    Raises:
+        UsageError: The model has no name.
+    """
+    path = Path(model)
+    if not path.name:
+        raise UsageError(f"{model!r} is no name of a file")
+    return path.with_name(f"{path.stem}.{suffix}.onnx")
+
+
+def write(result: Result, out: Path, reports: Sequence[str]) -> None:
+    """Write the model and the reports.
+
+    Raises:
+        SystemFailure: Disk full or no permission.
+    """
+    from graphopt.report import files
+
+    result.save(out)
+    for path in reports:
+        files.write(result.report, Path(path))
+
+
+def conclude(result: Result, *, as_json: bool, verbose: bool) -> None:
+    """Print the report and say what was not reached.
+
+    Raises:
+        LimitError: A limit is not met, or a training diverged.
+    """
+    from graphopt.report import json, terminal
+
+    if as_json:
+        click.echo(json.dump(json.document(result.report)))
+    else:
+        terminal.print_run(result.report, verbose=verbose)
+    missed = [limit.name for limit in result.report.limits if not limit.met]
+    if missed:
+        raise LimitError(f"not met: {', '.join(missed)}")
+    for item in result.report.passes:
+        if item.status == "done" and item.curves is not None and item.curves.diverged:
+            raise LimitError(
+                f"{item.name}: {item.curves.stopped}; the output has the weights of step "
+                f"{item.curves.best_step}"
+            )
