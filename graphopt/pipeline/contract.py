@@ -143,12 +143,14 @@ class TrainingCurves:
 class Changes:
     """What a pass did and what it left alone. Empty edits mean an untouched graph.
 
-    ``curves`` is the course of a training, where the pass trained.
+    ``curves`` is the course of a training, where the pass trained; ``nothing`` says why there are
+    no edits, for a pass that knows better than that there was nothing to do.
     """
 
     edits: list[Edit] = field(default_factory=list)
     skips: list[Skip] = field(default_factory=list)
     curves: TrainingCurves | None = None
+    nothing: str = "found nothing in this model that it changes"
 
     def edit(self, node: NodeProto | str, what: str) -> None:
         """Note a change."""

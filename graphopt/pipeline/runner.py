@@ -92,7 +92,7 @@ def apply(job: Job, item: Pass) -> PassRecord:
     try:
         changes = _edit(job, item)
         if not changes:
-            status, reason = "nothing to do", "found nothing in this model that it changes"
+            status, reason = "nothing to do", changes.nothing
         else:
             quality = _verify(job, item, before)
     except (PassError, DataError, ModelError) as err:

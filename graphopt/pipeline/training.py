@@ -235,13 +235,8 @@ def require_torch_for(passes: Iterable[Pass]) -> None:
 def told(curves: TrainingCurves, changes: Changes, changed: Sequence[str]) -> Changes:
     """Note what a training changed, or why nothing was kept of it."""
     changes.curves = curves
-    if curves.stopped:
-        changes.skip("training", f"ended early: {curves.stopped}")
     if curves.best_step == 0:
-        changes.skip(
-            "training",
-            "no step was better on the held-out samples than the model before; kept untrained",
-        )
+        changes.nothing = "no step was better on the held-out samples; kept untrained"
         return changes
     for name in changed:
         changes.edit(name, "trained")

@@ -50,6 +50,4 @@ class Distill(DistillingPass):
 
 def _same(graph: Graph, teacher: Graph) -> bool:
     """Whether nodes and weights are those of the teacher."""
-    return graph.main.proto.node == teacher.main.proto.node and all(
-        a == b for a, b in zip(graph.tensors(), teacher.tensors(), strict=False)
-    )
+    return graph.main.nodes == teacher.main.nodes and [*graph.tensors()] == [*teacher.tensors()]
