@@ -25,13 +25,14 @@ from graphopt.pipeline import auto, environment, final, recipe, runner
 from graphopt.pipeline.contract import Pass
 from graphopt.pipeline.job import Job
 from graphopt.pipeline.metrics import MetricFunction, find_metric
-from graphopt.pipeline.preparation import checkpoint_folder, make_probe
+from graphopt.pipeline.preparation import make_probe
 from graphopt.pipeline.recipe import Recipe
 from graphopt.pipeline.record import RunRecord, StartRecord
 from graphopt.pipeline.spec import format_passes, parse_passes
 from graphopt.pipeline.teacher import fitted
 from graphopt.pipeline.training import require_torch_for
 from graphopt.progress import Progress
+from graphopt.runtime import launch
 
 __all__ = ["Result", "optimize"]
 
@@ -62,11 +63,13 @@ class Result:
         return all(limit.met for limit in self.report.limits)
 
     def save(self, path: str | Path) -> None:
-        """Write the model, whole or not at all.
+        """Write the model, whole or not at all; of several processes only the leading one does.
 
         Raises:
             SystemFailure: Disk full, no permission, no such folder.
         """
+        if not launch.leads():
+            return
         io.save(self.graph, Path(path))
         self.report.output = final.describe(
             self.graph,
@@ -155,7 +158,7 @@ def optimize(
         train=_samples(training, feeder, plan),
         teacher=aim,
         device=device,
-        checkpoints=None if checkpoints is None else checkpoint_folder(Path(checkpoints)),
+        checkpoints=None if checkpoints is None else Path(checkpoints),
         start=graph if against_teacher else None,
     )
     record = RunRecord(
@@ -178,7 +181,8 @@ def optimize(
         record.passes = runner.run_passes(job, plan.passes)
         done = [p for p, r in zip(plan.passes, record.passes, strict=True) if r.status == "done"]
     record.recipe = recipe.format_recipe(replace(plan, auto=False, passes=tuple(done)))
-    final.prove(job, record, judges or calib, judge, plan, note)
+    if launch.leads():  # the clock of the one process should not hear the others
+        final.prove(job, record, judges or calib, judge, plan, note)
     final.embed_recipe(job.graph, record.recipe)
     record.peak_rss_bytes = environment.peak_rss_bytes()
     record.seconds = time.perf_counter() - started

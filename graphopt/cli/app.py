@@ -19,6 +19,7 @@ from graphopt.cli.optimize import optimize
 from graphopt.cli.passes import passes
 from graphopt.cli.stop import Stopped, listen, stop_behind
 from graphopt.errors import GraphoptError, SystemFailure
+from graphopt.runtime import launch
 
 __all__ = ["app", "main"]
 
@@ -87,7 +88,9 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _say(message: str, code: int) -> int:
     """One line on stderr; names from a model may hold line breaks or terminal codes."""
     line = "".join(mark if mark.isprintable() else " " for mark in message)
-    click.echo(f"graphopt: error: {' '.join(line.split())}", err=True)
+    number, _ = launch.place()
+    who = f"graphopt (process {number})" if number else "graphopt"
+    click.echo(f"{who}: error: {' '.join(line.split())}", err=True)
     return code
 
 

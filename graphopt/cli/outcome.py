@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from graphopt.errors import LimitError, UsageError
+from graphopt.runtime import launch
 
 if TYPE_CHECKING:
     from graphopt.optimize import Result
@@ -29,7 +30,7 @@ def beside(model: str, suffix: str) -> Path:
 
 
 def write(result: Result, out: Path, reports: Sequence[str]) -> None:
-    """Write the model and the reports.
+    """Write the model and the reports; of several processes only the leading one does.
 
     Raises:
         SystemFailure: Disk full or no permission.
@@ -37,18 +38,20 @@ def write(result: Result, out: Path, reports: Sequence[str]) -> None:
     from graphopt.report import files
 
     result.save(out)
-    for path in reports:
+    for path in reports if launch.leads() else ():
         files.write(result.report, Path(path))
 
 
 def conclude(result: Result, *, as_json: bool, verbose: bool) -> None:
-    """Print the report and say what was not reached.
+    """Print the report and say what was not reached, if this is the leading process.
 
     Raises:
         LimitError: A limit is not met, or a training diverged.
     """
     from graphopt.report import json, terminal
 
+    if not launch.leads():  # its end with an error would have the launcher stop the leading one
+        return
     if as_json:
         click.echo(json.dump(json.document(result.report)))
     else:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from graphopt.progress import Progress
 from graphopt.report.words import plain
+from graphopt.runtime import launch
 
 __all__ = ["progress", "speak"]
 
@@ -22,6 +23,8 @@ class _Plain(logging.Formatter):
 
 def speak() -> None:
     """Say on stderr what is going on in words, such as the memory that a step may take."""
+    if not launch.leads():
+        return
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Plain("graphopt: %(message)s"))
     logger = logging.getLogger("graphopt")
@@ -31,8 +34,11 @@ def speak() -> None:
 
 @contextmanager
 def progress() -> Iterator[Progress | None]:
-    """A function that draws a bar on stderr; None where stderr is not a terminal."""
-    if not sys.stderr.isatty():
+    """A function that draws a bar on stderr; None where stderr is not a terminal.
+
+    Of several processes that train together only the leading one draws.
+    """
+    if not sys.stderr.isatty() or not launch.leads():
         yield None
         return
     from rich import progress as bars

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import psutil
 
 from graphopt.data.samples import Samples
 from graphopt.data.synthetic import SyntheticSamples
-from graphopt.errors import DataError, ModelError, SystemFailure
+from graphopt.errors import DataError, ModelError
 from graphopt.pipeline.job import Job
 from graphopt.pipeline.probe import Probe
 
-__all__ = ["checkpoint_folder", "make_probe", "run_bytes"]
+__all__ = ["make_probe", "run_bytes"]
 
 _RUN_FACTOR = 3
 """onnxruntime holds the weights as read, as initializers and packed for its kernels."""
@@ -57,17 +54,3 @@ def make_probe(
     except (DataError, ModelError) as err:
         return None, f"not run: random feeds do not fit this model ({err}); give --calib DATA"
     return probe, "measured on random feeds; give --calib or --eval DATA for figures that count"
-
-
-def checkpoint_folder(path: Path) -> Path:
-    """The folder, made where it is missing, after a nameless file could be written into it.
-
-    Raises:
-        SystemFailure: It cannot be made or written.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            return path
-    except OSError as err:
-        raise SystemFailure(f"checkpoints {path}: cannot be written: {err.strerror}") from err
