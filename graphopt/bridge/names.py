@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from graphopt.graph.constant import constant_tensor
 from graphopt.graph.graph import Constant, Graph, Scope, label
 from graphopt.graph.ops import is_op
 
-__all__ = ["constants", "scopes"]
+__all__ = ["constants", "names_of", "scopes"]
 
 
 def scopes(graph: Graph) -> Iterator[tuple[str, Scope]]:
@@ -38,6 +38,12 @@ def constants(graph: Graph) -> dict[str, Constant]:
                 twice.add(name)
             found[name] = constant
     return {name: constant for name, constant in found.items() if name not in twice}
+
+
+def names_of(graph: Graph, wanted: Iterable[Constant]) -> list[str | None]:
+    """The names that ``constants`` gives to some constants of the graph; None for one without."""
+    known = {(id(each.scope), each.origin): name for name, each in constants(graph).items()}
+    return [known.get((id(each.scope), each.origin)) for each in wanted]
 
 
 def _of(scope: Scope) -> Iterator[Constant]:

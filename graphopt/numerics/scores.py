@@ -1,16 +1,36 @@
-"""Which weights matter least: magnitude scores and the masks that follow from them."""
+"""Which weights matter least: scores, and the masks that follow from them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["global_masks", "magnitude_mask", "threshold_mask", "zero_count"]
+__all__ = [
+    "Pattern",
+    "global_masks",
+    "lowest_masks",
+    "magnitude_mask",
+    "pattern_mask",
+    "threshold_mask",
+    "zero_count",
+]
 
 Mask = NDArray[np.bool_]
+
+
+class Pattern(NamedTuple):
+    """At most ``kept`` of every ``group`` neighbours are not zero: N:M sparsity."""
+
+    kept: int
+    group: int
+
+    @property
+    def sparsity(self) -> float:
+        """Share of zeros."""
+        return 1 - self.kept / self.group
 
 
 def zero_count(size: int, sparsity: float) -> int:
@@ -61,8 +81,30 @@ def global_masks(weights: Sequence[NDArray[Any]], sparsity: float) -> list[Mask]
     [array([False,  True]), array([False,  True])]
     """
     scores = [_magnitudes(values) for values in weights]
+    return lowest_masks(scores, zero_count(sum(score.size for score in scores), sparsity))
+
+
+def lowest_masks(scores: Sequence[NDArray[Any]], count: int) -> list[Mask]:
+    """Masks without the ``count`` lowest of all scores together.
+
+    Among equal scores those of earlier arrays, and in an array those that come first, go first.
+
+    Args:
+        scores: Any shapes, real dtypes; infinite ones are ranked too.
+        count: How many go, 0 to the number of all scores.
+
+    Returns:
+        True where the weight stays, of the shapes of ``scores``.
+
+    Raises:
+        ValueError: A score is NaN.
+
+    >>> lowest_masks([np.array([0.5, -2.0]), np.array([0.5])], 2)
+    [array([False, False]), array([ True])]
+    """
     flat = np.concatenate([score.ravel() for score in scores]) if scores else np.zeros(0)
-    count = zero_count(flat.size, sparsity)
+    if np.isnan(flat).any():
+        raise ValueError("a score is NaN")
     keep = np.ones(flat.size, dtype=np.bool_)
     if count:
         highest = np.partition(flat, count - 1)[count - 1]
@@ -73,6 +115,40 @@ def global_masks(weights: Sequence[NDArray[Any]], sparsity: float) -> list[Mask]
     ends = np.cumsum([score.size for score in scores])[:-1]
     parts = np.split(keep, ends) if scores else []
     return [part.reshape(score.shape) for part, score in zip(parts, scores, strict=True)]
+
+
+def pattern_mask(scores: NDArray[Any], pattern: Pattern, axis: int) -> Mask:
+    """An N:M pattern: of every M neighbours along ``axis`` the N highest stay.
+
+    Among equal scores in a group those that come first go first.
+
+    Args:
+        scores: Any shape and real dtype.
+        pattern: N and M; M divides the length of ``axis``.
+        axis: The axis of the input channels, for kernels that skip what is zero.
+
+    Returns:
+        True where the weight stays, of the shape of ``scores``.
+
+    Raises:
+        ValueError: The axis does not divide into groups, or a score is NaN.
+
+    Source: Mishra et al., Accelerating Sparse Deep Neural Networks (2021), section 3.1.
+
+    >>> pattern_mask(np.array([[4.0, 1.0, 2.0, 3.0]]), Pattern(2, 4), 1)
+    array([[ True, False, False,  True]])
+    """
+    kept, group = pattern
+    if scores.shape[axis] % group:
+        raise ValueError(f"{scores.shape[axis]} is no multiple of {group}")
+    if np.isnan(scores).any():
+        raise ValueError("a score is NaN")
+    rows = np.moveaxis(scores, axis, -1)
+    groups = rows.reshape(-1, group)
+    order = np.argsort(groups, axis=1, kind="stable")
+    keep = np.ones(groups.shape, dtype=np.bool_)
+    np.put_along_axis(keep, order[:, : group - kept], values=False, axis=1)
+    return np.ascontiguousarray(np.moveaxis(keep.reshape(rows.shape), -1, axis))
 
 
 def threshold_mask(values: NDArray[Any], threshold: float) -> Mask:

@@ -15,6 +15,11 @@ __all__ = ["Hook", "KeepZeros"]
 class Hook:
     """Called in the course of the training; this one does nothing."""
 
+    @property
+    def identity(self) -> str:
+        """What it does, in words that differ where its effect does; part of a run's identity."""
+        return type(self).__name__
+
     def began(self, step: int, total: int) -> None:
         """Before the first step of this run, or after a resumed state was loaded."""
 
@@ -23,6 +28,9 @@ class Hook:
 
     def after_update(self, step: int) -> None:
         """The weights have moved."""
+
+    def judged(self) -> None:
+        """The weights that are judged next and perhaps kept are in the module: averages, maybe."""
 
     def complete(self, step: int) -> bool:  # noqa: ARG002 - for those who count
         """Whether weights after so many steps may be kept as the result."""
@@ -51,6 +59,10 @@ class KeepZeros(Hook):
         for name, weight in module.weights():
             if name not in skip and weight.dim() > 1 and bool((weight == 0).any()):
                 self._masked.append((weight, weight == 0))
+
+    def began(self, step: int, total: int) -> None:  # noqa: ARG002 - the same at each
+        """The weights may have gone to another device meanwhile."""
+        self._masked = [(weight, zero.to(weight.device)) for weight, zero in self._masked]
 
     def after_update(self, step: int) -> None:  # noqa: ARG002 - the same at each
         """Set them back to zero."""

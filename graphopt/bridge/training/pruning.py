@@ -1,0 +1,206 @@
+"""Weights that become zero in the course of a training, more and more of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from graphopt.bridge.module import GraphModule
+from graphopt.bridge.training.hooks import Hook
+from graphopt.bridge.training.schedule import sparsity
+from graphopt.graph.tensors import Array
+from graphopt.numerics import scores
+from graphopt.numerics.scores import Pattern
+
+__all__ = ["GradualPruning", "PruningPlan"]
+
+
+@dataclass(frozen=True)
+class PruningPlan:
+    """What is pruned, how much and when.
+
+    Attributes:
+        pools: Names of the weights, grouped by those that compete with each other.
+        sparsity: Share of zeros that each pool ends with.
+        schedule: Course from no zeros to all of them.
+        rounds: How often weights are removed on the way.
+        until: Share of the training after which the last are removed.
+        criterion: What decides who goes: the magnitude; the sum of -w * g over the steps so far,
+            g being the gradient; the mean of (w * g)^2 since the last round; or scores that are
+            given and stay.
+        regrow: Removed weights go on being trained out of sight, by the gradient at zero, and come
+            back when they are stronger than others; rounds go on to the end then.
+        pattern: At most N nonzero ones among M neighbours, in place of ``sparsity``; None for no
+            pattern.
+        axes: Axis of the neighbours, by name; needed with ``pattern``.
+        hold_zeros: Weights that are zero before stay so.
+
+    Source: Zhu and Gupta (2017), section 3, for the schedule; Sanh, Wolf and Rush, Movement Pruning
+    (2020), section 4; Molchanov et al., Importance Estimation for Neural Network Pruning (2019),
+    equation 8; Lin et al., Dynamic Model Pruning with Feedback (2020), section 4, for ``regrow``.
+    """
+
+    pools: tuple[tuple[str, ...], ...]
+    sparsity: float
+    schedule: Literal["cubic", "even", "once"] = "cubic"
+    rounds: int = 50
+    until: float = 0.6
+    criterion: Literal["magnitude", "movement", "taylor", "given"] = "magnitude"
+    regrow: bool = False
+    pattern: Pattern | None = None
+    axes: Mapping[str, int] | None = None
+    hold_zeros: bool = True
+
+
+class GradualPruning(Hook):
+    """Removes weights round by round; what was removed is zero whenever the module computes.
+
+    Args:
+        module: Holds the weights that the plan names.
+        plan: What goes when.
+        given: Scores by weight name for the criterion ``given``.
+    """
+
+    def __init__(
+        self, module: GraphModule, plan: PruningPlan, given: Mapping[str, Array] | None = None
+    ) -> None:
+        held = dict(module.weights())
+        self._plan = plan
+        self._weights: dict[str, nn.Parameter] = {n: held[n] for pool in plan.pools for n in pool}
+        self._given = dict(given or {})
+        self._zeros = {
+            name: (weight == 0).numpy() if plan.hold_zeros else np.zeros(weight.shape, bool)
+            for name, weight in self._weights.items()
+        }
+        self._gone = {name: torch.from_numpy(zero) for name, zero in self._zeros.items()}
+        self._dense: dict[str, Tensor] = {}
+        self._sums: dict[str, Tensor] = {}
+        self._last = 1
+        self._moments: dict[int, float] = {}
+
+    @property
+    def identity(self) -> str:
+        """The plan, which says all."""
+        return repr(self._plan)
+
+    @property
+    def masks(self) -> dict[str, Tensor]:
+        """Where weights stay, by name."""
+        return {name: ~gone for name, gone in self._gone.items()}
+
+    def began(self, step: int, total: int) -> None:
+        """Settle at which steps something goes, and go ahead where that is before the first."""
+        plan = self._plan
+        self._gone = {n: gone.to(self._weights[n].device) for n, gone in self._gone.items()}
+        if plan.criterion in ("movement", "taylor") and not self._sums:
+            self._sums = {n: torch.zeros_like(weight) for n, weight in self._weights.items()}
+        if plan.schedule == "once":
+            self._last = 1
+            self._moments = {0: 1.0}
+        else:
+            self._last = max(1, round(plan.until * total))
+            rounds = min(plan.rounds, self._last)
+            self._moments = {
+                round(self._last * n / rounds): n / rounds for n in range(1, rounds + 1)
+            }
+            if plan.regrow:
+                gap = self._last / rounds
+                later = range(rounds + 1, int(total / gap) + 1)
+                self._moments |= {round(gap * n): 1.0 for n in later}
+        if plan.regrow and not self._dense:
+            self._dense = {n: weight.detach().clone() for n, weight in self._weights.items()}
+        if step == 0 and 0 in self._moments:
+            self._draw(self._moments[0])
+        self._mask()
+
+    def before_update(self, step: int) -> None:  # noqa: ARG002 - the same at each
+        """Let the optimizer move the unmasked weights, and add up what the gradients say."""
+        with torch.no_grad():
+            for name, dense in self._dense.items():
+                self._weights[name].copy_(dense)
+            for name, held in self._sums.items():
+                weight = self._weights[name]
+                if weight.grad is not None:
+                    product = weight * weight.grad
+                    held.add_(product.square() if self._plan.criterion == "taylor" else -product)
+
+    def after_update(self, step: int) -> None:
+        """Draw new masks where it is time, and apply them."""
+        with torch.no_grad():
+            for name, dense in self._dense.items():
+                dense.copy_(self._weights[name])
+        if step + 1 in self._moments:
+            self._draw(self._moments[step + 1])
+        self._mask()
+
+    def judged(self) -> None:
+        """An average of weights has no zeros where masks have changed; these do."""
+        self._mask()
+
+    def complete(self, step: int) -> bool:
+        """Whether all that has to go is gone, and something was trained since."""
+        return step >= self._last
+
+    def state(self) -> dict[str, Tensor]:
+        """Masks, sums of gradients, and the weights behind the masks."""
+        found = {f"gone/{name}": gone for name, gone in self._gone.items()}
+        found |= {f"sum/{name}": total for name, total in self._sums.items()}
+        return found | {f"dense/{name}": dense for name, dense in self._dense.items()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what ``state`` gave."""
+        held: dict[str, dict[str, Tensor]] = {"gone": {}, "sum": {}, "dense": {}}
+        for key, tensor in state.items():
+            kind, name = key.split("/", 1)
+            held[kind][name] = tensor.to(self._weights[name].device)
+        self._gone, self._sums, self._dense = held["gone"], held["sum"], held["dense"]
+
+    def _mask(self) -> None:
+        with torch.no_grad():
+            for name, gone in self._gone.items():
+                self._weights[name].masked_fill_(gone, 0)
+
+    def _draw(self, progress: float) -> None:
+        """New masks for every pool."""
+        for pool in self._plan.pools:
+            ranks = [self._scores(name) for name in pool]
+            for name, keep in zip(pool, self._masks(pool, ranks, progress), strict=True):
+                self._gone[name] = torch.from_numpy(~keep).to(self._weights[name].device)
+        if self._plan.criterion == "taylor":
+            for total in self._sums.values():
+                total.zero_()
+
+    def _masks(self, pool: Sequence[str], ranks: list[Array], progress: float) -> list[Array]:
+        plan = self._plan
+        zeros = sum(int(self._zeros[name].sum()) for name in pool)
+        size = sum(rank.size for rank in ranks)
+        last = scores.zero_count(size, plan.sparsity)
+        if plan.pattern is not None:
+            assert plan.axes is not None
+            last = 0
+            for index, name in enumerate(pool):
+                may_go = ~scores.pattern_mask(ranks[index], plan.pattern, plan.axes[name])
+                may_go |= self._zeros[name]
+                last += int(may_go.sum())
+                ranks[index] = np.where(may_go, ranks[index], np.inf)
+        share = sparsity(plan.schedule, progress, zeros / size, last / size)
+        return [*scores.lowest_masks(ranks, max(zeros, round(share * size)))]
+
+    def _scores(self, name: str) -> Array:
+        """How much a weight's elements matter; what must be zero, or stays so, matters least."""
+        if self._plan.criterion == "magnitude":
+            held = self._dense.get(name, self._weights[name])
+            found = held.detach().abs().float().cpu().numpy()
+        elif self._plan.criterion == "given":
+            found = self._given[name]
+        else:
+            found = self._sums[name].float().cpu().numpy()
+        gone = self._zeros[name]
+        if not self._plan.regrow:
+            gone = gone | self._gone[name].cpu().numpy()
+        return np.where(gone, -np.inf, found)

@@ -1,0 +1,153 @@
+"""Pass ``prune-iteratively``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from graphopt.errors import PassError, UsageError
+from graphopt.graph.graph import Graph
+from graphopt.graph.select import select
+from graphopt.graph.tensors import Array
+from graphopt.graph.weights import WeightGroup
+from graphopt.pipeline.contract import Changes, Context, Option
+from graphopt.pipeline.pruning import (
+    PATTERNS,
+    PatternName,
+    gradient_scores,
+    input_axis,
+    prunable,
+    reached,
+    refuse_quantized,
+    zeros_of,
+)
+from graphopt.pipeline.registry import register
+from graphopt.pipeline.training import DistillingPass, require_torch, told
+
+if TYPE_CHECKING:
+    from graphopt.bridge.module import GraphModule
+    from graphopt.bridge.training.pruning import GradualPruning
+
+__all__ = ["PruneIteratively"]
+
+
+@register("prune-iteratively")
+@dataclass(frozen=True, kw_only=True)
+class PruneIteratively(DistillingPass):
+    """Set more and more weights to zero while the others are trained to make up for them.
+
+        W      becomes      W' * mask, with S(x; W' * mask) close to T(x)
+
+    Every few steps a share of the weights that matter least goes: ``cubic`` takes much at first and
+    little at the end, ``even`` the same each time, ``once`` all before the first step. From
+    ``until`` on the masks hold and the rest of the steps repairs. Exactly the asked share is zero
+    at the end, what stays is exact by rank. The loss is that of distill: towards the model as it
+    came in, or ``--teacher``, and labels with ``alpha``. What matters is told by the weight itself
+    (``magnitude``), by where training moves it (``movement``), by its effect on the loss to first
+    order (``taylor``), or by that effect before training (``snip``). ``prune`` and ``keep`` choose
+    the layers that lose weights, ``nodes`` and ``exclude`` what is trained. A file that has the
+    zeros already stays as it is.
+
+    Source: Zhu and Gupta, To prune, or not to prune (2017), equation 1; Sanh, Wolf and Rush,
+    Movement Pruning (2020); Molchanov et al., Importance Estimation for Neural Network Pruning
+    (2019); Lee, Ajanthan and Torr, SNIP (2019).
+    """
+
+    sparsity: Annotated[float, Option("share of the weights to be zero", low=0, high=1)] = 0.5
+    pattern: Annotated[
+        PatternName,
+        Option("at most N of M neighbours along the inputs stay, instead of a share"),
+    ] = "none"
+    scope: Annotated[
+        Literal["local", "global"], Option("share of each layer, or of all layers together")
+    ] = "global"
+    criterion: Annotated[
+        Literal["magnitude", "movement", "taylor", "snip"], Option("what decides who goes")
+    ] = "magnitude"
+    schedule: Annotated[
+        Literal["cubic", "even", "once"], Option("course from no zeros to all of them")
+    ] = "cubic"
+    rounds: Annotated[int, Option("how often weights go on the way", low=1, high=1_000_000)] = 50
+    until: Annotated[
+        float, Option("share of the steps after which the last go", 0, 1, low_open=True)
+    ] = 0.6
+    regrow: Annotated[bool, Option("weights that went may come back in a later round")] = False
+    min_size: Annotated[int, Option("leave smaller weights alone", low=0, unit="elements")] = 256
+    prune: Annotated[
+        tuple[str, ...],
+        Option("take weights of these nodes or types only", patterns=True),
+    ] = ()
+    keep: Annotated[
+        tuple[str, ...], Option("take none of these nodes or types", patterns=True)
+    ] = ()
+    lr: Annotated[float, Option("highest learning rate", low=0, low_open=True)] = 2e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.criterion == "movement" and self.schedule == "once":
+            raise UsageError(
+                f"{self.name}: criterion=movement watches the training before it takes weights; "
+                "use schedule=cubic or even"
+            )
+
+    def check(self, graph: Graph, context: Context) -> None:
+        super().check(graph, context)
+        refuse_quantized(graph, self.name)
+
+    def run(self, graph: Graph, context: Context) -> Changes:
+        changes = Changes()
+        pattern = PATTERNS[self.pattern]
+        chosen = select(graph, self.prune, self.keep)
+        layers = prunable(graph, chosen, self.min_size, pattern, changes)
+        if all(reached(pool, self.sparsity, pattern) for pool in self._pools(layers)):
+            for layer in layers:
+                changes.skip(layer.name, f"{zeros_of(layer)} already")
+            return changes
+        require_torch(self.name)
+        trainee = self.trainee(graph, context)
+        hook = self._hook(graph, context, trainee.module, layers)
+        curves = self.train(trainee, context, self.losses(), [hook])
+        told(curves, changes, trainee.write_back(graph) if curves.best_step else [])
+        for layer in layers if curves.best_step else []:
+            changes.edit(layer.name, zeros_of(layer))
+        return changes
+
+    def _pools(self, layers: Sequence[WeightGroup]) -> list[list[WeightGroup]]:
+        """The weights, grouped by those that compete with each other."""
+        return [list(layers)] if self.scope == "global" else [[layer] for layer in layers]
+
+    def _hook(
+        self, graph: Graph, context: Context, module: GraphModule, layers: Sequence[WeightGroup]
+    ) -> GradualPruning:
+        from graphopt.bridge.names import names_of  # noqa: PLC0415 - torch is heavy
+        from graphopt.bridge.training.pruning import GradualPruning, PruningPlan  # noqa: PLC0415
+
+        trained = {name for name, _ in module.weights()}
+        names = names_of(graph, [layer.constant for layer in layers])
+        for layer, name in zip(layers, names, strict=True):
+            if name not in trained:
+                raise PassError(
+                    f"{self.name}: {layer.name} is to lose weights and is not trained; put it into "
+                    "keep, or let nodes and exclude have it trained"
+                )
+        held = [name for name in names if name is not None]
+        place = {id(layer): name for layer, name in zip(layers, held, strict=True)}
+        given: dict[str, Array] = {}
+        criterion = self.criterion
+        if criterion == "snip" or (criterion == "taylor" and self.schedule == "once"):
+            ranks = gradient_scores(graph, context, layers, criterion, self.name)
+            given, criterion = dict(zip(held, ranks, strict=True)), "given"
+        plan = PruningPlan(
+            pools=tuple(tuple(place[id(x)] for x in pool) for pool in self._pools(layers)),
+            sparsity=self.sparsity,
+            schedule=self.schedule,
+            rounds=self.rounds,
+            until=self.until,
+            criterion=criterion,
+            regrow=self.regrow,
+            pattern=PATTERNS[self.pattern],
+            axes={name: input_axis(layer) for name, layer in zip(held, layers, strict=True)},
+            hold_zeros=self.keep_zeros,
+        )
+        return GradualPruning(module, plan, given)
