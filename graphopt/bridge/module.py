@@ -79,6 +79,12 @@ class GraphModule(nn.Module):
         for name in self._statistics:
             yield name, self.get_buffer(self._attributes[name])
 
+    def freeze_statistics(self) -> bool:
+        """Let BatchNormalization take the stored statistics; tells if it would have moved them."""
+        moved = self._settings.batch_norm == "batch" and bool(self._statistics)
+        self._settings.batch_norm = "frozen"
+        return moved
+
     def attribute(self, name: str) -> str:
         """The attribute that holds the weight or statistic of an ONNX name.
 

@@ -14,7 +14,7 @@ from graphopt.graph.select import select
 from graphopt.pipeline.contract import Changes, Context, Option, Pass, Training, TrainingCurves
 
 if TYPE_CHECKING:
-    from graphopt.bridge.module import GraphModule
+    from graphopt.bridge.trainee import Trainee
     from graphopt.bridge.training.criterion import LossOptions
     from graphopt.bridge.training.hooks import Hook
     from graphopt.bridge.training.options import TrainOptions
@@ -55,7 +55,11 @@ class TrainingPass(Pass):
         int | None, Option("looks without gain after which it ends", low=1, high=10_000)
     ] = None
     batch_norm: Annotated[
-        Literal["batch", "frozen"], Option("statistics that BatchNormalization takes")
+        Literal["batch", "frozen", "insert"],
+        Option(
+            "statistics that BatchNormalization takes; insert: of the batch, and give one to"
+            " each Conv that has lost it in the export, for the time of the training"
+        ),
     ] = "batch"
     dropout: Annotated[bool, Option("let Dropout drop")] = False
     flip: Annotated[bool, Option("mirror half of the pictures")] = False
@@ -106,45 +110,46 @@ class TrainingPass(Pass):
         names = [item.name for item in dataclasses.fields(TrainOptions)]
         return TrainOptions(**{name: getattr(self, name) for name in names})
 
-    def module(self, graph: Graph) -> GraphModule:
+    def trainee(self, graph: Graph, context: Context) -> Trainee:
         """The graph as a module, with the weights of the chosen nodes as its parameters.
 
         Raises:
             ModelError: A node cannot be computed in torch; the message names it.
+            PassError: There is nothing to insert a normalization behind.
             SystemFailure: torch is missing.
             UsageError: A pattern or a frozen tensor names nothing.
         """
         require_torch(self.name)
-        from graphopt.bridge import to_torch  # noqa: PLC0415 - torch is heavy
-        from graphopt.bridge.chosen import weights_of  # noqa: PLC0415
+        from graphopt.bridge.trainee import trainee  # noqa: PLC0415 - torch is heavy
 
-        return to_torch(
+        return trainee(
             graph,
+            select(graph, self.nodes, self.exclude),
+            self.training(context).samples,
             batch_norm=self.batch_norm,
             dropout=self.dropout,
-            trainable=weights_of(graph, select(graph, self.nodes, self.exclude)),
             frozen=self.frozen,
         )
 
     def train(
         self,
-        graph: Graph,
+        trainee: Trainee,
         context: Context,
-        module: GraphModule,
         losses: LossOptions,
         hooks: Sequence[Hook] = (),
     ) -> TrainingCurves:
-        """Train the module of ``graph``; it holds the best weights afterwards.
+        """Train the module of a graph; it holds the best weights afterwards.
 
         Raises:
             PassError: The loss diverged before anything was gained.
         """
-        from graphopt.bridge.training.loop import Setting  # noqa: PLC0415
+        from graphopt.bridge.training.setting import Setting  # noqa: PLC0415
         from graphopt.bridge.training.train import train  # noqa: PLC0415
 
         training = self.training(context)
         setting = Setting(
             self.name,
+            repr(self),
             training.seed,
             training.threads,
             training.device,
@@ -153,7 +158,14 @@ class TrainingPass(Pass):
         )
         options = self.train_options()
         history = train(
-            module, graph, training.teacher, training.samples, losses, options, setting, hooks
+            trainee.module,
+            trainee.graph,
+            training.teacher,
+            training.samples,
+            losses,
+            options,
+            setting,
+            hooks,
         )
         if history.diverged and not history.best_step:
             raise PassError(f"{self.name}: {history.stopped}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from graphopt.errors import PassError
 from graphopt.graph.tensors import Array
 
 __all__ = ["Augment", "pictures_of"]
@@ -47,7 +48,8 @@ class Augment:
     def _changed(self, pictures: Array, fill: Array, mirrored: Array, moves: Array) -> Array:
         height, width = pictures.shape[2:]
         moved = np.empty_like(pictures)
-        moved[:] = fill.astype(pictures.dtype)[None, :, None, None]
+        shade = fill if pictures.dtype.kind == "f" else fill.round()
+        moved[:] = shade.astype(pictures.dtype)[None, :, None, None]
         for index, (down, right) in enumerate(np.clip(moves, [-height, -width], [height, width])):
             source = pictures[index, :, :, ::-1] if mirrored[index] else pictures[index]
             moved[index, :, _to(down, height), _to(right, width)] = source[
@@ -60,16 +62,29 @@ def pictures_of(arrays: Mapping[str, Array]) -> dict[str, Array]:
     """Mean colour of every picture input, by name.
 
     Args:
-        arrays: Leading axis = feeds; a picture input is float and has four axes a feed.
+        arrays: Leading axis = feeds; a picture input is of floats or bytes and has four axes.
+
+    Raises:
+        PassError: There is none, or its channels come last.
     """
-    return {
-        name: np.asarray(array[:_FOR_MEAN].mean(axis=(0, 1, 3, 4), dtype=np.float64))
+    found = {
+        name: np.asarray(array.mean(axis=(0, 1, 3, 4), dtype=np.float64))
         for name, array in arrays.items()
-        if array.ndim == _PICTURE_RANK + 1 and array.dtype.kind == "f"
+        if array.ndim == _PICTURE_RANK + 1 and array.dtype.kind in "fu"
     }
+    if not found:
+        raise PassError("flip and shift move pictures, and no input has four axes")
+    for name in found:
+        shape = arrays[name].shape[1:]
+        if shape[-1] in _CHANNELS and shape[1] not in _CHANNELS:
+            raise PassError(
+                f"flip and shift need pictures with channels first; input {name!r} has shape "
+                f"{list(shape)}"
+            )
+    return found
 
 
-_FOR_MEAN = 1000
+_CHANNELS = (1, 3, 4)
 
 
 def _to(move: int, size: int) -> slice:

@@ -39,8 +39,10 @@ class Average:
         """The module holds the averages meanwhile."""
         before = {name: tensor.detach().clone() for name, tensor in _floats(self._module)}
         self._put(self._held)
-        yield
-        self._put(before)
+        try:
+            yield
+        finally:
+            self._put(before)
 
     def state(self) -> dict[str, Tensor]:
         """The averages by name."""

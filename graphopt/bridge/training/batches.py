@@ -25,18 +25,21 @@ class Batch:
         feeds: By input name, joined along the first axis.
         numbers: Of the samples, among all: ``(samples,)``.
         labels: ``(samples, ...)``; None without.
+        weight: Of the mean loss over this batch in the loss of the step. Over the pieces of a
+            process the weights sum to 1 in the mean over all processes.
     """
 
     feeds: dict[str, Array]
     numbers: NDArray[np.int64]
     labels: Array | None
+    weight: float = 1.0
 
 
 class Batches:
     """The samples cut into a training and a held-out part, and into batches.
 
     Args:
-        samples: All of them.
+        samples: All of them; labels only if there is one for each.
         size: Samples in an optimizer step.
         parts: Pieces that a step's samples are cut into.
         held_out: Share that is not trained on; at most 2,000 feeds.
@@ -61,14 +64,13 @@ class Batches:
         share: tuple[int, int] = (0, 1),
     ) -> None:
         self._samples = samples
+        self._size = size
+        self._parts = parts
         self._joined = joined
         self._seed = seed
         self._share = share
-        feeds = max(1, size // samples.per_feed)
-        self._feeds_a_step = feeds
-        self._piece = -(-feeds // (parts * share[1])) if joined is not None else 1
         places = np.array(
-            [(g, row) for g, part in enumerate(samples.groups) for row in range(len(part.numbers))]
+            [(g, row) for g, group in enumerate(samples.groups) for row in range(len(group))]
         ).reshape(-1, 2)
         kept = min(_MOST_HELD_OUT, round(held_out * len(places)))
         if held_out and not 0 < kept < len(places):
@@ -79,70 +81,86 @@ class Batches:
         mixed = np.random.default_rng([seed, 0]).permutation(len(places))
         self._held_out = places[np.sort(mixed[:kept])]
         self._trained = places[np.sort(mixed[kept:])]
-        self._epoch: tuple[int, list[_Rows]] = (-1, [])
+        self._epoch: tuple[int, list[_Rows]] = (0, self._shuffled(0))
+        self.per_epoch = len(self._epoch[1])
+        """Optimizer steps in one pass over the training part."""
 
     @property
     def count(self) -> int:
         """Number of samples that are trained on."""
-        return len(self._trained) * self._samples.per_feed
+        return self._counted(self._trained)
 
     @property
     def held_out_count(self) -> int:
         """Number of samples that are not."""
-        return len(self._held_out) * self._samples.per_feed
+        return self._counted(self._held_out)
 
-    @property
-    def per_epoch(self) -> int:
-        """Optimizer steps in one pass over the training part; at least one."""
-        return len(self._cut(0))
+    def _counted(self, places: NDArray[np.int64]) -> int:
+        return sum(self._samples.groups[group].per_feed for group in places[:, 0])
+
+    def example(self) -> Batch:
+        """Some samples that are trained on, the same in all processes."""
+        group, rows = self._shuffled(0)[0]
+        return self._batch(group, rows if self._joined is not None else rows[:1])
 
     def held_out(self) -> Iterator[Batch]:
-        """The held-out part, always in the same pieces."""
-        for group in range(len(self._samples.groups)):
-            rows = self._held_out[self._held_out[:, 0] == group, 1]
-            yield from self._pieces(group, rows)
+        """What of the held-out part is this process's, always in the same pieces."""
+        rank, world = self._share
+        pieces: list[_Rows] = []
+        for number, group in enumerate(self._samples.groups):
+            rows = self._held_out[self._held_out[:, 0] == number, 1]
+            size = max(1, self._feeds_a_step(group) // self._parts)
+            pieces += [(number, part) for part in self._cut(rows, -(-len(rows) // size))]
+        for number, rows in pieces[rank::world]:
+            yield self._batch(number, rows)
 
     def at(self, step: int) -> list[Batch]:
         """The pieces of a step that are this process's; each epoch has its own order."""
         epoch, place = divmod(step, self.per_epoch)
-        group, rows = self._cut(epoch)[place]
-        rank, world = self._share
-        return list(self._pieces(group, rows[rank::world] if len(rows) >= world else rows))
-
-    def _cut(self, epoch: int) -> list[_Rows]:
         if self._epoch[0] != epoch:
             self._epoch = epoch, self._shuffled(epoch)
-        return self._epoch[1]
+        number, rows = self._epoch[1][place]
+        rank, world = self._share
+        mine = rows[rank::world]
+        if not len(mine):  # all processes must take part in every step
+            return [self._batch(number, rows[:1], 0.0)]
+        return [
+            self._batch(number, part, len(part) * world / len(rows))
+            for part in self._cut(mine, self._parts)
+        ]
+
+    def _feeds_a_step(self, group: Group) -> int:
+        return max(1, self._size // group.per_feed)
 
     def _shuffled(self, epoch: int) -> list[_Rows]:
         """The feeds of each step of one epoch: of one group, and of its rest only if alone."""
         rng = np.random.default_rng([self._seed, 1, epoch])
-        size, cut = self._feeds_a_step, list[_Rows]()
-        for group in range(len(self._samples.groups)):
-            rows = rng.permutation(self._trained[self._trained[:, 0] == group, 1])
+        cut: list[_Rows] = []
+        for number, group in enumerate(self._samples.groups):
+            size = self._feeds_a_step(group)
+            rows = rng.permutation(self._trained[self._trained[:, 0] == number, 1])
             full = [rows[start : start + size] for start in range(0, len(rows), size)]
             if len(full) > 1 and len(full[-1]) < size:
                 full.pop()
-            cut.extend((group, part) for part in full)
+            cut.extend((number, part) for part in full)
         return [cut[index] for index in rng.permutation(len(cut))]
 
-    def _pieces(self, group: int, rows: NDArray[np.int64]) -> Iterator[Batch]:
-        for start in range(0, len(rows), self._piece):
-            yield self._batch(self._samples.groups[group], rows[start : start + self._piece])
+    def _cut(self, rows: NDArray[np.int64], parts: int) -> list[NDArray[np.int64]]:
+        """Rows in so many pieces of like size, or each alone where they cannot be joined."""
+        count = min(parts, len(rows)) if self._joined is not None else len(rows)
+        return np.array_split(rows, count) if count else []
 
-    def _batch(self, group: Group, rows: NDArray[np.int64]) -> Batch:
-        samples = self._samples
-        numbers = (group.numbers[rows][:, None] + np.arange(samples.per_feed)).reshape(-1)
-        labels = None if samples.labels is None else samples.labels[numbers]
-        feeds: dict[str, Array] = {}
-        for name, array in group.arrays.items():
-            if self._joined is not None and name in self._joined:
-                taken = np.asarray(array[rows])
-                feeds[name] = taken.reshape(-1, *taken.shape[2:])
-            else:
-                feeds[name] = np.array(array[rows[0]])
-        return Batch(feeds, numbers, labels)
+    def _batch(self, number: int, rows: NDArray[np.int64], weight: float = 1.0) -> Batch:
+        group, labels = self._samples.groups[number], self._samples.labels
+        numbers = (group.numbers[rows][:, None] + np.arange(group.per_feed)).reshape(-1)
+        feeds = {
+            name: taken.reshape(-1, *taken.shape[2:])
+            if self._joined is not None and name in self._joined
+            else taken[0, ...]
+            for name, taken in group.take(rows).items()
+        }
+        return Batch(feeds, numbers, None if labels is None else labels[numbers], weight)
 
 
 _Rows = tuple[int, NDArray[np.int64]]
-"""A group, and rows of it."""
+"""The number of a group, and rows of it."""

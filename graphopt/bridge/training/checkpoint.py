@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,14 @@ import torch
 from torch import Tensor
 
 from graphopt.errors import SystemFailure, UsageError
+from graphopt.graph.tensors import Array
 
-__all__ = ["Checkpoint", "load", "save"]
+__all__ = ["Checkpoint", "load", "prepare", "save"]
 
 _META = "meta"
+_TYPES = "types"
+_BFLOAT16 = "bfloat16"
+"""Goes to disk as 16-bit integers: numpy has no name for it."""
 
 
 @dataclass(frozen=True)
@@ -34,26 +37,39 @@ class Checkpoint:
     tensors: dict[str, Tensor]
 
 
+def prepare(folder: Path) -> None:
+    """Make the folder, so that a training that cannot be stored ends before it began.
+
+    Raises:
+        SystemFailure: It cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(0, "no permission to write")
+    except OSError as err:
+        raise SystemFailure(f"checkpoints {folder}: {err.strerror or err}") from err
+
+
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, whole or not at all, over an older one.
 
     Raises:
         SystemFailure: Disk full, no permission, no such folder.
     """
+    types = {n: str(t.dtype).removeprefix("torch.") for n, t in checkpoint.tensors.items()}
     arrays = {f"t/{name}": _array(tensor) for name, tensor in checkpoint.tensors.items()}
-    arrays[_META] = np.frombuffer(json.dumps(checkpoint.meta).encode(), np.uint8)
-    temporary = None
+    for name, values in ((_META, checkpoint.meta), (_TYPES, types)):
+        arrays[name] = np.frombuffer(json.dumps(values).encode(), np.uint8)
+    part = path.with_suffix(".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            temporary = Path(file.name)
+        with part.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy types the keyword allow_pickle into **
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        part.replace(path)
     except OSError as err:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise SystemFailure(
             f"checkpoint {path}: cannot be written: {err.strerror or err}; the last is kept"
         ) from err
@@ -69,18 +85,30 @@ def load(path: Path, fingerprint: str) -> Checkpoint | None:
         return None
     try:
         with np.load(path, allow_pickle=False) as held:
-            meta = json.loads(held[_META].tobytes())
-            tensors = {
-                name.removeprefix("t/"): torch.from_numpy(held[name])
-                for name in held.files
-                if name != _META
-            }
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as err:
-        raise UsageError(f"checkpoint {path}: cannot be read: {err}; delete it") from err
-    if meta.get("fingerprint") != fingerprint:
+            meta, types = (json.loads(held[name].tobytes()) for name in (_META, _TYPES))
+            tensors = {name: _tensor(held[f"t/{name}"], kind) for name, kind in types.items()}
+        own = meta["fingerprint"] == fingerprint
+    except _UNREADABLE as err:
+        raise UsageError(
+            f"checkpoint {path}: cannot be read: {' '.join(str(err).split())}; delete it"
+        ) from err
+    if not own:
         raise UsageError(f"checkpoint {path}: belongs to another run; delete it")
     return Checkpoint(meta, tensors)
 
 
-def _array(tensor: Tensor) -> np.ndarray[Any, Any]:
-    return np.asarray(tensor.detach().cpu().contiguous().numpy())
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, MemoryError),
+    *(NotImplementedError, zipfile.BadZipFile),
+)
+"""What numpy and zipfile raise over a file that is no archive of arrays."""
+
+
+def _array(tensor: Tensor) -> Array:
+    held = tensor.detach().cpu().contiguous()
+    return np.asarray((held.view(torch.int16) if held.dtype == torch.bfloat16 else held).numpy())
+
+
+def _tensor(array: Array, kind: str) -> Tensor:
+    tensor = torch.from_numpy(array)
+    return tensor.view(torch.bfloat16) if kind == _BFLOAT16 else tensor

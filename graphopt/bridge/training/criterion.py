@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -15,7 +15,7 @@ from graphopt.errors import DataError, ModelError, UsageError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 
-__all__ = ["Criterion", "LossOptions", "criterion"]
+__all__ = ["Criterion", "LossOptions", "criterion", "measured"]
 
 _LEAST_PROBABILITY = 1e-7
 _BLOCKS = "blocks"
@@ -53,12 +53,14 @@ class Criterion:
         kinds: Of the float outputs, by name.
         judged: The output that labels speak of; None without labels.
         taps: Inner tensors that are compared.
+        powers: Mean square of what the teacher answered to the first samples, by tensor.
     """
 
     options: LossOptions
     kinds: Mapping[str, Kind]
     judged: str | None
     taps: tuple[str, ...]
+    powers: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def asked(self) -> list[str]:
@@ -78,14 +80,12 @@ class Criterion:
         """
         parts: list[Tensor] = []
         if self.options.beta:
-            soft = [self._soft(name, answers[name].float(), wanted[name]) for name in self.kinds]
+            soft = [self._soft(n, answers[n].float(), wanted[n].float()) for n in self.kinds]
             parts.append(self.options.beta * torch.stack(soft).mean())
         if self.judged is not None and labels is not None:
             parts.append(self.options.alpha * self._hard(answers[self.judged].float(), labels))
         if self.taps:
-            near = [
-                losses.relative_square(answers[name].float(), wanted[name]) for name in self.taps
-            ]
+            near = [self._square(n, answers[n].float(), wanted[n].float()) for n in self.taps]
             parts.append(self.options.gamma * torch.stack(near).mean())
         return torch.stack(parts).sum()
 
@@ -103,10 +103,10 @@ class Criterion:
     ) -> float:
         """Mean of what ``metric`` names over a batch."""
         if self.judged is not None and labels is not None:
-            found = answers[self.judged].reshape(len(labels), -1).argmax(-1)
+            found = answers[self.judged].argmax(-1).reshape(-1)
             return 100 * float((found == labels.reshape(-1)).float().mean())
         name = next(iter(self.kinds))
-        mine, theirs = answers[name].float(), wanted[name]
+        mine, theirs = answers[name].float(), wanted[name].float()
         if self.metric == "cosine":
             return float(1 - losses.cosine(mine, theirs))
         return 100 * float((mine.argmax(-1) == theirs.argmax(-1)).float().mean())
@@ -127,13 +127,16 @@ class Criterion:
             return losses.divergence(mine, theirs, self.options.temperature)
         if form == "cosine":
             return losses.cosine(answer, wanted)
-        return losses.relative_square(answer, wanted)
+        return self._square(name, answer, wanted)
+
+    def _square(self, name: str, answer: Tensor, wanted: Tensor) -> Tensor:
+        return losses.relative_square(answer, wanted, self.powers[name])
 
     def _hard(self, answer: Tensor, labels: Tensor) -> Tensor:
         assert self.judged is not None
         if self._classifies:
-            logits = self._logits(self.judged, answer).reshape(len(labels), -1)
-            return losses.cross_entropy(logits, labels.reshape(-1))
+            logits = self._logits(self.judged, answer)
+            return losses.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
         return (answer.reshape(labels.shape) - labels.float()).square().mean()
 
     def _logits(self, name: str, values: Tensor) -> Tensor:
@@ -173,8 +176,32 @@ def criterion(
     judged = None
     if options.alpha:
         judged, hard = _judged(options, answers, kinds, labels)
-        options = LossOptions(**{**vars(options), "hard": hard})
+        options = replace(options, hard=hard)
     return Criterion(options, kinds, judged, _taps(options, student, teacher))
+
+
+def measured(
+    goal: Criterion, answers: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
+) -> Criterion:
+    """The criterion with the teacher's powers, after a look whether both models answer alike.
+
+    Args:
+        goal: Without powers.
+        answers: The student's outputs and taps for some samples.
+        wanted: The teacher's, as ``goal.asked``, for the same.
+
+    Raises:
+        ModelError: A tensor of the teacher has another shape than the student's.
+    """
+    for name, values in wanted.items():
+        mine, theirs = list(answers[name].shape), list(values.shape)
+        if mine != theirs:
+            raise ModelError(
+                f"tensor {name!r} has shape {theirs} in the teacher and {mine} in the student; "
+                "they can only be compared where the shapes agree"
+            )
+    powers = {name: float(values.double().square().mean()) for name, values in wanted.items()}
+    return replace(goal, powers=powers)
 
 
 def _taps(options: LossOptions, student: Graph, teacher: Graph) -> tuple[str, ...]:
@@ -207,13 +234,19 @@ def _judged(
     hard = options.hard
     if hard == "auto":
         hard = "cross-entropy" if whole else "mse"
+    per_sample = labels.size // len(labels)
     for name, kind in kinds.items():
-        rows, width = answers[name].shape[0], answers[name].shape[-1]
-        if hard == "mse" and answers[name].size // rows == labels.size // len(labels):
+        answer = answers[name]
+        if not answer.ndim:
+            continue
+        width, size = answer.shape[-1], answer.size // len(answer)
+        if hard == "mse" and size == per_sample:
             return name, hard
         if hard == "cross-entropy" and kind in ("logits", "probabilities"):
             if not whole:
                 raise DataError(f"labels of type {labels.dtype} are no class numbers")
+            if size != per_sample * width:
+                continue
             if labels.min() < 0 or labels.max() >= width:
                 raise DataError(
                     f"labels from {labels.min()} to {labels.max()} where output {name!r} has "

@@ -34,9 +34,16 @@ def cosine(student: Tensor, teacher: Tensor) -> Tensor:
     return 1 - functional.cosine_similarity(student, teacher, dim=-1).mean()
 
 
-def relative_square(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared difference, as a share of the teacher's mean square."""
-    return (student - teacher).square().mean() / (teacher.square().mean() + _TINY)
+def relative_square(student: Tensor, teacher: Tensor, power: float) -> Tensor:
+    """Mean squared difference, as a share of the mean square that the teacher has in general.
+
+    Args:
+        student: Any values.
+        teacher: Those wanted, of the same shape.
+        power: Mean square of the teacher's values over some samples; the same for all batches, so
+            that the parts of a batch add up to it.
+    """
+    return (student - teacher).square().mean() / max(power, _TINY)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -39,9 +39,12 @@ def state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_state(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Take back what ``state`` gave."""
+    """Take back what ``state`` gave, each tensor laid out in memory like its weight."""
     whole = optimizer.state_dict()
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     for key, value in tensors.items():
         number, name = key.split("/", 1)
-        whole["state"].setdefault(int(number), {})[name] = value
+        weight = weights[int(number)]
+        like = torch.empty_like(weight).copy_(value) if value.shape == weight.shape else value
+        whole["state"].setdefault(int(number), {})[name] = like
     optimizer.load_state_dict(whole)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -15,8 +15,6 @@ from graphopt.runtime.session import Session
 __all__ = ["Teacher"]
 
 _CACHE_BYTES = 512 << 20
-_NO_SPINNING = {"session.intra_op.allow_spinning": "0"}
-"""Waiting threads would take the cores from the student."""
 
 
 class Teacher:
@@ -27,14 +25,24 @@ class Teacher:
         tensors: Which of its outputs and inner tensors to ask for.
         threads: Threads of onnxruntime; 0 for all cores.
         samples: How many samples there are, of which answers may be kept.
+        joined: Inputs that batches join along their first axis; None where they join none.
 
     Raises:
         ModelError: onnxruntime cannot load the model.
     """
 
-    def __init__(self, graph: Graph, tensors: Sequence[str], *, threads: int, samples: int) -> None:
-        self._session = Session(graph, outputs=tensors, threads=threads, config=_NO_SPINNING)
+    def __init__(
+        self,
+        graph: Graph,
+        tensors: Sequence[str],
+        *,
+        threads: int,
+        samples: int,
+        joined: Collection[str] | None,
+    ) -> None:
+        self._session = Session(graph, outputs=tensors, threads=threads)
         self._samples = samples
+        self._joined = joined
         self._kept: dict[str, Array] = {}
         self._known = np.zeros(samples, bool)
         self._one_by_one = False
@@ -62,16 +70,18 @@ class Teacher:
             try:
                 return self._session.run(batch.feeds)
             except ModelError:
-                if len(batch.numbers) < 2:
+                if self._joined is None or len(batch.numbers) < 2:
                     raise
-                self._one_by_one = True  # the file fixes a batch of one
-        count = len(batch.numbers)
-        single = [
-            {n: a[i : i + 1] if len(a) == count else a for n, a in batch.feeds.items()}
-            for i in range(count)
-        ]
-        found = [self._session.run(feeds) for feeds in single]
+        found = [self._session.run(feeds) for feeds in self._single(batch)]
+        self._one_by_one = True  # the file fixes a batch of one
         return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
+
+    def _single(self, batch: Batch) -> Iterator[dict[str, Array]]:
+        for row in range(len(batch.numbers)):
+            yield {
+                name: array[row : row + 1] if name in (self._joined or ()) else array
+                for name, array in batch.feeds.items()
+            }
 
     def _keep(self, batch: Batch, answers: dict[str, Array]) -> None:
         count = len(batch.numbers)

@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from graphopt.bridge.module import GraphModule
 from graphopt.bridge.tensors import from_torch
 from graphopt.bridge.training.augment import Augment, pictures_of
 from graphopt.bridge.training.batches import Batches
-from graphopt.bridge.training.criterion import Criterion, LossOptions, criterion
+from graphopt.bridge.training.criterion import Criterion, LossOptions, criterion, measured
 from graphopt.bridge.training.history import History
 from graphopt.bridge.training.hooks import Hook, KeepZeros
-from graphopt.bridge.training.loop import Loop, Setting, Task, quiet_torch
+from graphopt.bridge.training.joining import joinable
+from graphopt.bridge.training.loop import Loop, Task
+from graphopt.bridge.training.objective import on_device
 from graphopt.bridge.training.options import TrainOptions
-from graphopt.bridge.training.processes import Processes, processes
+from graphopt.bridge.training.processes import processes
+from graphopt.bridge.training.setting import Setting, quiet_torch
 from graphopt.bridge.training.teacher import Teacher
 from graphopt.data.inputs import model_inputs
 from graphopt.data.samples import Samples
 from graphopt.data.staged import StagedSamples, staged
-from graphopt.errors import DataError, ModelError, PassError
+from graphopt.errors import DataError, PassError
 from graphopt.graph.graph import Graph
-from graphopt.graph.tensors import Array
 from graphopt.runtime.scratch import scratch_folder
 
 __all__ = ["train"]
 
-_SAME = 1e-3
+logger = logging.getLogger(__name__)
+
+_CPU = torch.device("cpu")
+_HALF = (torch.float16, torch.bfloat16)
+_FOR_MEAN = 256
 
 
 def train(
@@ -55,100 +63,94 @@ def train(
         hooks: What acts on the weights beside the optimizer.
 
     Raises:
-        DataError: The labels do not fit.
-        ModelError: A model cannot run on the samples.
+        DataError: The labels do not fit, or the samples do not fill the batch of the model.
+        ModelError: A model cannot run on the samples, or teacher and student answer otherwise.
         PassError: There are too few samples, or nothing to train.
         SystemFailure: Disk full.
         UsageError: A checkpoint of another run, an unknown feature, an unknown device.
     """
-    if not any(True for _ in module.parameters()):
-        raise PassError("the model has no weights that could be trained")
+    _check_weights(module)
+    _check_batch(student, samples)
+    team = processes(setting.device)
+    setting = replace(setting, threads=team.threads(setting.threads))
+    zeros = [KeepZeros(module)] if options.keep_zeros else []
     with (
         scratch_folder() as folder,
-        staged(samples, folder) as data,
-        quiet_torch(setting.threads),
-        processes(setting.device) as team,
+        staged(samples, folder) as stored,
+        quiet_torch(setting.threads, team.device),
     ):
-        batches = _batches(module, student, data, options, setting, team)
-        goal = _criterion(module, student, teacher, batches, losses, data)
-        _check_labels(goal, data, samples)
-        zeros = [KeepZeros(module)] if options.keep_zeros else []
-        fill = {} if not (options.flip or options.shift) else pictures_of(data.groups[0].arrays)
-        task = Task(
-            module,
-            batches,
-            goal,
-            Teacher(teacher, goal.asked, threads=setting.threads, samples=samples.count)
-            if goal.asked
-            else None,
-            Augment(flip=options.flip, shift=options.shift, fill=fill),
-            [*hooks, *zeros],
+        data = _labelled(stored, samples, losses)
+        joined = joinable(module, student, data)
+        if joined is None and module.freeze_statistics():
+            logger.info("%s: samples go one by one; statistics are frozen", setting.name)
+        batches = Batches(
+            data,
+            size=options.batch,
+            parts=options.accumulate,
+            held_out=options.held_out,
+            seed=setting.seed,
+            joined=joined,
+            share=(team.rank, team.world),
         )
+        goal = _goal(module, student, teacher, batches, losses, data)
+        asked = None
+        if goal.asked:
+            asked = Teacher(
+                teacher, goal.asked, threads=setting.threads, samples=samples.count, joined=joined
+            )
+        goal, partial = _looked_at(module, student, goal, asked, batches)
+        augment = _augment(options, data)
+        task = Task(module, batches, goal, asked, augment, [*hooks, *zeros], partial)
         mark = _fingerprint(task, options, setting, data, teacher) if setting.checkpoints else ""
         history = Loop(task, options, setting, team, mark).run()
-        module.to("cpu")
+        module.to(_CPU)
     return history
 
 
-def _batches(
-    module: GraphModule,
-    student: Graph,
-    data: StagedSamples,
-    options: TrainOptions,
-    setting: Setting,
-    team: Processes,
-) -> Batches:
-    joined = _joined(module, student, data)
-    return Batches(
-        data,
-        size=options.batch,
-        parts=options.accumulate,
-        held_out=options.held_out,
-        seed=setting.seed,
-        joined=joined,
-        share=(team.rank, team.world),
-    )
+def _check_weights(module: GraphModule) -> None:
+    """There are weights, of a type in which small gradients are not lost."""
+    if not any(True for _ in module.parameters()):
+        raise PassError("the model has no weights that could be trained")
+    for name, weight in module.weights():
+        if weight.dtype in _HALF:
+            kind = str(weight.dtype).removeprefix("torch.")
+            raise PassError(
+                f"weight {name!r} is of {kind}, in which small gradients are lost; train the "
+                "float32 model and make it smaller afterwards"
+            )
 
 
-def _joined(module: GraphModule, student: Graph, data: StagedSamples) -> frozenset[str] | None:
-    """The inputs that are joined along their first axis; None where the model refuses that.
-
-    A file may fix its batch to 1 although its nodes do not care, or leave it free although one of
-    them reshapes to a fixed batch: two samples together must give what each gives alone.
-    """
-    inputs = {each.name: each for each in model_inputs(student)}
-    free = {name for name, each in inputs.items() if each.shape is None or None is each.batch}
-    group = max(data.groups, key=lambda each: len(each.numbers))
-    moving = [name for name, array in group.arrays.items() if array.ndim > 1]
-    names = frozenset(n for n in moving if n in free and inputs[n].shape != ()) or frozenset(moving)
-    if data.per_feed != 1 or len(group.numbers) < 2:
-        return None
-    single = [{n: np.array(a[row]) for n, a in group.arrays.items()} for row in (0, 1)]
-    both = {
-        n: np.concatenate([each[n] for each in single]) if n in names else single[0][n]
-        for n in single[0]
-    }
-    module.eval()
-    with torch.no_grad():
-        alone = [module(_tensors(feeds)) for feeds in single]
-        try:
-            together = module(_tensors(both))
-        except ModelError:
-            return None
-    for name, values in together.items():
-        wanted = torch.cat([each[name] for each in alone]) if values.dim() else values
-        if wanted.shape != values.shape or not torch.allclose(
-            wanted.double(), values.double(), rtol=_SAME, atol=_SAME
-        ):
-            return None
-    return names
+def _check_batch(student: Graph, samples: Samples) -> None:
+    batches = [each.batch for each in model_inputs(student) if each.required and each.shape]
+    batch = batches[0] if batches else None
+    if batch is not None and samples.count < batch:
+        raise DataError(
+            f"the model takes batches of {batch} and there are {samples.count} samples; training "
+            "needs at least one full batch"
+        )
 
 
-def _tensors(feeds: Mapping[str, Array]) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in feeds.items()}
+def _labelled(data: StagedSamples, samples: Samples, losses: LossOptions) -> StagedSamples:
+    """The samples with labels only where the loss asks for them: one each."""
+    if not losses.alpha or data.labels is None:
+        return replace(data, labels=None)
+    if len(data.labels) != samples.count:
+        raise DataError(
+            f"the training data has {len(data.labels)} labels for {samples.count} samples; "
+            "training needs one each"
+        )
+    return data
 
 
-def _criterion(
+def _augment(options: TrainOptions, data: StagedSamples) -> Augment:
+    fill = {}
+    if options.flip or options.shift:
+        group = data.groups[0]
+        fill = pictures_of(group.take(range(min(_FOR_MEAN, len(group)))))
+    return Augment(flip=options.flip, shift=options.shift, fill=fill)
+
+
+def _goal(
     module: GraphModule,
     student: Graph,
     teacher: Graph,
@@ -158,17 +160,37 @@ def _criterion(
 ) -> Criterion:
     module.eval()
     with torch.no_grad():
-        answers = module(_tensors(batches.at(0)[0].feeds))
+        answers = module(on_device(batches.example().feeds, _CPU))
     found = {name: from_torch(tensor) for name, tensor in answers.items()}
     return criterion(losses, student, teacher, found, data.labels)
 
 
-def _check_labels(goal: Criterion, data: StagedSamples, samples: Samples) -> None:
-    if goal.judged is not None and data.labels is not None and len(data.labels) != samples.count:
-        raise DataError(
-            f"the training data has {len(data.labels)} labels for {samples.count} samples; "
-            "training needs one each"
-        )
+def _looked_at(
+    module: GraphModule,
+    student: Graph,
+    goal: Criterion,
+    teacher: Teacher | None,
+    batches: Batches,
+) -> tuple[Criterion, bool]:
+    """The criterion after a first look, and whether some weight may be without a gradient.
+
+    Raises:
+        ModelError: Teacher and student give tensors of other shapes.
+        PassError: The loss depends on none of the weights.
+    """
+    example = batches.example()
+    wanted: Mapping[str, Tensor] = {}
+    answers = module.eval()(on_device(example.feeds, _CPU), taps=goal.taps)
+    if teacher is not None:
+        wanted = on_device(teacher(example, changed=True), _CPU)
+        goal = measured(goal, answers, wanted)
+    labels = None if example.labels is None else on_device({"": example.labels}, _CPU)[""]
+    loss = goal.loss(answers, wanted, labels)
+    if not loss.requires_grad:
+        raise PassError("the loss depends on none of the weights that are trained")
+    found = torch.autograd.grad(loss, list(module.parameters()), allow_unused=True)
+    branches = sum(1 for _ in student.scopes()) > 1
+    return goal, branches or any(gradient is None for gradient in found)
 
 
 def _fingerprint(
@@ -176,7 +198,8 @@ def _fingerprint(
 ) -> str:
     """Identifies a run: the model as it starts, the teacher, the data, how and with what seed."""
     total = hashlib.blake2b(digest_size=16)
-    total.update(repr((options, task.criterion, setting.seed, setting.name)).encode())
+    hooks = [hook.identity for hook in task.hooks]
+    total.update(repr((setting.identity, options, task.criterion, setting.seed, hooks)).encode())
     for name, tensor in task.module.state_dict().items():
         total.update(name.encode())
         total.update(from_torch(tensor).tobytes())
