@@ -8,7 +8,7 @@ from graphopt.errors import PassError
 from graphopt.graph.graph import Graph
 from graphopt.pipeline.contract import Changes, Context
 from graphopt.pipeline.registry import register
-from graphopt.pipeline.training import DistillingPass, require_torch, told
+from graphopt.pipeline.training import DistillingPass, told
 
 __all__ = ["Distill"]
 
@@ -40,12 +40,9 @@ class Distill(DistillingPass):
             )
 
     def run(self, graph: Graph, context: Context) -> Changes:
-        require_torch(self.name)
-        from graphopt.bridge import write_back  # noqa: PLC0415 - torch is heavy
-
-        module = self.module(graph)
-        curves = self.train(graph, context, module, self.losses())
-        return told(curves, Changes(), write_back(module, graph) if curves.best_step else [])
+        trainee = self.trainee(graph, context)
+        curves = self.train(trainee, context, self.losses())
+        return told(curves, Changes(), trainee.write_back(graph) if curves.best_step else [])
 
 
 def _same(graph: Graph, teacher: Graph) -> bool:

@@ -45,10 +45,9 @@ class Finetune(TrainingPass):
 
     def run(self, graph: Graph, context: Context) -> Changes:
         require_torch(self.name)
-        from graphopt.bridge import write_back  # noqa: PLC0415 - torch is heavy
-        from graphopt.bridge.training.criterion import LossOptions  # noqa: PLC0415
+        from graphopt.bridge.training.criterion import LossOptions  # noqa: PLC0415 - torch is heavy
 
         losses = LossOptions(alpha=1.0, beta=0.0, hard=self.hard)
-        module = self.module(graph)
-        curves = self.train(graph, context, module, losses)
-        return told(curves, Changes(), write_back(module, graph) if curves.best_step else [])
+        trainee = self.trainee(graph, context)
+        curves = self.train(trainee, context, losses)
+        return told(curves, Changes(), trainee.write_back(graph) if curves.best_step else [])

@@ -31,7 +31,8 @@ class TrainOptions:
         held_out: Share of the samples that is not trained on and decides what is kept.
         evaluations: How often the held-out part is looked at.
         patience: Evaluations without gain after which training ends; None to go on.
-        batch_norm: Statistics of BatchNormalization: of the batch, or frozen.
+        batch_norm: Statistics of BatchNormalization: of the batch, or frozen; or ``insert``,
+            of the batch and with normalizations put where an exporter folded them away.
         dropout: Whether Dropout drops.
         flip: Mirror half of the pictures.
         shift: Pixels that pictures are shifted by at most.
@@ -52,7 +53,7 @@ class TrainOptions:
     held_out: float
     evaluations: int
     patience: int | None
-    batch_norm: Literal["batch", "frozen"]
+    batch_norm: Literal["batch", "frozen", "insert"]
     dropout: bool
     flip: bool
     shift: int
