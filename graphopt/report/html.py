@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from graphopt import __version__
 from graphopt.errors import SystemFailure
 from graphopt.pipeline.record import RunRecord
-from graphopt.report import charts, words
+from graphopt.report import charts, curves, words
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -55,6 +55,8 @@ def render(record: RunRecord) -> str:
             kernels=_kernels(record),
             rankings=charts.rankings(record.layers),
             strips=charts.strips(record.layers),
+            trainings=_trainings(record),
+            width=curves.WIDTH,
         )
     )
 
@@ -73,6 +75,7 @@ def _environment() -> Environment:
     environment.filters.update(
         bytes=words.size,
         change=words.change,
+        closeness=words.closeness,
         count=words.count,
         db=words.decibel,
         factor=words.factor,
@@ -112,3 +115,12 @@ def _kernels(record: RunRecord) -> list[tuple[str, int]]:
     if record.audit is None:
         return []
     return Counter(entry.kernel for entry in record.audit.integer).most_common()
+
+
+def _trainings(record: RunRecord) -> list[tuple[str, curves.Course, list[curves.Plot]]]:
+    """Each pass that trained: its name, its course in words, its plots."""
+    return [
+        (item.name, curves.course(item.curves), curves.plots(item.curves))
+        for item in record.passes
+        if item.curves is not None
+    ]

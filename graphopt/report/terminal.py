@@ -7,10 +7,13 @@ from collections import Counter
 from rich.console import Console
 
 from graphopt.pipeline.record import PassRecord, RunRecord
+from graphopt.report.charts import grouped
 from graphopt.report.console import facts, heading, line, table, terminal
+from graphopt.report.curves import course
 from graphopt.report.words import (
     NONE,
     change,
+    closeness,
     count,
     decibel,
     limit,
@@ -38,6 +41,7 @@ def print_run(record: RunRecord, *, verbose: bool = False) -> None:
         _plan(console, record)
     else:
         _passes(console, record)
+        _trainings(console, record)
         _candidates(console, record)
         _models(console, record)
         _audit(console, record, verbose)
@@ -81,6 +85,24 @@ def _passes(console: Console, record: RunRecord) -> None:
             line(console, f"{item.name} {_outcome(item)}")
 
 
+def _trainings(console: Console, record: RunRecord) -> None:
+    """The course of each training; steps without effect are told under the table."""
+    trained = [(item.name, course(item.curves)) for item in record.passes if item.curves]
+    if not trained:
+        return
+    heading(console, "Training")
+    scores = [told.metric for _, told in trained if told.metric]
+    titles = ["pass", ">steps", "samples", "held-out loss", *scores[:1], "kept"]
+    rows = [
+        [name, told.steps, told.samples, told.loss, *([told.score] if scores else []), told.kept]
+        for name, told in trained
+    ]
+    table(console, titles, rows)
+    for name, told in trained:
+        if told.outcome:
+            line(console, f"{name}: {told.outcome}")
+
+
 def _outcome(item: PassRecord) -> str:
     return f"{item.status}: {item.reason}" if item.reason else item.status
 
@@ -109,7 +131,8 @@ def _models(console: Console, record: RunRecord) -> None:
     before, after, quality = record.input, record.output, record.quality
     if after is None:
         return
-    heading(console, "Before and after")
+    sides = ("before", "after") if record.start is None else ("teacher", "student")
+    heading(console, " and ".join(sides).capitalize())
     rows = [
         ("bytes", size(before.bytes), size(after.bytes), change(before.bytes, after.bytes)),
         (
@@ -131,7 +154,7 @@ def _models(console: Console, record: RunRecord) -> None:
         drop = quality.metric.after - quality.metric.before
         values = (f"{quality.metric.before:.2f}", f"{quality.metric.after:.2f}", f"{drop:+.2f}")
         rows.append((quality.metric.name, *values))
-    table(console, ("", ">before", ">after", ">change"), rows)
+    table(console, ("", *(f">{side}" for side in sides), ">change"), rows)
     if quality is not None:
         console.print()
         _quality(console, record)
@@ -143,6 +166,8 @@ def _quality(console: Console, record: RunRecord) -> None:
     rows = [(f"SQNR of {name}", decibel(value)) for name, value in quality.sqnr_db.items()]
     if quality.agreement_top1 is not None:
         rows.append(("top-1 agreement", percent(quality.agreement_top1)))
+    if record.start is not None and record.start.quality is not None:
+        rows.append(("before training", closeness(record.start.quality)))
     if quality.samples:
         rows.append(("measured on", f"{quality.samples} samples ({quality.source})"))
     if quality.note:
@@ -190,5 +215,7 @@ def _details(console: Console, item: PassRecord) -> None:
         return
     heading(console, item.spec)
     rows = [(edit.node, edit.what) for edit in item.changes]
+    if item.curves is not None:  # which says more than the same word for each tensor
+        rows = [(f"{len(each.nodes)} tensors", each.text) for each in grouped(item.changes, "what")]
     rows += [(skip.node, f"left alone: {skip.reason}") for skip in item.skipped]
     table(console, ("node", "what"), rows)

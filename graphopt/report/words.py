@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from graphopt.pipeline.record import Quality
+
 __all__ = [
     "NONE",
     "change",
+    "closeness",
     "count",
     "decibel",
     "factor",
@@ -115,6 +121,17 @@ def pace(value: float | None, spread: float | None) -> tuple[str, str]:
     if abs(value - 1) <= (spread or 0.0):
         return "same", "within the spread"
     return factor(1.0, value, "faster", "slower")
+
+
+def closeness(quality: Quality) -> str:
+    """How close a model is to another in a line: metric, worst SQNR, agreement."""
+    metric = quality.metric
+    parts = [] if metric is None else [f"{metric.name} {metric.after:.2f}"]
+    if quality.worst_db is not None:
+        parts.append(f"SQNR {decibel(quality.worst_db)}")
+    if quality.agreement_top1 is not None:
+        parts.append(f"top-1 agreement {percent(quality.agreement_top1)}")
+    return ", ".join(parts) or "not measured"
 
 
 def limit(name: str, asked: float) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
 
-from graphopt.pipeline.contract import Edit, Skip
+from graphopt.pipeline.contract import Edit, Skip, TrainingCurves
 from graphopt.pipeline.record import (
     CandidateRecord,
     Environment,
@@ -17,6 +18,7 @@ from graphopt.pipeline.record import (
     PassRecord,
     Quality,
     RunRecord,
+    StartRecord,
 )
 from graphopt.runtime.audit import Audit, Entry
 
@@ -49,6 +51,56 @@ def make_record() -> MakeRecord:
 @pytest.fixture
 def record() -> RunRecord:
     return _record()
+
+
+@pytest.fixture
+def curves() -> TrainingCurves:
+    """240 of 600 steps: the loss falls fast, then the held-out one rises again."""
+    return TrainingCurves(
+        steps=600,
+        samples=9500,
+        held_out=500,
+        metric="agreement %",
+        loss=[(60, 1.31), (120, 0.214), (180, 0.095), (240, 0.041)],
+        held_out_loss=[(0, 6.125), (60, 0.402), (120, 0.188), (180, 0.1512), (240, 0.1624)],
+        scores=[(0, 41.2), (60, 88.6), (120, 93.4), (180, 95.2), (240, 95.0)],
+        best_step=180,
+        stopped="no gain on the held-out part in 1 evaluations",
+        diverged=False,
+        resumed=120,
+        seconds=61.2,
+    )
+
+
+@pytest.fixture
+def trained(record: RunRecord, curves: TrainingCurves) -> RunRecord:
+    """A student measured against its teacher."""
+    distilled = PassRecord(
+        "distill",
+        "distill{steps=600,patience=1}",
+        "done",
+        "",
+        63.0,
+        [Edit(f"layer{index}.weight", "trained") for index in range(53)],
+        [],
+        13_951_264,
+        300_774_272,
+        19.8,
+        curves,
+    )
+    student = ModelRecord("pruned.onnx", "b1" * 32, 14_018_100, 3_487_816, 300_774_272, 153)
+    before = Quality(
+        {"logits": 4.1, "features": 3.2}, 41.9, Metric("top1", 71.88, 39.4), 900, "eval"
+    )
+    return dataclasses.replace(
+        record,
+        command=distilled.spec,
+        passes=[distilled],
+        candidates=[],
+        limits=[],
+        messages=[],
+        start=StartRecord(student, before),
+    )
 
 
 def _record(layers: int = 60) -> RunRecord:

@@ -31,6 +31,28 @@ def test_a_dry_run_and_a_run_that_measured_nothing_keep_the_schema(
         validator.validate(standard.loads(json.dump(json.document(item))))
 
 
+def test_a_training_keeps_the_schema(
+    trained: RunRecord, validator: jsonschema.Draft202012Validator
+) -> None:
+    document = standard.loads(json.dump(json.document(trained)))
+    validator.validate(document)
+    assert document["passes"][0]["curves"]["held_out_loss"][3] == [180, 0.1512]
+    assert document["start"]["quality"]["metric"]["after"] == 39.4
+    for path, value in (("start/surplus", 1), ("passes/0/curves/loss", [[1, 2.0, 3]])):
+        assert not validator.is_valid(_set(document, path, value))
+
+
+def test_a_loss_that_was_not_finite_becomes_null(
+    trained: RunRecord, validator: jsonschema.Draft202012Validator
+) -> None:
+    curves = trained.passes[0].curves
+    assert curves is not None
+    curves.held_out_loss[1] = (60, float("inf"))
+    document = standard.loads(json.dump(json.document(trained)))
+    validator.validate(document)
+    assert document["passes"][0]["curves"]["held_out_loss"][1] == [60, None]
+
+
 def _unmeasured(empty: RunRecord) -> RunRecord:
     return dataclasses.replace(
         empty,

@@ -42,6 +42,13 @@ def test_a_run_in_every_detail(
     golden("run-verbose.txt", show(make_record(12), verbose=True))
 
 
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_training(
+    show: Callable[..., str], trained: RunRecord, golden: Golden, verbose: bool
+) -> None:
+    golden(f"trained{'-verbose' if verbose else ''}.txt", show(trained, verbose=verbose))
+
+
 def test_a_dry_run(show: Callable[..., str], record: RunRecord, golden: Golden) -> None:
     plan = [
         dataclasses.replace(item, status="planned", reason="", changes=[], skipped=[])
