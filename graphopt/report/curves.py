@@ -94,12 +94,14 @@ class Mark:
 class Plot:
     """Figures over the steps of a training.
 
-    ``kept`` is the place of the kept step; ``high`` and ``low`` are the ends of the upright axis.
+    ``kept`` is the place of the kept step; ``high`` and ``low`` are the ends of the upright axis,
+    ``end`` is that of the other one, which begins at step 0.
     """
 
     title: str
     high: str
     low: str
+    end: str
     lines: list[Line]
     kept: float
     marks: list[Mark]
@@ -139,6 +141,7 @@ def _plot(title: str, series: dict[str, Points], curves: TrainingCurves) -> Plot
         title=f"{title}, logarithmic" if logarithmic else title,
         high=f"{high:.4g}",
         low=f"{low:.4g}",
+        end=f"{span} steps",
         lines=[_line(name, [place(*point) for point in points]) for name, points in series.items()],
         kept=round(WIDTH * curves.best_step / span, 1),
         marks=_marks(series, span),

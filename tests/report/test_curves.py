@@ -39,6 +39,7 @@ def test_without_a_held_out_part_there_is_no_figure(curves: TrainingCurves) -> N
 def test_a_loss_over_decades_gets_a_logarithmic_axis(curves: TrainingCurves) -> None:
     loss, score = plots(curves)
     assert (loss.title, loss.high, loss.low) == ("Loss, logarithmic", "6.125", "0.041")
+    assert loss.end == score.end == "600 steps"
     assert (score.title, score.high, score.low) == ("agreement %", "95.2", "41.2")
     assert [line.name for line in loss.lines] == ["training", "held out"]
     assert loss.kept == score.kept == WIDTH * 180 / 600

@@ -106,7 +106,7 @@ def test_a_training_is_drawn_with_the_kept_step(trained: RunRecord) -> None:
     page = Page(html.render(trained))
     text = " ".join(page.text.split())
     assert "with models/mobilenet.onnx as its teacher" in text
-    assert "240 of 600 steps on 9500 + 500 held out; step 180 kept" in text
+    assert "240 of 600 steps; samples: 9500 + 500 held out; step 180 kept" in text
     assert "held-out loss 6.125 \u2192 0.1512; agreement % 41.20 \u2192 95.20" in text
     assert "step 60: training 1.31, held out 0.402" in text
     assert "Before training: top1 39.40, SQNR 3.2 dB, top-1 agreement 41.90 %." in text
