@@ -3,6 +3,7 @@
 import numpy as np
 import onnx.parser
 import pytest
+import torch
 
 from graphopt.bridge.trainee import trainee
 from graphopt.data import open_data
@@ -37,8 +38,6 @@ _X = np.random.default_rng(5).normal(size=(24, 3, 6, 6)).astype(np.float32)
 
 
 def test_inserted_normalizations_hold_the_moments_of_the_samples_and_change_nothing() -> None:
-    import torch
-
     graph = _graph()
     made = trainee(graph, lambda _: True, open_data({"x": _X}, graph), batch_norm="insert")
     expected = Session(graph, threads=1).run({"x": _X})["y"]
@@ -56,8 +55,6 @@ def test_inserted_normalizations_hold_the_moments_of_the_samples_and_change_noth
 
 
 def test_what_was_trained_is_folded_into_the_file() -> None:
-    import torch
-
     graph = _graph()
     nodes = [node.SerializeToString() for node in graph.main.nodes]
     made = trainee(graph, lambda _: True, open_data({"x": _X}, graph), batch_norm="insert")
@@ -65,7 +62,7 @@ def test_what_was_trained_is_folded_into_the_file() -> None:
     made.module({"x": torch.from_numpy(3 * _X)})  # moves the statistics
     with torch.no_grad():
         for number, (_, weight) in enumerate(made.module.weights()):
-            weight += 0.01 * (number + 1)
+            weight.add_(0.01 * (number + 1))
     made.module.eval()
     with torch.no_grad():
         expected = made.module({"x": torch.from_numpy(_X)})["y"].numpy()
