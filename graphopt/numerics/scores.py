@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 __all__ = [
     "Pattern",
-    "global_masks",
     "lowest_masks",
-    "magnitude_mask",
+    "magnitudes",
     "pattern_mask",
     "threshold_mask",
     "zero_count",
@@ -47,41 +46,21 @@ def zero_count(size: int, sparsity: float) -> int:
     return round(sparsity * size)
 
 
-def magnitude_mask(values: NDArray[Any], sparsity: float) -> Mask:
-    """What to keep of one weight so that exactly ``zero_count`` of it goes: the smallest ``|w|``.
-
-    Among equal magnitudes those that come first in memory order go first.
-
-    Args:
-        values: Any shape and real dtype.
-        sparsity: Share of zeros, 0 .. 1.
-
-    Returns:
-        True where the weight stays, of the shape of ``values``.
+def magnitudes(values: NDArray[Any]) -> NDArray[Any]:
+    """``|w|``, in a type in which the smallest integer has a magnitude too.
 
     Raises:
-        ValueError: A value is NaN, or ``sparsity`` is out of bounds.
+        ValueError: A value is NaN.
 
-    >>> magnitude_mask(np.array([3.0, -1.0, 1.0, 2.0]), 0.25)
-    array([ True, False,  True,  True])
+    >>> magnitudes(np.array([-128, 1], np.int8))
+    array([128.,   1.])
     """
-    return global_masks([values], sparsity)[0]
-
-
-def global_masks(weights: Sequence[NDArray[Any]], sparsity: float) -> list[Mask]:
-    """Masks over several weights that compete with each other, so that layers differ in sparsity.
-
-    Exactly ``zero_count`` of all weights together goes; among equal magnitudes those of earlier
-    arrays, and in an array those that come first, go first.
-
-    Raises:
-        ValueError: A value is NaN, or ``sparsity`` is out of bounds.
-
-    >>> global_masks([np.array([1.0, 5.0]), np.array([2.0, 3.0])], 0.5)
-    [array([False,  True]), array([False,  True])]
-    """
-    scores = [_magnitudes(values) for values in weights]
-    return lowest_masks(scores, zero_count(sum(score.size for score in scores), sparsity))
+    if values.dtype.kind in "iub":
+        values = values.astype(np.float64)
+    found: NDArray[Any] = np.abs(values)
+    if np.isnan(found).any():
+        raise ValueError("a weight is NaN")
+    return found
 
 
 def lowest_masks(scores: Sequence[NDArray[Any]], count: int) -> list[Mask]:
@@ -162,14 +141,4 @@ def threshold_mask(values: NDArray[Any], threshold: float) -> Mask:
     """
     if not threshold >= 0:
         raise ValueError(f"a threshold is 0 or more, not {threshold}")
-    return np.asarray(_magnitudes(values) >= threshold)
-
-
-def _magnitudes(values: NDArray[Any]) -> NDArray[Any]:
-    """``|w|``, in a type in which the smallest integer has a magnitude too."""
-    if values.dtype.kind in "iub":
-        values = values.astype(np.float64)
-    magnitudes: NDArray[Any] = np.abs(values)
-    if np.isnan(magnitudes).any():
-        raise ValueError("a weight is NaN")
-    return magnitudes
+    return np.asarray(magnitudes(values) >= threshold)

@@ -78,9 +78,8 @@ def input_axis(group: WeightGroup) -> int:
     return group.layers[0].weight.in_axis
 
 
-def zeros_of(group: WeightGroup) -> str:
+def zeros_of(values: Array) -> str:
     """How many of a weight's elements are zero, in words."""
-    values = group.constant.values
     share = 1 - np.count_nonzero(values) / values.size
     return f"{share:.1%} of {values.size} weights are zero"
 
@@ -91,11 +90,11 @@ def reached(pool: Sequence[WeightGroup], sparsity: float, pattern: Pattern | Non
         return all(_fits(group.constant.values, pattern, input_axis(group)) for group in pool)
     size = sum(group.constant.values.size for group in pool)
     zeros = size - sum(np.count_nonzero(group.constant.values) for group in pool)
-    return zeros >= scores.zero_count(size, sparsity)
+    return bool(zeros >= scores.zero_count(size, sparsity))
 
 
 def _fits(values: Array, pattern: Pattern, axis: int) -> bool:
-    keep = scores.pattern_mask(np.abs(values), pattern, axis)
+    keep = scores.pattern_mask(scores.magnitudes(values), pattern, axis)
     return not values[~keep].any()
 
 

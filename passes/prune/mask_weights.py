@@ -9,15 +9,23 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from graphopt.errors import PassError
-from graphopt.graph import ops
+from graphopt.errors import PassError, UsageError
 from graphopt.graph.graph import Graph
 from graphopt.graph.select import select
 from graphopt.graph.sparse import sparse_bytes, store_sparse
 from graphopt.graph.tensors import Array
-from graphopt.graph.weights import WeightGroup, weight_groups
+from graphopt.graph.weights import WeightGroup
 from graphopt.numerics import scores
 from graphopt.pipeline.contract import Changes, Context, Option, Pass
+from graphopt.pipeline.pruning import (
+    PATTERNS,
+    PatternName,
+    gradient_scores,
+    input_axis,
+    prunable,
+    refuse_quantized,
+    zeros_of,
+)
 from graphopt.pipeline.registry import register
 
 __all__ = ["MaskWeights"]
@@ -28,23 +36,38 @@ _GLOBAL_BYTES = 512 << 20
 @register("mask-weights")
 @dataclass(frozen=True, kw_only=True)
 class MaskWeights(Pass):
-    """Set the smallest weights to zero (unstructured magnitude pruning).
+    """Set the weights to zero that matter least (unstructured or N:M pruning).
 
         x -> Conv(W) -> y      becomes      x -> Conv(W * mask) -> y
 
     Nodes, names and shapes stay. Counted within each layer (``scope=local``) or over all chosen
-    layers together (``global``), or by a fixed ``threshold``. Weights that are zero already count,
-    so running it again changes nothing. The file shrinks once it is compressed, or at once with
-    ``storage=sparse`` where that is smaller: below a third of the weights for float32. It runs
-    faster only on a runtime with sparse kernels, which onnxruntime has not. Put it before any
-    quantize pass; with sparse storage put it last, as other passes do not look into such weights.
-    Source: Han et al. 2015, Learning both Weights and Connections for Efficient Neural Networks.
+    layers together (``global``), by a fixed ``threshold``, or in an N:M ``pattern``. What matters
+    is told by the magnitude, or by the gradient g of the loss on samples: the mean over batches of
+    ``(g * w)^2`` (``taylor``) or ``|g * w|`` (``snip``), against labels or, without them, against
+    answers drawn from the model itself, as its own outputs leave no gradient. Weights that are zero
+    already count, so running it again changes nothing. The file shrinks once it is compressed, or
+    at once with ``storage=sparse`` where that is smaller: below a third of the weights for float32.
+    It runs faster only on a runtime with sparse kernels, which onnxruntime has not. Put it before
+    any quantize pass; with sparse storage put it last, as other passes do not look into such
+    weights.
+
+    Source: Han et al. 2015, Learning both Weights and Connections for Efficient Neural Networks;
+    Molchanov et al. 2019, Importance Estimation for Neural Network Pruning; Theis et al. 2018,
+    Faster gaze prediction with dense networks and Fisher pruning; Lee et al. 2019, SNIP.
     """
 
     sparsity: Annotated[float, Option("share of the weights to be zero", low=0, high=1)] = 0.5
     threshold: Annotated[
         float | None, Option("zero what is smaller than this, instead of a share", low=0)
     ] = None
+    pattern: Annotated[
+        PatternName,
+        Option("at most N of M neighbours along the inputs stay, instead of a share"),
+    ] = "none"
+    criterion: Annotated[
+        Literal["magnitude", "taylor", "snip"],
+        Option("what decides who goes; the others than magnitude need torch and samples"),
+    ] = "magnitude"
     scope: Annotated[
         Literal["local", "global"], Option("share of each layer, or of all layers together")
     ] = "local"
@@ -60,51 +83,76 @@ class MaskWeights(Pass):
     ] = "dense"
     lossy: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.threshold is not None and self.pattern != "none":
+            raise UsageError(f"{self.name}: give a threshold or a pattern, not both")
+        if self.threshold is not None and self.criterion != "magnitude":
+            raise UsageError(
+                f"{self.name}: a threshold is one of magnitudes; criterion={self.criterion} takes "
+                "a share or a pattern"
+            )
+
     def check(self, graph: Graph, context: Context) -> None:
-        done = [node for scope in graph.scopes() for node in ops.integer_weights(scope)]
-        if done:
-            raise PassError(f"{len(done)} nodes are quantized already; put mask-weights earlier")
+        refuse_quantized(graph, self.name)
+        if self.criterion != "magnitude" and context.training is None:
+            raise PassError(
+                f"{self.name}: criterion={self.criterion} needs samples; give them with "
+                "--train or --calib"
+            )
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
-        layers = []
+        pattern = PATTERNS[self.pattern]
         chosen = select(graph, self.nodes, self.exclude)
-        for group in weight_groups(graph, chosen, min_size=self.min_size):
-            if group.reason:
-                changes.skip(group.name, group.reason)
-            elif np.isnan(group.constant.values).any():
-                changes.skip(group.name, "its weight holds NaN")
-            else:
-                layers.append(group)
+        layers = prunable(graph, chosen, self.min_size, pattern, changes)
         held = sum(layer.constant.nbytes for layer in layers)
-        if self.scope == "global" and self.threshold is None and held > _GLOBAL_BYTES:
+        competing = self.scope == "global" and self.threshold is None and pattern is None
+        if competing and held > _GLOBAL_BYTES:
             raise PassError(
                 f"scope=global compares {held >> 20} MB of weights at once, more than "
                 f"{_GLOBAL_BYTES >> 20} MB; use scope=local or a threshold"
             )
-        for layer, keep in zip(layers, self._masks(layers), strict=True):
+        ranks = self._ranks(graph, context, layers)
+        for layer, keep in zip(layers, self._masks(layers, ranks), strict=True):
             values = layer.constant.values
             masked = np.where(keep, values, np.zeros((), values.dtype))
-            share = 1 - np.count_nonzero(masked) / masked.size
             if (masked != values).any():
                 layer.constant.scope.set_constant(layer.constant, masked)
-                changes.edit(layer.name, f"{share:.1%} of {masked.size} weights are zero")
+                changes.edit(layer.name, zeros_of(masked))
             else:
-                changes.skip(layer.name, f"{share:.1%} of {masked.size} weights are zero already")
+                changes.skip(layer.name, f"{zeros_of(masked)} already")
             if self.storage == "sparse":
                 _store_sparse(layer, masked, changes)
         return changes
 
-    def _masks(self, layers: Sequence[WeightGroup]) -> Iterator[NDArray[np.bool_]]:
-        """What stays of each layer's weight; local masks are made one at a time."""
+    def _ranks(
+        self, graph: Graph, context: Context, layers: Sequence[WeightGroup]
+    ) -> Iterator[Array]:
+        """How much the elements of each weight matter; magnitudes are made one at a time."""
+        if self.criterion == "magnitude":
+            yield from (scores.magnitudes(layer.constant.values) for layer in layers)
+        else:
+            yield from gradient_scores(graph, context, layers, self.criterion, self.name)
+
+    def _masks(
+        self, layers: Sequence[WeightGroup], ranks: Iterator[Array]
+    ) -> Iterator[NDArray[np.bool_]]:
+        """What stays of each layer's weight; masks that do not compete are made one at a time."""
+        pattern = PATTERNS[self.pattern]
         if self.threshold is not None:
             for layer in layers:
                 yield scores.threshold_mask(layer.constant.values, self.threshold)
+        elif pattern is not None:
+            for layer, rank in zip(layers, ranks, strict=True):
+                yield scores.pattern_mask(rank, pattern, input_axis(layer))
         elif self.scope == "local":
-            for layer in layers:
-                yield scores.magnitude_mask(layer.constant.values, self.sparsity)
+            for rank in ranks:
+                yield scores.lowest_masks([rank], scores.zero_count(rank.size, self.sparsity))[0]
         else:
-            yield from scores.global_masks([x.constant.values for x in layers], self.sparsity)
+            together = list(ranks)
+            size = sum(rank.size for rank in together)
+            yield from scores.lowest_masks(together, scores.zero_count(size, self.sparsity))
 
 
 def _store_sparse(layer: WeightGroup, values: Array, changes: Changes) -> None:

@@ -23,7 +23,7 @@ from graphopt.pipeline.pruning import (
     zeros_of,
 )
 from graphopt.pipeline.registry import register
-from graphopt.pipeline.training import DistillingPass, require_torch, told
+from graphopt.pipeline.training import DistillingPass, told
 
 if TYPE_CHECKING:
     from graphopt.bridge.module import GraphModule
@@ -102,15 +102,14 @@ class PruneIteratively(DistillingPass):
         layers = prunable(graph, chosen, self.min_size, pattern, changes)
         if all(reached(pool, self.sparsity, pattern) for pool in self._pools(layers)):
             for layer in layers:
-                changes.skip(layer.name, f"{zeros_of(layer)} already")
+                changes.skip(layer.name, f"{zeros_of(layer.constant.values)} already")
             return changes
-        require_torch(self.name)
         trainee = self.trainee(graph, context)
         hook = self._hook(graph, context, trainee.module, layers)
         curves = self.train(trainee, context, self.losses(), [hook])
         told(curves, changes, trainee.write_back(graph) if curves.best_step else [])
         for layer in layers if curves.best_step else []:
-            changes.edit(layer.name, zeros_of(layer))
+            changes.edit(layer.name, zeros_of(layer.constant.values))
         return changes
 
     def _pools(self, layers: Sequence[WeightGroup]) -> list[list[WeightGroup]]:
@@ -132,22 +131,29 @@ class PruneIteratively(DistillingPass):
                     "keep, or let nodes and exclude have it trained"
                 )
         held = [name for name in names if name is not None]
-        place = {id(layer): name for layer, name in zip(layers, held, strict=True)}
+        called = {id(layer): name for layer, name in zip(layers, held, strict=True)}
         given: dict[str, Array] = {}
-        criterion = self.criterion
-        if criterion == "snip" or (criterion == "taylor" and self.schedule == "once"):
-            ranks = gradient_scores(graph, context, layers, criterion, self.name)
-            given, criterion = dict(zip(held, ranks, strict=True)), "given"
+        first = self._scores_first
+        if first is not None:
+            ranks = gradient_scores(graph, context, layers, first, self.name)
+            given = dict(zip(held, ranks, strict=True))
         plan = PruningPlan(
-            pools=tuple(tuple(place[id(x)] for x in pool) for pool in self._pools(layers)),
+            pools=tuple(tuple(called[id(x)] for x in pool) for pool in self._pools(layers)),
             sparsity=self.sparsity,
             schedule=self.schedule,
             rounds=self.rounds,
             until=self.until,
-            criterion=criterion,
+            criterion="given" if given or self.criterion == "snip" else self.criterion,
             regrow=self.regrow,
             pattern=PATTERNS[self.pattern],
             axes={name: input_axis(layer) for name, layer in zip(held, layers, strict=True)},
             hold_zeros=self.keep_zeros,
         )
         return GradualPruning(module, plan, given)
+
+    @property
+    def _scores_first(self) -> Literal["taylor", "snip"] | None:
+        """The criterion, where it speaks before the first step and holds from then on."""
+        if self.criterion == "snip" or (self.criterion == "taylor" and self.schedule == "once"):
+            return self.criterion
+        return None
