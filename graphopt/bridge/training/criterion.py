@@ -123,7 +123,7 @@ class Criterion:
     def _soft(self, name: str, answer: Tensor, wanted: Tensor) -> Tensor:
         form = self._form(self.kinds[name])
         if form == "kl":
-            mine, theirs = self._logits(name, answer), self._logits(name, wanted)
+            mine, theirs = self.logits(name, answer), self.logits(name, wanted)
             return losses.divergence(mine, theirs, self.options.temperature)
         if form == "cosine":
             return losses.cosine(answer, wanted)
@@ -135,11 +135,12 @@ class Criterion:
     def _hard(self, answer: Tensor, labels: Tensor) -> Tensor:
         assert self.judged is not None
         if self._classifies:
-            logits = self._logits(self.judged, answer)
+            logits = self.logits(self.judged, answer)
             return losses.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
         return (answer.reshape(labels.shape) - labels.float()).square().mean()
 
-    def _logits(self, name: str, values: Tensor) -> Tensor:
+    def logits(self, name: str, values: Tensor) -> Tensor:
+        """An output's values as logits, where they are probabilities."""
         if self.kinds[name] == "probabilities":
             return values.clamp_min(_LEAST_PROBABILITY).log()
         return values
