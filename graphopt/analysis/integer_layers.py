@@ -15,6 +15,7 @@ from graphopt.graph.graph import Constant, Scope
 from graphopt.graph.ops import Weight, attribute, is_op
 from graphopt.graph.values import drop_unread
 from graphopt.numerics import grids, ranges, saturation
+from graphopt.numerics.grids import CODE_TYPES, CodeType
 
 __all__ = [
     "BiasPlace",
@@ -27,7 +28,6 @@ __all__ = [
     "set_integer_weight",
 ]
 
-QMAX = 127
 _MOST_BIAS = 2**31 - 1
 
 
@@ -39,15 +39,17 @@ class WeightGrid:
         per_channel: One scale for each output channel instead of one for the tensor.
         method: ``max`` covers every value; ``mse`` clips where that makes the squared error less.
         saturates: Raise scales until no two neighbouring products overflow 16 bits.
+        codes: Type of the codes; those used are symmetric, ``-qmax .. qmax``.
     """
 
     per_channel: bool
     method: Literal["max", "mse"]
     saturates: bool
+    codes: CodeType = CODE_TYPES["int8"]
 
 
-StoredWeights = dict[tuple[str, float, int | None, bytes], str]
-"""Dequantized weights by name of the float constant, factor, axis and scales."""
+StoredWeights = dict[tuple[str, float, int | None, int, bytes], str]
+"""Dequantized weights by name of the float constant, factor, axis, largest code and scales."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,10 @@ def set_integer_weight(
         scales = _fit_bias(scales, bias, input_scale)
     axis = weight.out_axis if scales.ndim else None
     stored = {} if stored is None else stored
-    key = (weight.constant.origin, alpha, axis, scales.tobytes())
+    qmax = grid.codes.qmax
+    key = (weight.constant.origin, alpha, axis, qmax, scales.tobytes())
     if key not in stored:
-        codes = grids.quantize(values, scales, 0, -QMAX, QMAX, axis)
+        codes = grids.quantize(values, scales, 0, -qmax, qmax, axis).astype(grid.codes.dtype)
         stored[key] = qdq.add_dequantize(
             scope, weight.constant.name, codes, scales, 0, axis=axis, before=node
         )
@@ -139,10 +142,11 @@ def _scales(
     node: NodeProto, weight: Weight, values: NDArray[Any], grid: WeightGrid
 ) -> tuple[NDArray[np.float32], int]:
     axis = weight.out_axis if grid.per_channel else None
-    scales = np.asarray(ranges.weight_scales(values, axis, QMAX, method=grid.method), np.float32)
+    qmax = grid.codes.qmax
+    scales = np.asarray(ranges.weight_scales(values, axis, qmax, method=grid.method), np.float32)
     if not grid.saturates or ops.depthwise(weight):
         return scales, 0
-    factors = saturation.raise_factors(kernel_matrix(node, weight, values), scales)
+    factors = saturation.raise_factors(kernel_matrix(node, weight, values), scales, qmax=qmax)
     raised = int((factors > 1).sum())
     if not scales.ndim:
         factors = factors.max(initial=1.0)

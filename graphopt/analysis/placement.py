@@ -49,14 +49,25 @@ class Placement:
         return any(node is other for other in (*self.layers, *self.moved))
 
 
-def place(scope: Scope, shapes: Shapes, target: Target, refuse: Refusal) -> Placement:
+def place(
+    scope: Scope, shapes: Shapes, target: Target, refuse: Refusal, *, kernels: bool = True
+) -> Placement:
     """Plan the quantization of a scope by the target's rules.
+
+    Args:
+        scope: What to plan.
+        shapes: Of its tensors.
+        target: What becomes integer there.
+        refuse: Which nodes must stay float.
+        kernels: Whether the target has kernels for the types in question; without them Q and DQ
+            stand in front of the layers with a weight alone, as only these gain from it.
 
     Layers with a weight come first. An operator that only moves values joins where an integer
     node reads its result. Any other operator joins where all its inputs are integers already and
     an integer node reads its result. So no value is rounded that no integer kernel needs.
     """
-    return _Planner(scope, shapes, target).plan(refuse)
+    planner = _Planner(scope, shapes, target)
+    return planner.plan(refuse) if kernels else planner.plan_layers(refuse)
 
 
 @dataclass
@@ -66,16 +77,7 @@ class _Planner:
     target: Target
 
     def plan(self, refuse: Refusal) -> Placement:
-        placement = Placement()
-        for node in self.scope.nodes:
-            rule = self._rule(node)
-            if rule is None or rule.role != "weighted":
-                continue
-            reason = refuse(node) or self._layer_problem(node)
-            if reason is None:
-                placement.layers.append(node)
-            else:
-                placement.refused.append((node, reason))
+        placement = self._layers(refuse)
         placement.moved = self._settle(placement.layers, refuse)
         self._name_tensors(placement)
         placement.guarded = [
@@ -86,6 +88,27 @@ class _Planner:
             and ops.weight_of(self.scope, node) is not None
             and self._unmoved(node.input[0], placement.produced) in placement.produced
         ]
+        return placement
+
+    def plan_layers(self, refuse: Refusal) -> Placement:
+        """Q and DQ in front of each layer and nowhere else."""
+        placement = self._layers(refuse)
+        read = sorted({name for node in placement.layers for name in self.activations(node)})
+        placement.roots = {name: name for name in read}
+        return placement
+
+    def _layers(self, refuse: Refusal) -> Placement:
+        """The layers with a weight: which become integer, which do not and why."""
+        placement = Placement()
+        for node in self.scope.nodes:
+            rule = self._rule(node)
+            if rule is None or rule.role != "weighted":
+                continue
+            reason = refuse(node) or self._layer_problem(node)
+            if reason is None:
+                placement.layers.append(node)
+            else:
+                placement.refused.append((node, reason))
         return placement
 
     # single nodes

@@ -18,6 +18,7 @@ from onnx import NodeProto
 
 from graphopt.graph import edit
 from graphopt.graph.graph import Scope, Use
+from graphopt.graph.ops import is_op
 from graphopt.graph.tensors import Array
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "add_dequantize",
     "add_node",
     "add_quantize_dequantize",
+    "dequantize_per_channel",
     "expand",
     "first_reader",
     "gather_rows",
@@ -69,7 +71,7 @@ def add_quantize_dequantize(
     tensor: str,
     scale: float,
     zero_point: int,
-    dtype: type[np.integer] = np.uint8,
+    dtype: Any = np.uint8,
     *,
     uses: Iterable[Use] | None = None,
 ) -> str:
@@ -80,7 +82,7 @@ def add_quantize_dequantize(
         tensor: The float tensor; outputs of the graph keep reading it.
         scale: Of the whole tensor, above zero.
         zero_point: Code of 0.0.
-        dtype: Type of the codes.
+        dtype: Type of the codes; of ml_dtypes where they have four bits (opset 21).
         uses: The places that read the dequantized tensor instead; all readers by default.
 
     Returns:
@@ -117,7 +119,7 @@ def add_dequantize(
     Args:
         scope: Where the initializers and the node go.
         tensor: Base of the names; the constant of that name stays as it is.
-        codes: Integers (int8, uint8 or int32) of the constant's shape.
+        codes: Integers of the constant's shape; of ml_dtypes where they have four bits.
         scale: Rank 0, or ``(channels,)`` along ``axis``.
         zero_point: Code of 0.0; None leaves the input out, as for int32 biases. One number is
             repeated for every channel.
@@ -139,6 +141,38 @@ def add_dequantize(
     return add_node(
         scope, "DequantizeLinear", inputs, f"{tensor}_dequantized", before=before, **attributes
     )
+
+
+def dequantize_per_channel(
+    scope: Scope, tensor: str, axis: int, channels: int, before: NodeProto
+) -> str:
+    """Dequantize an activation once more, by one scale for each channel, all of them equal.
+
+    Args:
+        scope: Where the nodes go.
+        tensor: Comes from a DequantizeLinear of one scale, moved by other nodes at most.
+        axis: Axis of the channels.
+        channels: How many there are.
+        before: The nodes are put in front of this one.
+
+    Returns:
+        The name of a tensor of the same values.
+    """
+    plain = scope.producer(tensor)
+    while plain is not None and not is_op(plain, "DequantizeLinear"):
+        plain = scope.producer(plain.input[0])
+    assert plain is not None
+    codes, scale, zero_point = plain.input
+    if plain.output[0] != tensor:
+        inputs = [tensor, scale, zero_point]
+        codes = add_node(scope, "QuantizeLinear", inputs, f"{tensor}_quantized", before=before)
+    inputs = [codes]
+    for name in (scale, zero_point):
+        constant = scope.constant(name)
+        assert constant is not None
+        inputs.append(scope.add_constant(name, np.repeat(constant.values, channels)))
+    output = f"{tensor}_per_channel"
+    return add_node(scope, "DequantizeLinear", inputs, output, before=before, axis=axis)
 
 
 def expand(

@@ -3,15 +3,54 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["SMALLEST_SCALE", "affine", "dequantize", "quantize", "storage_dtype", "symmetric"]
+__all__ = [
+    "CODE_TYPES",
+    "SMALLEST_SCALE",
+    "CodeName",
+    "CodeType",
+    "affine",
+    "dequantize",
+    "quantize",
+    "storage_dtype",
+    "symmetric",
+]
 
 SMALLEST_SCALE = np.float32(np.finfo(np.float32).tiny)
 """Smallest normal float32: kernels flush what is below to zero."""
+
+CodeName = Literal["int8", "uint8", "int4", "uint4"]
+
+
+@dataclass(frozen=True)
+class CodeType:
+    """An integer type that codes are stored in.
+
+    Attributes:
+        dtype: How numpy, or ml_dtypes below eight bits, calls it.
+        bits: Of one code.
+        qmin: Smallest code.
+        qmax: Largest code.
+    """
+
+    dtype: Any
+    bits: int
+    qmin: int
+    qmax: int
+
+
+CODE_TYPES: dict[CodeName, CodeType] = {
+    "int8": CodeType(np.int8, 8, -128, 127),
+    "uint8": CodeType(np.uint8, 8, 0, 255),
+    "int4": CodeType(ml_dtypes.int4, 4, -8, 7),
+    "uint4": CodeType(ml_dtypes.uint4, 4, 0, 15),
+}
 
 _CODES = (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32)
 

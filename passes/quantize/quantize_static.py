@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from onnx import NodeProto
 
+from graphopt.analysis.edge_layers import edge_layers
 from graphopt.analysis.integer_layers import StoredWeights, WeightGrid, set_integer_weight
 from graphopt.analysis.placement import Placement, place
-from graphopt.errors import PassError
+from graphopt.errors import PassError, UsageError
 from graphopt.graph import ops, qdq
 from graphopt.graph.graph import Graph, Scope, label
 from graphopt.graph.ops import is_op
 from graphopt.graph.select import select
 from graphopt.numerics import grids, ranges
+from graphopt.numerics.grids import CodeName, CodeType
 from graphopt.pipeline.contract import (
     Changes,
     Context,
@@ -32,6 +34,13 @@ from graphopt.pipeline.registry import register
 __all__ = ["QuantizeStatic"]
 
 _CHOSEN_FLOAT = "kept float by the options nodes and exclude"
+_OPSET_OF_4_BITS = 21
+_WIDE: dict[CodeName, CodeName] = {
+    "uint8": "uint8",
+    "int8": "int8",
+    "uint4": "uint8",
+    "int4": "int8",
+}
 
 
 @register("quantize-static")
@@ -53,6 +62,12 @@ class QuantizeStatic(Pass):
     itself. On a target whose kernels saturate, weight scales rise where neighbouring products
     could overflow 16 bits.
 
+    With ``weight_type=int4`` (W4A8), and ``activation_type=uint4`` or ``int4`` as well (W4A4),
+    codes have four bits, for hardware that has such kernels and for ``train-quantized``, which
+    such a model needs. onnxruntime has none: it runs the file, and computes those layers in
+    floats from the rounded values. Q and DQ then stand in front of the layers alone. Layers with
+    no other one before or behind them keep 8 bits.
+
     Put it behind the clean-up passes. Source: Jacob et al. 2018, Quantization and Training of
     Neural Networks for Efficient Integer-Arithmetic-Only Inference.
     """
@@ -72,13 +87,32 @@ class QuantizeStatic(Pass):
         ),
     ] = 99.99
     weight_ranges: Annotated[
-        Literal["max", "mse"], Option("how the scale of a weight follows from its values")
-    ] = "max"
+        Literal["auto", "max", "mse"],
+        Option("how the scale of a weight follows from its values; auto: mse for 4 bits, else max"),
+    ] = "auto"
     per_channel: Annotated[bool, Option("one weight scale for each output channel")] = True
+    weight_type: Annotated[
+        Literal["int8", "int4"], Option("integers that weights are stored as")
+    ] = "int8"
+    activation_type: Annotated[
+        Literal["uint8", "int8", "uint4", "int4"], Option("integers that activations become")
+    ] = "uint8"
+    edges: Annotated[
+        Literal["8bit", "same"],
+        Option("first and last layers, weights and what they read: 8 bits, or as the others"),
+    ] = "8bit"
     nodes: Annotated[tuple[str, ...], Option("quantize only these", patterns=True)] = ()
     exclude: Annotated[tuple[str, ...], Option("keep these float", patterns=True)] = ()
     lossy: ClassVar[bool] = True
     needs_samples: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weight_type == "int8" and self.activation_type in ("uint4", "int4"):
+            raise UsageError(
+                f"quantize-static: activation_type={self.activation_type} needs weight_type=int4; "
+                "onnxruntime does not load a Conv of 4-bit activations and 8-bit weights"
+            )
 
     def check(self, graph: Graph, context: Context) -> None:
         done = [node for scope in graph.scopes() for node in ops.integer_weights(scope)]
@@ -88,6 +122,11 @@ class QuantizeStatic(Pass):
             raise PassError(
                 f"opset {graph.opset} has no per-channel DequantizeLinear; put upgrade-opset "
                 f"before quantize-static (it needs {context.target.min_opset})"
+            )
+        if self._narrow and graph.opset < _OPSET_OF_4_BITS:
+            raise PassError(
+                f"opset {graph.opset} has no 4-bit integers; put "
+                f"upgrade-opset{{opset={_OPSET_OF_4_BITS}}} before quantize-static"
             )
         select(graph, self.nodes, self.exclude)
 
@@ -99,15 +138,15 @@ class QuantizeStatic(Pass):
         """The statistic from which the range of an activation follows."""
         return MinMax(tensor) if self.ranges == "minmax" else HistogramOf(tensor)
 
-    def limits(self, answer: Any) -> tuple[float, float]:
+    def limits(self, answer: Any, codes: CodeType) -> tuple[float, float]:
         """The range of an activation, from the answer to ``request``."""
         if self.ranges == "minmax":
             return float(answer[0]), float(answer[1])
         if self.ranges == "percentile":
             return ranges.percentile(answer, self.percentile)
         if self.ranges == "entropy":
-            return ranges.entropy(answer)
-        return ranges.mse(answer, 0, 255)
+            return ranges.entropy(answer, codes.bits)
+        return ranges.mse(answer, codes.qmin, codes.qmax)
 
     def _place(self, graph: Graph, context: Context) -> Placement:
         chosen = select(graph, self.nodes, self.exclude)
@@ -116,7 +155,13 @@ class QuantizeStatic(Pass):
             context.shapes,
             context.target,
             lambda node: None if chosen(node) else _CHOSEN_FLOAT,
+            kernels=not self._narrow,
         )
+
+    @property
+    def _narrow(self) -> bool:
+        """Whether some layers get types for which onnxruntime (1.32) has no integer kernel."""
+        return self.weight_type == "int4"
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
@@ -129,38 +174,82 @@ class QuantizeStatic(Pass):
                     changes.skip(node, body_reason(scope))
         if not placement.layers:
             return changes
-        activation = {
-            root: grids.affine(*self.limits(context.statistics[self.request(root)]), 0, 255)
-            for root in dict.fromkeys(placement.roots.values())
-        }
-        scales = {name: activation[root] for name, root in placement.roots.items()}
-        grid = WeightGrid(self.per_channel, self.weight_ranges, context.target.saturates)
+        grids_of = self._activation_grids(graph, context, placement)
+        self._store_weights(graph, context, placement, grids_of, changes)
+        for node in placement.moved:
+            changes.edit(node, "computes on the integers of its neighbours")
+        for node in graph.main.nodes:
+            if is_op(node, "Clip") and node.output[0] in grids_of:
+                _flatten_bounds(graph.main, node)
+        for name, grid in grids_of.items():
+            _quantize_activation(graph.main, placement, name, grid)
+        _guard_float_layers(graph.main, placement.guarded)
+        return changes
+
+    def _wide(self, scope: Scope) -> set[str]:
+        """Labels of the layers that keep 8 bits where the others have fewer."""
+        if not self._narrow or self.edges == "same":
+            return set()
+        return {label(node) for node in edge_layers(scope)}
+
+    def _activation_grids(
+        self, graph: Graph, context: Context, placement: Placement
+    ) -> dict[str, _Grid]:
+        """The grid of each tensor that gets Q and DQ."""
+        wide = self._wide(graph.main)
+        kinds = dict.fromkeys(placement.roots.values(), self.activation_type)
+        for node in placement.layers:
+            if label(node) in wide:
+                kinds[placement.roots[node.input[0]]] = _WIDE[self.activation_type]
+        found = {}
+        for root, kind in kinds.items():
+            codes = grids.CODE_TYPES[kind]
+            low, high = self.limits(context.statistics[self.request(root)], codes)
+            found[root] = _Grid(*grids.affine(low, high, codes.qmin, codes.qmax), kind)
+        return {name: found[root] for name, root in placement.roots.items()}
+
+    def _store_weights(
+        self,
+        graph: Graph,
+        context: Context,
+        placement: Placement,
+        activations: Mapping[str, _Grid],
+        changes: Changes,
+    ) -> None:
+        """Weights and biases of the layers as integers."""
+        wide = self._wide(graph.main)
         stored: StoredWeights = {}
         for node in placement.layers:
             weight = ops.weight_of(graph.main, node)
             assert weight is not None
-            input_scale = float(scales[node.input[0]][0])
-            _, raised = set_integer_weight(graph.main, node, weight, input_scale, grid, stored)
+            kind: CodeName = "int8" if label(node) in wide else self.weight_type
+            grid = self._weight_grid(kind, saturates=context.target.saturates)
+            read = activations[node.input[0]]
+            _, raised = set_integer_weight(
+                graph.main, node, weight, float(read.scale), grid, stored
+            )
             note = f", {raised} channel scales raised against saturation" if raised else ""
-            changes.edit(node, f"int8 weight, uint8 activation{note}")
-        for node in placement.moved:
-            changes.edit(node, "computes on the integers of its neighbours")
-        for node in graph.main.nodes:
-            if is_op(node, "Clip") and node.output[0] in scales:
-                _flatten_bounds(graph.main, node)
-        for name, (scale, zero_point) in scales.items():
-            _quantize_activation(graph.main, placement, name, scale, zero_point)
-        _guard_float_layers(graph.main, placement.guarded)
-        return changes
+            if kind == "int4":
+                note += "; onnxruntime has no kernel for 4 bits and computes in floats"
+            changes.edit(node, f"{kind} weight, {read.kind} activation{note}")
+
+    def _weight_grid(self, kind: CodeName, *, saturates: bool) -> WeightGrid:
+        method = self.weight_ranges
+        if method == "auto":
+            method = "mse" if kind == "int4" else "max"
+        return WeightGrid(self.per_channel, method, saturates, grids.CODE_TYPES[kind])
 
 
-def _quantize_activation(
-    scope: Scope,
-    placement: Placement,
-    tensor: str,
-    scale: np.float32,
-    zero_point: int,
-) -> None:
+@dataclass(frozen=True)
+class _Grid:
+    """Scale, zero point and type of the codes of an activation."""
+
+    scale: np.float32
+    zero_point: int
+    kind: CodeName
+
+
+def _quantize_activation(scope: Scope, placement: Placement, tensor: str, grid: _Grid) -> None:
     """Put Q and DQ on a tensor.
 
     Every reader of what an integer kernel makes gets the rounded tensor; of what a float node
@@ -172,16 +261,17 @@ def _quantize_activation(
         for use in scope.uses(tensor)
         if use.index >= 0 and (produced or (use.scope is scope and placement.integer(use.node)))
     ]
+    parameters = float(grid.scale), grid.zero_point, grids.CODE_TYPES[grid.kind].dtype
     if produced and tensor in scope.outputs:
         inner = _rename_result(scope, tensor)
-        result = qdq.add_quantize_dequantize(scope, inner, float(scale), zero_point, uses=uses)
+        result = qdq.add_quantize_dequantize(scope, inner, *parameters, uses=uses)
         last = scope.producer(result)
         assert last is not None
         scope.replace_uses(result, tensor)
         last.output[0] = tensor
         scope.touch()
     else:
-        qdq.add_quantize_dequantize(scope, tensor, float(scale), zero_point, uses=uses)
+        qdq.add_quantize_dequantize(scope, tensor, *parameters, uses=uses)
 
 
 def _flatten_bounds(scope: Scope, node: NodeProto) -> None:
@@ -218,33 +308,7 @@ def _guard_float_layers(scope: Scope, nodes: Sequence[NodeProto]) -> None:
         tensor = node.input[0]
         axis = 0 if is_op(node, "Gemm") and ops.attribute(node, "transA", 0) else 1
         if (tensor, axis) not in guarded:
-            guarded[tensor, axis] = _dequantize_per_channel(
+            guarded[tensor, axis] = qdq.dequantize_per_channel(
                 scope, tensor, axis, weight.in_channels, node
             )
         scope.set_input(node, 0, guarded[tensor, axis])
-
-
-def _dequantize_per_channel(
-    scope: Scope, tensor: str, axis: int, channels: int, before: NodeProto
-) -> str:
-    """The same values by way of a DequantizeLinear with one scale for each channel."""
-    plain = scope.producer(tensor)
-    while plain is not None and not is_op(plain, "DequantizeLinear"):
-        plain = scope.producer(plain.input[0])
-    assert plain is not None
-    codes, scale, zero_point = plain.input
-    if plain.output[0] != tensor:
-        codes = qdq.add_node(
-            scope,
-            "QuantizeLinear",
-            [tensor, scale, zero_point],
-            f"{tensor}_quantized",
-            before=before,
-        )
-    inputs = [codes]
-    for name in (scale, zero_point):
-        constant = scope.constant(name)
-        assert constant is not None
-        inputs.append(scope.add_constant(name, np.repeat(constant.values, channels)))
-    output = f"{tensor}_per_channel"
-    return qdq.add_node(scope, "DequantizeLinear", inputs, output, before=before, axis=axis)

@@ -482,7 +482,7 @@ def test_option_ranges(quantize: Quantize) -> None:
 def test_statistics_are_those_that_the_ranges_need() -> None:
     assert QuantizeStatic(ranges="minmax").request("t") == MinMax("t")
     assert QuantizeStatic().request("t") == HistogramOf("t")
-    assert QuantizeStatic(ranges="minmax").limits((-1, 2)) == (-1.0, 2.0)
+    assert QuantizeStatic(ranges="minmax").limits((-1, 2), grids.CODE_TYPES["uint8"]) == (-1.0, 2.0)
 
 
 def test_options_nodes_and_exclude(quantize: Quantize) -> None:
