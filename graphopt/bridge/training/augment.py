@@ -12,6 +12,7 @@ from graphopt.graph.tensors import Array
 __all__ = ["Augment", "pictures_of"]
 
 _PICTURE_RANK = 4
+_MOST_COLOURS = 4
 
 
 class Augment:
@@ -76,15 +77,12 @@ def pictures_of(arrays: Mapping[str, Array]) -> dict[str, Array]:
         raise PassError("flip and shift move pictures, and no input has four axes")
     for name in found:
         shape = arrays[name].shape[1:]
-        if shape[-1] in _CHANNELS and shape[1] not in _CHANNELS:
+        if shape[-1] in (1, 3) and shape[1] > _MOST_COLOURS:
             raise PassError(
                 f"flip and shift need pictures with channels first; input {name!r} has shape "
                 f"{list(shape)}"
             )
     return found
-
-
-_CHANNELS = (1, 3, 4)
 
 
 def _to(move: int, size: int) -> slice:
