@@ -109,7 +109,7 @@ class PruneIteratively(DistillingPass):
         curves = self.train(trainee, context, self.losses(), [hook])
         told(curves, changes, trainee.write_back(graph) if curves.best_step else [])
         for layer in layers if curves.best_step else []:
-            changes.edit(layer.name, zeros_of(layer.constant.values))
+            changes.edit(layer.name, zeros_of(_values(layer)))
         return changes
 
     def _pools(self, layers: Sequence[WeightGroup]) -> list[list[WeightGroup]]:
@@ -157,3 +157,10 @@ class PruneIteratively(DistillingPass):
         if self.criterion == "snip" or (self.criterion == "taylor" and self.schedule == "once"):
             return self.criterion
         return None
+
+
+def _values(layer: WeightGroup) -> Array:
+    """The weight as it is in the graph now."""
+    constant = layer.constant.scope.constant(layer.constant.origin)
+    assert constant is not None
+    return constant.values

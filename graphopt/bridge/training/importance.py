@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -32,11 +32,8 @@ _BATCHES = 128
 """More samples than these change ranks little."""
 
 
-class Loss(Protocol):
-    """A loss of a module's answers to a batch."""
-
-    def __call__(self, answers: Mapping[str, Tensor], labels: Tensor | None) -> Tensor:
-        """The mean loss over the samples of a batch."""
+Loss = Callable[[Mapping[str, Tensor], Tensor | None], Tensor]
+"""The mean loss over a batch, of a module's answers and the labels."""
 
 
 class OwnAnswers:
@@ -171,8 +168,4 @@ def _loss(
     if data.labels is None:
         return OwnAnswers(criterion(LossOptions(), graph, graph, found, None), seed)
     goal = criterion(LossOptions(alpha=1.0, beta=0.0), graph, graph, found, data.labels)
-
-    def against_labels(answers: Mapping[str, Tensor], labels: Tensor | None) -> Tensor:
-        return goal.loss(answers, {}, labels)
-
-    return against_labels
+    return lambda answers, labels: goal.loss(answers, {}, labels)

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 
-from graphopt.errors import UsageError
+from graphopt.errors import SystemFailure, UsageError
 from graphopt.graph.graph import Graph
+from graphopt.optimize import optimize
 from graphopt.passes.prune import MaskWeights
 from graphopt.testing import MODELS, apply_pass, run_model
 
@@ -101,3 +104,57 @@ def test_sparse_storage_where_it_is_smaller() -> None:
     )
     _, record = apply_pass(MaskWeights(storage="sparse"), model)
     assert any("stays dense" in skip.reason for skip in record.skipped)
+
+
+@pytest.mark.parametrize(("pattern", "share"), [("2:4", 0.5), ("1:4", 0.75), ("4:8", 0.5)])
+def test_patterns_along_the_inputs(pattern: Any, share: float) -> None:
+    graph, record = apply_pass(MaskWeights(pattern=pattern), MODELS["mlp"]())
+    zeros = _zeros(graph)
+    assert zeros["W1"] == zeros["W2"] == share
+    kept, group = (int(number) for number in pattern.split(":"))
+    for name, axis in (("W1", 1), ("W2", 0)):  # Gemm with transB = 1, MatMul
+        values = np.moveaxis(graph.read(graph.main.initializers[name]), axis, -1)
+        assert ((values.reshape(-1, group) != 0).sum(1) == kept).all()
+    _, record = apply_pass(MaskWeights(pattern=pattern), graph.to_model())
+    assert record.status == "nothing to do"
+
+
+def test_a_pattern_skips_inputs_that_do_not_divide() -> None:
+    graph, record = apply_pass(MaskWeights(pattern="2:4"), MODELS["cnn"]())
+    assert _zeros(graph)["W1"] == 0
+    assert "3 inputs are no multiple of 4" in [skip.reason for skip in record.skipped]
+    assert _zeros(graph)["W2"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"threshold": 0.1, "pattern": "2:4"}, "a threshold or a pattern"),
+        ({"threshold": 0.1, "criterion": "snip"}, "a threshold is one of magnitudes"),
+    ],
+)
+def test_contradictions_are_refused(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        MaskWeights(**options)
+
+
+def test_gradients_need_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SystemFailure, match=r"criterion=taylor needs PyTorch.*graphopt\[train\]"):
+        apply_pass(MaskWeights(criterion="taylor"), MODELS["mlp"]())
+
+
+def test_gradients_need_samples() -> None:
+    result = optimize(MODELS["mlp"](), MaskWeights(criterion="snip"))
+    assert result.report.passes[0].reason.endswith(
+        "needs samples; give them with --train or --calib"
+    )
+
+
+def test_magnitudes_do_without_torch() -> None:
+    code = (
+        "import sys; from graphopt.testing import MODELS, apply_pass; "
+        "from graphopt.passes.prune import MaskWeights; "
+        "apply_pass(MaskWeights(), MODELS['mlp']()); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
