@@ -183,7 +183,8 @@ def optimize(
     record.recipe = recipe.format_recipe(replace(plan, auto=False, passes=tuple(done)))
     if launch.leads():  # the clock of the one process should not hear the others
         final.prove(job, record, judges or calib, judge, plan, note)
-    final.embed_recipe(job.graph, record.recipe)
+    if done:
+        final.embed_recipe(job.graph, record.recipe)
     record.peak_rss_bytes = environment.peak_rss_bytes()
     record.seconds = time.perf_counter() - started
     return Result(job.graph, record)

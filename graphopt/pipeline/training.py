@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from graphopt.errors import DataError, PassError, SystemFailure
+from graphopt.errors import DataError, PassError, SystemFailure, UsageError
 from graphopt.graph.graph import Graph
 from graphopt.graph.select import select
 from graphopt.pipeline.contract import Changes, Context, Option, Pass, Training, TrainingCurves
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from graphopt.bridge.training.hooks import Hook
     from graphopt.bridge.training.options import TrainOptions
 
-__all__ = ["TrainingPass", "require_torch", "require_torch_for", "told"]
+__all__ = ["DistillingPass", "TrainingPass", "require_torch", "require_torch_for", "told"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ class TrainingPass(Pass):
         """There are samples, and one measure of how long to train."""
         self.training(context)
         if self.epochs is not None and self.steps is not None:
-            raise PassError(f"{self.name}: give epochs or steps, not both")
+            raise UsageError(f"{self.name}: give epochs or steps, not both")
 
     def training(self, context: Context) -> Training:
         """What the run offers for training.
@@ -204,7 +204,7 @@ class DistillingPass(TrainingPass):
             raise PassError(f"{self.name}: alpha, beta and gamma leave nothing to train by")
         if self.alpha and self.training(context).samples.labels is None:
             raise DataError(
-                f"{self.name}: alpha asks for labels and the training data has none; "
+                f"{self.name}: labels are asked for (alpha) and the training data has none; "
                 "add an array 'labels' (labels.npy in a folder)"
             )
 
