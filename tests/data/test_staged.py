@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,6 @@ def test_samples_are_grouped_by_their_shapes(tmp_path: Path) -> None:
 
 
 def test_a_thousand_shapes_need_no_thousand_open_files(tmp_path: Path) -> None:
-    import resource
-
     def source() -> Iterator[Mapping[str, Any]]:
         for length in range(1, 201):
             yield {"x": np.full((1, length), length, np.float32)}
@@ -151,7 +150,7 @@ def test_a_digest_follows_values_labels_and_shapes(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "samples.raw").symlink_to("/dev/full")
-    with pytest.raises(SystemFailure, match="do not fit .* No space left .* set TMPDIR"):
+    with pytest.raises(SystemFailure, match=r"do not fit .* No space left .* set TMPDIR"):
         stage(tmp_path, "float[N, 100] x", {"x": rows(1000, 100)})
     with pytest.raises(SystemFailure, match="No space left"):  # noticed when the file is closed
         stage(tmp_path, "float[N, 2] x", {"x": rows(1, 2)})

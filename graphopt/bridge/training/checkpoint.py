@@ -84,7 +84,7 @@ def load(path: Path, fingerprint: str) -> Checkpoint | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as held:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
             meta, types = (json.loads(held[name].tobytes()) for name in (_META, _TYPES))
             tensors = {name: _tensor(held[f"t/{name}"], kind) for name, kind in types.items()}
         own = meta["fingerprint"] == fingerprint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -56,14 +57,14 @@ def test_an_epoch_takes_every_sample_once_but_for_a_rest(vectors: Any) -> None:
     assert batches.per_epoch == 5
     seen = [numbers(pieces) for pieces in epoch(batches)]
     assert [len(step) for step in seen] == [4] * 5
-    assert max(Counter(sum(seen, [])).values()) == 1
+    assert max(Counter(chain(*seen)).values()) == 1
 
 
 def test_each_epoch_has_its_own_order_and_leaves_out_others(vectors: Any) -> None:
     batches = make(vectors(23))
-    orders = [sum((numbers(pieces) for pieces in epoch(batches, n)), []) for n in range(8)]
-    assert len({tuple(order) for order in orders}) == 8
-    assert set(sum(orders, [])) == set(range(23))
+    orders = [tuple(chain(*map(numbers, epoch(batches, n)))) for n in range(8)]
+    assert len(set(orders)) == 8
+    assert set(chain(*orders)) == set(range(23))
 
 
 def test_feeds_and_labels_belong_to_the_numbers(vectors: Any) -> None:
@@ -77,7 +78,9 @@ def test_feeds_and_labels_belong_to_the_numbers(vectors: Any) -> None:
 def test_what_is_held_out_is_never_trained_on(vectors: Any) -> None:
     batches = make(vectors(40), held_out=0.25)
     held = [n for piece in batches.held_out() for n in piece.numbers.tolist()]
-    trained = {n for number in range(3) for pieces in epoch(batches, number) for n in numbers(pieces)}
+    trained = {
+        n for number in range(3) for pieces in epoch(batches, number) for n in numbers(pieces)
+    }
     assert batches.held_out_count == len(held) == len(set(held)) == 10
     assert batches.count == 30
     assert trained == set(range(40)) - set(held)
