@@ -12,7 +12,7 @@ from graphopt.bridge.roles import roles
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.ops import is_op
 
-__all__ = ["weights_of"]
+__all__ = ["is_read", "weights_of"]
 
 _MOVING = ("Cast", "Expand", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
@@ -26,14 +26,15 @@ def weights_of(graph: Graph, chosen: Callable[[NodeProto], bool]) -> list[str]:
     return [
         name
         for name in roles(graph).weights
-        if name in known and _read(known[name].scope, known[name].origin, chosen)
+        if name in known and is_read(known[name].scope, known[name].origin, chosen)
     ]
 
 
-def _read(scope: Scope, name: str, chosen: Callable[[NodeProto], bool]) -> bool:
+def is_read(scope: Scope, name: str, chosen: Callable[[NodeProto], bool]) -> bool:
+    """Whether some chosen node reads a tensor, as it is or moved."""
     for use in scope.uses(name):
         if chosen(use.node):
             return True
-        if is_op(use.node, *_MOVING) and _read(use.scope, use.node.output[0], chosen):
+        if is_op(use.node, *_MOVING) and is_read(use.scope, use.node.output[0], chosen):
             return True
     return False

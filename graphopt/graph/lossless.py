@@ -9,7 +9,9 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from onnx import ModelProto
 
-__all__ = ["differences"]
+from graphopt.graph.graph import Graph
+
+__all__ = ["differences", "same_model"]
 
 _KEYS = ("name", "key", "tensor_name", "domain")
 _SHOWN = 60  # characters of a value
@@ -99,3 +101,8 @@ def _show(value: Any) -> str:
         return f"{len(value)} bytes"
     text = " ".join(str(value).split()) if isinstance(value, Message) else repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def same_model(a: Graph, b: Graph) -> bool:
+    """Whether the main graphs have equal nodes, and all weights are equal."""
+    return a.main.nodes == b.main.nodes and [*a.tensors()] == [*b.tensors()]

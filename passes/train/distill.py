@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from graphopt.errors import PassError
 from graphopt.graph.graph import Graph
+from graphopt.graph.lossless import same_model
 from graphopt.pipeline.contract import Changes, Context
 from graphopt.pipeline.registry import register
 from graphopt.pipeline.training import DistillingPass, told
@@ -33,7 +34,7 @@ class Distill(DistillingPass):
 
     def check(self, graph: Graph, context: Context) -> None:
         super().check(graph, context)
-        if not self.alpha and _same(graph, self.training(context).teacher):
+        if not self.alpha and same_model(graph, self.training(context).teacher):
             raise PassError(
                 "distill: the model is its own teacher; put distill behind the pass that changes "
                 "it, or name another one with --teacher"
@@ -43,8 +44,3 @@ class Distill(DistillingPass):
         trainee = self.trainee(graph, context)
         curves = self.train(trainee, context, self.losses())
         return told(curves, Changes(), trainee.write_back(graph) if curves.best_step else [])
-
-
-def _same(graph: Graph, teacher: Graph) -> bool:
-    """Whether nodes and weights are those of the teacher."""
-    return graph.main.nodes == teacher.main.nodes and [*graph.tensors()] == [*teacher.tensors()]

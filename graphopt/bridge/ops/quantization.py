@@ -18,7 +18,7 @@ from graphopt.bridge.tensors import SUB_BYTE, dtype_of
 _FLOAT8 = (torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz)
 
 
-def _fitted(values: Tensor, x: Tensor, axis: int, block_size: int) -> Tensor:
+def fitted(values: Tensor, x: Tensor, axis: int, block_size: int) -> Tensor:
     """Scales or zero points shaped so that they broadcast over ``x``."""
     if values.numel() == 1 and values.dim() <= 1:
         return values.reshape(())
@@ -45,13 +45,13 @@ def quantize_linear(
     dtype = zero_point.dtype if zero_point is not None else dtype_of(output_dtype or 2)
     if precision:
         x, scale = x.to(dtype_of(precision)), scale.to(dtype_of(precision))
-    scaled = x / _fitted(scale, x, axis, block_size)
+    scaled = x / fitted(scale, x, axis, block_size)
     if dtype in _FLOAT8:
         limit = torch.finfo(dtype).max
         return (scaled.clamp(-limit, limit) if saturate else scaled).to(dtype)
     whole = scaled.round()
     if zero_point is not None:
-        whole = whole + _fitted(zero_point, x, axis, block_size)
+        whole = whole + fitted(zero_point, x, axis, block_size)
     limits = torch.iinfo(dtype)
     meant = input_types[2] if len(input_types) > 2 else output_dtype
     low, high = SUB_BYTE.get(meant or output_dtype, (limits.min, limits.max))
@@ -71,9 +71,9 @@ def dequantize_linear(
     """DequantizeLinear-25; the result has the type of the scale unless the node says another."""
     values = x.to(torch.float32)
     if zero_point is not None:
-        values = values - _fitted(zero_point, x, axis, block_size).to(torch.float32)
+        values = values - fitted(zero_point, x, axis, block_size).to(torch.float32)
     dtype = dtype_of(output_dtype) if output_dtype else scale.dtype
-    return (values * _fitted(scale, x, axis, block_size)).to(dtype)
+    return (values * fitted(scale, x, axis, block_size)).to(dtype)
 
 
 @op("DynamicQuantizeLinear", 11)

@@ -1,0 +1,127 @@
+"""Pass ``train-quantized``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from graphopt.errors import PassError
+from graphopt.graph.graph import Graph, label
+from graphopt.graph.lossless import same_model
+from graphopt.graph.ops import QUANTIZE_OPS, is_op
+from graphopt.graph.quantized import integer_op
+from graphopt.graph.select import select
+from graphopt.pipeline.contract import Changes, Context, Option
+from graphopt.pipeline.registry import register
+from graphopt.pipeline.training import DistillingPass, require_torch, told
+
+if TYPE_CHECKING:
+    from graphopt.bridge.quantized import QuantizedTrainee
+
+__all__ = ["TrainQuantized"]
+
+
+@register("train-quantized")
+@dataclass(frozen=True, kw_only=True)
+class TrainQuantized(DistillingPass):
+    """Train the integers of a quantized model until it answers like its teacher again.
+
+        Conv(DQ(Q(x, s)), DQ(W int4, t))      becomes      Conv(DQ(Q(x, s')), DQ(W' int4, t'))
+
+    While training, floats stand behind the integers of each weight. They are rounded at every step
+    as the file will have them, activations as QuantizeLinear does, and gradients pass through the
+    rounding. Scales are learned as well; zero points stay. The loss is that of distill. The result
+    is the same graph with other numbers: nodes, names and types stay, int32 biases keep activation
+    scale * weight scale, and on a target whose kernels saturate, layers that cannot overflow
+    cannot do so afterwards. Whether onnxruntime computes the integers that training saw is
+    measured on some samples.
+
+    Put it behind quantize-static (W8A8, W4A8 and W4A4) or quantize-weights. Floats start from the
+    weights before quantization where they are found by name. Fold BatchNormalization before;
+    one that is left keeps its statistics.
+
+    Source: Esser et al., Learned Step Size Quantization (2020); Jacob et al. (2018), section 3.
+    """
+
+    scales: Annotated[
+        Literal["learned", "fixed"], Option("train the scales too, or keep those of the file")
+    ] = "learned"
+    lr: Annotated[float, Option("highest learning rate", low=0, low_open=True)] = 5e-4
+    batch_norm: Annotated[
+        Literal["batch", "frozen"], Option("statistics that BatchNormalization takes")
+    ] = "frozen"
+
+    def check(self, graph: Graph, context: Context) -> None:
+        _refuse_unsuited(graph)
+        super().check(graph, context)
+        if not self.alpha and same_model(graph, self.training(context).teacher):
+            raise PassError(
+                f"{self.name}: the model is its own teacher; give the float model and let the "
+                "quantize pass run before, or name the float model with --teacher"
+            )
+
+    def run(self, graph: Graph, context: Context) -> Changes:
+        require_torch(self.name)
+        from graphopt.bridge.quantized import agreement  # noqa: PLC0415 - torch is heavy
+
+        changes = Changes()
+        trainee = self.quantized(graph, context)
+        for node, reason in trainee.found.left:
+            changes.skip(node, reason)
+        curves = self.train(trainee, context, self.losses(), [trainee.limits])
+        told(curves, changes, trainee.write_back(graph) if curves.best_step else [])
+        if curves.best_step and trainee.found.activations:
+            training = self.training(context)
+            agreed = agreement(trainee, graph, training.samples, threads=training.threads)
+            changes.edit("integers", str(agreed))
+        return changes
+
+    def quantized(self, graph: Graph, context: Context) -> QuantizedTrainee:
+        """The graph as a module with fake quantization in it.
+
+        Raises:
+            ModelError: A node cannot be computed in torch; the message names it.
+            PassError: No weight is stored in a form that can be trained.
+            UsageError: A pattern or a frozen tensor names nothing.
+        """
+        from graphopt.bridge.quantized import quantized_trainee  # noqa: PLC0415 - torch is heavy
+
+        trainee = quantized_trainee(
+            graph,
+            select(graph, self.nodes, self.exclude),
+            context.reference,
+            scales=self.scales,
+            batch_norm=self.batch_norm,
+            dropout=self.dropout,
+            frozen=self.frozen,
+            saturates=context.target.saturates,
+            keep_zeros=self.keep_zeros,
+        )
+        if not trainee.found:
+            raise PassError(
+                f"{self.name}: no constant behind DequantizeLinear, or Cast and Mul, in the main "
+                f"graph, and no QuantizeLinear; {_ADVICE}"
+            )
+        return trainee
+
+
+_ADVICE = "put quantize-static or quantize-weights before it"
+
+
+def _refuse_unsuited(graph: Graph) -> None:
+    """Only graphs that dequantize have weights behind which floats can stand."""
+    nodes = [node for scope in graph.scopes() for node in scope.nodes]
+    for node in nodes:
+        if integer_op(node) or is_op(node, "DynamicQuantizeLinear"):
+            raise PassError(
+                f"train-quantized trains graphs of QuantizeLinear and DequantizeLinear; "
+                f"{node.op_type} {label(node)!r} computes on integers by itself, and no gradient "
+                "passes; give the model in QDQ form"
+            )
+    small = {tensor.data_type for scope in graph.scopes() for tensor in scope.tensors()}
+    if not any(is_op(node, *QUANTIZE_OPS) for node in nodes) and not small & _SMALL_INTEGERS:
+        raise PassError(f"train-quantized: the model is not quantized; {_ADVICE}")
+
+
+_SMALL_INTEGERS = {2, 3, 21, 22, 25, 26}
+"""ONNX element types uint8, int8, uint4, int4, uint2, int2."""
