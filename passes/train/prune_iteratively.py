@@ -46,8 +46,9 @@ class PruneIteratively(DistillingPass):
     came in, or ``--teacher``, and labels with ``alpha``. What matters is told by the weight itself
     (``magnitude``), by where training moves it (``movement``), by its effect on the loss to first
     order (``taylor``), or by that effect before training (``snip``). ``prune`` and ``keep`` choose
-    the layers that lose weights, ``nodes`` and ``exclude`` what is trained. A file that has the
-    zeros already stays as it is.
+    the layers that lose weights, ``nodes`` and ``exclude`` what is trained. With ``min_score`` it
+    ends at fewer zeros once the held-out score (agreement with the teacher, accuracy or cosine) was
+    below. A file that has the zeros already stays as it is.
 
     Source: Zhu and Gupta, To prune, or not to prune (2017), equation 1; Sanh, Wolf and Rush,
     Movement Pruning (2020); Molchanov et al., Importance Estimation for Neural Network Pruning
@@ -73,6 +74,10 @@ class PruneIteratively(DistillingPass):
         float, Option("share of the steps after which the last go", 0, 1, low_open=True)
     ] = 0.6
     regrow: Annotated[bool, Option("weights that went may come back in a later round")] = False
+    min_score: Annotated[
+        float | None,
+        Option("take no more once the held-out score is below, and repair", 0, 100, unit="%"),
+    ] = None
     min_size: Annotated[int, Option("leave smaller weights alone", low=0, unit="elements")] = 256
     prune: Annotated[
         tuple[str, ...],
@@ -89,6 +94,10 @@ class PruneIteratively(DistillingPass):
             raise UsageError(
                 f"{self.name}: criterion=movement watches the training before it takes weights; "
                 "use schedule=cubic or even"
+            )
+        if self.min_score is not None and not self.held_out:
+            raise UsageError(
+                f"{self.name}: min_score is measured on a held-out part; give held_out"
             )
 
     def check(self, graph: Graph, context: Context) -> None:
@@ -108,6 +117,12 @@ class PruneIteratively(DistillingPass):
         hook = self._hook(graph, context, trainee.module, layers)
         curves = self.train(trainee, context, self.losses(), [hook])
         told(curves, changes, trainee.write_back(graph) if curves.best_step else [])
+        if hook.stopped is not None:
+            changes.skip(
+                "sparsity",
+                f"{self.sparsity:.1%} was not reached: the held-out score fell below "
+                f"{self.min_score:g} at step {hook.stopped} of {curves.steps}",
+            )
         for layer in layers if curves.best_step else []:
             changes.edit(layer.name, zeros_of(_values(layer)))
         return changes
@@ -148,6 +163,7 @@ class PruneIteratively(DistillingPass):
             pattern=PATTERNS[self.pattern],
             axes={name: input_axis(layer) for name, layer in zip(held, layers, strict=True)},
             hold_zeros=self.keep_zeros,
+            min_score=self.min_score,
         )
         return GradualPruning(module, plan, given)
 

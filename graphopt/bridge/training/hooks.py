@@ -32,6 +32,9 @@ class Hook:
     def judged(self) -> None:
         """The weights that are judged next and perhaps kept are in the module: averages, maybe."""
 
+    def scored(self, step: int, score: float | None) -> None:
+        """What the held-out part gave after so many steps; None for a loss without a score."""
+
     def complete(self, step: int) -> bool:  # noqa: ARG002 - for those who count
         """Whether weights after so many steps may be kept as the result."""
         return True

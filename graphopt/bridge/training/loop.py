@@ -260,6 +260,8 @@ class Loop:
         history.held_out_loss.append((step, loss))
         if history.metric:
             history.scores.append((step, score))
+        for hook in self.task.hooks:
+            hook.scored(step, score if history.metric else None)
         logger.info(
             "%s: step %d of %d: held-out loss %.4g, %s %.4g",
             *(self.setting.name, step, self._total, loss, history.metric or "no metric", score),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from graphopt.bridge.module import GraphModule
 from graphopt.bridge.training.hooks import Hook
 from graphopt.bridge.training.schedule import sparsity
+from graphopt.errors import PassError
 from graphopt.graph.tensors import Array
 from graphopt.numerics import scores
 from graphopt.numerics.scores import Pattern
@@ -39,6 +40,7 @@ class PruningPlan:
             pattern.
         axes: Axis of the neighbours, by name; needed with ``pattern``.
         hold_zeros: Weights that are zero before stay so.
+        min_score: No more go once the held-out score was below; None for no limit.
 
     Source: Zhu and Gupta (2017), section 3, for the schedule; Sanh, Wolf and Rush, Movement Pruning
     (2020), section 4; Molchanov et al., Importance Estimation for Neural Network Pruning (2019),
@@ -55,6 +57,7 @@ class PruningPlan:
     pattern: Pattern | None = None
     axes: Mapping[str, int] | None = None
     hold_zeros: bool = True
+    min_score: float | None = None
 
 
 class GradualPruning(Hook):
@@ -82,11 +85,18 @@ class GradualPruning(Hook):
         self._sums: dict[str, Tensor] = {}
         self._last = 1
         self._moments: dict[int, float] = {}
+        self._drawn = 0.0
+        self._stopped: int | None = None
 
     @property
     def identity(self) -> str:
         """The plan, which says all."""
         return repr(self._plan)
+
+    @property
+    def stopped(self) -> int | None:
+        """The step at which the limit was met before all had gone; None where it was not."""
+        return self._stopped
 
     @property
     def masks(self) -> dict[str, Tensor]:
@@ -105,13 +115,9 @@ class GradualPruning(Hook):
         else:
             self._last = max(1, round(plan.until * total))
             rounds = min(plan.rounds, self._last)
-            self._moments = {
-                round(self._last * n / rounds): n / rounds for n in range(1, rounds + 1)
-            }
-            if plan.regrow:
-                gap = self._last / rounds
-                later = range(rounds + 1, int(total / gap) + 1)
-                self._moments |= {round(gap * n): 1.0 for n in later}
+            gap = self._last / rounds
+            count = int(total / gap) if plan.regrow else rounds
+            self._moments = {round(gap * n): min(1.0, n / rounds) for n in range(1, count + 1)}
         if plan.regrow and not self._dense:
             self._dense = {n: weight.detach().clone() for n, weight in self._weights.items()}
         if step == 0 and 0 in self._moments:
@@ -138,26 +144,45 @@ class GradualPruning(Hook):
             self._draw(self._moments[step + 1])
         self._mask()
 
+    def scored(self, step: int, score: float | None) -> None:
+        """Take no more where the score is below the limit; what is left of the steps repairs.
+
+        Raises:
+            PassError: There is a limit and no score.
+        """
+        limit = self._plan.min_score
+        if limit is None or self._stopped is not None or self._drawn == 1:
+            return
+        if score is None:
+            raise PassError("min_score: outputs that are compared by mse have no score")
+        if score < limit:
+            self._stopped = step
+
     def judged(self) -> None:
         """An average of weights has no zeros where masks have changed; these do."""
         self._mask()
 
     def complete(self, step: int) -> bool:
         """Whether all that has to go is gone, and something was trained since."""
-        return step >= self._last
+        return step >= self._last or (self._stopped is not None and step > self._stopped)
 
     def state(self) -> dict[str, Tensor]:
-        """Masks, sums of gradients, and the weights behind the masks."""
-        found = {f"gone/{name}": gone for name, gone in self._gone.items()}
+        """How far it is, masks, sums of gradients, and the weights behind the masks."""
+        stopped = -1 if self._stopped is None else self._stopped
+        found = {"far/": torch.tensor([self._drawn, stopped], dtype=torch.float64)}
+        found |= {f"gone/{name}": gone for name, gone in self._gone.items()}
         found |= {f"sum/{name}": total for name, total in self._sums.items()}
         return found | {f"dense/{name}": dense for name, dense in self._dense.items()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take back what ``state`` gave."""
+        drawn, stopped = state["far/"].tolist()
+        self._drawn, self._stopped = drawn, None if stopped < 0 else int(stopped)
         held: dict[str, dict[str, Tensor]] = {"gone": {}, "sum": {}, "dense": {}}
         for key, tensor in state.items():
             kind, name = key.split("/", 1)
-            held[kind][name] = tensor.to(self._weights[name].device)
+            if name:
+                held[kind][name] = tensor.to(self._weights[name].device)
         self._gone, self._sums, self._dense = held["gone"], held["sum"], held["dense"]
 
     def _mask(self) -> None:
@@ -166,16 +191,18 @@ class GradualPruning(Hook):
                 self._weights[name].masked_fill_(gone, 0)
 
     def _draw(self, progress: float) -> None:
-        """New masks for every pool."""
+        """New masks for every pool; without further zeros where the limit was met."""
+        if self._stopped is None:
+            self._drawn = progress
         for pool in self._plan.pools:
             ranks = [self._scores(name) for name in pool]
-            for name, keep in zip(pool, self._masks(pool, ranks, progress), strict=True):
+            for name, keep in zip(pool, self._masks(pool, ranks), strict=True):
                 self._gone[name] = torch.from_numpy(~keep).to(self._weights[name].device)
         if self._plan.criterion == "taylor":
             for total in self._sums.values():
                 total.zero_()
 
-    def _masks(self, pool: Sequence[str], ranks: list[Array], progress: float) -> list[Array]:
+    def _masks(self, pool: Sequence[str], ranks: list[Array]) -> list[Array]:
         plan = self._plan
         zeros = sum(int(self._zeros[name].sum()) for name in pool)
         size = sum(rank.size for rank in ranks)
@@ -188,7 +215,7 @@ class GradualPruning(Hook):
                 may_go |= self._zeros[name]
                 last += int(may_go.sum())
                 ranks[index] = np.where(may_go, ranks[index], np.inf)
-        share = sparsity(plan.schedule, progress, zeros / size, last / size)
+        share = sparsity(plan.schedule, self._drawn, zeros / size, last / size)
         return [*scores.lowest_masks(ranks, max(zeros, round(share * size)))]
 
     def _scores(self, name: str) -> Array:

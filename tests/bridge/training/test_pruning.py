@@ -21,6 +21,7 @@ from graphopt.bridge.training.schedule import sparsity
 from graphopt.bridge.training.setting import Setting
 from graphopt.bridge.training.train import train
 from graphopt.data import open_data
+from graphopt.errors import PassError
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.numerics import scores
@@ -265,3 +266,30 @@ def test_a_run_taken_up_again_ends_as_one_without_a_break(
     resumed = run(tmp_path / "broken")
     for name, values in whole.items():
         np.testing.assert_array_equal(resumed[name], values)
+
+
+def test_no_more_go_once_the_score_was_below_the_limit() -> None:
+    module = to_torch(_net())
+    plan = replace(PLAN, min_score=90.0, schedule="even", until=1.0)
+    hook = GradualPruning(module, plan)
+    hook.began(0, 8)
+    for step, score in ((2, 95.0), (4, 85.0), (6, 99.0)):
+        hook.after_update(step - 1)
+        hook.scored(step, score)
+        assert hook.complete(step) == (step > 4)
+    assert hook.stopped == 4
+    assert _zeros(module) == 176 * 0.75 / 2
+    other = to_torch(_net())
+    again = GradualPruning(other, plan)
+    other.load_state_dict(module.state_dict())
+    again.load(hook.state())
+    again.began(6, 8)
+    again.after_update(7)
+    assert (again.stopped, _zeros(other)) == (4, 66)
+
+
+def test_a_limit_needs_a_score() -> None:
+    hook = GradualPruning(to_torch(_net()), replace(PLAN, min_score=90.0))
+    hook.began(0, 8)
+    with pytest.raises(PassError, match="have no score"):
+        hook.scored(0, None)
