@@ -1,0 +1,76 @@
+"""The table of trainings: rows, recipes and what is missing."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import training
+from scoring import Score
+from training_data import MissingError, Source
+
+from graphopt.pipeline.recipe import read_recipe
+from graphopt.pipeline.training import TrainingPass
+
+RECIPES = sorted((Path(training.__file__).parent / "recipes").glob("*.toml"))
+SCORE = Score({"logits": 20.0}, 95.0, "top1", 81.03, 81.2, 1.0, 1.0, 0.0)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_are_recipes_and_train(path: Path) -> None:
+    passes = read_recipe(path).passes
+    assert any(isinstance(each, TrainingPass) for each in passes)
+    assert path.stem in {row.path.stem for row in training.ROWS}
+
+
+def test_rows_have_teachers_before_them() -> None:
+    names = [row.name for row in training.ROWS]
+    assert len(set(names)) == len(names)
+    for index, row in enumerate(training.ROWS):
+        assert not row.teacher or row.teacher in ("float", *names[:index])
+
+
+def test_what_is_missing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [str(tmp_path), "resnet20-half-macs", "--work", str(tmp_path / "work")]
+    assert training.main(arguments) == 0
+    said = capsys.readouterr().out
+    assert f"no cifar-resnet20/model.onnx in {tmp_path}" in said
+    assert "0.000x" not in said
+
+
+def test_the_list_needs_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert training.main(["--list"]) == 0
+    assert ">= 81, <= 300 s" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        training.main([])
+    with pytest.raises(SystemExit):
+        training.main(["folder", "resnet2"])
+    assert "no row 'resnet2'" in capsys.readouterr().err
+
+
+def test_lines_and_what_falls_short() -> None:
+    row = training.ROWS[0]
+    good = training.Outcome(row.name, 1, 47.0, SCORE, 0.5, 150.4, 290.0)
+    assert training.line(row, good) == (
+        "| resnet20-half-macs | 1 | >= 81, <= 300 s | 81.03 | 47.00 | 81.20 | 95.0 % | 0.500x "
+        "| 150 | 290 |"
+    )
+    assert not training.failed(row, good)
+    slow = training.Outcome(row.name, 1, 47.0, SCORE, 0.5, 301.0, 290.0)
+    assert training.failed(row, slow)
+    assert not training.failed(row, training.Outcome(row.name, 1, missing="no model"))
+
+
+def test_pictures_are_normalized_once(tmp_path: Path) -> None:
+    pictures = np.zeros((2, 4, 4, 3), np.uint8)
+    pictures[1] = 255
+    np.savez(tmp_path / "train.npz", images=pictures, labels=np.array([3, 1]))
+    source = Source(tmp_path, tmp_path)
+    with np.load(source.pictures(labelled=True)) as made:
+        assert made["input"].shape == (2, 3, 4, 4)
+        assert made["input"].dtype == np.float32
+        np.testing.assert_allclose(made["input"][1, 0], (1 - 0.485) / 0.229, rtol=1e-5)
+        np.testing.assert_array_equal(made["labels"], [3, 1])
+    (tmp_path / "train.npz").unlink()
+    assert source.pictures(labelled=True).exists()
+    with pytest.raises(MissingError, match=r"no train\.npz"):
+        source.pictures(labelled=False)
