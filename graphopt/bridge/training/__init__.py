@@ -1,0 +1,1 @@
+"""Training a graph: batches, loss, loop, and what surrounds them."""
