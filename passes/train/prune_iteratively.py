@@ -41,18 +41,21 @@ class PruneIteratively(DistillingPass):
 
     Every few steps a share of the weights that matter least goes: ``cubic`` takes much at first and
     little at the end, ``even`` the same each time, ``once`` all before the first step. From
-    ``until`` on the masks hold and the rest of the steps repairs. Exactly the asked share is zero
-    at the end, what stays is exact by rank. The loss is that of distill: towards the model as it
-    came in, or ``--teacher``, and labels with ``alpha``. What matters is told by the weight itself
-    (``magnitude``), by where training moves it (``movement``), by its effect on the loss to first
-    order (``taylor``), or by that effect before training (``snip``). ``prune`` and ``keep`` choose
-    the layers that lose weights, ``nodes`` and ``exclude`` what is trained. With ``min_score`` it
-    ends at fewer zeros once the held-out score (agreement with the teacher, accuracy or cosine) was
-    below. A file that has the zeros already stays as it is.
+    ``until`` on no more go and the rest of the steps repairs. Exactly the asked share is zero at
+    the end. With ``regrow`` a weight that went is trained on behind its mask, by the gradient that
+    it would feel at zero, and comes back in a later round if it has grown above others.
 
-    Source: Zhu and Gupta, To prune, or not to prune (2017), equation 1; Sanh, Wolf and Rush,
-    Movement Pruning (2020); Molchanov et al., Importance Estimation for Neural Network Pruning
-    (2019); Lee, Ajanthan and Torr, SNIP (2019).
+    The loss is that of distill: towards the model as it came in, or ``--teacher``, and labels with
+    ``alpha``. What matters is told by the weight itself (``magnitude``), by where training moves it
+    (``movement``), by its effect on the loss to first order (``taylor``), or by that effect before
+    training (``snip``). ``prune`` and ``keep`` choose the layers that lose weights, ``nodes`` and
+    ``exclude`` what is trained. With ``min_score`` it ends at fewer zeros once the held-out score
+    (agreement with the teacher, accuracy or cosine) was below. A file that has the zeros already
+    stays as it is.
+
+    Source: Zhu and Gupta, To prune, or not to prune (2017), equation 1; Lin et al., Dynamic Model
+    Pruning with Feedback (2020); Sanh, Wolf and Rush, Movement Pruning (2020); Molchanov et al.,
+    Importance Estimation for Neural Network Pruning (2019); Lee, Ajanthan and Torr, SNIP (2019).
     """
 
     sparsity: Annotated[float, Option("share of the weights to be zero", low=0, high=1)] = 0.5
@@ -73,7 +76,7 @@ class PruneIteratively(DistillingPass):
     until: Annotated[
         float, Option("share of the steps after which the last go", 0, 1, low_open=True)
     ] = 0.6
-    regrow: Annotated[bool, Option("weights that went may come back in a later round")] = False
+    regrow: Annotated[bool, Option("weights that went may come back in a later round")] = True
     min_score: Annotated[
         float | None,
         Option("take no more once the held-out score is below, and repair", 0, 100, unit="%"),
@@ -96,9 +99,7 @@ class PruneIteratively(DistillingPass):
                 "use schedule=cubic or even"
             )
         if self.min_score is not None and not self.held_out:
-            raise UsageError(
-                f"{self.name}: min_score is measured on a held-out part; give held_out"
-            )
+            raise UsageError(f"{self.name}: min_score needs a held-out part; give held_out")
 
     def check(self, graph: Graph, context: Context) -> None:
         super().check(graph, context)
@@ -159,7 +160,7 @@ class PruneIteratively(DistillingPass):
             rounds=self.rounds,
             until=self.until,
             criterion="given" if given or self.criterion == "snip" else self.criterion,
-            regrow=self.regrow,
+            regrow=self.regrow and self.schedule != "once",
             pattern=PATTERNS[self.pattern],
             axes={name: input_axis(layer) for name, layer in zip(held, layers, strict=True)},
             hold_zeros=self.keep_zeros,
