@@ -20,7 +20,7 @@ def _short(pass_class: Any) -> type[Pass]:
     """The pass with other defaults, as the checks use these."""
 
     @dataclass(frozen=True, kw_only=True)
-    class Short(pass_class):  # type: ignore[misc]
+    class Short(pass_class):
         steps: Annotated[int | None, Option("optimizer steps", low=1)] = 3
         batch: Annotated[int, Option("samples a step", low=1)] = 2
         held_out: Annotated[float, Option("share not trained on", 0, 0.5)] = 0.0
