@@ -146,9 +146,9 @@ def test_movement_keeps_what_grows() -> None:
     hook.began(0, 10)
     weights = dict(module.weights())
     before = _weights(module)["V"]
-    for name, weight in weights.items():
-        weight.grad = torch.zeros_like(weight) if name != "V" else -weight.detach().sign()
-    weights["V"].grad[:4] *= -1  # type: ignore[index]
+    slopes = -weights["V"].detach().sign()
+    slopes[:4] *= -1
+    weights["V"].grad = slopes
     hook.before_update(0)
     hook.after_update(0)
     gone = _weights(module)["V"] == 0
