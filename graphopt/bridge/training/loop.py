@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -105,11 +106,7 @@ class Loop:
         )
         self._objective: nn.Module = Objective(module, task.criterion, half=half)
         if team.world > 1:
-            self._objective = DistributedDataParallel(
-                self._objective,
-                broadcast_buffers=False,  # the loop does, so that the average sees them too
-                find_unused_parameters=task.partial,
-            )
+            self._objective = _distributed(self._objective, partial=task.partial)
         self.history = History(
             self._total, task.batches.count, task.batches.held_out_count, task.criterion.metric
         )
@@ -315,6 +312,18 @@ class Loop:
         self._sum, self._summed = found.sums
         logger.info("%s: goes on from step %d", self.setting.name, step)
         return step
+
+
+def _distributed(objective: nn.Module, *, partial: bool) -> nn.Module:
+    """The objective, averaging its gradients over all processes.
+
+    Running statistics are left to the loop: it spreads them before an average takes them in.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch 2.13 has another name for the option
+        return DistributedDataParallel(
+            objective, broadcast_buffers=False, find_unused_parameters=partial
+        )
 
 
 def _moved_aside(module: nn.Module) -> list[Tensor]:
