@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import onnx
+from onnx import numpy_helper
 from scoring import Score, score
 from training_data import HERE, MissingError, Source
 
@@ -34,8 +36,8 @@ from graphopt.pipeline.training import TrainingPass
 
 LIMITS_NOT_MET = 4
 HEADER = (
-    "| row | seed | asked | float | untrained | trained | agreement | bytes | seconds | CPU s |\n"
-    "|---|---|---|---|---|---|---|---|---|---|"
+    "| row | seed | asked | float | untrained | trained | agreement | bytes | zeros | seconds "
+    "| CPU s |\n|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -101,6 +103,7 @@ class Outcome:
         untrained: Metric of the same recipe without its training, in percent.
         score: Of the result against the float model.
         bytes_ratio: Size of the file against the float model's.
+        zeros: Share of zeros in those weights of the file that hold some.
         seconds: Wall clock time of the command.
         cpu_seconds: Processor time of the command.
         missing: Why there is no figure; empty where there is one.
@@ -111,6 +114,7 @@ class Outcome:
     untrained: float | None = None
     score: Score | None = None
     bytes_ratio: float = 0.0
+    zeros: float = 0.0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     missing: str = ""
@@ -149,6 +153,7 @@ class Bench:
             score(untrained, original, judge, limit=None, threads=self.options.threads).after,
             score(out, original, judge, limit=None, threads=self.options.threads),
             out.stat().st_size / original.stat().st_size,
+            zeros(out),
             seconds,
             cpu_seconds,
         )
@@ -205,6 +210,14 @@ def _children_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def zeros(path: Path) -> float:
+    """Share of zeros in all float weights, of two axes or more, that hold any; 0 for none."""
+    held = [numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer]
+    weights = [w for w in held if w.dtype.kind == "f" and w.ndim > 1 and not w.all()]
+    empty = sum(int((w == 0).sum()) for w in weights)
+    return empty / max(1, sum(w.size for w in weights))
+
+
 def asked(row: Row) -> str:
     """What is asked of a row, for the table."""
     parts = [] if row.least is None else [f">= {row.least:g}"]
@@ -217,12 +230,13 @@ def line(row: Row, outcome: Outcome) -> str:
     """A row of the Markdown table."""
     found = outcome.score
     if found is None:
-        return f"| {row.name} | {outcome.seed} | {asked(row)} | {outcome.missing} | | | | | | |"
+        return f"| {row.name} | {outcome.seed} | {asked(row)} | {outcome.missing} | | | | | | | |"
     cells: list[Any] = [
         *(row.name, outcome.seed, asked(row)),
         *(f"{figure:.2f}" for figure in (found.before, outcome.untrained, found.after)),
         "" if found.agreement is None else f"{found.agreement:.1f} %",
         f"{outcome.bytes_ratio:.3f}x",
+        f"{outcome.zeros:.2%}" if outcome.zeros else "",
         *(f"{outcome.seconds:.0f}", f"{outcome.cpu_seconds:.0f}"),
     ]
     return f"| {' | '.join(map(str, cells))} |"

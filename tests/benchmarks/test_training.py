@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import training
 from scoring import Score
@@ -49,15 +50,26 @@ def test_the_list_needs_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_lines_and_what_falls_short() -> None:
     row = training.ROWS[0]
-    good = training.Outcome(row.name, 1, 47.0, SCORE, 0.5, 150.4, 290.0)
+    good = training.Outcome(row.name, 1, 47.0, SCORE, 0.5, 0.0, 150.4, 290.0)
     assert training.line(row, good) == (
-        "| resnet20-half-macs | 1 | >= 81, <= 300 s | 81.03 | 47.00 | 81.20 | 95.0 % | 0.500x "
+        "| resnet20-half-macs | 1 | >= 81, <= 300 s | 81.03 | 47.00 | 81.20 | 95.0 % | 0.500x |  "
         "| 150 | 290 |"
     )
     assert not training.failed(row, good)
-    slow = training.Outcome(row.name, 1, 47.0, SCORE, 0.5, 301.0, 290.0)
+    slow = training.Outcome(row.name, 1, 47.0, SCORE, 0.5, 0.9, 301.0, 290.0)
     assert training.failed(row, slow)
+    assert "| 90.00% |" in training.line(row, slow)
     assert not training.failed(row, training.Outcome(row.name, 1, missing="no model"))
+
+
+def test_zeros_are_counted_where_there_are_some(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 18]> g (float[1, 2] x) => (float[1, 2] y) '
+        "<float[2, 2] a = {0, 0, 0, 1}, float[2, 2] b = {1, 1, 1, 1}, float[2] c = {0, 0}> "
+        "{ p = MatMul(x, a) q = MatMul(p, b) y = Add(q, c) }"
+    )
+    onnx.save(model, tmp_path / "model.onnx")
+    assert training.zeros(tmp_path / "model.onnx") == 0.75
 
 
 def test_pictures_are_normalized_once(tmp_path: Path) -> None:
