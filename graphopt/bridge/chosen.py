@@ -14,13 +14,16 @@ from graphopt.graph.ops import is_op
 
 __all__ = ["is_read", "weights_of"]
 
-_MOVING = ("Cast", "Expand", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+_MOVING = (
+    *("Cast", "DequantizeLinear", "Expand", "Identity", "QuantizeLinear", "Reshape", "Squeeze"),
+    *("Transpose", "Unsqueeze"),
+)
 
 
 def weights_of(graph: Graph, chosen: Callable[[NodeProto], bool]) -> list[str]:
     """Names (see ``names.constants``) of the weights that some chosen node reads.
 
-    A weight that is transposed or reshaped first belongs to the node behind that.
+    A weight that is transposed, reshaped or quantized first belongs to the node behind that.
     """
     known = constants(without_functions(graph))
     return [
@@ -33,8 +36,9 @@ def weights_of(graph: Graph, chosen: Callable[[NodeProto], bool]) -> list[str]:
 def is_read(scope: Scope, name: str, chosen: Callable[[NodeProto], bool]) -> bool:
     """Whether some chosen node reads a tensor, as it is or moved."""
     for use in scope.uses(name):
-        if chosen(use.node):
-            return True
-        if is_op(use.node, *_MOVING) and is_read(use.scope, use.node.output[0], chosen):
+        if is_op(use.node, *_MOVING):
+            if is_read(use.scope, use.node.output[0], chosen):
+                return True
+        elif chosen(use.node):
             return True
     return False

@@ -387,3 +387,13 @@ def test_channels_last_gives_the_same() -> None:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     found = module({"x": x.to(memory_format=torch.channels_last)})["y"]
     torch.testing.assert_close(found, expected)
+
+
+def test_frozen_statistics_stay_in_training_too() -> None:
+    module = to_torch(io.load(NORMED)).train()
+    before = {name: values.clone() for name, values in module.statistics()}
+    assert module.freeze_statistics()
+    assert not module.freeze_statistics()
+    module({"x": random(2, 3, 4, 4)})
+    assert all(torch.equal(values, before[name]) for name, values in module.statistics())
+    assert not to_torch(io.load(LAYERS)).freeze_statistics()
