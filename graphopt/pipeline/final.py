@@ -128,7 +128,7 @@ def _losses(record: RunRecord) -> list[str]:
     losses, other = [], "the input" if record.start is None else "its teacher"
     output, ratio, spread = record.output, record.latency_ratio, record.latency_spread
     if output is not None and output.bytes > record.input.bytes:
-        sizes = f"{output.bytes} bytes, {record.input.bytes} before"
+        sizes = f"{output.bytes} bytes against {record.input.bytes}"
         losses.append(f"the result is larger than {other}: {sizes}")
     if ratio is not None and spread is not None and ratio > 1 + spread:
         losses.append(f"the result is slower than {other} on this machine: {ratio:.2f}x the time")
