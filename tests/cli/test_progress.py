@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import io
 import logging
+import sys
 
 import pytest
 
-from graphopt.cli.progress import speak
+from graphopt.cli.progress import progress, speak
 
 
 def test_what_is_said_cannot_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -19,3 +21,29 @@ def test_what_is_said_cannot_steer_a_terminal(capsys: pytest.CaptureFixture[str]
     assert said.startswith("graphopt: refused: Conv")
     assert "\x1b" not in said
     assert "\x9b" not in said
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_bar_shows_how_far_it_is_and_how_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    with progress() as report:
+        assert report is not None
+        report("observing", 1, 2)
+        report("distill", 30, 100, "loss 0.25, held-out 0.31, agreement % 93.4")
+    drawn = terminal.getvalue()
+    assert "distill" in drawn
+    assert "30/100" in drawn
+    assert "loss 0.25, held-out 0.31, agreement % 93.4" in drawn
+
+
+def test_without_a_terminal_there_is_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with progress() as report:
+        assert report is None

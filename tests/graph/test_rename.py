@@ -50,7 +50,7 @@ def test_names_can_be_swapped() -> None:
     graph = graph_of(SWAPPED)
     rename_tensors(graph, {"a": "b", "b": "a", "c": "d", "d": "c"})
     assert (graph.main.inputs, graph.main.outputs) == (["b", "a"], ["d", "c"])
-    a, b = np.float32([1, 2]), np.float32([5, 7])
+    a, b = np.array([1, 2], np.float32), np.array([5, 7], np.float32)
     found = Session(graph).run({"b": a, "a": b})
     np.testing.assert_array_equal(found["c"], b - a)
 
@@ -68,10 +68,10 @@ def test_bodies_follow_with_what_they_read_from_outside() -> None:
     graph = graph_of(BODY)
     rename_tensors(graph, {"x": "v", "w": "z"})
     assert problems(graph) == []
-    x = np.float32([1, 1])
+    x = np.ones(2, np.float32)
     for flag, wanted in ((True, [2, 3]), (False, [0, -1])):
         found = Session(graph).run({"flag": np.array(flag), "v": x})
-        np.testing.assert_array_equal(found["y"], np.float32(wanted))
+        np.testing.assert_array_equal(found["y"], np.array(wanted, np.float32))
 
 
 def test_copies_of_the_graph_keep_their_names() -> None:
