@@ -14,6 +14,7 @@ from graphopt.graph.quantized import (
     dequantizer,
     is_dequantized,
     quantizers,
+    stored,
     weight_form,
     weight_index,
 )
@@ -59,6 +60,12 @@ def _weight(scope: Scope, node: NodeProto) -> str:
         return "its weight is float"
     if form == "expanded":
         return "its weight is only stored small; onnxruntime expands it to float at load"
+    index = weight_index(scope, node)
+    found = None if index is None else stored(scope, node.input[index])
+    if found is not None and found.constant.data_type not in _BYTES:
+        return (
+            f"its weight has {_type_name(found.constant.data_type)} codes, the kernels take 8 bits"
+        )
     return ""
 
 
@@ -92,6 +99,9 @@ def _output(scope: Scope, node: NodeProto) -> str:
         if not readers:
             return "nothing reads its result"
         if is_op(readers[0], "QuantizeLinear"):
+            kind = _code_type(scope, readers[0])
+            if kind not in (None, *_BYTES):
+                return f"its result gets {_type_name(kind)} codes, the kernels give 8 bits"
             return "" if step is node else _activation(scope, step, readers[0])
         if not is_op(readers[0], "Relu", "Clip"):
             return _unquantized(scope, node, readers[0])

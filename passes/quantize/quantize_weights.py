@@ -17,20 +17,21 @@ from graphopt.graph.graph import Constant, Graph, Scope, Use, label
 from graphopt.graph.select import select
 from graphopt.graph.values import drop_unread
 from graphopt.numerics import grids, ranges
+from graphopt.numerics.grids import CODE_TYPES, CodeType
 from graphopt.pipeline.contract import Changes, Context, Option, Pass
 from graphopt.pipeline.registry import register
 
 __all__ = ["QuantizeWeights"]
 
-_QMAX = 127
 _SCALE_BYTES = 4
+_OPSET_OF_4_BITS = 21
 _OPSET = 7  # from here on Mul broadcasts
 
 
 @register("quantize-weights")
 @dataclass(frozen=True, kw_only=True)
 class QuantizeWeights(Pass):
-    """Store weights as int8 whose layers go on computing in floats: a smaller file, the same speed.
+    """Store weights as integers whose layers go on computing in floats: smaller, the same speed.
 
         Gather(W, i)   becomes   Cast(Gather(W int8, i)) * Gather(W_scale, i)
         Conv(x, W)     becomes   Conv(x, Cast(W int8) * W_scale)
@@ -40,7 +41,9 @@ class QuantizeWeights(Pass):
     it folds Cast and Mul, but not DequantizeLinear, which would run at every call. Scales are
     symmetric, one a row of a table, an output channel of a Conv, ConvTranspose, Gemm or MatMul,
     or a gate row of an RNN, GRU or LSTM. No data is needed. Put it behind the passes that make
-    layers compute on integers; it takes what they left.
+    layers compute on integers; it takes what they left. Four bits (``weight_type=int4``) usually
+    want ``train-quantized`` behind; tables stay as they are then, as no runtime looks rows of four
+    bits up.
 
     Source: Krishnamoorthi 2018, Quantizing deep convolutional networks for efficient inference,
     section 3.1.1 (weight only quantization).
@@ -49,10 +52,14 @@ class QuantizeWeights(Pass):
     which: Annotated[
         Literal["all", "embeddings"], Option("all weights, or only tables read by a Gather")
     ] = "all"
+    weight_type: Annotated[Literal["int8", "int4"], Option("integers to store")] = "int8"
     ranges: Annotated[
-        Literal["max", "mse"],
-        Option("range: cover every value, or clip where that makes the error less"),
-    ] = "max"
+        Literal["auto", "max", "mse"],
+        Option(
+            "range: cover every value, or clip where that makes the error less; auto: mse for "
+            "4 bits, else max"
+        ),
+    ] = "auto"
     min_size: Annotated[int, Option("leave smaller weights alone", low=0, unit="elements")] = 1024
     nodes: Annotated[
         tuple[str, ...],
@@ -68,6 +75,11 @@ class QuantizeWeights(Pass):
             raise PassError(
                 f"needs opset {_OPSET}, the model has {graph.opset}; put upgrade-opset before"
             )
+        if self.weight_type == "int4" and graph.opset < _OPSET_OF_4_BITS:
+            raise PassError(
+                f"opset {graph.opset} has no 4-bit integers; put "
+                f"upgrade-opset{{opset={_OPSET_OF_4_BITS}}} before quantize-weights"
+            )
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
@@ -82,9 +94,20 @@ class QuantizeWeights(Pass):
             if not np.isfinite(values).all():
                 changes.skip(places, f"{weight.constant.origin} holds NaN or infinity")
                 continue
-            _store(weight, values, self.ranges)
-            changes.edit(places, f"{weight.constant.origin} stored as int8, {weight.channels}")
+            _store(weight, values, self._codes, self._method)
+            what = f"stored as {self.weight_type}, {weight.channels}"
+            changes.edit(places, f"{weight.constant.origin} {what}")
         return changes
+
+    @property
+    def _codes(self) -> CodeType:
+        return CODE_TYPES[self.weight_type]
+
+    @property
+    def _method(self) -> Literal["max", "mse"]:
+        if self.ranges == "auto":
+            return "mse" if self.weight_type == "int4" else "max"
+        return self.ranges
 
     def _reason(self, weight: _Weight, chosen: bool) -> str:
         """Why a weight stays float; empty where it does not."""
@@ -95,7 +118,10 @@ class QuantizeWeights(Pass):
         size = math.prod(weight.constant.shape)
         if size < self.min_size:
             return f"{size} elements, min_size is {self.min_size}"
-        if size + _SCALE_BYTES * weight.groups >= weight.constant.nbytes / 2:
+        if weight.lookups and self.weight_type == "int4":
+            return "a table whose rows are looked up; onnxruntime has no Gather of 4 bits"
+        stored = size * self._codes.bits / 8 + _SCALE_BYTES * weight.groups
+        if stored >= weight.constant.nbytes / 2:
             return f"{weight.groups} scales for {size} elements; hardly anything to gain"
         if weight.given_out:
             return "also an output of its graph"
@@ -163,17 +189,19 @@ def _channel_axes(scope: Scope, use: Use) -> tuple[int, ...] | None:
     return (weight.out_axis,)
 
 
-def _store(weight: _Weight, values: NDArray[Any], method: Literal["max", "mse"]) -> None:
+def _store(
+    weight: _Weight, values: NDArray[Any], kind: CodeType, method: Literal["max", "mse"]
+) -> None:
     """Put codes and scales in place of the constant."""
     constant = weight.constant
     rows = np.moveaxis(values, weight.axes, range(len(weight.axes)))
     kept = rows.shape[: len(weight.axes)]
-    flat = ranges.weight_scales(rows.reshape(weight.groups, -1), 0, _QMAX, method)
+    flat = ranges.weight_scales(rows.reshape(weight.groups, -1), 0, kind.qmax, method)
     shape = [1] * values.ndim
     for axis, length in zip(weight.axes, kept, strict=True):
         shape[axis] = length
     scale = flat.reshape(shape)
-    codes = grids.quantize(values / scale, 1.0, 0, -_QMAX, _QMAX)
+    codes = grids.quantize(values / scale, 1.0, 0, -kind.qmax, kind.qmax).astype(kind.dtype)
     home, name = constant.scope, constant.origin
     stored = home.add_constant(f"{name}_quantized", codes)
     factor = home.add_constant(f"{name}_scale", scale)

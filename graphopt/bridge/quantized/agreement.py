@@ -35,9 +35,8 @@ class Agreement:
     largest: int = 0
 
     def __str__(self) -> str:
-        share = 100 * self.equal / max(1, self.codes)
         return (
-            f"{share:.4g} % of {self.codes} behind {self.tensors} QuantizeLinear are in onnxruntime "
+            f"{self.equal} of {self.codes} behind {self.tensors} QuantizeLinear are in onnxruntime "
             f"those that training saw; the largest difference is {self.largest}"
         )
 
