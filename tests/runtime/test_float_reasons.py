@@ -6,6 +6,7 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from onnx import numpy_helper, parser
@@ -62,6 +63,17 @@ def test_input_not_quantized() -> None:
 def test_sixteen_bit_activations() -> None:
     reason = reason_of("conv", CHAIN, z=np.uint16(0))
     assert "uint16 codes, the kernels take 8 bits" in reason
+
+
+def test_four_bit_weights() -> None:
+    four = codes(4, 4, 3, 3).clip(-7, 7).astype(ml_dtypes.int4)
+    assert "its weight has int4 codes, the kernels take 8 bits" in reason_of("conv", CHAIN, w=four)
+
+
+def test_a_result_of_four_bits() -> None:
+    out = "q9 = QuantizeLinear(last, s, z4)  y = DequantizeLinear(q9, s, z4)"
+    reason = reason_of("conv", CHAIN.replace(OUT, out), z4=np.array(0, ml_dtypes.uint4))
+    assert "its result gets uint4 codes, the kernels give 8 bits" in reason
 
 
 def test_two_readers_before_the_quantizer() -> None:

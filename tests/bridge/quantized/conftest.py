@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +43,7 @@ def quantized() -> Make:
         body, labels = changed.pop("body", _BODY), changed.pop("labels", None)
         given, teacher = changed.pop("graph", None), changed.pop("teacher", None)
         weights = {**_WEIGHTS, **changed}
-        named = {name: weights[name] for name in weights if name in body.replace(")", ",")}
+        named = {name: weights[name] for name in weights if re.search(rf"\b{name}\b", body)}
         text = f'<ir_version: 10, opset_import: ["" : 21]> net {_PORTS} {{ {body} }}'
         graph = io.load(model_from_text(text, named))
         values = np.random.default_rng(3).normal(size=(48, 3, 8, 8)).astype(np.float32)

@@ -106,7 +106,7 @@ LEFT = {
 @pytest.mark.parametrize("case", LEFT)
 def test_what_is_not_trained_through_is_said(case: str) -> None:
     body, words = LEFT[case]
-    constants = {
+    constants: dict[str, Any] = {
         "s": np.array(0.1, np.float32),
         "t": np.array(0.2, np.float32),
         "z": np.array(3, np.uint8),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import hypothesis.strategies as st
 import numpy as np
 import torch
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
 from graphopt.bridge.quantized.fake import FakeWeight, Grid
 from graphopt.bridge.quantized.limits import (
@@ -23,13 +26,13 @@ WEIGHT = Codes(-127, 127, np.array(0), axis=0)
 CONV = st.tuples(*(st.integers(1, 3) for _ in range(4)))
 
 
-def conv(values: np.ndarray) -> FakeWeight:  # type: ignore[type-arg]
+def conv(values: NDArray[Any]) -> FakeWeight:
     scales = np.linspace(0.5, 1.5, len(values)).astype(np.float32)
     return FakeWeight(torch.from_numpy(values.copy()), Grid(scales, WEIGHT, learned=True))
 
 
 @given(arrays(np.int8, CONV))
-def test_pairs_are_those_of_the_kernel(codes: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_pairs_are_those_of_the_kernel(codes: NDArray[Any]) -> None:
     rows = walk_of("Conv")(torch.from_numpy(codes.astype(np.float32)))
     expected = saturation.unsafe_channels(saturation.conv_matrix(codes))
     np.testing.assert_array_equal(unsafe_pairs(rows).any(1).numpy(), expected)
@@ -37,7 +40,7 @@ def test_pairs_are_those_of_the_kernel(codes: np.ndarray) -> None:  # type: igno
 
 @given(arrays(np.float32, CONV, elements=st.floats(-300, 300, width=32)))
 def test_a_projected_weight_is_safe_and_the_rest_of_it_untouched(
-    values: np.ndarray,  # type: ignore[type-arg]
+    values: NDArray[Any],
 ) -> None:
     weight, walk = conv(values), walk_of("Conv")
     before = walk(weight.values.detach().clone())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -56,7 +57,8 @@ def train(trainee: QuantizedTrainee, made: Any, steps: int = 8, lr: float = 1e-2
     for step in range(steps):
         optimizer.zero_grad()
         answers = trainee.module(feeds)
-        torch.stack([(answers[n] - wanted[n]).square().mean() for n in answers]).sum().backward()
+        losses = [(answers[name] - wanted[name]).square().mean() for name in answers]
+        torch.autograd.backward(losses)
         optimizer.step()
         trainee.limits.after_update(step)
 
@@ -122,7 +124,7 @@ def test_biases_are_in_steps_of_activation_times_weight(quantized: Make) -> None
     activations = {out: point for point in here.activations for out in point.outputs}
     weights = {point.output: point for point in here.weights}
     for point in here.biases:
-        data, kernel = point.layer
+        data, kernel = point.layer or ("", "")
         product = activations[data].scale * weights[kernel].scale
         np.testing.assert_array_equal(point.scale, product)
         module = trainee.stand_ins[point.output]
@@ -235,3 +237,37 @@ def test_a_weight_without_its_float_starts_from_what_its_integers_mean(quantized
     assert isinstance(module, FakeWeight)
     torch.testing.assert_close(module(), module.values, rtol=0, atol=0)
     assert_same(trainee, made.graph, made, ONE_TIE)
+
+
+BLOCKS = """
+    f = Flatten (x)
+    w = DequantizeLinear <axis = 0, block_size = 32> (W_quantized, W_scale, W_zero_point)
+    y = MatMul (f, w)
+"""
+
+
+@pytest.mark.parametrize("reference", [False, True], ids=["alone", "with the float weight"])
+def test_weights_in_blocks(reference: bool, quantized: Make) -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 16, (192, 5)).astype(ml_dtypes.uint4)
+    scale = rng.uniform(0.01, 0.02, (6, 5)).astype(np.float32)
+    zeros = rng.integers(6, 10, (6, 5)).astype(ml_dtypes.uint4)
+    steps, offsets = np.repeat(scale, 32, 0), np.repeat(zeros.astype(int), 32, 0)
+    floats = ((codes.astype(int) - offsets) * steps).astype(np.float32)
+    made = quantized(
+        "eliminate-dead", body=BLOCKS, W_quantized=codes, W_scale=scale, W_zero_point=zeros
+    )
+    made.reference = made.graph.copy()
+    inner = np.where((codes.astype(int) > 0) & (codes.astype(int) < 15), 0.3 * steps, 0)
+    if reference:
+        made.reference.main.add_constant("W", np.asarray(floats + inner, np.float32))
+    trainee = trainee_of(made)
+    module = trainee.stand_ins["w"]
+    assert isinstance(module, FakeWeight)
+    assert trainee.from_float == reference
+    expected = floats + inner if reference else floats
+    np.testing.assert_allclose(module.values.detach(), expected, rtol=1e-6)
+    assert trainee.write_back(made.graph) == []
+    train(trainee, made, lr=1e-3)
+    assert trainee.write_back(made.graph) == ["W_quantized", "W_scale"]
+    assert_same(trainee, made.graph, made, 1e-5)

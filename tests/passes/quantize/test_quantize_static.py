@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from graphopt.errors import PassError, UsageError
 from graphopt.graph import ops
 from graphopt.graph.graph import Graph
-from graphopt.numerics import grids, saturation, sqnr
+from graphopt.numerics import grids, ranges, saturation, sqnr
 from graphopt.passes.quantize import QuantizeStatic
 from graphopt.pipeline.contract import HistogramOf, MinMax
 from graphopt.pipeline.record import PassRecord
@@ -583,3 +583,93 @@ def test_a_shared_weight_with_another_factor_has_integers_of_its_own(quantize: Q
         v=(16, 8),
     )
     assert len([n for n in graph.main.initializers if re.fullmatch(r"w_quantized.*", n)]) == 2
+
+
+FOUR_BITS = {
+    "W4A8": (QuantizeStatic(weight_type="int4"), "uint8"),
+    "W4A4": (QuantizeStatic(weight_type="int4", activation_type="uint4"), "uint4"),
+    "W4A4 signed": (QuantizeStatic(weight_type="int4", activation_type="int4"), "int4"),
+}
+
+
+@pytest.fixture
+def quantize_4_bits(apply_pass: ApplyPass) -> Quantize:
+    """Without judging the numbers: 4 bits are far from float."""
+
+    def run(
+        body: str, ports: str = IMAGE, item: QuantizeStatic | None = None, **weights: Any
+    ) -> Any:
+        model = model_of(body, ports, 21, **weights)
+        return apply_pass(model, item or QuantizeStatic(), calibration=samples(ports))
+
+    return run
+
+
+@pytest.mark.parametrize("case", FOUR_BITS)
+def test_four_bits_between_edges_of_eight(case: str, quantize_4_bits: Quantize) -> None:
+    item, kind = FOUR_BITS[case]
+    graph, record = quantize_4_bits(CHAIN, item=item)
+    types = {name: str(constant(graph, f"{name}_quantized").dtype) for name in ("w", "v", "u")}
+    assert types == {"w": "int8", "v": "int4", "u": "int8"}
+    wide = kind.replace("4", "8")
+    zeros = {name: str(constant(graph, f"{name}_zero_point").dtype) for name in ("x", "r", "d")}
+    assert zeros == {"x": wide, "r": kind, "d": wide}
+    assert np.abs(constant(graph, "v_quantized").astype(int)).max() <= 7
+    (middle,) = [each.what for each in record.changes if each.node == "mid"]
+    assert middle.startswith(f"int4 weight, {kind} activation; onnxruntime has no kernel")
+
+
+@pytest.mark.parametrize("case", FOUR_BITS)
+def test_onnxruntime_computes_four_bits_alike_at_every_level(
+    case: str, quantize_4_bits: Quantize
+) -> None:
+    graph, _ = quantize_4_bits(CHAIN, item=FOUR_BITS[case][0])
+    feeds = samples(IMAGE)
+    off, full = (Session(graph, level=level).run(feeds)["y"] for level in LEVELS)
+    found = sqnr.sqnr_db(off, full)
+    assert found is not None
+    assert found > SQNR_DB
+    reasons = {entry.node: entry.reason for entry in audit(graph).float_}
+    assert "codes, the kernels" in reasons["mid"]
+
+
+def test_edges_may_have_as_few_bits_as_the_others(quantize_4_bits: Quantize) -> None:
+    item = QuantizeStatic(weight_type="int4", activation_type="uint4", edges="same")
+    graph, _ = quantize_4_bits(CHAIN, item=item)
+    types = {str(constant(graph, f"{name}_quantized").dtype) for name in ("w", "v", "u")}
+    assert types == {"int4"}
+
+
+def test_scales_of_four_bits_have_the_least_squared_error(quantize_4_bits: Quantize) -> None:
+    values = np.random.default_rng(0).standard_t(3, (8, 8, 1, 1)).astype(np.float32)
+    graph, _ = quantize_4_bits(CHAIN, item=FOUR_BITS["W4A8"][0], v=values)
+    expected = ranges.weight_scales(values, 0, 7, "mse")
+    np.testing.assert_array_equal(constant(graph, "v_scale"), expected)
+    assert (expected < np.abs(values).max((1, 2, 3)) / 7).any()
+
+
+def test_biases_of_four_bit_layers_are_right(quantize_4_bits: Quantize) -> None:
+    body = "c = Conv(x, w) d = Conv(c, v, b) y = Conv(d, u)"
+    bias = np.linspace(-3, 3, 8).astype(np.float32)
+    graph, _ = quantize_4_bits(body, item=FOUR_BITS["W4A4"][0], b=bias)
+    steps = constant(graph, "c_scale") * constant(graph, "v_scale")
+    np.testing.assert_array_equal(constant(graph, "b_scale"), steps)
+    np.testing.assert_allclose(constant(graph, "b_quantized") * steps, bias, atol=steps.max())
+
+
+def test_four_bits_want_opset_21(quantize: Quantize) -> None:
+    with pytest.raises(PassError, match=r"put upgrade-opset\{opset=21\} before"):
+        quantize(CHAIN, item=QuantizeStatic(weight_type="int4"))
+
+
+@pytest.mark.parametrize("kind", ["uint4", "int4"])
+def test_four_bit_activations_want_four_bit_weights(kind: Any) -> None:
+    with pytest.raises(UsageError, match="needs weight_type=int4"):
+        QuantizeStatic(activation_type=kind)
+
+
+def test_signed_activations(quantize: Quantize) -> None:
+    graph, record = quantize(CHAIN, item=QuantizeStatic(activation_type="int8"))
+    assert constant(graph, "r_zero_point").dtype == np.int8
+    assert constant(graph, "r_zero_point") == -128
+    assert record.changes[0].what.startswith("int8 weight, int8 activation")

@@ -235,3 +235,30 @@ def test_a_second_time_there_is_nothing_to_do(apply_pass: ApplyPass) -> None:
     graph, _ = apply_pass(filled(LOOKUP, table=spread(100, 16)), QuantizeWeights())
     _, record = apply_pass(graph.to_model(), QuantizeWeights())
     assert record.status == "nothing to do"
+
+
+def test_four_bits(apply_pass: ApplyPass) -> None:
+    text = """<ir_version: 10, opset_import: ["" : 21]>
+    g (float[a, 32] x) => (float[a, 64] y) { y = MatMul(x, w) }"""
+    model = filled(text, w=spread(32, 64))
+    graph, record = apply_pass(model, QuantizeWeights(weight_type="int4"))
+    codes = graph.read(graph.main.initializers["w_quantized"])
+    assert str(codes.dtype) == "int4"
+    assert np.abs(codes.astype(int)).max() == 7
+    assert record.changes[0].what == "w stored as int4, 64 scales along axis 1"
+    feeds = {"x": RNG.normal(size=(8, 32)).astype(np.float32)}
+    scale = graph.read(graph.main.initializers["w_scale"])
+    expected = feeds["x"] @ (codes.astype(np.float32) * scale)
+    np.testing.assert_allclose(Session(graph).run(feeds)["y"], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_tables_have_no_rows_of_four_bits(apply_pass: ApplyPass) -> None:
+    model = filled(LOOKUP.replace("17", "21").replace("8,", "10,"), table=spread(100, 16))
+    _, record = apply_pass(model, QuantizeWeights(weight_type="int4"))
+    assert record.status == "nothing to do"
+    assert "no Gather of 4 bits" in record.skipped[0].reason
+
+
+def test_four_bits_want_opset_21(apply_pass: ApplyPass) -> None:
+    with pytest.raises(PassError, match=r"put upgrade-opset\{opset=21\} before"):
+        apply_pass(filled(LOOKUP, table=spread(100, 16)), QuantizeWeights(weight_type="int4"))
