@@ -231,27 +231,35 @@ def _judged(
         raise DataError(
             "the training data has no labels; add an array 'labels' (labels.npy in a folder)"
         )
-    whole = labels.dtype.kind in "iu"
     hard = options.hard
     if hard == "auto":
-        hard = "cross-entropy" if whole else "mse"
+        hard = "cross-entropy" if labels.dtype.kind in "iu" else "mse"
+    elif hard == "cross-entropy" and labels.dtype.kind not in "iu":
+        raise DataError(f"labels of type {labels.dtype} are no class numbers")
     per_sample = labels.size // len(labels)
-    for name, kind in kinds.items():
-        answer = answers[name]
-        if not answer.ndim:
-            continue
-        width, size = answer.shape[-1], answer.size // len(answer)
-        if hard == "mse" and size == per_sample:
-            return name, hard
-        if hard == "cross-entropy" and kind in ("logits", "probabilities"):
-            if not whole:
-                raise DataError(f"labels of type {labels.dtype} are no class numbers")
-            if size != per_sample * width:
-                continue
-            if labels.min() < 0 or labels.max() >= width:
-                raise DataError(
-                    f"labels from {labels.min()} to {labels.max()} where output {name!r} has "
-                    f"{width} classes"
-                )
-            return name, hard
-    raise DataError(f"labels of shape {list(labels.shape)} fit no output for hard={hard}")
+    fitting = [
+        name
+        for name, answer in answers.items()
+        if name in kinds
+        and answer.ndim
+        and answer.size // len(answer) == per_sample * _width(answer, hard)
+    ]
+    classes = [name for name in fitting if kinds[name] in ("logits", "probabilities")]
+    if hard == "mse" and fitting:
+        return fitting[0], hard
+    if hard == "cross-entropy" and (classes or (fitting and options.hard == hard)):
+        name = (classes or fitting)[0]
+        width = answers[name].shape[-1]
+        if labels.min() < 0 or labels.max() >= width:
+            raise DataError(
+                f"labels from {labels.min()} to {labels.max()} where output {name!r} has "
+                f"{width} classes"
+            )
+        return name, hard
+    hint = f"; output {fitting[0]!r} could hold classes: say hard=cross-entropy" if fitting else ""
+    raise DataError(f"labels of shape {list(labels.shape)} fit no output for hard={hard}{hint}")
+
+
+def _width(answer: Array, hard: Literal["cross-entropy", "mse"]) -> int:
+    """Values of an output that one label speaks of."""
+    return int(answer.shape[-1]) if hard == "cross-entropy" else 1

@@ -24,7 +24,7 @@ from graphopt.bridge.training.batches import Batch, Batches
 from graphopt.bridge.training.criterion import Criterion
 from graphopt.bridge.training.history import History
 from graphopt.bridge.training.hooks import Hook
-from graphopt.bridge.training.objective import Objective, on_device
+from graphopt.bridge.training.objective import Objective, channels_last, on_device
 from graphopt.bridge.training.options import TrainOptions
 from graphopt.bridge.training.processes import Processes
 from graphopt.bridge.training.schedule import rate
@@ -93,7 +93,7 @@ class Loop:
         self._marks = frozenset(mark for mark in marks if mark)
         module = task.module.to(team.device)
         if any(weight.dim() == _PICTURE_RANK for weight in module.parameters()):
-            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            channels_last(module)
         self._optimizer = optimizers.make(
             options.optimizer, module.parameters(), options.lr, options.weight_decay
         )
@@ -161,7 +161,7 @@ class Loop:
         for index, piece in enumerate(pieces):
             with nullcontext() if index == len(pieces) - 1 else self._unsynced():
                 loss = self._loss(self._augmented(piece, step, index)) * piece.weight
-                loss.backward()  # type: ignore[no-untyped-call]
+                torch.autograd.backward(loss)
             total += float(loss.detach())
         total = self.team.mean(total)
         if not math.isfinite(total):

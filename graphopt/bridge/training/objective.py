@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from graphopt.bridge.tensors import to_tensor
 from graphopt.bridge.training.criterion import Criterion
 from graphopt.graph.tensors import Array
 
-__all__ = ["Objective", "on_device"]
+__all__ = ["Objective", "channels_last", "on_device"]
 
 _PICTURE_RANK = 4
 
@@ -42,6 +43,11 @@ class Objective(nn.Module):
         with torch.autocast(device, torch.bfloat16, enabled=self._half):
             answers = self.student(feeds, taps=self._criterion.taps)
         return self._criterion.loss(answers, wanted, labels)
+
+
+def channels_last(module: Any) -> None:
+    """Lay weights of four axes out with their channels last in memory, as pictures are."""
+    module.to(memory_format=torch.channels_last)
 
 
 def on_device(arrays: Mapping[str, Array], device: torch.device) -> dict[str, Tensor]:

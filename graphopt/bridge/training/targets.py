@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Literal
 
 from onnx import NodeProto
@@ -17,7 +18,6 @@ _MOVING = (
     *("Cast", "DequantizeLinear", "Flatten", "Identity", "QuantizeLinear", "Reshape"),
     *("Squeeze", "Transpose", "Unsqueeze"),
 )
-_UNIT_OPS = ("Div", "LpNormalization")
 
 
 def kind_of(graph: Graph, output: str, rank: int, width: int) -> Kind:
@@ -42,20 +42,22 @@ def kind_of(graph: Graph, output: str, rank: int, width: int) -> Kind:
 
 
 def _maker(scope: Scope, name: str) -> NodeProto | None:
-    """The node that computes a tensor, seen through what only moves it and through a bias."""
+    """The node that computes a tensor, seen through what only moves it, a bias and a factor."""
     node = scope.producer(name)
-    while node is not None:
-        if is_op(node, *_MOVING):
-            node = scope.producer(node.input[0])
-        elif is_op(node, "Add"):
-            sources = [scope.producer(each) for each in node.input]
-            products = [each for each in sources if each is not None and is_op(each, "MatMul")]
-            if len(products) != 1:
-                return node
-            node = products[0]
-        else:
-            return node
-    return None
+    if node is None or is_op(node, "Constant"):
+        return None
+    if is_op(node, *_MOVING):
+        return _maker(scope, node.input[0])
+    if is_op(node, "Add") or (is_op(node, "Mul", "Div") and _by_a_number(scope, node)):
+        makers = [each for each in (_maker(scope, name) for name in node.input) if each is not None]
+        if len(makers) == 1:
+            return makers[0]
+    return node
+
+
+def _by_a_number(scope: Scope, node: NodeProto) -> bool:
+    constants = [each for each in map(scope.constant, node.input) if each is not None]
+    return any(prod(each.shape) == 1 for each in constants)
 
 
 def block_ends(student: Graph, teacher: Graph) -> list[str]:

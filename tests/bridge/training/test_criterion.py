@@ -143,6 +143,17 @@ def test_float_labels_are_compared_with_the_output_of_their_size() -> None:
     assert float(found) == pytest.approx(expected.mean(), rel=1e-5)
 
 
+def test_an_output_that_looks_like_an_embedding_holds_classes_if_that_is_said() -> None:
+    found = {"e": answers()["e"]}
+    labels = np.array([0, 5, 1, 2])
+    given = LossOptions(alpha=1.0, hard="cross-entropy")
+    assert criterion(given, graph_of(), graph_of(), found, labels).judged == "e"
+    assert criterion(given, graph_of(), graph_of(), answers(), labels % 5).judged == "y"
+    message = "fit no output for hard=cross-entropy; output 'e' could hold classes: say hard="
+    with pytest.raises(DataError, match=message):
+        criterion(LossOptions(alpha=1.0), graph_of(), graph_of(), found, labels)
+
+
 @pytest.mark.parametrize(
     ("labels", "changed", "message"),
     [

@@ -21,6 +21,22 @@ QDQ = """
 LAYERS = {
     "gemm": ("float[N,6] x", "y = Gemm (x, V, b)", 2, "logits"),
     "matmul and bias": ("float[N,6] x", "h = MatMul (x, V)  y = Add (b, h)", 2, "logits"),
+    "gemm and bias": ("float[N,6] x", "h = Gemm (x, V)  y = Add (h, b)", 2, "logits"),
+    "matmul and bias behind qdq": (
+        "float[N,6] x",
+        """h = MatMul (x, V)  q = QuantizeLinear (h, s, z)  d = DequantizeLinear (q, s, z)
+        c = DequantizeLinear (i, s, z)  y = Add (d, c)""",
+        2,
+        "logits",
+    ),
+    "a temperature": ("float[N,6] x", "h = Gemm (x, V)  y = Div (h, s)", 2, "logits"),
+    "a scale each": ("float[N,6] x", "h = Gemm (x, V)  y = Mul (h, b)", 2, "embedding"),
+    "two branches": (
+        "float[N,6] x",
+        "h = Gemm (x, V)  g = MatMul (x, V)  y = Add (h, g)",
+        2,
+        "embedding",
+    ),
     "tokens": ("float[N,7,6] x", "h = MatMul (x, V)  y = Add (h, b)", 3, "logits"),
     "softmax": ("float[N,6] x", "h = Gemm (x, V, b)  y = Softmax (h)", 2, "probabilities"),
     "log softmax": ("float[N,6] x", "h = Gemm (x, V, b)  y = LogSoftmax (h)", 2, "logits"),
@@ -50,6 +66,7 @@ def graph_of(inputs: str, nodes: str, rank: int = 2) -> Graph:
     text = f"""<ir_version: 8, opset_import: ["" : 17]> g ({inputs}) => (float[{sizes}] y) {{
       {nodes.strip()} }}"""
     quantized: dict[str, Any] = {"s": np.float32(0.1), "z": np.array(0, np.uint8)}
+    quantized["i"] = np.zeros(5, np.uint8)
     shapes = {"V": V, "b": (5,), "K": (5, 6, 1, 1), "U": (6, 1)}
     words = re.findall(r"\w+", text)
     used = {name: given for name, given in {**shapes, **quantized}.items() if name in words}
