@@ -15,6 +15,7 @@ from graphopt.cli.options import (
     given_images,
     image_options,
     json_option,
+    memory_option,
     metric_option,
     model_path,
     report_option,
@@ -37,6 +38,7 @@ from graphopt.cli.progress import progress, speak
 @report_option
 @device_option
 @checkpoints_option
+@memory_option
 @threads_option
 @seed_option("Of all random numbers")
 @json_option

@@ -11,13 +11,13 @@ from graphopt.cli import outcome
 from graphopt.cli.options import (
     AMOUNT,
     FINITE,
-    SIZE,
     checkpoints_option,
     device_option,
     eval_option,
     given_images,
     image_options,
     json_option,
+    memory_option,
     metric_option,
     model_path,
     report_option,
@@ -45,7 +45,7 @@ from graphopt.cli.progress import progress, speak
 @click.option("--min-sqnr", "min_sqnr_db", type=FINITE, metavar="DB", help="Least SQNR an output.")
 @click.option("--target", metavar="NAME", help="Machine to run on [default: host].")
 @report_option
-@click.option("--memory-limit", type=SIZE, help="Most memory to observe with, such as 2GB.")
+@memory_option
 @threads_option
 @seed_option("Of all random numbers", default=None)
 @click.option("--strict", is_flag=True, help="Stop at the first refused pass or broken limit.")

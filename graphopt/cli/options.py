@@ -12,13 +12,13 @@ import click
 __all__ = [
     "AMOUNT",
     "FINITE",
-    "SIZE",
     "checkpoints_option",
     "device_option",
     "eval_option",
     "given_images",
     "image_options",
     "json_option",
+    "memory_option",
     "metric_option",
     "model_path",
     "report_option",
@@ -166,6 +166,9 @@ device_option = click.option(
 )
 checkpoints_option = click.option(
     "--checkpoints", metavar="DIR", help="Keep the state of a training; go on from it."
+)
+memory_option = click.option(
+    "--memory-limit", type=SIZE, help="Most memory to observe and judge with, such as 2GB."
 )
 verbose_option = click.option(
     "-v", "--verbose", is_flag=True, help="Show every change and every skipped node."

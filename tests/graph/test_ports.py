@@ -12,7 +12,8 @@ def port(declaration: str) -> ValueInfoProto:
     model = onnx.parser.parse_model(
         f'<ir_version: 8, opset_import: ["" : 17]> g ({declaration}) => (float[1] y) {{}}'
     )
-    return model.graph.input[0]
+    declared: ValueInfoProto = model.graph.input[0]
+    return declared
 
 
 @pytest.mark.parametrize(
