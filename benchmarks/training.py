@@ -263,7 +263,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--work", type=Path, default=Path("training"), metavar="DIR", help="default: training"
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     if options.folder is None and not options.list:
         parser.error("give the folder of models, or --list")
     known = [row.name for row in ROWS]

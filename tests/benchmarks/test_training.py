@@ -31,7 +31,7 @@ def test_rows_have_teachers_before_them() -> None:
 
 
 def test_what_is_missing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [str(tmp_path), "resnet20-half-macs", "--work", str(tmp_path / "work")]
+    arguments = [str(tmp_path), "--work", str(tmp_path / "work"), "resnet20-half-macs"]
     assert training.main(arguments) == 0
     said = capsys.readouterr().out
     assert f"no cifar-resnet20/model.onnx in {tmp_path}" in said
