@@ -8,9 +8,16 @@ import numpy as np
 import onnx
 import pytest
 
-from graphopt import optimize
+import graphopt.passes  # noqa: F401 - fills the registry
+from graphopt import targets
+from graphopt.data import open_data
 from graphopt.errors import DataError, GraphoptError, UsageError
+from graphopt.graph import io
 from graphopt.graph.tensors import Array
+from graphopt.pipeline import runner
+from graphopt.pipeline.job import Job
+from graphopt.pipeline.record import PassRecord
+from graphopt.pipeline.spec import parse_passes
 from graphopt.testing import model_from_text
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
@@ -52,18 +59,29 @@ def constants(model: onnx.ModelProto) -> dict[str, bytes]:
     return {tensor.name: tensor.raw_data for tensor in model.graph.initializer}
 
 
+def run(spec: str, **given: Any) -> tuple[onnx.ModelProto, PassRecord]:
+    """A pass run by the pipeline, without the timing at its end."""
+    graph = io.load(net(1))
+    plain: dict[str, Any] = {"train": data(), "teacher": net(0), **given}
+    for name in ("train", "samples"):
+        if plain.get(name) is not None:
+            plain[name] = open_data(plain[name], graph)
+    plain["teacher"] = plain["teacher"] and io.load(plain["teacher"])
+    job = Job(graph.copy(), graph, targets.find("host"), threads=1, strict=True, **plain)
+    (record,) = runner.run_passes(job, parse_passes(spec))
+    return job.graph.to_model(), record
+
+
 def changed(spec: str, **given: Any) -> set[str]:
     """Names of the constants that a run changes; all else must be what it was."""
     before = net(1)
-    plain: dict[str, Any] = {"training": data(), "teacher": net(0), "threads": 1}
-    result = optimize(before, spec, **{**plain, **given})
-    after = result.model
+    after, record = run(spec, **given)
     assert after.graph.node == before.graph.node
     assert after.graph.input == before.graph.input
     assert after.graph.output == before.graph.output
     assert list(constants(after)) == list(constants(before))
     names = {name for name, raw in constants(before).items() if constants(after)[name] != raw}
-    assert {edit.node for edit in result.report.passes[-1].changes} >= names
+    assert {edit.node for edit in record.changes} >= names
     return names
 
 
@@ -84,24 +102,20 @@ def test_what_is_trained_and_what_stays_bit_by_bit(options: str, names: set[str]
 def test_labels_move_what_they_speak_of() -> None:
     labels = np.arange(48) % 5
     spec = f"finetune{{{SHORT},batch_norm=frozen,hard=cross-entropy}}"
-    names = changed(spec, training=data(labels=labels))
+    names = changed(spec, train=data(labels=labels))
     assert names == {"W", "V", "b", "scale", "shift", "extra"}
 
 
 def test_the_course_is_in_the_record() -> None:
     labels = np.arange(48) % 5
-    result = optimize(
-        net(1), f"finetune{{{SHORT},hard=cross-entropy}}", training=data(labels=labels), threads=1
-    )
-    (record,) = result.report.passes
+    _, record = run(f"finetune{{{SHORT},hard=cross-entropy}}", train=data(labels=labels))
     assert record.curves is not None
     assert record.curves.metric == "accuracy %"
     assert [step for step, _ in record.curves.held_out_loss] == [0, 10, 20]
 
 
 def test_calibration_samples_serve_where_no_others_are_given() -> None:
-    result = optimize(net(1), f"distill{{{SHORT}}}", calibration=data(), teacher=net(0), threads=1)
-    assert result.report.passes[0].status == "done"
+    assert run(f"distill{{{SHORT}}}", train=None, samples=data())[1].status == "done"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +124,7 @@ def test_calibration_samples_serve_where_no_others_are_given() -> None:
         ("finetune", {}, DataError, "needs labels"),
         ("distill{alpha=1}", {}, DataError, "labels are asked for"),
         ("distill", {"teacher": None}, GraphoptError, "its own teacher"),
-        ("distill", {"training": None}, GraphoptError, "--train DATA"),
+        ("distill", {"train": None}, GraphoptError, "--train DATA"),
         ("distill{beta=0}", {}, GraphoptError, "leave nothing to train by"),
         ("distill{steps=1,epochs=1}", {}, UsageError, "epochs or steps, not both"),
         ("distill{nodes=[Convv]}", {}, UsageError, "Convv"),
@@ -126,8 +140,7 @@ def test_calibration_samples_serve_where_no_others_are_given() -> None:
 def test_what_cannot_be_trained_is_said(
     spec: str, given: dict[str, Any], error: type[Exception], words: str
 ) -> None:
-    plain: dict[str, Any] = {"training": data(), "teacher": net(0), "threads": 1, "strict": True}
     with pytest.raises(error) as found:
-        optimize(net(1), spec, **{**plain, **given})
+        run(spec, **given)
     assert words in str(found.value)
     assert "\n" not in str(found.value)
