@@ -6,16 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
-from onnx import NodeProto
-
 from graphopt.analysis.edge_layers import edge_layers
 from graphopt.analysis.integer_layers import StoredWeights, WeightGrid, set_integer_weight
 from graphopt.analysis.placement import Placement, place
+from graphopt.analysis.quantized_activations import ActivationGrid, quantize_activations
 from graphopt.errors import PassError, UsageError
-from graphopt.graph import ops, qdq
+from graphopt.graph import ops
 from graphopt.graph.graph import Graph, Scope, label
-from graphopt.graph.ops import is_op
 from graphopt.graph.select import select
 from graphopt.numerics import grids, ranges
 from graphopt.numerics.grids import CodeName, CodeType
@@ -178,12 +175,7 @@ class QuantizeStatic(Pass):
         self._store_weights(graph, context, placement, grids_of, changes)
         for node in placement.moved:
             changes.edit(node, "computes on the integers of its neighbours")
-        for node in graph.main.nodes:
-            if is_op(node, "Clip") and node.output[0] in grids_of:
-                _flatten_bounds(graph.main, node)
-        for name, grid in grids_of.items():
-            _quantize_activation(graph.main, placement, name, grid)
-        _guard_float_layers(graph.main, placement.guarded)
+        quantize_activations(graph.main, placement, grids_of)
         return changes
 
     def _wide(self, scope: Scope) -> set[str]:
@@ -194,7 +186,7 @@ class QuantizeStatic(Pass):
 
     def _activation_grids(
         self, graph: Graph, context: Context, placement: Placement
-    ) -> dict[str, _Grid]:
+    ) -> dict[str, ActivationGrid]:
         """The grid of each tensor that gets Q and DQ."""
         wide = self._wide(graph.main)
         kinds = dict.fromkeys(placement.roots.values(), self.activation_type)
@@ -205,7 +197,7 @@ class QuantizeStatic(Pass):
         for root, kind in kinds.items():
             codes = grids.CODE_TYPES[kind]
             low, high = self.limits(context.statistics[self.request(root)], codes)
-            found[root] = _Grid(*grids.affine(low, high, codes.qmin, codes.qmax), kind)
+            found[root] = ActivationGrid(*grids.affine(low, high, codes.qmin, codes.qmax), kind)
         return {name: found[root] for name, root in placement.roots.items()}
 
     def _store_weights(
@@ -213,7 +205,7 @@ class QuantizeStatic(Pass):
         graph: Graph,
         context: Context,
         placement: Placement,
-        activations: Mapping[str, _Grid],
+        activations: Mapping[str, ActivationGrid],
         changes: Changes,
     ) -> None:
         """Weights and biases of the layers as integers."""
@@ -238,77 +230,3 @@ class QuantizeStatic(Pass):
         if method == "auto":
             method = "mse" if kind == "int4" else "max"
         return WeightGrid(self.per_channel, method, saturates, grids.CODE_TYPES[kind])
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """Scale, zero point and type of the codes of an activation."""
-
-    scale: np.float32
-    zero_point: int
-    kind: CodeName
-
-
-def _quantize_activation(scope: Scope, placement: Placement, tensor: str, grid: _Grid) -> None:
-    """Put Q and DQ on a tensor.
-
-    Every reader of what an integer kernel makes gets the rounded tensor; of what a float node
-    makes only the integer ones do.
-    """
-    produced = tensor in placement.produced
-    uses = [
-        use
-        for use in scope.uses(tensor)
-        if use.index >= 0 and (produced or (use.scope is scope and placement.integer(use.node)))
-    ]
-    parameters = float(grid.scale), grid.zero_point, grids.CODE_TYPES[grid.kind].dtype
-    if produced and tensor in scope.outputs:
-        inner = _rename_result(scope, tensor)
-        result = qdq.add_quantize_dequantize(scope, inner, *parameters, uses=uses)
-        last = scope.producer(result)
-        assert last is not None
-        scope.replace_uses(result, tensor)
-        last.output[0] = tensor
-        scope.touch()
-    else:
-        qdq.add_quantize_dequantize(scope, tensor, *parameters, uses=uses)
-
-
-def _flatten_bounds(scope: Scope, node: NodeProto) -> None:
-    """Give a Clip bounds of rank 0: onnxruntime (1.32) drops it behind a kernel only then."""
-    for index in range(1, len(node.input)):
-        bound = scope.constant(node.input[index]) if node.input[index] else None
-        if bound is not None and bound.shape:
-            values = bound.values.reshape(())
-            scope.set_input(node, index, scope.add_constant(f"{bound.name}_scalar", values))
-
-
-def _rename_result(scope: Scope, tensor: str) -> str:
-    """Give the node that computes an output of the model another tensor to write."""
-    node = scope.producer(tensor)
-    assert node is not None
-    node.name = label(node)  # an unnamed node is called by its output, which changes here
-    inner = scope.graph.unique_name(f"{tensor}_float")
-    node.output[list(node.output).index(tensor)] = inner
-    scope.touch()
-    return inner
-
-
-def _guard_float_layers(scope: Scope, nodes: Sequence[NodeProto]) -> None:
-    """Dequantize what some float layers read once more: per channel, with equal scales.
-
-    onnxruntime (1.22 to 1.32, WeightBiasQuantization) rewrites a float Conv, ConvTranspose or
-    Gemm between a DequantizeLinear of scalar scale and a QuantizeLinear to int8 per tensor, and
-    moves DequantizeLinear behind operators that only move values to get there.
-    """
-    guarded: dict[tuple[str, int], str] = {}
-    for node in nodes:
-        weight = ops.weight_of(scope, node)
-        assert weight is not None
-        tensor = node.input[0]
-        axis = 0 if is_op(node, "Gemm") and ops.attribute(node, "transA", 0) else 1
-        if (tensor, axis) not in guarded:
-            guarded[tensor, axis] = qdq.dequantize_per_channel(
-                scope, tensor, axis, weight.in_channels, node
-            )
-        scope.set_input(node, 0, guarded[tensor, axis])
