@@ -139,6 +139,14 @@ def optimize(
     started = time.perf_counter()
     plan = _plan(passes, preset, recipe_file, target, max_drop, min_sqnr_db, images, seed)
     require_torch_for(plan.passes)
+    _refuse_unused(
+        plan,
+        {
+            "--train": training,
+            "--teacher": None if against_teacher else teacher,
+            "--checkpoints": checkpoints,
+        },
+    )
     graph = io.load(model)
     aim = graph if teacher is None else fitted(io.load(teacher), graph)
     feeder = aim if fixed_batch(aim) else graph
@@ -188,6 +196,14 @@ def optimize(
     record.peak_rss_bytes = environment.peak_rss_bytes()
     record.seconds = time.perf_counter() - started
     return Result(job.graph, record)
+
+
+def _refuse_unused(plan: Recipe, given: Mapping[str, Any]) -> None:
+    """What only training uses must not be given in vain."""
+    if not any(item.takes_gradients for item in plan.passes):
+        for name, value in given.items():
+            if value is not None:
+                raise UsageError(f"{name} is given and no pass trains; add distill or another one")
 
 
 def plan_text(plan: Recipe) -> str:

@@ -100,15 +100,14 @@ def test_samples_take_the_batch_that_either_model_fixes() -> None:
     assert result.report.quality.samples == 5
 
 
-def test_without_other_samples_the_proof_is_taken_on_those_that_are_trained_on() -> None:
+@pytest.mark.parametrize("given", ["training", "teacher", "checkpoints"])
+def test_what_only_training_uses_is_not_taken_in_vain(given: str) -> None:
     model = MODELS["mlp"]()
-    (name,) = (value.name for value in model.graph.input)
-    width = model.graph.input[0].type.tensor_type.shape.dim[-1].dim_value
-    samples = {name: np.random.default_rng(0).standard_normal((7, width)).astype(np.float32)}
-    quality = graphopt.optimize(model, MaskWeights(), training=samples).report.quality
-    assert quality is not None
-    assert (quality.samples, quality.source) == (7, "train")
-    assert quality.note.startswith("measured on samples that were trained on")
+    value = {"training": {"x": np.zeros(1)}, "teacher": model, "checkpoints": "somewhere"}[given]
+    name = {"training": "train"}.get(given, given)
+    for passes in (None, MaskWeights()):
+        with pytest.raises(graphopt.GraphoptError, match=f"--{name} is given and no pass trains"):
+            graphopt.optimize(model, passes, **{given: value})
 
 
 def test_labels_without_weight_are_refused() -> None:

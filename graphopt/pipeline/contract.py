@@ -253,6 +253,11 @@ class Pass(ABC):
     judges_itself: ClassVar[bool] = False
     """Keeps what is better by a measure of its own, so the change of SQNR says nothing."""
 
+    @property
+    def takes_gradients(self) -> bool:
+        """Whether it works with ``context.training``, in torch."""
+        return False
+
     def needs(self, graph: Graph, context: Context) -> Sequence[Statistic]:  # noqa: ARG002
         """Statistics of ``graph`` that ``run`` will read; ``context.statistics`` is empty here."""
         return ()

@@ -82,6 +82,11 @@ class TrainingPass(Pass):
     repairs: ClassVar[bool] = True
     judges_itself: ClassVar[bool] = True
 
+    @property
+    def takes_gradients(self) -> bool:
+        """Always."""
+        return True
+
     def check(self, graph: Graph, context: Context) -> None:  # noqa: ARG002
         """There are samples, and one measure of how long to train."""
         self.training(context)
@@ -234,13 +239,13 @@ def require_torch(name: str) -> None:
 
 
 def require_torch_for(passes: Iterable[Pass]) -> None:
-    """Say what to install where one of the passes trains and torch is missing.
+    """Say what to install where one of the passes takes gradients and torch is missing.
 
     Raises:
         SystemFailure: It is.
     """
     for item in passes:
-        if isinstance(item, TrainingPass):
+        if item.takes_gradients:
             require_torch(item.name)
 
 

@@ -98,6 +98,10 @@ class MaskWeights(Pass):
                 "a share or a pattern"
             )
 
+    @property
+    def takes_gradients(self) -> bool:
+        return self.criterion != "magnitude"
+
     def check(self, graph: Graph, context: Context) -> None:
         refuse_quantized(graph, self.name)
         if self.criterion != "magnitude" and context.training is None:

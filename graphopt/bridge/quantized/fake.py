@@ -56,7 +56,7 @@ def fake_quantize(x: Tensor, s: Tensor, low: Tensor, high: Tensor, g: float = 1.
         high: Largest code less the zero point.
         g: Scale of the gradient of ``s``.
     """
-    result: Tensor = _Fake.apply(x, s, low, high, g)  # type: ignore[no-untyped-call]
+    result: Tensor = _Fake.apply(x, s, low, high, g)  # type: ignore[no-untyped-call,unused-ignore]
     return result
 
 
