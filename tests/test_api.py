@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import onnx
@@ -103,11 +104,11 @@ def test_samples_take_the_batch_that_either_model_fixes() -> None:
 @pytest.mark.parametrize("given", ["training", "teacher", "checkpoints"])
 def test_what_only_training_uses_is_not_taken_in_vain(given: str) -> None:
     model = MODELS["mlp"]()
-    value = {"training": {"x": np.zeros(1)}, "teacher": model, "checkpoints": "somewhere"}[given]
+    values: dict[str, Any] = {"training": {"x": np.zeros(1)}, "teacher": model, "checkpoints": "d"}
     name = {"training": "train"}.get(given, given)
     for passes in (None, MaskWeights()):
         with pytest.raises(graphopt.GraphoptError, match=f"--{name} is given and no pass trains"):
-            graphopt.optimize(model, passes, **{given: value})
+            graphopt.optimize(model, passes, **{given: values[given]})
 
 
 def test_labels_without_weight_are_refused() -> None:
