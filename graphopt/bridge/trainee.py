@@ -9,6 +9,7 @@ from typing import Literal
 from onnx import NodeProto
 
 from graphopt.bridge.chosen import weights_of
+from graphopt.bridge.inserted_norm import InsertedNorm, fold_norms, insert_norms, set_moments
 from graphopt.bridge.module import GraphModule
 from graphopt.bridge.moments import moments
 from graphopt.bridge.to_torch import to_torch
@@ -16,7 +17,6 @@ from graphopt.bridge.write_back import write_back
 from graphopt.data.samples import Samples
 from graphopt.errors import PassError
 from graphopt.graph.graph import Graph
-from graphopt.graph.inserted_norm import InsertedNorm, fold_norms, insert_norms, set_moments
 
 __all__ = ["Trainee", "trainee"]
 

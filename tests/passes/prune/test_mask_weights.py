@@ -144,7 +144,8 @@ def test_gradients_need_torch(monkeypatch: pytest.MonkeyPatch) -> None:
         apply_pass(MaskWeights(criterion="taylor"), MODELS["mlp"]())
 
 
-def test_gradients_need_samples() -> None:
+def test_gradients_need_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     result = optimize(MODELS["mlp"](), MaskWeights(criterion="snip"))
     assert result.report.passes[0].reason.endswith(
         "needs samples; give them with --train or --calib"

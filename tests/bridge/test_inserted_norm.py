@@ -1,9 +1,9 @@
 import numpy as np
 import onnx.parser
 
+from graphopt.bridge.inserted_norm import fold_norms, insert_norms, set_moments
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
-from graphopt.graph.inserted_norm import fold_norms, insert_norms, set_moments
 from graphopt.runtime.session import Session
 
 _MODEL = """
