@@ -20,6 +20,8 @@ __all__ = ["FrozenPart", "nodes_after", "read_by"]
 class FrozenPart:
     """Tensors of a model computed by onnxruntime, on the CPU and without gradients.
 
+    It takes as many threads as torch has now: of several processes each has its part of the cores.
+
     Args:
         graph: The model.
         names: The tensors, of its main graph.
@@ -29,7 +31,7 @@ class FrozenPart:
     """
 
     def __init__(self, graph: Graph, names: Sequence[str]) -> None:
-        self._session = Session(graph, outputs=names)
+        self._session = Session(graph, outputs=names, threads=torch.get_num_threads())
 
     def __deepcopy__(self, memo: dict[int, object]) -> FrozenPart:
         """Copies of a module share the session: nothing in it changes."""
