@@ -139,14 +139,17 @@ class Bench:
         original = self.source.model(row.model)
         model = self.source.cut(row.model) if row.layers else original
         judge = self.source.find(f"{row.model}/eval.npz")
-        arguments = ["--train", str(self.source.training(row.data, row.model))]
+        calibration: list[str] = []
         if row.calibrated:
-            arguments += ["--calib", str(self.source.find(f"{row.model}/calib.npz"))]
+            calibration = ["--calib", str(self.source.find(f"{row.model}/calib.npz"))]
+        training = ["--train", str(self.source.training(row.data, row.model))]
         if row.teacher:
-            arguments += ["--teacher", str(self._teacher(row, original, seed))]
-        untrained = self._untrained(row, model, arguments, seed)
+            training += ["--teacher", str(self._teacher(row, original, seed))]
+        if self.options.checkpoints is not None:
+            training += ["--checkpoints", str(self.options.checkpoints)]
+        untrained = self._untrained(row, model, calibration, seed)
         out = self.result(row.name, seed)
-        seconds, cpu_seconds = self._optimize(model, row.path, arguments, seed, out)
+        seconds, cpu_seconds = self._optimize(model, row.path, [*calibration, *training], seed, out)
         return Outcome(
             row.name,
             seed,
@@ -176,9 +179,9 @@ class Bench:
         rest = tuple(each for each in plan.passes if not isinstance(each, TrainingPass))
         if not rest:
             return model
-        recipe, out = self.work / f"{row.name}-untrained.toml", self.result(row.name, seed)
+        out = self.work / f"{row.name}-untrained.onnx"
+        recipe = out.with_suffix(".toml")
         recipe.write_text(format_recipe(dataclasses.replace(plan, passes=rest)), encoding="utf-8")
-        out = out.with_name(f"{row.name}-untrained.onnx")
         self._optimize(model, recipe, arguments, seed, out)
         return out
 
@@ -191,8 +194,6 @@ class Bench:
         command += ["--threads", str(self.options.threads)]
         for suffix in (".json", ".html"):
             command += ["--report", str(out.with_suffix(suffix))]
-        if self.options.checkpoints is not None:
-            command += ["--checkpoints", str(self.options.checkpoints)]
         threads = {"OMP_NUM_THREADS": str(self.options.threads)}
         started, before = time.perf_counter(), _children_seconds()
         done = subprocess.run(
@@ -200,7 +201,7 @@ class Bench:
         )
         if done.returncode not in (0, LIMITS_NOT_MET):
             said = done.stderr.strip() or f"exit code {done.returncode}"
-            raise MissingError(said.splitlines()[-1])
+            raise MissingError(said.splitlines()[-1].removeprefix("graphopt: error: "))
         out.with_suffix(".txt").write_text(done.stdout, encoding="utf-8")
         return time.perf_counter() - started, _children_seconds() - before
 

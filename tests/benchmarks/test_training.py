@@ -1,5 +1,7 @@
 """The table of trainings: rows, recipes and what is missing."""
 
+import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +88,29 @@ def test_pictures_are_normalized_once(tmp_path: Path) -> None:
     assert source.pictures(labelled=True).exists()
     with pytest.raises(MissingError, match=r"no train\.npz"):
         source.pictures(labelled=False)
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="needs the extra train")
+def test_a_row_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = Path(__file__).parents[2] / "models"
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "recipes").mkdir()
+    for source, name in (("cnn.onnx", "model.onnx"), ("calib.npz",) * 2, ("eval.npz",) * 2):
+        shutil.copy(models / f"digits-{source}", tmp_path / "digits" / name)
+    (tmp_path / "recipes" / "quick.toml").write_text(
+        '[[passes]]\nname = "factorize-conv"\nmacs = 0.5\n'
+        '[[passes]]\nname = "distill"\nsteps = 3\nevaluations = 1\n'
+    )
+    monkeypatch.setattr(training, "HERE", tmp_path)
+    row = training.Row("quick", "digits", "calib", least=101.0, calibrated=True)
+    monkeypatch.setattr(training, "ROWS", (row,))
+    work = tmp_path / "work"
+    assert training.main([str(tmp_path), "--work", str(work), "--threads", "1"]) == 1
+    cells = capsys.readouterr().out.splitlines()[2].strip("| ").split(" | ")
+    assert cells[:4] == ["quick", "0", ">= 101", "99.12"]
+    assert float(cells[4]) < 99.12
+    assert float(cells[5]) > 0
+    assert "distill" in (work / "quick-0.txt").read_text()
+    assert "distill" not in (work / "quick-untrained.txt").read_text()
