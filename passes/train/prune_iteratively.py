@@ -43,7 +43,8 @@ class PruneIteratively(DistillingPass):
     little at the end, ``even`` the same each time, ``once`` all before the first step. From
     ``until`` on no more go and the rest of the steps repairs. Exactly the asked share is zero at
     the end. With ``regrow`` a weight that went is trained on behind its mask, by the gradient that
-    it would feel at zero, and comes back in a later round if it has grown above others.
+    it would feel at zero, and comes back in a later round if it has grown above others; give it a
+    low rate, as adam moves what is hidden by the whole rate at each step and masks flutter.
 
     The loss is that of distill: towards the model as it came in, or ``--teacher``, and labels with
     ``alpha``. What matters is told by the weight itself (``magnitude``), by where training moves it
@@ -76,7 +77,7 @@ class PruneIteratively(DistillingPass):
     until: Annotated[
         float, Option("share of the steps after which the last go", 0, 1, low_open=True)
     ] = 0.6
-    regrow: Annotated[bool, Option("weights that went may come back in a later round")] = True
+    regrow: Annotated[bool, Option("weights that went may come back in a later round")] = False
     min_score: Annotated[
         float | None,
         Option("take no more once the held-out score is below, and repair", 0, 100, unit="%"),

@@ -29,7 +29,7 @@ def _zeros(graph: Graph) -> dict[str, int]:
     "options",
     [
         {},
-        {"regrow": False},
+        {"regrow": True},
         {"schedule": "even"},
         {"schedule": "once"},
         {"criterion": "movement"},
