@@ -43,8 +43,8 @@ class PruneIteratively(DistillingPass):
     little at the end, ``even`` the same each time, ``once`` all before the first step. From
     ``until`` on no more go and the rest of the steps repairs. Exactly the asked share is zero at
     the end. With ``regrow`` a weight that went is trained on behind its mask, by the gradient that
-    it would feel at zero, and comes back in a later round if it has grown above others; give it a
-    low rate, as adam moves what is hidden by the whole rate at each step and masks flutter.
+    it would feel at zero, and comes back in a later round if it has grown above others;
+    at high rates masks may flutter.
 
     The loss is that of distill: towards the model as it came in, or ``--teacher``, and labels with
     ``alpha``. What matters is told by the weight itself (``magnitude``), by where training moves it
