@@ -35,6 +35,7 @@ from graphopt.pipeline.recipe import format_recipe, read_recipe
 from graphopt.pipeline.training import TrainingPass
 
 LIMITS_NOT_MET = 4
+LEAST_ZEROS = 0.001  # fewer are by chance
 HEADER = (
     "| row | seed | asked | float | untrained | trained | agreement | bytes | zeros | seconds "
     "| CPU s |\n|---|---|---|---|---|---|---|---|---|---|---|"
@@ -237,7 +238,7 @@ def line(row: Row, outcome: Outcome) -> str:
         *(f"{figure:.2f}" for figure in (found.before, outcome.untrained, found.after)),
         "" if found.agreement is None else f"{found.agreement:.1f} %",
         f"{outcome.bytes_ratio:.3f}x",
-        f"{outcome.zeros:.2%}" if outcome.zeros else "",
+        f"{outcome.zeros:.2%}" if outcome.zeros >= LEAST_ZEROS else "",
         *(f"{outcome.seconds:.0f}", f"{outcome.cpu_seconds:.0f}"),
     ]
     return f"| {' | '.join(map(str, cells))} |"
