@@ -183,11 +183,7 @@ def optimize(
     job.probe, note = make_probe(job, calib, judges)
     judge = find_metric(metric, judges)
     final.guard_metric(job, judges, judge, plan.max_drop)
-    if plan.auto:
-        record.passes, record.candidates, done = auto.run(job, record.messages)
-    else:
-        record.passes = runner.run_passes(job, plan.passes)
-        done = [p for p, r in zip(plan.passes, record.passes, strict=True) if r.status == "done"]
+    done = _run(job, plan, record)
     record.recipe = recipe.format_recipe(replace(plan, auto=False, passes=tuple(done)))
     if launch.leads():  # the clock of the one process should not hear the others
         final.prove(job, record, judges or calib, judge, plan, note)
@@ -196,6 +192,15 @@ def optimize(
     record.peak_rss_bytes = environment.peak_rss_bytes()
     record.seconds = time.perf_counter() - started
     return Result(job.graph, record)
+
+
+def _run(job: Job, plan: Recipe, record: RunRecord) -> Sequence[Pass]:
+    """Run the passes of the plan, or of the planner's choice; gives those that did something."""
+    if plan.auto:
+        record.passes, record.candidates, done = auto.run(job, record.messages)
+        return done
+    record.passes = runner.run_passes(job, plan.passes)
+    return [p for p, r in zip(plan.passes, record.passes, strict=True) if r.status == "done"]
 
 
 def _refuse_unused(plan: Recipe, given: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from graphopt.curves import TrainingCurves
 from graphopt.errors import PassError
 from graphopt.graph.graph import Graph, Scope, label
 from graphopt.observe.statistics import (
@@ -45,7 +46,6 @@ __all__ = [
     "Skip",
     "Statistic",
     "Training",
-    "TrainingCurves",
     "Walk",
     "body_reason",
     "refuse_without_samples",
@@ -104,39 +104,6 @@ class Skip:
 
     node: str
     reason: str
-
-
-@dataclass(frozen=True)
-class TrainingCurves:
-    """The course of a training.
-
-    Attributes:
-        steps: Optimizer steps planned.
-        samples: Samples trained on.
-        held_out: Samples that decided what was kept.
-        metric: Name of the figure in ``scores``; empty for none.
-        loss: Training loss, mean since the last entry: step and value.
-        held_out_loss: Step and value, step 0 being the untrained model.
-        scores: Of the held-out part: step and value.
-        best_step: The step whose weights were kept; 0 for the untrained model.
-        stopped: Why training ended before its last step; else empty.
-        diverged: The loss was not finite any more; ``stopped`` says where.
-        resumed: The step at which an earlier run was taken up; 0 for none.
-        seconds: Wall time of all runs together.
-    """
-
-    steps: int
-    samples: int
-    held_out: int
-    metric: str
-    loss: list[tuple[int, float]]
-    held_out_loss: list[tuple[int, float]]
-    scores: list[tuple[int, float]]
-    best_step: int
-    stopped: str
-    diverged: bool
-    resumed: int
-    seconds: float
 
 
 @dataclass

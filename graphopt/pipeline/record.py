@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from graphopt.pipeline.contract import Edit, Skip, TrainingCurves
+from graphopt.curves import TrainingCurves
+from graphopt.pipeline.contract import Edit, Skip
 from graphopt.runtime.audit import Audit
 
 __all__ = [

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+from graphopt.curves import TrainingCurves
 from graphopt.errors import DataError, PassError, SystemFailure, UsageError
 from graphopt.graph.graph import Graph
 from graphopt.graph.select import select
-from graphopt.pipeline.contract import Changes, Context, Option, Pass, Training, TrainingCurves
+from graphopt.pipeline.contract import Changes, Context, Option, Pass, Training
 
 if TYPE_CHECKING:
     from graphopt.bridge.trainee import Trainee
@@ -162,7 +163,7 @@ class TrainingPass(Pass):
             training.progress,
         )
         options = self.train_options()
-        history = train(
+        curves = train(
             trainee.module,
             trainee.graph,
             training.teacher,
@@ -172,9 +173,9 @@ class TrainingPass(Pass):
             setting,
             hooks,
         )
-        if history.diverged and not history.best_step:
-            raise PassError(f"{self.name}: {history.stopped}")
-        return TrainingCurves(**vars(history))
+        if curves.diverged and not curves.best_step:
+            raise PassError(f"{self.name}: {curves.stopped}")
+        return curves
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,8 +25,9 @@ class Distill(DistillingPass):
     The loss is L = alpha * L_hard + beta * L_soft + gamma * L_features: cross-entropy or squared
     error against labels; KL divergence of softened classes, cosine of embeddings or relative
     squared error against the teacher's outputs; relative squared error of inner tensors. Nodes and
-    names stay, and zeros of pruned weights stay zero. What did best on held-out samples is kept;
-    if that is the model before, nothing changes.
+    names stay, and zeros of pruned weights stay zero. What did best on held-out samples is kept,
+    judged by the labels alone where alpha asks for them; if that is the model before, nothing
+    changes.
 
     Source: Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network (2015);
     Romero et al., FitNets (2015), section 2.2 for inner tensors.

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from graphopt.pipeline.contract import Edit, Skip, TrainingCurves
+from graphopt.curves import TrainingCurves
+from graphopt.pipeline.contract import Edit, Skip
 from graphopt.pipeline.record import (
     CandidateRecord,
     Environment,

@@ -89,6 +89,18 @@ class Criterion:
             parts.append(self.options.gamma * torch.stack(near).mean())
         return torch.stack(parts).sum()
 
+    def verdict(
+        self, answers: Mapping[str, Tensor], wanted: Mapping[str, Tensor], labels: Tensor | None
+    ) -> Tensor:
+        """What decides which weights are kept: the distance to the labels, else the loss.
+
+        A model that starts as its own teacher has no soft loss, so that by the whole loss it would
+        stay untrained whatever the labels say. Arguments as those of ``loss``.
+        """
+        if self.judged is not None and labels is not None:
+            return self._hard(answers[self.judged].float(), labels)
+        return self.loss(answers, wanted, labels)
+
     @property
     def metric(self) -> str:
         """What ``score`` measures: accuracy, agreement, cosine, or nothing."""

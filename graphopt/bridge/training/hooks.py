@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -54,13 +54,12 @@ class KeepZeros(Hook):
 
     Args:
         module: Its weights are looked at now.
-        skip: Names of weights that are left alone.
     """
 
-    def __init__(self, module: GraphModule, skip: Collection[str] = ()) -> None:
+    def __init__(self, module: GraphModule) -> None:
         self._masked: list[tuple[nn.Parameter, Tensor]] = []
-        for name, weight in module.weights():
-            if name not in skip and weight.dim() > 1 and bool((weight == 0).any()):
+        for _, weight in module.weights():
+            if weight.dim() > 1 and bool((weight == 0).any()):
                 self._masked.append((weight, weight == 0))
 
     def began(self, step: int, total: int) -> None:  # noqa: ARG002 - the same at each

@@ -22,7 +22,6 @@ from graphopt.bridge.training.augment import Augment
 from graphopt.bridge.training.average import Average
 from graphopt.bridge.training.batches import Batch, Batches
 from graphopt.bridge.training.criterion import Criterion
-from graphopt.bridge.training.history import History
 from graphopt.bridge.training.hooks import Hook
 from graphopt.bridge.training.objective import Objective, channels_last, on_device
 from graphopt.bridge.training.options import TrainOptions
@@ -31,6 +30,7 @@ from graphopt.bridge.training.schedule import rate
 from graphopt.bridge.training.setting import Setting
 from graphopt.bridge.training.state import Stored
 from graphopt.bridge.training.teacher import Teacher
+from graphopt.curves import TrainingCurves
 
 __all__ = ["Loop", "Task"]
 
@@ -99,7 +99,7 @@ class Loop:
         )
         self._average = Average(module, options.ema) if options.ema else None
         self._best: dict[str, Tensor] = {}
-        self._best_loss = math.inf
+        self._best_verdict = math.inf
         self._sum, self._summed = 0.0, 0
         half = options.precision == "bfloat16" or (
             options.precision == "auto" and team.device.type == "cuda"
@@ -107,14 +107,14 @@ class Loop:
         self._objective: nn.Module = Objective(module, task.criterion, half=half)
         if team.world > 1:
             self._objective = _distributed(self._objective, partial=task.partial)
-        self.history = History(
+        self.history = TrainingCurves(
             self._total, task.batches.count, task.batches.held_out_count, task.criterion.metric
         )
         self._stored = Stored(
             setting, fingerprint, module, self._optimizer, self._average, task.hooks
         )
 
-    def run(self) -> History:
+    def run(self) -> TrainingCurves:
         """Train.
 
         Raises:
@@ -241,18 +241,18 @@ class Loop:
             for hook in self.task.hooks:
                 hook.judged()
             # without a held-out part the last weights count
-            loss = self._judged(step) if self.task.batches.held_out_count else -float(step)
+            verdict = self._judged(step) if self.task.batches.held_out_count else -float(step)
             if not all(bool(weight.isfinite().all()) for weight in module.parameters()):
-                loss = math.inf
-            if complete and (loss < self._best_loss or step == 0):
-                self._best_loss, history.best_step = loss, step
+                verdict = math.inf
+            if complete and (verdict < self._best_verdict or step == 0):
+                self._best_verdict, history.best_step = verdict, step
                 self._best = {k: v.detach().clone() for k, v in module.state_dict().items()}
         self._lose_patience(step)
 
     def _judged(self, step: int) -> float:
-        """Loss over the held-out part, noted with the score; infinite if it is no number."""
+        """The verdict over the held-out part, infinite if it is no number; notes loss and score."""
         history = self.history
-        loss, score = self._held_out()
+        verdict, loss, score = self._held_out()
         loss = loss if math.isfinite(loss) else math.inf
         history.held_out_loss.append((step, loss))
         if history.metric:
@@ -263,12 +263,12 @@ class Loop:
             "%s: step %d of %d: held-out loss %.4g, %s %.4g",
             *(self.setting.name, step, self._total, loss, history.metric or "no metric", score),
         )
-        return loss
+        return verdict if math.isfinite(verdict) else math.inf
 
-    def _held_out(self) -> tuple[float, float]:
-        """Mean loss and score over all processes."""
+    def _held_out(self) -> tuple[float, float, float]:
+        """Mean verdict, loss and score over all processes."""
         self.task.module.eval()
-        loss = score = count = 0.0
+        verdict = loss = score = count = 0.0
         criterion = self.task.criterion
         with torch.no_grad():
             for batch in self.task.batches.held_out():
@@ -277,12 +277,13 @@ class Loop:
                     on_device(batch.feeds, self.team.device), taps=criterion.taps
                 )
                 weight = len(batch.numbers)
+                verdict += weight * float(criterion.verdict(answers, wanted, labels))
                 loss += weight * float(criterion.loss(answers, wanted, labels))
                 if criterion.metric:
                     score += weight * criterion.score(answers, wanted, labels)
                 count += weight
-        loss, score, count = self.team.total(loss, score, count)
-        return loss / count, score / count
+        verdict, loss, score, count = self.team.total(verdict, loss, score, count)
+        return verdict / count, loss / count, score / count
 
     def _lose_patience(self, step: int) -> None:
         patience = self.options.patience
@@ -297,7 +298,7 @@ class Loop:
     def _save(self, step: int) -> None:
         if self.team.leads:
             sums = (self._sum, self._summed)
-            self._stored.save(step, self.history, self._best, self._best_loss, sums)
+            self._stored.save(step, self.history, self._best, self._best_verdict, sums)
 
     def _resume(self) -> int:
         """Take up an earlier run; gives the steps that it had done."""
@@ -308,7 +309,7 @@ class Loop:
         self.team.require_same(step)
         if found is None:
             return 0
-        self.history, self._best, self._best_loss = found.history, found.best, found.best_loss
+        self.history, self._best, self._best_verdict = found.history, found.best, found.best_verdict
         self._sum, self._summed = found.sums
         logger.info("%s: goes on from step %d", self.setting.name, step)
         return step

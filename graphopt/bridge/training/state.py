@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from graphopt.bridge.training import checkpoint, optimizers
 from graphopt.bridge.training.average import Average
-from graphopt.bridge.training.history import History
 from graphopt.bridge.training.hooks import Hook
 from graphopt.bridge.training.setting import Setting
+from graphopt.curves import TrainingCurves
 from graphopt.errors import UsageError
 
 __all__ = ["Progressed", "Stored"]
@@ -29,13 +29,13 @@ class Progressed:
     Attributes:
         history: Its course; ``resumed`` is the step that it had done.
         best: The weights that did best so far; empty for none.
-        best_loss: Their loss on the held-out part.
+        best_verdict: What the held-out part says of them; less is better.
         sums: Sum of the losses since the last look, and their number.
     """
 
-    history: History
+    history: TrainingCurves
     best: dict[str, Tensor]
-    best_loss: float
+    best_verdict: float
     sums: tuple[float, int]
 
 
@@ -77,9 +77,9 @@ class Stored:
     def save(
         self,
         step: int,
-        history: History,
+        history: TrainingCurves,
         best: Mapping[str, Tensor],
-        best_loss: float,
+        best_verdict: float,
         sums: tuple[float, int],
     ) -> None:
         """Write the state after so many steps.
@@ -99,7 +99,7 @@ class Stored:
         meta = {
             "fingerprint": self._fingerprint,
             "step": step,
-            "best_loss": best_loss if math.isfinite(best_loss) else None,
+            "best_verdict": best_verdict if math.isfinite(best_verdict) else None,
             "sums": sums,
             "history": asdict(history),
         }
@@ -141,9 +141,9 @@ def _progressed(held: checkpoint.Checkpoint) -> Progressed:
     for name in ("loss", "held_out_loss", "scores"):
         past[name] = [(int(step), float(value)) for step, value in past[name]]
     past["resumed"] = int(meta["step"])
-    best_loss = math.inf if meta["best_loss"] is None else float(meta["best_loss"])
+    best_verdict = math.inf if meta["best_verdict"] is None else float(meta["best_verdict"])
     sums = (float(meta["sums"][0]), int(meta["sums"][1]))
-    return Progressed(History(**past), _below(held.tensors, "best/"), best_loss, sums)
+    return Progressed(TrainingCurves(**past), _below(held.tensors, "best/"), best_verdict, sums)
 
 
 def _above(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -15,7 +15,6 @@ from graphopt.bridge.tensors import from_torch
 from graphopt.bridge.training.augment import Augment, pictures_of
 from graphopt.bridge.training.batches import Batches
 from graphopt.bridge.training.criterion import Criterion, LossOptions, criterion, measured
-from graphopt.bridge.training.history import History
 from graphopt.bridge.training.hooks import Hook, KeepZeros
 from graphopt.bridge.training.joining import joinable
 from graphopt.bridge.training.loop import Loop, Task
@@ -24,6 +23,7 @@ from graphopt.bridge.training.options import TrainOptions
 from graphopt.bridge.training.processes import processes
 from graphopt.bridge.training.setting import Setting, quiet_torch
 from graphopt.bridge.training.teacher import Teacher
+from graphopt.curves import TrainingCurves
 from graphopt.data.inputs import model_inputs
 from graphopt.data.samples import Samples
 from graphopt.data.staged import StagedSamples, staged
@@ -49,7 +49,7 @@ def train(
     options: TrainOptions,
     setting: Setting,
     hooks: Sequence[Hook] = (),
-) -> History:
+) -> TrainingCurves:
     """Train a module; it keeps the weights that did best on the held-out part of the samples.
 
     Args:

@@ -83,6 +83,15 @@ def test_parts_are_weighed_and_added() -> None:
     assert torch.allclose(goal.loss(mine, theirs, torch.from_numpy(labels)), expected)
 
 
+def test_labels_alone_decide_what_is_kept_and_without_them_the_loss() -> None:
+    labels = np.array([0, 1, 4, 2])
+    mine, theirs = tensors(answers()), tensors(answers(seed=1))
+    found = made(labels, alpha=0.5).verdict(mine, theirs, torch.from_numpy(labels))
+    assert torch.equal(found, losses.cross_entropy(mine["y"], torch.from_numpy(labels)))
+    goal = made()
+    assert torch.equal(goal.verdict(mine, theirs, None), goal.loss(mine, theirs, None))
+
+
 def test_without_the_teacher_nothing_is_asked_of_it() -> None:
     goal = made(np.array([0, 1, 4, 2]), alpha=1.0, beta=0.0)
     assert goal.asked == []

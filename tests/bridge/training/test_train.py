@@ -15,12 +15,12 @@ import torch
 from graphopt.bridge import GraphModule, to_torch
 from graphopt.bridge.tensors import from_torch
 from graphopt.bridge.training import checkpoint
-from graphopt.bridge.training.criterion import LossOptions
-from graphopt.bridge.training.history import History
+from graphopt.bridge.training.criterion import Criterion, LossOptions
 from graphopt.bridge.training.hooks import Hook
 from graphopt.bridge.training.options import TrainOptions
 from graphopt.bridge.training.setting import Setting
 from graphopt.bridge.training.train import train
+from graphopt.curves import TrainingCurves
 from graphopt.data import open_data
 from graphopt.errors import DataError, ModelError, PassError, SystemFailure, UsageError
 from graphopt.graph import io
@@ -42,7 +42,7 @@ def run(
     losses: LossOptions | None = None,
     hooks: Any = (),
     **setting: Any,
-) -> tuple[GraphModule, History]:
+) -> tuple[GraphModule, TrainingCurves]:
     module = to_torch(student, batch_norm=options.batch_norm, dropout=options.dropout)  # type: ignore[arg-type]
     around = Setting("test", **{"threads": 1, **setting})
     samples = open_data(source, student)
@@ -364,7 +364,7 @@ def pair(inputs: str, outputs: str, nodes: str, **weights: Any) -> tuple[Graph, 
     return first, second
 
 
-def gains(history: History) -> bool:
+def gains(history: TrainingCurves) -> bool:
     return (
         history.best_step > 0
         and min(dict(history.held_out_loss).values()) < history.held_out_loss[0][1]
@@ -582,3 +582,12 @@ def test_zeros_stay_zeros_only_where_that_is_asked(options: Options) -> None:
         after = held(run(student, teacher, {"x": vectors()}, given)[0])
         assert bool((after["W"][weight == 0] == 0).all()) is keep
         assert after["b"].all()
+
+
+def test_the_verdict_of_the_criterion_decides_what_is_kept(
+    convnet: Any, pictures: Any, options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Criterion, "verdict", lambda *given: -Criterion.loss(*given))
+    _, history = run(convnet(1), convnet(0), {"x": pictures(64)}, options(steps=60, lr=0.03))
+    losses = dict(history.held_out_loss)
+    assert losses[history.best_step] == max(losses.values())

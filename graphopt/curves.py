@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["History"]
+__all__ = ["TrainingCurves"]
 
 
 @dataclass
-class History:
+class TrainingCurves:
     """The course of a training.
 
     Attributes:
