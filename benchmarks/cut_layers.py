@@ -22,11 +22,12 @@ from onnx import NodeProto
 
 from graphopt.data import Samples, open_data
 from graphopt.errors import GraphoptError, ModelError
-from graphopt.graph import edit, io
-from graphopt.graph.cost import params
+from graphopt.facts.cost import params
+from graphopt.graph import io
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.order import sorted_nodes
 from graphopt.graph.tensors import Array
+from graphopt.rewrite import edit
 from graphopt.runtime.session import Session
 
 BATCH = 32

@@ -37,10 +37,10 @@ from rich.console import Console
 from rich.table import Table
 
 import graphopt
+from graphopt.analysis.audit import audit
 from graphopt.graph import io
 from graphopt.graph.tensors import Array
 from graphopt.runtime import latency
-from graphopt.runtime.audit import audit
 from graphopt.runtime.latency import Times
 from graphopt.runtime.session import Session
 

@@ -31,8 +31,8 @@ from scoring import Score, score
 from training_data import HERE, MissingError, Source
 
 import graphopt.passes  # noqa: F401 - fills the registry
-from graphopt.pipeline.recipe import format_recipe, read_recipe
-from graphopt.pipeline.training import TrainingPass
+from graphopt.contract.recipe import format_recipe, read_recipe
+from graphopt.families.training import TrainingPass
 
 LIMITS_NOT_MET = 4
 LEAST_ZEROS = 0.001  # fewer are by chance

@@ -5,9 +5,7 @@ The names below are loaded on first use, so that ``import graphopt`` stays cheap
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -23,21 +21,21 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from graphopt.bench import bench
-    from graphopt.compare import compare
-    from graphopt.distill import distill
+    from graphopt.commands.bench import bench
+    from graphopt.commands.compare import compare
+    from graphopt.commands.distill import distill
+    from graphopt.commands.inspect import inspect
+    from graphopt.commands.optimize import Result, optimize
     from graphopt.errors import GraphoptError
-    from graphopt.inspect import inspect
-    from graphopt.optimize import Result, optimize
 
 _HOMES = {
     "GraphoptError": "graphopt.errors",
-    "Result": "graphopt.optimize",
-    "bench": "graphopt.bench",
-    "compare": "graphopt.compare",
-    "distill": "graphopt.distill",
-    "inspect": "graphopt.inspect",
-    "optimize": "graphopt.optimize",
+    "Result": "graphopt.commands.optimize",
+    "bench": "graphopt.commands.bench",
+    "compare": "graphopt.commands.compare",
+    "distill": "graphopt.commands.distill",
+    "inspect": "graphopt.commands.inspect",
+    "optimize": "graphopt.commands.optimize",
 }
 
 
@@ -45,18 +43,3 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'graphopt' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
-
-
-class _Package(ModuleType):
-    """The package with functions where its modules of the same names would hide them.
-
-    Importing ``graphopt.optimize``, anywhere, sets that module as an attribute of the package;
-    ``graphopt.optimize(...)`` must go on being the function.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        hides = name in _HOMES and isinstance(value, ModuleType)
-        super().__setattr__(name, getattr(value, name) if hides else value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from graphopt import errors
 from graphopt.cli.app import app
-from graphopt.pipeline import presets, recipe
+from graphopt.contract import presets, recipe
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from onnx import NodeProto
 
-from graphopt.graph import ops
+from graphopt.facts import ops
 from graphopt.graph.graph import Scope
 from graphopt.graph.order import sorted_nodes
 

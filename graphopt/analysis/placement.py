@@ -4,49 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from onnx import NodeProto, TensorProto
 
-from graphopt.graph import ops
+from graphopt.facts import ops
+from graphopt.facts.ops import attribute, is_op
+from graphopt.facts.shapes import Shapes
 from graphopt.graph.graph import Scope
-from graphopt.graph.ops import attribute, is_op
-from graphopt.graph.shapes import Shapes
+from graphopt.rewrite.quantized_activations import Placement
 from graphopt.targets import OpRule, Target
 
-__all__ = ["Placement", "Refusal", "place"]
+__all__ = ["Refusal", "place"]
 
 Refusal = Callable[[NodeProto], str | None]
 """Why a node must stay float; None where it may compute on integers."""
-
-
-@dataclass
-class Placement:
-    """The plan for one scope.
-
-    Attributes:
-        layers: Nodes with a constant weight that become integer, in order.
-        moved: Other nodes that become integer, in order.
-        roots: For each tensor that gets Q and DQ the tensor whose parameters it takes: its own
-            name, or that of the tensor whose values it moves.
-        produced: Tensors among these that an integer kernel computes; every reader gets the
-            dequantized one. Of the others only integer nodes do.
-        refused: Nodes of a weighted kind that stay float, with the reason.
-        guarded: Nodes that stay float and that the runtime would quantize by itself, as what they
-            read comes from an integer kernel, moved at most.
-    """
-
-    layers: list[NodeProto] = field(default_factory=list)
-    moved: list[NodeProto] = field(default_factory=list)
-    roots: dict[str, str] = field(default_factory=dict)
-    produced: set[str] = field(default_factory=set)
-    refused: list[tuple[NodeProto, str]] = field(default_factory=list)
-    guarded: list[NodeProto] = field(default_factory=list)
-
-    def integer(self, node: NodeProto) -> bool:
-        """Whether the node computes on integers in this plan."""
-        return any(node is other for other in (*self.layers, *self.moved))
 
 
 def place(

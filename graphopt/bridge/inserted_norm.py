@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
-from graphopt.graph.absorb import Refused, layer_of
+from graphopt.facts.ops import is_op, weighted_nodes
 from graphopt.graph.graph import Graph, Scope, label
-from graphopt.graph.ops import is_op, weighted_nodes
 from graphopt.graph.tensors import Array
-from graphopt.graph.values import read_by_one
 from graphopt.numerics.batchnorm import scale_channels, scale_shift
+from graphopt.rewrite.absorb import Refused, layer_of
+from graphopt.rewrite.values import read_by_one
 
 __all__ = ["InsertedNorm", "fold_norms", "insert_norms", "set_moments"]
 

@@ -16,7 +16,7 @@ from graphopt.cli.progress import progress
 @json_option
 def bench(models: tuple[str, ...], threads: int, rounds: int, seed: int, as_json: bool) -> None:
     """Measure the latency of each MODEL under onnxruntime, in turns, on one sample."""
-    from graphopt.bench import bench as run
+    from graphopt.commands.bench import bench as run
     from graphopt.report import listing
     from graphopt.report.json import dump
 

@@ -29,7 +29,7 @@ def compare(
     a: str, b: str, data: str | None, threads: int, seed: int, as_json: bool, **images: Any
 ) -> None:
     """Compare size, operations, answers and latency of B with those of A."""
-    from graphopt.compare import compare as run
+    from graphopt.commands.compare import compare as run
     from graphopt.report import listing
     from graphopt.report.json import dump
 

@@ -60,7 +60,7 @@ def distill(
     fit. DATA is an .npz, a folder of .npy or .npz files, a folder of images, file.py:function or
     module:function.
     """
-    from graphopt.distill import distill as run
+    from graphopt.commands.distill import distill as run
     from graphopt.report import files
 
     out = outcome.beside(student, "distilled") if output is None else Path(output)

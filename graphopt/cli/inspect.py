@@ -14,7 +14,7 @@ from graphopt.cli.progress import progress
 @json_option
 def inspect(model: str, no_passes: bool, as_json: bool) -> None:
     """Show inputs, outputs, operators, size, quantization, and what each pass could do."""
-    from graphopt.inspect import inspect as run
+    from graphopt.commands.inspect import inspect as run
     from graphopt.report import listing
     from graphopt.report.json import dump
 

@@ -59,7 +59,7 @@ def optimize(model: str, output: str | None, reports: tuple[str, ...], **given: 
     DATA is an .npz, a folder of .npy or .npz files, a folder of images, file.py:function or
     module:function.
     """
-    from graphopt.optimize import optimize as run
+    from graphopt.commands.optimize import optimize as run
     from graphopt.report import files
 
     show = {name: given.pop(name) for name in ("as_json", "verbose")}

@@ -12,7 +12,7 @@ from graphopt.errors import LimitError, UsageError
 from graphopt.runtime import launch
 
 if TYPE_CHECKING:
-    from graphopt.optimize import Result
+    from graphopt.commands.optimize import Result
 
 __all__ = ["beside", "conclude", "write"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from graphopt.pipeline.options import OptionField
+    from graphopt.options import OptionField
 
 __all__ = ["PassCommand", "given"]
 
@@ -24,8 +24,8 @@ class PassCommand(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The command's own parameters, those of the pass before those for images; ``--help``."""
         import graphopt.passes  # noqa: F401 - fills the registry
-        from graphopt.pipeline import registry
-        from graphopt.pipeline.options import option_fields
+        from graphopt.contract import registry
+        from graphopt.options import option_fields
 
         own = super().get_params(ctx)
         found = option_fields(registry.find(str(self.name))).values()

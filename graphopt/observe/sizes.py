@@ -9,7 +9,7 @@ from onnx import TensorProto
 
 from graphopt.data.samples import Feeds
 from graphopt.errors import DataError, ModelError
-from graphopt.graph import shapes
+from graphopt.facts import shapes
 from graphopt.graph.graph import Graph
 from graphopt.observe.extract import extract
 from graphopt.runtime.trace import trace

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from graphopt.pipeline.record import LayerRecord
+from graphopt.run.record import LayerRecord
 
 __all__ = ["HEIGHT", "Bar", "Group", "Ranking", "Strip", "grouped", "rankings", "strips"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from graphopt.curves import TrainingCurves
+from graphopt.contract.curves import TrainingCurves
 from graphopt.report.charts import HEIGHT
 from graphopt.report.words import NONE
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from graphopt.errors import SystemFailure, UsageError
-from graphopt.pipeline.record import RunRecord
 from graphopt.report import html, json
+from graphopt.run.record import RunRecord
 
 __all__ = ["check_targets", "write"]
 

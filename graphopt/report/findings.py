@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphopt.pipeline.record import ModelRecord, Quality
+from graphopt.run.record import ModelRecord, Quality
 
 __all__ = ["Benchmark", "Comparison", "Inspection", "Outlook", "Port", "Quantization", "Timing"]
 

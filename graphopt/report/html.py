@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from graphopt import __version__
 from graphopt.errors import SystemFailure
-from graphopt.pipeline.record import RunRecord
 from graphopt.report import charts, curves, words
+from graphopt.run.record import RunRecord
 
 if TYPE_CHECKING:
     from jinja2 import Environment

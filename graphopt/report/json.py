@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any
 
 from graphopt import __version__
-from graphopt.pipeline.record import RunRecord
+from graphopt.run.record import RunRecord
 
 __all__ = ["SCHEMA", "document", "dump", "plain", "schema"]
 

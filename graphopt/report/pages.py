@@ -6,9 +6,9 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
-from graphopt.pipeline.contract import Pass
-from graphopt.pipeline.options import OptionField, option_fields
-from graphopt.pipeline.spec import format_value
+from graphopt.contract.passes import Pass
+from graphopt.contract.spec import format_value
+from graphopt.options import OptionField, option_fields
 
 __all__ = ["OptionRow", "PassPage", "page"]
 

@@ -6,7 +6,6 @@ from collections import Counter
 
 from rich.console import Console
 
-from graphopt.pipeline.record import PassRecord, RunRecord
 from graphopt.report.charts import grouped
 from graphopt.report.console import facts, heading, line, table, terminal
 from graphopt.report.curves import course
@@ -22,6 +21,7 @@ from graphopt.report.words import (
     ratio,
     size,
 )
+from graphopt.run.record import PassRecord, RunRecord
 
 __all__ = ["print_run"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from graphopt.pipeline.record import Quality
+    from graphopt.run.record import Quality
 
 __all__ = [
     "NONE",

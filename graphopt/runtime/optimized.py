@@ -9,8 +9,8 @@ import onnx
 from onnx import AttributeProto, GraphProto, NodeProto
 
 from graphopt.errors import ModelError
+from graphopt.facts.quantized import integer_op, moves_data
 from graphopt.graph.graph import Graph, Scope
-from graphopt.graph.quantized import integer_op, moves_data
 from graphopt.runtime.scratch import scratch_folder
 from graphopt.runtime.session import Session
 

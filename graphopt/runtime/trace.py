@@ -10,8 +10,8 @@ import onnx
 from onnx import TensorProto
 
 from graphopt.errors import ModelError
+from graphopt.facts.shapes import TensorInfo
 from graphopt.graph.graph import Graph
-from graphopt.graph.shapes import TensorInfo
 from graphopt.graph.tensors import Array
 from graphopt.runtime.session import Session
 

@@ -12,19 +12,20 @@ import numpy as np
 import onnx
 
 from graphopt import targets
+from graphopt.contract import registry
+from graphopt.contract.passes import Pass
+from graphopt.contract.recipe import Recipe, format_recipe, parse_recipe
+from graphopt.contract.spec import format_passes, parse_passes
 from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import UsageError
 from graphopt.graph import check, io
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
-from graphopt.pipeline import registry, runner
-from graphopt.pipeline.contract import Pass
-from graphopt.pipeline.job import Job
-from graphopt.pipeline.options import OptionField, build, option_fields
-from graphopt.pipeline.probe import Probe
-from graphopt.pipeline.recipe import Recipe, format_recipe, parse_recipe
-from graphopt.pipeline.record import PassRecord
-from graphopt.pipeline.spec import format_passes, parse_passes
+from graphopt.options import OptionField, build, option_fields
+from graphopt.run import drive as runner
+from graphopt.run.job import Job
+from graphopt.run.judge import Probe
+from graphopt.run.record import PassRecord
 from graphopt.runtime.session import Session
 
 __all__ = ["CLASS_CHECKS", "MODEL_CHECKS", "apply_pass", "check_pass", "run_model"]

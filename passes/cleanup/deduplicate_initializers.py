@@ -11,10 +11,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
+from graphopt.contract.passes import Changes, Context, Option, Pass
+from graphopt.contract.registry import register
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.tensors import stored_bytes
-from graphopt.pipeline.contract import Changes, Context, Option, Pass
-from graphopt.pipeline.registry import register
 
 __all__ = ["DeduplicateInitializers"]
 

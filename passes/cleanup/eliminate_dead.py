@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphopt.graph import edit
+from graphopt.contract.passes import Changes, Context, Pass
+from graphopt.contract.registry import register
 from graphopt.graph.graph import Graph
-from graphopt.pipeline.contract import Changes, Context, Pass
-from graphopt.pipeline.registry import register
+from graphopt.rewrite import edit
 
 __all__ = ["EliminateDead"]
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import NodeProto
 
-from graphopt.graph import edit
+from graphopt.contract.passes import Changes, Context, Pass
+from graphopt.contract.registry import register
+from graphopt.facts.ops import attribute, is_op
+from graphopt.facts.shapes import Shapes, TensorInfo, proven
 from graphopt.graph.graph import Graph, Scope
-from graphopt.graph.ops import attribute, is_op
-from graphopt.graph.shapes import Shapes, TensorInfo, proven
 from graphopt.graph.tensors import Array
-from graphopt.pipeline.contract import Changes, Context, Pass
-from graphopt.pipeline.registry import register
+from graphopt.rewrite import edit
 
 __all__ = ["EliminateIdentity"]
 

@@ -8,15 +8,15 @@ from typing import Annotated
 import numpy as np
 from onnx import NodeProto
 
-from graphopt.graph import inline
-from graphopt.graph.evaluate import NotEvaluated, can_evaluate, evaluate, moves_only
+from graphopt.contract.passes import Changes, Context, Option, Pass
+from graphopt.contract.registry import register
+from graphopt.facts.evaluate import NotEvaluated, can_evaluate, evaluate, moves_only
+from graphopt.facts.ops import attribute, is_op
+from graphopt.facts.shapes import Shapes, proven
 from graphopt.graph.graph import Graph, Scope
-from graphopt.graph.ops import attribute, is_op
 from graphopt.graph.order import sorted_nodes
-from graphopt.graph.shapes import Shapes, proven
 from graphopt.graph.tensors import Array, stored_bytes
-from graphopt.pipeline.contract import Changes, Context, Option, Pass
-from graphopt.pipeline.registry import register
+from graphopt.rewrite import inline
 
 __all__ = ["FoldConstants"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from graphopt.contract.passes import Changes, Context, Option, Pass
+from graphopt.contract.registry import register
 from graphopt.errors import PassError
 from graphopt.graph.graph import Graph
-from graphopt.pipeline.contract import Changes, Context, Option, Pass
-from graphopt.pipeline.registry import register
 
 __all__ = ["FreezeInitializers"]
 

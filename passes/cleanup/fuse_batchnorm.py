@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from graphopt.graph.absorb import Layer, Refused, added_by, fixed, layer_of, store
-from graphopt.graph.edit import only_reader
+from graphopt.contract.passes import Changes, Context, Pass
+from graphopt.contract.registry import register
+from graphopt.facts.ops import attribute, is_op
+from graphopt.facts.shapes import Shapes
 from graphopt.graph.graph import Graph, Scope, Use
-from graphopt.graph.ops import attribute, is_op
-from graphopt.graph.shapes import Shapes
-from graphopt.graph.values import drop_unread, read_by_one
 from graphopt.numerics.batchnorm import scale_channels, scale_shift
-from graphopt.pipeline.contract import Changes, Context, Pass
-from graphopt.pipeline.registry import register
+from graphopt.rewrite.absorb import Layer, Refused, added_by, fixed, layer_of, store
+from graphopt.rewrite.edit import only_reader
+from graphopt.rewrite.values import drop_unread, read_by_one
 
 __all__ = ["FuseBatchnorm"]
 

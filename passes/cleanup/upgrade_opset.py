@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from graphopt.contract.passes import Changes, Context, Option, Pass
+from graphopt.contract.registry import register
 from graphopt.errors import PassError
 from graphopt.graph.graph import Graph
-from graphopt.graph.opsets import NEWEST, NotLifted, lift
-from graphopt.pipeline.contract import Changes, Context, Option, Pass
-from graphopt.pipeline.registry import register
+from graphopt.rewrite.opsets import NEWEST, NotLifted, lift
 
 __all__ = ["UpgradeOpset"]
 

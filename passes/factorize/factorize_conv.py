@@ -7,18 +7,18 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
+from graphopt.contract.passes import Changes, Context, Option, Pass
+from graphopt.contract.registry import register
 from graphopt.errors import PassError
-from graphopt.graph import ops
-from graphopt.graph.conv_chain import PLACES, Link, fits_kernel, replace_conv, strides
+from graphopt.facts import ops
+from graphopt.facts.select import select
+from graphopt.facts.weights import WeightGroup, rank_of_product, weight_groups
+from graphopt.families.low_rank import low_rank_budget
 from graphopt.graph.graph import Graph
-from graphopt.graph.select import select
-from graphopt.graph.values import drop_unread
-from graphopt.graph.weights import WeightGroup, rank_of_product, weight_groups
 from graphopt.numerics.lowrank import Budget
 from graphopt.numerics.lowrank_conv import ConvFactors, Scheme, applies, factorize_conv
-from graphopt.pipeline.budget import low_rank_budget
-from graphopt.pipeline.contract import Changes, Context, Option, Pass
-from graphopt.pipeline.registry import register
+from graphopt.rewrite.conv_chain import PLACES, Link, fits_kernel, replace_conv, strides
+from graphopt.rewrite.values import drop_unread
 
 __all__ = ["FactorizeConv"]
 

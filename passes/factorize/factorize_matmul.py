@@ -8,17 +8,17 @@ from typing import Annotated, ClassVar
 import numpy as np
 from onnx import helper
 
+from graphopt.contract.passes import Changes, Context, Option, Pass
+from graphopt.contract.registry import register
 from graphopt.errors import PassError
-from graphopt.graph import ops
+from graphopt.facts import ops
+from graphopt.facts.select import select
+from graphopt.facts.weights import Layer, WeightGroup, rank_of_product, weight_groups
+from graphopt.families.low_rank import low_rank_budget
 from graphopt.graph.graph import Graph, label
-from graphopt.graph.select import select
 from graphopt.graph.tensors import Array
-from graphopt.graph.values import drop_unread
-from graphopt.graph.weights import Layer, WeightGroup, rank_of_product, weight_groups
 from graphopt.numerics.lowrank import Budget, decompose, matrix_cost
-from graphopt.pipeline.budget import low_rank_budget
-from graphopt.pipeline.contract import Changes, Context, Option, Pass
-from graphopt.pipeline.registry import register
+from graphopt.rewrite.values import drop_unread
 
 __all__ = ["FactorizeMatmul"]
 

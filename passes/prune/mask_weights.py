@@ -9,15 +9,12 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from graphopt.contract.passes import Changes, Context, Option, Pass
+from graphopt.contract.registry import register
 from graphopt.errors import PassError, UsageError
-from graphopt.graph.graph import Graph
-from graphopt.graph.select import select
-from graphopt.graph.sparse import sparse_bytes, store_sparse
-from graphopt.graph.tensors import Array
-from graphopt.graph.weights import WeightGroup
-from graphopt.numerics import scores
-from graphopt.pipeline.contract import Changes, Context, Option, Pass
-from graphopt.pipeline.pruning import (
+from graphopt.facts.select import select
+from graphopt.facts.weights import WeightGroup
+from graphopt.families.masking import (
     PATTERNS,
     PatternName,
     gradient_scores,
@@ -26,7 +23,10 @@ from graphopt.pipeline.pruning import (
     refuse_quantized,
     zeros_of,
 )
-from graphopt.pipeline.registry import register
+from graphopt.graph.graph import Graph
+from graphopt.graph.tensors import Array
+from graphopt.numerics import scores
+from graphopt.rewrite.sparse import sparse_bytes, store_sparse
 
 __all__ = ["MaskWeights"]
 

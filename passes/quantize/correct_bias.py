@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from graphopt.analysis.integer_layers import IntegerLayer, integer_layers, set_integer_bias
+from graphopt.contract.passes import Changes, ChannelMean, Context, Option, Pass
+from graphopt.contract.registry import register
 from graphopt.errors import PassError
 from graphopt.graph.graph import Graph, label
-from graphopt.pipeline.contract import Changes, ChannelMean, Context, Option, Pass
-from graphopt.pipeline.registry import register
+from graphopt.rewrite.integer_layers import IntegerLayer, integer_layers, set_integer_bias
 
 __all__ = ["CorrectBias"]
 

@@ -10,15 +10,16 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
+from graphopt.contract.passes import Changes, Context, Option, Pass
+from graphopt.contract.registry import register
 from graphopt.errors import PassError
-from graphopt.graph import ops, qdq
+from graphopt.facts import ops
+from graphopt.facts.linear import Linear, linear
+from graphopt.facts.select import select
 from graphopt.graph.graph import Constant, Graph, Scope, Use
-from graphopt.graph.linear import Linear, linear
-from graphopt.graph.select import select
-from graphopt.graph.values import drop_unread
 from graphopt.numerics import grids, ranges, saturation
-from graphopt.pipeline.contract import Changes, Context, Option, Pass
-from graphopt.pipeline.registry import register
+from graphopt.rewrite import qdq
+from graphopt.rewrite.values import drop_unread
 
 __all__ = ["QuantizeDynamic"]
 

@@ -7,16 +7,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from graphopt.analysis.edge_layers import edge_layers
-from graphopt.analysis.integer_layers import StoredWeights, WeightGrid, set_integer_weight
-from graphopt.analysis.placement import Placement, place
-from graphopt.analysis.quantized_activations import ActivationGrid, quantize_activations
-from graphopt.errors import PassError, UsageError
-from graphopt.graph import ops
-from graphopt.graph.graph import Graph, Scope, label
-from graphopt.graph.select import select
-from graphopt.numerics import grids, ranges
-from graphopt.numerics.grids import CodeName, CodeType
-from graphopt.pipeline.contract import (
+from graphopt.analysis.placement import place
+from graphopt.contract.passes import (
     Changes,
     Context,
     HistogramOf,
@@ -26,7 +18,15 @@ from graphopt.pipeline.contract import (
     Statistic,
     body_reason,
 )
-from graphopt.pipeline.registry import register
+from graphopt.contract.registry import register
+from graphopt.errors import PassError, UsageError
+from graphopt.facts import ops
+from graphopt.facts.select import select
+from graphopt.graph.graph import Graph, Scope, label
+from graphopt.numerics import grids, ranges
+from graphopt.numerics.grids import CodeName, CodeType
+from graphopt.rewrite.integer_layers import StoredWeights, WeightGrid, set_integer_weight
+from graphopt.rewrite.quantized_activations import ActivationGrid, Placement, quantize_activations
 
 __all__ = ["QuantizeStatic"]
 

@@ -11,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from graphopt.contract.passes import Changes, Context, Option, Pass
+from graphopt.contract.registry import register
 from graphopt.errors import PassError
-from graphopt.graph import edit, ops, qdq
+from graphopt.facts import ops
+from graphopt.facts.select import select
 from graphopt.graph.graph import Constant, Graph, Scope, Use, label
-from graphopt.graph.select import select
-from graphopt.graph.values import drop_unread
 from graphopt.numerics import grids, ranges
 from graphopt.numerics.grids import CODE_TYPES, CodeType
-from graphopt.pipeline.contract import Changes, Context, Option, Pass
-from graphopt.pipeline.registry import register
+from graphopt.rewrite import edit, qdq
+from graphopt.rewrite.values import drop_unread
 
 __all__ = ["QuantizeWeights"]
 

@@ -10,12 +10,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 import onnx
 
-from graphopt.graph.graph import Graph, Scope
-from graphopt.graph.linear import Linear, linear
-from graphopt.graph.scaling import fold_division, insert_division
-from graphopt.graph.select import select
-from graphopt.numerics.smoothing import Activation, Smoothing, smooth
-from graphopt.pipeline.contract import (
+from graphopt.contract.passes import (
     Changes,
     ChannelAbsMax,
     ChannelMean,
@@ -26,7 +21,12 @@ from graphopt.pipeline.contract import (
     Statistic,
     body_reason,
 )
-from graphopt.pipeline.registry import register
+from graphopt.contract.registry import register
+from graphopt.facts.linear import Linear, linear
+from graphopt.facts.select import select
+from graphopt.graph.graph import Graph, Scope
+from graphopt.numerics.smoothing import Activation, Smoothing, smooth
+from graphopt.rewrite.scaling import fold_division, insert_division
 
 __all__ = ["SmoothActivations"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from graphopt.contract.passes import Changes, Context
+from graphopt.contract.registry import register
 from graphopt.errors import PassError
+from graphopt.families.training import DistillingPass, told
 from graphopt.graph.graph import Graph
 from graphopt.graph.lossless import same_model
-from graphopt.pipeline.contract import Changes, Context
-from graphopt.pipeline.registry import register
-from graphopt.pipeline.training import DistillingPass, told
 
 __all__ = ["Distill"]
 

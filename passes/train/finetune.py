@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from graphopt.contract.passes import Changes, Context, Option
+from graphopt.contract.registry import register
 from graphopt.errors import DataError
+from graphopt.families.training import TrainingPass, require_torch, told
 from graphopt.graph.graph import Graph
-from graphopt.pipeline.contract import Changes, Context, Option
-from graphopt.pipeline.registry import register
-from graphopt.pipeline.training import TrainingPass, require_torch, told
 
 __all__ = ["Finetune"]
 

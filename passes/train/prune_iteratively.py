@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from graphopt.contract.passes import Changes, Context, Option
+from graphopt.contract.registry import register
 from graphopt.errors import PassError, UsageError
-from graphopt.graph.graph import Graph
-from graphopt.graph.select import select
-from graphopt.graph.tensors import Array
-from graphopt.graph.weights import WeightGroup
-from graphopt.pipeline.contract import Changes, Context, Option
-from graphopt.pipeline.pruning import (
+from graphopt.facts.select import select
+from graphopt.facts.weights import WeightGroup
+from graphopt.families.masking import (
     PATTERNS,
     PatternName,
     gradient_scores,
@@ -22,8 +21,9 @@ from graphopt.pipeline.pruning import (
     refuse_quantized,
     zeros_of,
 )
-from graphopt.pipeline.registry import register
-from graphopt.pipeline.training import DistillingPass, told
+from graphopt.families.training import DistillingPass, told
+from graphopt.graph.graph import Graph
+from graphopt.graph.tensors import Array
 
 if TYPE_CHECKING:
     from graphopt.bridge.module import GraphModule

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from graphopt.contract.passes import Changes, Context, Option
+from graphopt.contract.registry import register
 from graphopt.errors import PassError
+from graphopt.facts.ops import QUANTIZE_OPS, is_op
+from graphopt.facts.quantized import integer_op
+from graphopt.facts.select import select
+from graphopt.families.training import DistillingPass, require_torch, told
 from graphopt.graph.graph import Graph, label
 from graphopt.graph.lossless import same_model
-from graphopt.graph.ops import QUANTIZE_OPS, is_op
-from graphopt.graph.quantized import integer_op
-from graphopt.graph.select import select
-from graphopt.pipeline.contract import Changes, Context, Option
-from graphopt.pipeline.registry import register
-from graphopt.pipeline.training import DistillingPass, require_torch, told
 
 if TYPE_CHECKING:
     from graphopt.bridge.quantized import QuantizedTrainee

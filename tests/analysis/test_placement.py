@@ -10,9 +10,10 @@ import onnx
 import pytest
 
 from graphopt import targets
-from graphopt.analysis.placement import Placement, place
-from graphopt.graph import shapes
+from graphopt.analysis.placement import place
+from graphopt.facts import shapes
 from graphopt.graph.graph import Graph, label
+from graphopt.rewrite.quantized_activations import Placement
 from graphopt.testing import model_from_text
 
 IMAGE = "float[1, 4, 8, 8]"

@@ -11,8 +11,8 @@ import training
 from scoring import Score
 from training_data import MissingError, Source
 
-from graphopt.pipeline.recipe import read_recipe
-from graphopt.pipeline.training import TrainingPass
+from graphopt.contract.recipe import read_recipe
+from graphopt.families.training import TrainingPass
 
 RECIPES = sorted((Path(training.__file__).parent / "recipes").glob("*.toml"))
 SCORE = Score({"logits": 20.0}, 95.0, "top1", 81.03, 81.2, 1.0, 1.0, 0.0)

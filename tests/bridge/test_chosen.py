@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from graphopt.bridge.chosen import weights_of
+from graphopt.facts.select import select
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
-from graphopt.graph.select import select
 from graphopt.testing import model_from_text
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>'

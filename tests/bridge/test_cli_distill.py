@@ -15,9 +15,9 @@ import onnx
 import onnx.numpy_helper
 import pytest
 
+from graphopt.contract.recipe import METADATA_KEY
 from graphopt.graph import io
-from graphopt.graph.rename import rename_tensors
-from graphopt.pipeline.recipe import METADATA_KEY
+from graphopt.rewrite.rename import rename_tensors
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

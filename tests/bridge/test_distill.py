@@ -10,14 +10,14 @@ import pytest
 
 import graphopt.passes  # noqa: F401 - fills the registry
 from graphopt import targets
+from graphopt.contract.spec import parse_passes
 from graphopt.data import open_data
 from graphopt.errors import DataError, GraphoptError, UsageError
 from graphopt.graph import io
 from graphopt.graph.tensors import Array
-from graphopt.pipeline import runner
-from graphopt.pipeline.job import Job
-from graphopt.pipeline.record import PassRecord
-from graphopt.pipeline.spec import parse_passes
+from graphopt.run import drive as runner
+from graphopt.run.job import Job
+from graphopt.run.record import PassRecord
 from graphopt.testing import model_from_text
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>

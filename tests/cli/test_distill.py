@@ -9,8 +9,8 @@ import click
 import pytest
 
 from graphopt.cli.distill import distill
+from graphopt.options import option_fields
 from graphopt.passes.train.distill import Distill
-from graphopt.pipeline.options import option_fields
 
 WITHOUT_TORCH = """
 import sys

@@ -13,7 +13,8 @@ from onnx import ModelProto, TensorProto, helper
 from onnx.backend.test.case import model as model_cases
 from onnx.backend.test.case import node as node_cases
 
-from graphopt.graph import check, io, shapes
+from graphopt.facts import shapes
+from graphopt.graph import check, io
 from graphopt.graph.lossless import differences
 
 SHIPPED = Path(onnx.backend.test.__file__).parent / "data"

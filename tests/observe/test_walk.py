@@ -10,12 +10,13 @@ import numpy as np
 import onnx
 import pytest
 
-from graphopt.analysis.integer_layers import WeightGrid, set_integer_weight
 from graphopt.data.samples import Feeds
-from graphopt.graph import ops, qdq
+from graphopt.facts import ops
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.observe.walk import Walk
+from graphopt.rewrite import qdq
+from graphopt.rewrite.integer_layers import WeightGrid, set_integer_weight
 from graphopt.runtime.session import Session
 from graphopt.testing import model_from_text
 

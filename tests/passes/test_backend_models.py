@@ -16,15 +16,16 @@ from onnx.backend.test.case.test_case import TestCase
 
 import graphopt.passes  # noqa: F401 - fills the registry
 from graphopt import targets
+from graphopt.contract import registry
 from graphopt.data.samples import Feeds, Samples
 from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import GraphoptError, ModelError
 from graphopt.graph import check, io
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
-from graphopt.pipeline import registry, runner
-from graphopt.pipeline.job import Job
-from graphopt.pipeline.probe import Probe
+from graphopt.run import drive as runner
+from graphopt.run.job import Job
+from graphopt.run.judge import Probe
 
 _PASSES = [name for name in registry.names() if not registry.find(name).needs_samples]
 _OUTCOMES = ("done", "nothing to do", "refused")

@@ -8,9 +8,9 @@ from importlib.util import find_spec
 import pytest
 
 import graphopt.passes  # noqa: F401 - fills the registry
-from graphopt.pipeline import registry
-from graphopt.pipeline.contract import Pass
-from graphopt.pipeline.training import TrainingPass
+from graphopt.contract import registry
+from graphopt.contract.passes import Pass
+from graphopt.families.training import TrainingPass
 from graphopt.testing import CLASS_CHECKS, MODEL_CHECKS, MODELS
 
 _KNOWN_FAILURES: dict[tuple[str, str, str], str] = {}

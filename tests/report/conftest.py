@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from graphopt.curves import TrainingCurves
-from graphopt.pipeline.contract import Edit, Skip
-from graphopt.pipeline.record import (
+from graphopt.analysis.audit import Audit, Entry
+from graphopt.contract.curves import TrainingCurves
+from graphopt.contract.passes import Edit, Skip
+from graphopt.run.record import (
     CandidateRecord,
     Environment,
     LayerRecord,
@@ -21,7 +22,6 @@ from graphopt.pipeline.record import (
     RunRecord,
     StartRecord,
 )
-from graphopt.runtime.audit import Audit, Entry
 
 MakeRecord = Callable[..., RunRecord]
 

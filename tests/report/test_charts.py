@@ -1,6 +1,6 @@
-from graphopt.pipeline.contract import Skip
-from graphopt.pipeline.record import LayerRecord
+from graphopt.contract.passes import Skip
 from graphopt.report import charts
+from graphopt.run.record import LayerRecord
 
 LAYERS = [
     LayerRecord("a", "Conv", 400, 100, 2.0, 1.0, 30.0),

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from graphopt.curves import TrainingCurves
+from graphopt.contract.curves import TrainingCurves
 from graphopt.report.charts import HEIGHT
 from graphopt.report.curves import WIDTH, Course, course, plots
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from graphopt.errors import SystemFailure, UsageError
-from graphopt.pipeline.record import RunRecord
 from graphopt.report import files
+from graphopt.run.record import RunRecord
 
 
 @pytest.fixture

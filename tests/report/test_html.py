@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
+from graphopt.analysis.audit import Audit, Entry
+from graphopt.contract.passes import Edit, Skip
 from graphopt.errors import SystemFailure
-from graphopt.pipeline.contract import Edit, Skip
-from graphopt.pipeline.record import (
+from graphopt.report import html
+from graphopt.run.record import (
     CandidateRecord,
     LayerRecord,
     Quality,
     RunRecord,
 )
-from graphopt.report import html
-from graphopt.runtime.audit import Audit, Entry
 
 MakeRecord = Callable[..., RunRecord]
 

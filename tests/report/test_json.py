@@ -6,8 +6,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from graphopt.pipeline.record import LayerRecord, ModelRecord, Quality, RunRecord
 from graphopt.report import json
+from graphopt.run.record import LayerRecord, ModelRecord, Quality, RunRecord
 
 
 @pytest.fixture(scope="module")

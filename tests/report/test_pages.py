@@ -1,8 +1,8 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.graph.graph import Graph
-from graphopt.pipeline.contract import Changes, Context, Option, Pass
 from graphopt.report.pages import OptionRow, page
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from graphopt.pipeline.record import RunRecord
+from graphopt.analysis.audit import Audit, Entry
 from graphopt.report import terminal
-from graphopt.runtime.audit import Audit, Entry
+from graphopt.run.record import RunRecord
 
 MakeRecord = Callable[..., RunRecord]
 Golden = Callable[[str, str], None]

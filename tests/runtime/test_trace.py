@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 from onnx import TensorProto, numpy_helper, parser
 
+from graphopt.facts.shapes import TensorInfo
 from graphopt.graph.graph import Graph
-from graphopt.graph.shapes import TensorInfo
 from graphopt.runtime.trace import trace
 
 MODEL = """

@@ -11,8 +11,8 @@ from torch import Tensor
 from graphopt.bridge.quantized.fake import Grid
 from graphopt.bridge.quantized.points import WeightPoint
 from graphopt.bridge.tensors import to_tensor
+from graphopt.facts.ops import FLOATS
 from graphopt.graph.graph import Graph
-from graphopt.graph.ops import FLOATS
 
 __all__ = ["start", "zeros_of"]
 

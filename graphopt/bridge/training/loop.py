@@ -30,7 +30,7 @@ from graphopt.bridge.training.schedule import rate
 from graphopt.bridge.training.setting import Setting
 from graphopt.bridge.training.state import Stored
 from graphopt.bridge.training.teacher import Teacher
-from graphopt.curves import TrainingCurves
+from graphopt.contract.curves import TrainingCurves
 
 __all__ = ["Loop", "Task"]
 

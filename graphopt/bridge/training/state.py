@@ -13,7 +13,7 @@ from graphopt.bridge.training import checkpoint, optimizers
 from graphopt.bridge.training.average import Average
 from graphopt.bridge.training.hooks import Hook
 from graphopt.bridge.training.setting import Setting
-from graphopt.curves import TrainingCurves
+from graphopt.contract.curves import TrainingCurves
 from graphopt.errors import UsageError
 
 __all__ = ["Progressed", "Stored"]

@@ -23,7 +23,7 @@ from graphopt.bridge.training.options import TrainOptions
 from graphopt.bridge.training.processes import processes
 from graphopt.bridge.training.setting import Setting, quiet_torch
 from graphopt.bridge.training.teacher import Teacher
-from graphopt.curves import TrainingCurves
+from graphopt.contract.curves import TrainingCurves
 from graphopt.data.inputs import model_inputs
 from graphopt.data.samples import Samples
 from graphopt.data.staged import StagedSamples, staged

@@ -12,14 +12,14 @@ import pytest
 
 import graphopt.passes  # noqa: F401 - fills the registry
 from graphopt import targets
+from graphopt.contract.spec import parse_passes
 from graphopt.data import open_data
 from graphopt.data.samples import Samples
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
-from graphopt.pipeline import runner
-from graphopt.pipeline.job import Job
-from graphopt.pipeline.record import PassRecord
-from graphopt.pipeline.spec import parse_passes
+from graphopt.run import drive as runner
+from graphopt.run.job import Job
+from graphopt.run.record import PassRecord
 from graphopt.testing import model_from_text
 
 Make = Callable[..., "Quantized"]

@@ -20,7 +20,7 @@ from graphopt.bridge.training.hooks import Hook
 from graphopt.bridge.training.options import TrainOptions
 from graphopt.bridge.training.setting import Setting
 from graphopt.bridge.training.train import train
-from graphopt.curves import TrainingCurves
+from graphopt.contract.curves import TrainingCurves
 from graphopt.data import open_data
 from graphopt.errors import DataError, ModelError, PassError, SystemFailure, UsageError
 from graphopt.graph import io

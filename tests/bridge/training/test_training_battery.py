@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import pytest
 
 import graphopt.passes  # noqa: F401 - fills the registry
-from graphopt.pipeline import registry
-from graphopt.pipeline.contract import Option, Pass
-from graphopt.pipeline.training import TrainingPass
+from graphopt.contract import registry
+from graphopt.contract.passes import Option, Pass
+from graphopt.families.training import TrainingPass
 from graphopt.testing import MODEL_CHECKS, MODELS
 
 _NAMES = [name for name in registry.names() if issubclass(registry.find(name), TrainingPass)]

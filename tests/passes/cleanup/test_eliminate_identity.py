@@ -5,7 +5,7 @@ import pytest
 
 from graphopt.graph.graph import Graph
 from graphopt.passes.cleanup import EliminateIdentity
-from graphopt.pipeline.record import PassRecord
+from graphopt.run.record import PassRecord
 from graphopt.testing import apply_pass, model_from_text
 
 _CONSTANTS = {

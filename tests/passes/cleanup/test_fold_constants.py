@@ -5,7 +5,7 @@ import onnx
 
 from graphopt.graph.graph import Graph
 from graphopt.passes.cleanup import FoldConstants
-from graphopt.pipeline.record import PassRecord
+from graphopt.run.record import PassRecord
 from graphopt.testing import apply_pass, model_from_text
 
 _HEAD = '<ir_version: 8, opset_import: ["" : 13]>'

@@ -7,7 +7,7 @@ import pytest
 
 from graphopt.graph.graph import Graph
 from graphopt.passes.cleanup import FuseBatchnorm
-from graphopt.pipeline.record import PassRecord
+from graphopt.run.record import PassRecord
 from graphopt.testing import apply_pass, model_from_text
 
 _IMAGE = "(float[N,4,6,6] x) => (float y)"

@@ -7,7 +7,7 @@ import pytest
 
 from graphopt.graph.graph import Graph
 from graphopt.passes.cleanup import UpgradeOpset
-from graphopt.pipeline.record import PassRecord
+from graphopt.run.record import PassRecord
 from graphopt.testing import MODELS, apply_pass, model_from_text
 
 

@@ -5,11 +5,11 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
+from graphopt.facts.ops import attribute
 from graphopt.graph.graph import Graph
-from graphopt.graph.ops import attribute
 from graphopt.numerics.lowrank_conv import Stage, compose
 from graphopt.passes.factorize import FactorizeConv
-from graphopt.pipeline.record import PassRecord
+from graphopt.run.record import PassRecord
 from graphopt.testing import MODELS, apply_pass, model_from_text, run_model
 
 

@@ -8,7 +8,7 @@ import pytest
 from graphopt.errors import UsageError
 from graphopt.graph.graph import Graph
 from graphopt.passes.factorize import FactorizeMatmul
-from graphopt.pipeline.record import PassRecord
+from graphopt.run.record import PassRecord
 from graphopt.testing import MODELS, apply_pass, model_from_text
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from graphopt.commands.optimize import optimize
 from graphopt.errors import SystemFailure, UsageError
 from graphopt.graph.graph import Graph
-from graphopt.optimize import optimize
 from graphopt.passes.prune import MaskWeights
 from graphopt.testing import MODELS, apply_pass, run_model
 

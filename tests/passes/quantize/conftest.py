@@ -9,13 +9,13 @@ import onnx
 import pytest
 
 from graphopt import targets
+from graphopt.contract.passes import Pass
 from graphopt.data import open_data
 from graphopt.graph import check
 from graphopt.graph.graph import Graph
-from graphopt.pipeline import runner
-from graphopt.pipeline.contract import Pass
-from graphopt.pipeline.job import Job
-from graphopt.pipeline.record import PassRecord
+from graphopt.run import drive as runner
+from graphopt.run.job import Job
+from graphopt.run.record import PassRecord
 
 Applied = tuple[Graph, PassRecord]
 ApplyPass = Callable[..., Applied]

@@ -12,15 +12,15 @@ import pytest
 from numpy.typing import NDArray
 
 from graphopt import targets
-from graphopt.analysis.integer_layers import integer_layers
 from graphopt.data import open_data
 from graphopt.errors import PassError
 from graphopt.graph import check
 from graphopt.graph.graph import Graph, label
 from graphopt.passes.quantize import CorrectBias, QuantizeStatic
-from graphopt.pipeline import runner
-from graphopt.pipeline.job import Job
-from graphopt.pipeline.record import PassRecord
+from graphopt.rewrite.integer_layers import integer_layers
+from graphopt.run import drive as runner
+from graphopt.run.job import Job
+from graphopt.run.record import PassRecord
 from graphopt.runtime.session import Session
 from graphopt.testing import model_from_text
 

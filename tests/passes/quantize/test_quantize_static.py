@@ -13,14 +13,14 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
+from graphopt.analysis.audit import audit
+from graphopt.contract.passes import HistogramOf, MinMax
 from graphopt.errors import PassError, UsageError
-from graphopt.graph import ops
+from graphopt.facts import ops
 from graphopt.graph.graph import Graph
 from graphopt.numerics import grids, ranges, saturation, sqnr
 from graphopt.passes.quantize import QuantizeStatic
-from graphopt.pipeline.contract import HistogramOf, MinMax
-from graphopt.pipeline.record import PassRecord
-from graphopt.runtime.audit import audit
+from graphopt.run.record import PassRecord
 from graphopt.runtime.session import Level, Session
 from graphopt.testing import model_from_text
 

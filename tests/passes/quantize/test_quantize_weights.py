@@ -9,11 +9,11 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
+from graphopt.analysis.audit import audit
 from graphopt.errors import PassError
 from graphopt.graph.graph import Graph
 from graphopt.numerics import sqnr
 from graphopt.passes.quantize import QuantizeWeights
-from graphopt.runtime.audit import audit
 from graphopt.runtime.session import Session
 
 ApplyPass = Callable[..., Any]

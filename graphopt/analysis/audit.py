@@ -1,0 +1,107 @@
+"""Which layers run on integer kernels, which in float and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from onnx import NodeProto
+
+from graphopt.analysis.float_reasons import float_reason
+from graphopt.facts.ops import WEIGHTED, is_op
+from graphopt.facts.quantized import (
+    between_quantizers,
+    integer_op,
+    moves_data,
+    weight_form,
+    weight_index,
+)
+from graphopt.graph.graph import Graph, Scope, label
+from graphopt.runtime.optimized import RunningGraph
+
+__all__ = ["Audit", "Entry", "audit"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How one layer runs.
+
+    Attributes:
+        node: Label of the node in the given graph.
+        op_type: Its operator there.
+        kernel: The operator that does its work in the graph that onnxruntime runs.
+        reason: Why it is in float, or what is odd about an integer kernel; empty otherwise.
+    """
+
+    node: str
+    op_type: str
+    kernel: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The layers of a graph by the arithmetic they run in."""
+
+    integer: list[Entry] = field(default_factory=list)
+    float_: list[Entry] = field(default_factory=list)
+
+
+def audit(graph: Graph, reasons: Mapping[str, str] | None = None, *, threads: int = 0) -> Audit:
+    """Read back what onnxruntime runs and say for each layer whether it is on integers.
+
+    Layers are Conv, ConvTranspose, Gemm and MatMul with a constant weight, other operators between
+    DequantizeLinear and QuantizeLinear that compute something, and operators that are integer by
+    definition. A layer that onnxruntime removes (folded, never read) is in neither list.
+
+    Args:
+        graph: The model; not modified.
+        reasons: Why a node was left in float, by its label; goes before what can be derived.
+        threads: Threads of the session.
+
+    Raises:
+        ModelError: onnxruntime cannot load the model, or cannot save what it made of it.
+    """
+    running = RunningGraph(graph, threads)
+    found = Audit()
+    for scope in graph.scopes():
+        for node in scope.nodes:
+            kernel = running.kernel(scope, node) if _is_layer(scope, node) else None
+            if kernel is None:
+                continue
+            name, op_type = label(node), str(node.op_type)
+            if running.on_integers(kernel):
+                reason = _oddity(scope, node, kernel)
+                found.integer.append(Entry(name, op_type, str(kernel.op_type), reason))
+                continue
+            reason = (reasons or {}).get(name) or float_reason(scope, node)
+            if running.dequantizes_weight(kernel):
+                reason += _defect(scope, node)
+            found.float_.append(Entry(name, op_type, str(kernel.op_type), reason))
+    return found
+
+
+def _is_layer(scope: Scope, node: NodeProto) -> bool:
+    if is_op(node, *WEIGHTED) and weight_index(scope, node) is not None:
+        return True
+    return integer_op(node) or (between_quantizers(scope, node) and not moves_data(node))
+
+
+def _oddity(scope: Scope, node: NodeProto, kernel: NodeProto) -> str:
+    """What is to be known about a layer that runs on integers."""
+    if is_op(node, "Conv", "Gemm") and weight_form(scope, node) == "float":
+        return (
+            "its weight is float in the file, but onnxruntime quantizes it when it loads the model"
+            " (int8, one scale for all channels), as the tensors around are quantized"
+        )
+    if kernel.op_type == "MatMulNBits" and not integer_op(node):
+        return "onnxruntime quantizes its input to int8 in blocks at every run"
+    return ""
+
+
+def _defect(scope: Scope, node: NodeProto) -> str:
+    """What a float layer suffers whose kernel reads a dequantized weight."""
+    if weight_form(scope, node) == "float":
+        return "; onnxruntime rounds its float weight to int8 all the same and gains nothing"
+    what = "weight" if is_op(node, *WEIGHTED) else "constant"
+    return f"; its {what} is dequantized at every run, which costs time"

@@ -1,0 +1,269 @@
+"""Why onnxruntime leaves a layer in float, read from the graph as it was given.
+
+The conditions are those of its QDQ fusions on the CPU (version 1.32, measured).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import NodeProto, TensorProto
+
+from graphopt.facts.ops import attribute, is_op
+from graphopt.facts.quantized import (
+    dequantizer,
+    is_dequantized,
+    quantizers,
+    stored,
+    weight_form,
+    weight_index,
+)
+from graphopt.graph.graph import Constant, Scope
+
+__all__ = ["float_reason"]
+
+_HAS_KERNEL = (
+    "Add",
+    "AveragePool",
+    "Concat",
+    "Conv",
+    "Gemm",
+    "GlobalAveragePool",
+    "LeakyRelu",
+    "MatMul",
+    "MaxPool",
+    "Mul",
+    "ReduceMax",
+    "Resize",
+    "Sigmoid",
+    "Softmax",
+    "Where",
+)
+_BYTES = (TensorProto.INT8, TensorProto.UINT8)
+_BIAS_TOLERANCE = 1e-5  # relative; float32 rounding of the product of the scales
+UNKNOWN = "no rule of onnxruntime matched, although all that is known to matter is in place"
+
+
+def float_reason(scope: Scope, node: NodeProto) -> str:
+    """Why a layer that is known to run in float does so, as a sentence."""
+    if not is_op(node, *_HAS_KERNEL):
+        return f"onnxruntime has no integer kernel for {node.op_type}"
+    for find in (_weight, _inputs, _output, _parameters, _per_channel, _bias, _gemm, _signed):
+        reason = find(scope, node)
+        if reason:
+            return reason
+    return UNKNOWN
+
+
+def _weight(scope: Scope, node: NodeProto) -> str:
+    form = weight_form(scope, node)
+    if form == "float":
+        return "its weight is float"
+    if form == "expanded":
+        return "its weight is only stored small; onnxruntime expands it to float at load"
+    index = weight_index(scope, node)
+    found = None if index is None else stored(scope, node.input[index])
+    if found is not None and found.constant.data_type not in _BYTES:
+        return (
+            f"its weight has {_type_name(found.constant.data_type)} codes, the kernels take 8 bits"
+        )
+    return ""
+
+
+def _inputs(scope: Scope, node: NodeProto) -> str:
+    """An input that is not dequantized, or has codes that no kernel takes."""
+    index = weight_index(scope, node)
+    single = is_op(node, "Conv", "Gemm", "MatMul") and index is not None
+    read = [1 - index] if single and index is not None else range(len(node.input))
+    if is_op(node, "Resize"):
+        read = [0]
+    for position in read:
+        name = node.input[position]
+        made = dequantizer(scope, name)
+        if name and made is None:
+            return f"its input {name!r} is not quantized"
+        if made is not None and (kind := _code_type(scope, made)) not in (None, *_BYTES):
+            return f"its input has {_type_name(kind)} codes, the kernels take 8 bits"
+    return ""
+
+
+def _output(scope: Scope, node: NodeProto) -> str:
+    """Something between the result and the one QuantizeLinear that a kernel needs."""
+    name, step = node.output[0], node
+    while True:
+        readers = [use.node for use in scope.uses(name)]
+        if name in scope.outputs:
+            return f"its result {name!r} is an output of the model and not quantized"
+        if len(readers) > 1:
+            kinds = ", ".join(sorted({reader.op_type for reader in readers}))
+            return f"its result has {len(readers)} readers ({kinds}) where one Q is needed"
+        if not readers:
+            return "nothing reads its result"
+        if is_op(readers[0], "QuantizeLinear"):
+            kind = _code_type(scope, readers[0])
+            if kind not in (None, *_BYTES):
+                return f"its result gets {_type_name(kind)} codes, the kernels give 8 bits"
+            return "" if step is node else _activation(scope, step, readers[0])
+        if not is_op(readers[0], "Relu", "Clip"):
+            return _unquantized(scope, node, readers[0])
+        step, name = readers[0], readers[0].output[0]
+
+
+def _unquantized(scope: Scope, node: NodeProto, reader: NodeProto) -> str:
+    """A result that goes elsewhere than to a Q; MatMul loses its kernel to a float bias only."""
+    constants = [name for name in reader.input if scope.constant(name) is not None]
+    if is_op(node, "MatMul") and is_op(reader, "Add") and constants:
+        return (
+            "onnxruntime merges it with the float bias behind it into a float Gemm; an int32 bias "
+            "behind a DequantizeLinear, or a Q before or behind the Add, prevents that"
+        )
+    return f"its result goes to {reader.op_type} and is not quantized before"
+
+
+def _activation(scope: Scope, step: NodeProto, quantizer: NodeProto) -> str:
+    """A Relu or Clip that the range of the codes does not make superfluous."""
+    scale, zero_point = (_value(scope, quantizer, index) for index in (1, 2))
+    if scale is None or scale.size != 1:
+        return ""
+    codes = np.iinfo(np.uint8 if zero_point is None else zero_point.dtype)
+    zero = 0 if zero_point is None else int(zero_point.reshape(-1)[0])
+    low = float(scale.reshape(-1)[0]) * (int(codes.min) - zero)
+    high = float(scale.reshape(-1)[0]) * (int(codes.max) - zero)
+    floor, ceiling = 0.0, np.inf
+    if is_op(step, "Clip"):
+        bounds = [_input_value(scope, step, index) for index in (1, 2)]
+        floor = -np.inf if bounds[0] is None else float(bounds[0].reshape(-1)[0])
+        ceiling = np.inf if bounds[1] is None else float(bounds[1].reshape(-1)[0])
+    if low < floor - abs(low) * 1e-6 or high > ceiling * (1 + 1e-6):
+        return (
+            f"the codes behind its {step.op_type} reach from {low:.4g} to {high:.4g}, "
+            f"beyond its bounds, so {step.op_type} stays between"
+        )
+    return ""
+
+
+def _parameters(scope: Scope, node: NodeProto) -> str:
+    """Scales that are not rank 0, or that must be equal before and behind."""
+    around = [made for name in node.input if (made := dequantizer(scope, name)) is not None]
+    around += quantizers(scope, node.output[0])
+    activations = [n for n in around if scope.constant(n.input[0]) is None]
+    for item in activations:
+        scale = scope.constant(item.input[1])
+        if scale is None:
+            return "a scale around it is not constant"
+        if len(scale.shape) and not is_op(node, "Conv", "Gemm", "MatMul"):
+            return f"a scale around it has shape {list(scale.shape)}; it must have rank 0"
+    if is_op(node, "MaxPool", "ReduceMax", "Resize"):
+        if is_op(node, "Resize") and attribute(node, "mode", "nearest") != "nearest":
+            return "onnxruntime has no integer kernel for a Resize that interpolates"
+        if is_op(node, "MaxPool") and scope.graph.opset < 12:
+            return "MaxPool takes integers from opset 12 on only"
+        if len({_parameter_key(scope, item) for item in activations}) > 1:
+            return "scale or zero point differ before and behind it"
+    return ""
+
+
+def _signed(scope: Scope, node: NodeProto) -> str:
+    """Activations of int8, which onnxruntime rewrites to uint8 on x86 where nothing branches."""
+    codes = [
+        made.input[0]
+        for name in node.input
+        if (made := dequantizer(scope, name)) is not None and is_dequantized(scope, name)
+        if _code_type(scope, made) == TensorProto.INT8
+    ]
+    codes += [
+        made.output[0]
+        for made in quantizers(scope, node.output[0])
+        if _code_type(scope, made) == TensorProto.INT8
+    ]
+    for name in codes:
+        readers = [use for dq in scope.uses(name) for use in scope.uses(dq.node.output[0])]
+        if len(readers) > 1:
+            return (
+                f"its int8 activation {name!r} has {len(readers)} readers, which keeps "
+                "onnxruntime from its uint8 kernels on x86; use uint8 activations"
+            )
+    return "its activations are int8, mixed with uint8 on x86; use uint8" if codes else ""
+
+
+def _per_channel(scope: Scope, node: NodeProto) -> str:
+    """A weight whose scales lie along another axis than the output channels."""
+    index = weight_index(scope, node)
+    made = None if index is None else dequantizer(scope, node.input[index])
+    scale = None if made is None else scope.constant(made.input[1])
+    if made is None or scale is None or scale.shape in ((), (1,)):
+        return ""
+    codes = scope.constant(made.input[0])
+    rank = 2 if codes is None else len(codes.shape)
+    axis = attribute(made, "axis", 1) % max(rank, 1)
+    wanted = 0 if is_op(node, "Conv") else rank - 1
+    if is_op(node, "Gemm") and attribute(node, "transB", 0):
+        wanted = 0
+    if axis == wanted:
+        return ""
+    return f"its weight has a scale for each index of axis {axis}; it must be axis {wanted}"
+
+
+def _bias(scope: Scope, node: NodeProto) -> str:
+    """An int32 bias whose scale is not that of the products."""
+    if not is_op(node, "Conv", "Gemm") or len(node.input) < 3 or not node.input[2]:
+        return ""
+    made = dequantizer(scope, node.input[2])
+    if made is None:
+        return "" if scope.constant(node.input[2]) is not None else "its bias is not constant"
+    scales = [
+        None if source is None else _value(scope, source, 1)
+        for source in (dequantizer(scope, name) for name in node.input[:2])
+    ]
+    scale = _value(scope, made, 1)
+    if scale is None or scales[0] is None or scales[1] is None:
+        return ""
+    product = scales[0].astype(np.float64) * scales[1]
+    if np.allclose(scale, product, rtol=_BIAS_TOLERANCE, atol=0):
+        return ""
+    return "the scale of its int32 bias is not input scale times weight scale"
+
+
+def _gemm(scope: Scope, node: NodeProto) -> str:
+    """What the integer Gemm wants besides: no factors, a zero point for each operand."""
+    if not is_op(node, "Gemm"):
+        return ""
+    for name in ("alpha", "beta"):
+        if len(node.input) > 2 and node.input[2] and attribute(node, name, 1.0) != 1.0:
+            return f"its {name} is not 1; fold it into the weight or bias first"
+    made = [dequantizer(scope, name) for name in node.input[:2]]
+    if any(one is not None and (len(one.input) < 3 or not one.input[2]) for one in made):
+        return "a DequantizeLinear in front of it has no zero point, which Gemm alone asks for"
+    return ""
+
+
+def _value(scope: Scope, node: NodeProto, index: int) -> np.ndarray | None:
+    return _input_value(scope, node, index)
+
+
+def _input_value(scope: Scope, node: NodeProto, index: int) -> np.ndarray | None:
+    """The constant that a node reads at ``index``; None if absent or computed."""
+    if len(node.input) <= index or not node.input[index]:
+        return None
+    constant = scope.constant(node.input[index])
+    return None if constant is None else constant.values
+
+
+def _code_type(scope: Scope, node: NodeProto) -> int | None:
+    """Element type of the codes that a Q makes or a DQ reads; None where it cannot be told."""
+    if len(node.input) > 2 and node.input[2]:
+        zero_point = scope.constant(node.input[2])
+        return None if zero_point is None else zero_point.data_type
+    codes = scope.constant(node.input[0])
+    if is_op(node, "DequantizeLinear"):
+        return None if codes is None else codes.data_type
+    return int(attribute(node, "output_dtype", 0)) or int(TensorProto.UINT8)
+
+
+def _type_name(kind: int | None) -> str:
+    return "unknown" if kind is None else TensorProto.DataType.Name(kind).lower()
+
+
+def _parameter_key(scope: Scope, node: NodeProto) -> tuple[bytes, ...]:
+    """Scale and zero point as bytes, to compare."""
+    values: list[Constant | None] = [scope.constant(name) for name in node.input[1:3] if name]
+    return tuple(b"?" if value is None else value.values.tobytes() for value in values)

@@ -1,0 +1,1 @@
+"""The Python API: one function a command of the command line."""

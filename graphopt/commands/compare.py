@@ -1,0 +1,197 @@
+"""Two models side by side: size, operations, answers and latency."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from graphopt.data import open_data
+from graphopt.data.samples import Samples
+from graphopt.data.synthetic import SyntheticSamples
+from graphopt.errors import DataError, ModelError
+from graphopt.graph import io
+from graphopt.graph.graph import Graph
+from graphopt.graph.ports import compatible, described, fixed_batch
+from graphopt.observe.answers import Rows
+from graphopt.observe.run import with_rows
+from graphopt.progress import Progress
+from graphopt.report.findings import Comparison
+from graphopt.run.judge import Tally
+from graphopt.run.proof import describe
+from graphopt.run.record import Quality
+from graphopt.runtime import latency
+from graphopt.runtime.batches import largest_batch
+from graphopt.runtime.session import Session
+
+__all__ = ["compare"]
+
+Model = str | Path | bytes | onnx.ModelProto
+Data = str | Path | Mapping[str, Any] | Callable[[], Any]
+
+_BATCH = 16
+
+
+def compare(
+    a: Model,
+    b: Model,
+    data: Data | None = None,
+    *,
+    images: Mapping[str, Any] | None = None,
+    threads: int = 0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Run two models on the same samples and set B against A.
+
+    Args:
+        a: The model that is right by definition: path, bytes or message.
+        b: The model to judge.
+        data: Samples, in any form that ``graphopt.optimize`` takes; random feeds without.
+        images: Preprocessing of a folder of images.
+        threads: Threads of onnxruntime; 0 for all cores.
+        seed: Seed of random feeds.
+        progress: Told what is going on, how far it is and how far it goes.
+
+    Returns:
+        ``quality`` is None, and ``note`` says why, where random feeds do not fit the models.
+
+    Raises:
+        ModelError: A model cannot be loaded or run, or they have different inputs or outputs.
+        DataError: The samples do not fit.
+    """
+    first, second = io.load(a), io.load(b)
+    _check_alike(first, second)
+    judge = second if fixed_batch(second) else first
+    samples: Samples = SyntheticSamples(judge, seed=seed)
+    if data is not None:
+        samples = open_data(data, judge, images)
+    found = Comparison(
+        a=describe(first, _path(a)),
+        b=describe(second, _path(b)),
+        quality=None,
+        cosine={},
+        latency_ratio=None,
+        latency_spread=None,
+        feeds=f"random, seed {seed}" if data is None else f"{samples.count} samples",
+        note="random feeds; give --data DATA for figures that count" if data is None else "",
+    )
+    sessions = [Session(graph, threads=threads) for graph in (first, second)]
+    try:
+        source = "random" if data is None else "data"
+        quality, cosine = _judge(sessions, judge, samples, source, progress)
+    except (DataError, ModelError) as err:
+        if data is not None:
+            raise
+        note = f"not run: random feeds do not fit these models ({err}); give --data DATA"
+        return replace(found, note=note)
+    return _timed(replace(found, quality=quality, cosine=cosine), sessions, samples, progress)
+
+
+def _path(model: Model) -> Path | None:
+    return Path(model) if isinstance(model, str | Path) else None
+
+
+def _timed(
+    found: Comparison, sessions: list[Session], samples: Samples, progress: Progress | None
+) -> Comparison:
+    """Latency of both on the first sample, in turns."""
+    feeds = next(iter(samples.feeds(batch=1)))[0]
+    times = latency.measure(
+        sessions,
+        [feeds, feeds],
+        progress=None if progress is None else lambda n, of: progress("measure", n, of),
+    )
+    ratio = latency.ratio(times[1], times[0])
+    return replace(
+        found,
+        a=replace(found.a, latency_ms=times[0].median_ms),
+        b=replace(found.b, latency_ms=times[1].median_ms),
+        latency_ratio=ratio.median,
+        latency_spread=ratio.spread,
+    )
+
+
+def _judge(
+    sessions: list[Session],
+    judge: Graph,
+    samples: Samples,
+    source: str,
+    progress: Progress | None,
+) -> tuple[Quality, dict[str, float | None]]:
+    """Answers of both over all samples: SQNR and agreement, and the cosine of each output.
+
+    ``judge`` is the one of the two models whose inputs say which batch both get.
+    """
+    outputs = judge.main.outputs
+    tally = Tally(outputs)
+    cosines = {name: _Cosine() for name in outputs}
+    done = 0
+    batch = largest_batch(sessions[0], samples, _BATCH)
+    for feeds, rows in with_rows(judge, samples, batch):
+        right, answer = (session.run(feeds) for session in sessions)
+        tally.add(right, answer, rows)
+        for name, cosine in cosines.items():
+            cosine.add(right[name], answer[name], rows)
+        done += rows.real
+        if progress is not None:
+            progress("compare", done, samples.count)
+    return tally.quality(source), {name: cosine.value for name, cosine in cosines.items()}
+
+
+class _Cosine:
+    """Cosine of the angle between two outputs, over all elements of all samples."""
+
+    def __init__(self) -> None:
+        self.product = self.first = self.second = 0.0
+        self.undefined = False
+
+    def add(self, f: Any, g: Any, rows: Rows) -> None:
+        """Count one pair; of outputs with a row per sample only the real rows."""
+        if not _numeric(f) or not _numeric(g) or f.shape != g.shape:
+            self.undefined = True
+            return
+        x, y = (rows.keep(value).astype(np.float64).ravel() for value in (f, g))
+        self.product += float(x @ y)
+        self.first += float(x @ x)
+        self.second += float(y @ y)
+
+    @property
+    def value(self) -> float | None:
+        """Between -1 and 1; None for zeros, for other types and for different shapes."""
+        scale = math.sqrt(self.first * self.second)
+        if self.undefined or not math.isfinite(scale) or scale == 0:
+            return None
+        return self.product / scale
+
+
+def _numeric(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "fiub"
+
+
+def _check_alike(a: Graph, b: Graph) -> None:
+    """Refuse models that cannot take the same feeds or give other outputs.
+
+    Raises:
+        ModelError: They differ; the message says in what.
+    """
+    ports = [{value.name: value for value in graph.required_inputs} for graph in (a, b)]
+    for kind, first, second in (
+        ("inputs", set(ports[0]), set(ports[1])),
+        ("outputs", set(a.main.outputs), set(b.main.outputs)),
+    ):
+        if first != second:
+            only = [", ".join(sorted(side)) or "none" for side in (first - second, second - first)]
+            raise ModelError(
+                f"the models have different {kind} and cannot be compared: "
+                f"only in A: {only[0]}; only in B: {only[1]}"
+            )
+    for name, value in ports[0].items():
+        words = [described(port) for port in (value, ports[1][name])]
+        if not compatible(value, ports[1][name]):
+            raise ModelError(f"input {name!r} is {words[0]} in A and {words[1]} in B")

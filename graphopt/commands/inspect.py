@@ -1,0 +1,152 @@
+"""What is in a model, and what each pass could do to it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import onnx
+from onnx import NodeProto, TensorProto, ValueInfoProto
+
+import graphopt.passes  # noqa: F401 - fills the registry
+from graphopt import targets
+from graphopt.contract import registry
+from graphopt.contract.recipe import METADATA_KEY
+from graphopt.errors import PassError
+from graphopt.facts import cost, shapes
+from graphopt.facts.ops import WEIGHTED, is_op
+from graphopt.facts.quantized import integer_op, stored, weight_index
+from graphopt.graph import io
+from graphopt.graph.graph import Graph
+from graphopt.progress import Progress
+from graphopt.report.findings import Inspection, Outlook, Port, Quantization
+from graphopt.run.job import Job
+
+__all__ = ["inspect"]
+
+Model = str | Path | bytes | onnx.ModelProto
+
+_MOST_BYTES = 1 << 30
+_NEEDS_DATA = "needs calibration samples"
+_DYNAMIC = ("ConvInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger")
+_CONTRACTING = ("Attention", "Conv", "Gemm", "MatMul")
+"""Words in the names of integer operators that are layers; the others are QLinearAdd and such."""
+
+
+def inspect(model: Model, passes: bool = True, progress: Progress | None = None) -> Inspection:
+    """Look into a model without running it on data.
+
+    Args:
+        model: Path, bytes or message; not modified.
+        passes: Try every pass with default options on a copy, too.
+        progress: Told what is going on, how far it is and how far it goes.
+
+    Raises:
+        ModelError: The model cannot be read.
+    """
+    graph = io.load(model)
+    path = Path(model) if isinstance(model, str | Path) else None
+    header = graph.header
+    ops = Counter(_op_name(node) for scope in graph.scopes() for node in scope.nodes)
+    recipes = [entry.value for entry in header.metadata_props if entry.key == METADATA_KEY]
+    return Inspection(
+        path=None if path is None else str(path),
+        bytes=io.size(graph) if path is None else io.file_bytes(path),
+        weight_bytes=graph.weight_bytes,
+        ir_version=int(header.ir_version),
+        producer=f"{header.producer_name} {header.producer_version}".strip(),
+        opset={item.domain or "ai.onnx": int(item.version) for item in header.opset_import},
+        inputs=[_port(graph, value) for value in graph.main.proto.input],
+        outputs=[_port(graph, value) for value in graph.main.proto.output],
+        nodes=sum(ops.values()),
+        ops=dict(ops.most_common()),
+        params=cost.params(graph),
+        macs=cost.total_macs(graph, shapes.infer(graph)),
+        quantization=_quantization(graph),
+        sparsity=cost.sparsity(graph),
+        recipe=recipes[-1] if recipes else None,
+        passes=_outlooks(graph, progress) if passes else [],
+    )
+
+
+def _op_name(node: NodeProto) -> str:
+    default = node.domain in ("", "ai.onnx")
+    return str(node.op_type) if default else f"{node.domain}:{node.op_type}"
+
+
+def _port(graph: Graph, value: ValueInfoProto) -> Port:
+    kind = value.type.WhichOneof("value") or ""
+    if kind != "tensor_type":
+        return Port(value.name, kind.removesuffix("_type") or "unknown", None)
+    tensor = value.type.tensor_type
+    shape: list[int | str | None] | None = None
+    if tensor.HasField("shape"):
+        shape = [
+            int(dim.dim_value) if dim.HasField("dim_value") else str(dim.dim_param) or None
+            for dim in tensor.shape.dim
+        ]
+    dtype = TensorProto.DataType.Name(tensor.elem_type).lower()
+    return Port(value.name, dtype, shape, optional=value.name in graph.main.initializers)
+
+
+def _quantization(graph: Graph) -> Quantization:
+    """In which form the layers are, by what they are made of."""
+    layers = integers = halves = 0
+    seen: set[str] = set()
+    for scope in graph.scopes():
+        for node in scope.nodes:
+            seen.add(str(node.op_type))
+            if integer_op(node) and any(word in node.op_type for word in _CONTRACTING):
+                layers, integers = layers + 1, integers + 1
+            index = weight_index(scope, node)
+            weight = None if index is None else stored(scope, node.input[index])
+            if weight is None or not is_op(node, *WEIGHTED):
+                continue
+            half = weight.constant.data_type in (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+            layers, halves = layers + 1, halves + half
+            integers += weight.form != "float" and not half
+    if any(name.startswith("QLinear") for name in seen):
+        form = "qoperator"
+    elif seen.intersection(_DYNAMIC):
+        form = "dynamic"
+    elif "QuantizeLinear" in seen:
+        form = "qdq"
+    elif integers:
+        form = "weight-only"
+    else:
+        form = "float16" if halves and 2 * halves >= layers else "float"
+    return Quantization(form, layers, integers)
+
+
+def _outlooks(graph: Graph, progress: Progress | None) -> list[Outlook]:
+    """What each pass could do, in order of the names."""
+    target = targets.find("host")
+    names = registry.names()
+    found = []
+    for index, name in enumerate(names):
+        if progress is not None:
+            progress(name, index, len(names))
+        job = Job(graph=graph.copy(), reference=graph, target=target)
+        found.append(_outlook(job, name))
+    return found
+
+
+def _outlook(job: Job, name: str) -> Outlook:
+    """What a pass with default options does to the job's graph."""
+    item = registry.find(name)()
+    if item.needs_samples:
+        return Outlook(name, None, _NEEDS_DATA, {})
+    if item.lossy and job.graph.weight_bytes > _MOST_BYTES:
+        return Outlook(name, None, "not tried on so large a model; run the pass itself", {})
+    try:
+        item.check(job.graph, job.context({}))
+    except PassError as err:
+        return Outlook(name, 0, str(err), {})
+    if item.needs(job.graph, job.context({})):
+        return Outlook(name, None, _NEEDS_DATA, {})
+    try:
+        changes = item.run(job.graph, job.context({}))
+    except PassError as err:
+        return Outlook(name, None, str(err), {})
+    reasons = Counter(skip.reason for skip in changes.skips)
+    return Outlook(name, len(changes.edits), "", dict(reasons.most_common()))

@@ -1,0 +1,215 @@
+"""What a pass is: its options, what it may ask for, and what it hands back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphopt.contract.curves import TrainingCurves
+from graphopt.errors import PassError
+from graphopt.graph.graph import Graph, Scope, label
+from graphopt.observe.statistics import (
+    ChannelAbsMax,
+    ChannelMean,
+    HistogramOf,
+    MinMax,
+    Statistic,
+)
+from graphopt.options import Option, Options
+from graphopt.progress import Progress
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
+
+    from graphopt.data.samples import Samples
+    from graphopt.facts.shapes import Shapes
+    from graphopt.targets import Target
+
+__all__ = [
+    "Changes",
+    "ChannelAbsMax",
+    "ChannelMean",
+    "Context",
+    "Edit",
+    "HistogramOf",
+    "MinMax",
+    "Observe",
+    "Option",
+    "Pass",
+    "Skip",
+    "Statistic",
+    "Training",
+    "Walk",
+    "body_reason",
+    "refuse_without_samples",
+]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Something that a pass changed."""
+
+    node: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Skip:
+    """Something that a pass left alone, and why: a sentence that the user can act on."""
+
+    node: str
+    reason: str
+
+
+@dataclass
+class Changes:
+    """What a pass did and what it left alone. Empty edits mean an untouched graph.
+
+    ``curves`` is the course of a training, where the pass trained; ``nothing`` says why there are
+    no edits, for a pass that knows better than that there was nothing to do.
+    """
+
+    edits: list[Edit] = field(default_factory=list)
+    skips: list[Skip] = field(default_factory=list)
+    curves: TrainingCurves | None = None
+    nothing: str = "found nothing in this model that it changes"
+
+    def edit(self, node: NodeProto | str, what: str) -> None:
+        """Note a change."""
+        self.edits.append(Edit(node if isinstance(node, str) else label(node), what))
+
+    def skip(self, node: NodeProto | str, reason: str) -> None:
+        """Note what was left alone."""
+        self.skips.append(Skip(node if isinstance(node, str) else label(node), reason))
+
+    def __bool__(self) -> bool:
+        return bool(self.edits)
+
+
+class Observe(Protocol):
+    """Gathers statistics of a graph that takes the run's calibration samples."""
+
+    def __call__(
+        self, graph: Graph, wanted: Iterable[Statistic], limit: int | None = None
+    ) -> Mapping[Statistic, Any]:
+        """Answers by request, over the first ``limit`` samples or over all.
+
+        Raises:
+            PassError: There are no samples.
+        """
+
+
+class Walk(Protocol):
+    """Means of one layer after another while the pass edits the graph, front to back."""
+
+    def channel_mean(self, tensor: str, axis: int) -> NDArray[np.float64]:
+        """Mean over everything but ``axis``: ``(channels,)``.
+
+        Tensors are asked for in the order in which they are computed.
+        """
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the run offers to a pass that trains.
+
+    Attributes:
+        samples: What to train on, with or without labels.
+        teacher: The model whose answers count; never to be edited.
+        seed: Of all random numbers.
+        threads: Threads of torch and onnxruntime; 0 for all cores.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        checkpoints: Folder in which the state is kept to be taken up later; None for nowhere.
+        progress: Told what is going on, how far it is and how far it goes.
+    """
+
+    samples: Samples
+    teacher: Graph
+    seed: int = 0
+    threads: int = 0
+    device: str = "auto"
+    checkpoints: Path | None = None
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the pipeline offers to a pass.
+
+    Attributes:
+        target: What the runtime fuses and how it computes.
+        shapes: Shape and element type of every tensor of the graph handed over.
+        statistics: Answers to what the pass named in ``needs``.
+        observe: Gathers further statistics now, on the graph given (the edited one, say).
+        walk: Follows the graph given over the first so many calibration samples.
+        rng: Random numbers that repeat with the run's seed.
+        reference: The graph as it was before the first lossy pass; passes that keep tensor names
+            find their float counterparts there. Never to be edited.
+        training: What passes that train work with; None without samples.
+    """
+
+    target: Target
+    shapes: Shapes
+    statistics: Mapping[Statistic, Any]
+    observe: Observe
+    walk: Callable[[Graph, int], Walk]
+    rng: np.random.Generator
+    reference: Graph
+    training: Training | None = None
+
+
+class Pass(Options, ABC):
+    """One transformation of the graph; subclasses are frozen dataclasses of their options.
+
+    The class docstring is the pass's page in the docs: what it does, a small picture, the source.
+    """
+
+    name: ClassVar[str]
+    """Verb-object, set by ``register``."""
+    lossy: ClassVar[bool] = False
+    """Lossless passes must keep 90 dB; lossy ones the limits that the user gave."""
+    repairs: ClassVar[bool] = False
+    """Brings outputs closer again after the pass before it; kept only if it does."""
+    needs_samples: ClassVar[bool] = False
+    """Without calibration samples the pass cannot run."""
+    judges_itself: ClassVar[bool] = False
+    """Keeps what is better by a measure of its own, so the change of SQNR says nothing."""
+
+    @property
+    def takes_gradients(self) -> bool:
+        """Whether it works with ``context.training``, in torch."""
+        return False
+
+    def needs(self, graph: Graph, context: Context) -> Sequence[Statistic]:  # noqa: ARG002
+        """Statistics of ``graph`` that ``run`` will read; ``context.statistics`` is empty here."""
+        return ()
+
+    def check(self, graph: Graph, context: Context) -> None:
+        """Preconditions, before the first edit.
+
+        Raises:
+            PassError: One does not hold; the message says what to do.
+        """
+
+    @abstractmethod
+    def run(self, graph: Graph, context: Context) -> Changes:
+        """Edit ``graph`` in place and say what was done.
+
+        Finds nothing to do: changes nothing and says so in ``skips``.
+        """
+
+
+def refuse_without_samples(name: str) -> PassError:
+    """The error of a data-hungry pass that got none."""
+    return PassError(f"{name} needs calibration samples; give them with --calib DATA")
+
+
+def body_reason(scope: Scope) -> str:
+    """Why a pass leaves a body alone that calibration cannot observe."""
+    return f"inside the body of {scope.path.rstrip('/')}; its tensors cannot be calibrated"

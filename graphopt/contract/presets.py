@@ -1,0 +1,52 @@
+"""Named recipes. ``auto`` is the planner's; the others are plain lists of passes."""
+
+from __future__ import annotations
+
+from graphopt.errors import UsageError
+from graphopt.options import near_miss
+
+__all__ = ["CLEAN", "describe", "find", "names"]
+
+CLEAN = (
+    "freeze-initializers,fold-constants,eliminate-identity,fuse-batchnorm,"
+    "deduplicate-initializers,eliminate-dead"
+)
+"""Lossless clean-up, in the order in which each pass finds what the one before uncovered."""
+
+_PRESETS: dict[str, tuple[str, str | None]] = {
+    "auto": ("clean-up, then the int8 form that measures best on this machine and data", None),
+    "clean": ("lossless clean-up only", CLEAN),
+    "int8-static": (
+        "static int8 (QDQ, per channel) with bias correction; needs calibration data",
+        f"{CLEAN},upgrade-opset,quantize-static,correct-bias,quantize-weights,eliminate-dead",
+    ),
+    "int8-dynamic": (
+        "int8 MatMuls with activations quantized at run time; needs no data",
+        f"{CLEAN},upgrade-opset,quantize-dynamic,quantize-weights,eliminate-dead",
+    ),
+    "int8-weights": (
+        "int8 weights, float arithmetic: a quarter of the bytes at float speed; needs no data",
+        f"{CLEAN},upgrade-opset,quantize-weights,eliminate-dead",
+    ),
+}
+
+
+def find(name: str) -> str | None:
+    """Spec text of a preset; None for ``auto``, whose passes the planner chooses.
+
+    Raises:
+        UsageError: No preset has that name.
+    """
+    if name not in _PRESETS:
+        raise UsageError(f"unknown preset {name!r}{near_miss(name, _PRESETS)}")
+    return _PRESETS[name][1]
+
+
+def describe(name: str) -> str:
+    """One phrase on what a preset does."""
+    return _PRESETS[name][0]
+
+
+def names() -> list[str]:
+    """The names of all presets, ``auto`` first."""
+    return list(_PRESETS)

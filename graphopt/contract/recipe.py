@@ -1,0 +1,176 @@
+"""Recipes: the list of passes with target, limits and preprocessing, as TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+
+from graphopt.contract import presets, registry
+from graphopt.contract.passes import Pass
+from graphopt.contract.spec import parse_passes
+from graphopt.data.images import Preprocessing
+from graphopt.errors import UsageError
+from graphopt.options import build, near_miss
+
+__all__ = [
+    "METADATA_KEY",
+    "Recipe",
+    "format_recipe",
+    "from_preset",
+    "parse_recipe",
+    "read_recipe",
+]
+
+METADATA_KEY = "graphopt.recipe"
+"""Where an output model carries the recipe that made it."""
+
+_IMAGE_KEYS = tuple(item.name for item in dataclasses.fields(Preprocessing))
+_MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A run in words that can be repeated.
+
+    Attributes:
+        passes: In order; empty together with ``auto``.
+        auto: Let the planner choose the passes.
+        target: Name of the target.
+        min_sqnr_db: Least SQNR of every output against the input model, dB.
+        max_drop: Most that the metric may fall, in the metric's own unit.
+        seed: Seed of all random numbers.
+        images: Preprocessing of a folder of images.
+    """
+
+    passes: tuple[Pass, ...] = ()
+    auto: bool = False
+    target: str = "host"
+    min_sqnr_db: float | None = None
+    max_drop: float | None = None
+    seed: int = 0
+    images: Mapping[str, Any] = field(default_factory=dict)
+
+
+_KEYS = {"extends", "target", "min_sqnr_db", "max_drop", "seed", "images", "passes"}
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a file.
+
+    Raises:
+        UsageError: The file is missing, too large, not TOML, or names what does not exist.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise UsageError(f"recipe {path}: larger than {_MAX_BYTES} bytes")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as err:
+        raise UsageError(f"recipe {path}: cannot be read: {err}") from err
+    return parse_recipe(text, f"recipe {path}")
+
+
+def parse_recipe(text: str, source: str = "recipe") -> Recipe:
+    """The recipe that a TOML text describes; no code in it is ever run.
+
+    Raises:
+        UsageError: Not TOML, an unknown key, pass, option or value; with ``source`` in front.
+    """
+    try:
+        table = tomllib.loads(text)
+        return _from_table(table)
+    except tomllib.TOMLDecodeError as err:
+        raise UsageError(f"{source}: not TOML: {err}") from err
+    except UsageError as err:
+        raise UsageError(f"{source}: {err}") from err
+
+
+def _from_table(table: dict[str, Any]) -> Recipe:
+    for key in table:
+        if key not in _KEYS:
+            raise UsageError(f"unknown key {key!r}{near_miss(key, _KEYS)}")
+    base = Recipe()
+    if "extends" in table:
+        base = from_preset(_typed(table, "extends", str))
+    passes = [*base.passes, *(_one_pass(item) for item in _typed(table, "passes", list, []))]
+    if not passes and not base.auto:
+        raise UsageError('it names no pass; add [[passes]] tables or extends = "auto"')
+    if passes and base.auto:
+        raise UsageError('extends = "auto" chooses the passes itself; drop [[passes]]')
+    images = _typed(table, "images", dict, {})
+    for key in images:
+        if key not in _IMAGE_KEYS:
+            raise UsageError(f"unknown key images.{key}{near_miss(key, _IMAGE_KEYS)}")
+    return dataclasses.replace(
+        base,
+        passes=tuple(passes),
+        target=_typed(table, "target", str, base.target),
+        min_sqnr_db=_typed(table, "min_sqnr_db", float, base.min_sqnr_db),
+        max_drop=_typed(table, "max_drop", float, base.max_drop),
+        seed=_typed(table, "seed", int, base.seed),
+        images=images,
+    )
+
+
+def _typed(table: Mapping[str, Any], key: str, kind: type, default: Any = None) -> Any:
+    value = table.get(key, default)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if value is not default and (not isinstance(value, kind) or isinstance(value, bool)):
+        raise UsageError(f"{key} = {value!r} must be of type {kind.__name__}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{key} = {value!r} must be a finite number")
+    if key == "seed" and value < 0:
+        raise UsageError(f"seed = {value!r} must be 0 or more")
+    return value
+
+
+def _one_pass(item: Any) -> Pass:
+    if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+        raise UsageError('each [[passes]] table needs name = "..."')
+    options = {key: value for key, value in item.items() if key != "name"}
+    return build(registry.find(item["name"]), options)
+
+
+def from_preset(name: str) -> Recipe:
+    """The recipe of a named preset.
+
+    Raises:
+        UsageError: No preset has that name.
+    """
+    spec = presets.find(name)
+    return Recipe(auto=True) if spec is None else Recipe(passes=tuple(parse_passes(spec)))
+
+
+def format_recipe(recipe: Recipe) -> str:
+    """TOML that ``parse_recipe`` reads back to an equal recipe; defaults are left out."""
+    document = tomlkit.document()
+    if recipe.auto:
+        document["extends"] = "auto"
+    for item in dataclasses.fields(Recipe):
+        value = getattr(recipe, item.name)
+        if item.name in ("target", "min_sqnr_db", "max_drop", "seed") and value != item.default:
+            document[item.name] = value
+    if recipe.images:
+        document["images"] = dict(recipe.images)
+    if recipe.passes:
+        document["passes"] = _tables(recipe.passes)
+    return tomlkit.dumps(document)
+
+
+def _tables(passes: Sequence[Pass]) -> tomlkit.items.AoT:
+    tables = tomlkit.aot()
+    for item in passes:
+        table = tomlkit.table()
+        table["name"] = item.name
+        for key, value in item.options().items():
+            if value is not None:  # TOML has no null; None is every such option's way to say unset
+                table[key] = list(value) if isinstance(value, tuple) else value
+        tables.append(table)
+    return tables

@@ -1,0 +1,1 @@
+"""What the passes of one family share: training, masking, low rank."""

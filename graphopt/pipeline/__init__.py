@@ -1,1 +1,0 @@
-"""From passes to a proven result: contract, spec and recipe, runner, planner, proof, record."""

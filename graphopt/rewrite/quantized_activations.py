@@ -1,0 +1,139 @@
+"""Q and DQ on the activations of a graph, as a placement plans them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from onnx import NodeProto
+
+from graphopt.facts import ops
+from graphopt.facts.ops import is_op
+from graphopt.graph.graph import Scope, label
+from graphopt.numerics.grids import CODE_TYPES, CodeName
+from graphopt.rewrite import qdq
+
+__all__ = ["ActivationGrid", "Placement", "quantize_activations"]
+
+
+@dataclass
+class Placement:
+    """The plan for one scope.
+
+    Attributes:
+        layers: Nodes with a constant weight that become integer, in order.
+        moved: Other nodes that become integer, in order.
+        roots: For each tensor that gets Q and DQ the tensor whose parameters it takes: its own
+            name, or that of the tensor whose values it moves.
+        produced: Tensors among these that an integer kernel computes; every reader gets the
+            dequantized one. Of the others only integer nodes do.
+        refused: Nodes of a weighted kind that stay float, with the reason.
+        guarded: Nodes that stay float and that the runtime would quantize by itself, as what they
+            read comes from an integer kernel, moved at most.
+    """
+
+    layers: list[NodeProto] = field(default_factory=list)
+    moved: list[NodeProto] = field(default_factory=list)
+    roots: dict[str, str] = field(default_factory=dict)
+    produced: set[str] = field(default_factory=set)
+    refused: list[tuple[NodeProto, str]] = field(default_factory=list)
+    guarded: list[NodeProto] = field(default_factory=list)
+
+    def integer(self, node: NodeProto) -> bool:
+        """Whether the node computes on integers in this plan."""
+        return any(node is other for other in (*self.layers, *self.moved))
+
+
+@dataclass(frozen=True)
+class ActivationGrid:
+    """Scale, zero point and type of the codes of an activation."""
+
+    scale: np.float32
+    zero_point: int
+    kind: CodeName
+
+
+def quantize_activations(
+    scope: Scope, placement: Placement, activations: Mapping[str, ActivationGrid]
+) -> None:
+    """Put Q and DQ where a placement wants them, and keep its float layers float.
+
+    Args:
+        scope: What was placed; its weights are integers already.
+        placement: The plan.
+        activations: The grid of each tensor that gets Q and DQ.
+    """
+    for node in scope.nodes:
+        if is_op(node, "Clip") and node.output[0] in activations:
+            _flatten_bounds(scope, node)
+    for name, grid in activations.items():
+        _quantize_activation(scope, placement, name, grid)
+    _guard_float_layers(scope, placement.guarded)
+
+
+def _quantize_activation(
+    scope: Scope, placement: Placement, tensor: str, grid: ActivationGrid
+) -> None:
+    """Put Q and DQ on a tensor.
+
+    Every reader of what an integer kernel makes gets the rounded tensor; of what a float node
+    makes only the integer ones do.
+    """
+    produced = tensor in placement.produced
+    uses = [
+        use
+        for use in scope.uses(tensor)
+        if use.index >= 0 and (produced or (use.scope is scope and placement.integer(use.node)))
+    ]
+    parameters = float(grid.scale), grid.zero_point, CODE_TYPES[grid.kind].dtype
+    if produced and tensor in scope.outputs:
+        inner = _rename_result(scope, tensor)
+        result = qdq.add_quantize_dequantize(scope, inner, *parameters, uses=uses)
+        last = scope.producer(result)
+        assert last is not None
+        scope.replace_uses(result, tensor)
+        last.output[0] = tensor
+        scope.touch()
+    else:
+        qdq.add_quantize_dequantize(scope, tensor, *parameters, uses=uses)
+
+
+def _flatten_bounds(scope: Scope, node: NodeProto) -> None:
+    """Give a Clip bounds of rank 0: onnxruntime (1.32) drops it behind a kernel only then."""
+    for index in range(1, len(node.input)):
+        bound = scope.constant(node.input[index]) if node.input[index] else None
+        if bound is not None and bound.shape:
+            values = bound.values.reshape(())
+            scope.set_input(node, index, scope.add_constant(f"{bound.name}_scalar", values))
+
+
+def _rename_result(scope: Scope, tensor: str) -> str:
+    """Give the node that computes an output of the model another tensor to write."""
+    node = scope.producer(tensor)
+    assert node is not None
+    node.name = label(node)  # an unnamed node is called by its output, which changes here
+    inner = scope.graph.unique_name(f"{tensor}_float")
+    node.output[list(node.output).index(tensor)] = inner
+    scope.touch()
+    return inner
+
+
+def _guard_float_layers(scope: Scope, nodes: Sequence[NodeProto]) -> None:
+    """Dequantize what some float layers read once more: per channel, with equal scales.
+
+    onnxruntime (1.22 to 1.32, WeightBiasQuantization) rewrites a float Conv, ConvTranspose or
+    Gemm between a DequantizeLinear of scalar scale and a QuantizeLinear to int8 per tensor, and
+    moves DequantizeLinear behind operators that only move values to get there.
+    """
+    guarded: dict[tuple[str, int], str] = {}
+    for node in nodes:
+        weight = ops.weight_of(scope, node)
+        assert weight is not None
+        tensor = node.input[0]
+        axis = 0 if is_op(node, "Gemm") and ops.attribute(node, "transA", 0) else 1
+        if (tensor, axis) not in guarded:
+            guarded[tensor, axis] = qdq.dequantize_per_channel(
+                scope, tensor, axis, weight.in_channels, node
+            )
+        scope.set_input(node, 0, guarded[tensor, axis])

@@ -1,0 +1,167 @@
+"""Divides the channels of a tensor: in the constants that it is made from, or by a Mul."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto
+
+from graphopt.facts import ops
+from graphopt.facts.linear import Linear, linear
+from graphopt.graph.graph import Constant, Scope
+from graphopt.rewrite import edit, qdq
+from graphopt.rewrite.values import drop_unread
+
+__all__ = ["fold_division", "insert_division"]
+
+_Edit = Callable[[], None]
+_TRANSPARENT = ("Relu", "LeakyRelu", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
+"""f(x / s) = f(x) / s for s > 0. Operators that only reshape keep the order of the elements; where
+the last axis has as many before and after, which the size of the constant found in the end proves,
+each keeps its channel."""
+_READS_SHAPE = ("Shape", "Size")
+_FOLLOWED = 16  # nodes between the tensor and the constants that absorb the factors
+
+
+def insert_division(
+    scope: Scope, tensor: str, factors: NDArray[np.float32], readers: Collection[NodeProto]
+) -> None:
+    """Let ``readers`` see ``tensor`` divided by ``factors`` along its last axis, by a Mul.
+
+    Args:
+        scope: Where the tensor and all readers are.
+        tensor: Its last axis has as many elements as ``factors``.
+        factors: Above zero, ``(channels,)``.
+        readers: Nodes that shall read the divided tensor.
+    """
+    reciprocal = scope.add_constant(f"{tensor}_smoothing", np.float32(1) / factors)
+    uses = [use for use in scope.uses(tensor) if any(use.node is node for node in readers)]
+    first = next(node for node in scope.nodes if any(node is reader for reader in readers))
+    name = qdq.add_node(scope, "Mul", [tensor, reciprocal], f"{tensor}_smoothed", before=first)
+    edit.redirect(uses, name)
+
+
+def fold_division(
+    scope: Scope, tensor: str, factors: NDArray[np.float32], readers: Collection[NodeProto]
+) -> bool:
+    """Divide a tensor for all its readers, in the constants that it is made from.
+
+    It works behind a LayerNormalization, a Mul, Div or Add with a constant vector, a MatMul or
+    Gemm with a constant weight, with Relu or a Reshape in between. Scalars are left alone: they
+    are parts of patterns, such as Gelu, that a runtime fuses.
+
+    Args:
+        scope: Where the tensor and all readers are.
+        tensor: Its last axis has as many elements as ``factors``.
+        factors: Above zero, ``(channels,)``.
+        readers: Nodes that shall read the divided tensor; with any other reader it fails.
+
+    Returns:
+        False, with nothing edited, where it fails.
+    """
+    edits: list[_Edit] = []
+    if not _plan(scope, tensor, factors, readers, edits, _FOLLOWED):
+        return False
+    for apply in edits:
+        apply()
+    return True
+
+
+def _plan(
+    scope: Scope,
+    tensor: str,
+    factors: NDArray[np.float32],
+    readers: Collection[NodeProto],
+    edits: list[_Edit],
+    left: int,
+) -> bool:
+    """Collect the edits that divide ``tensor``; False where there is no way."""
+    node = scope.producer(tensor)
+    if _others_read(scope, tensor, readers) or tensor in scope.outputs or node is None or left == 0:
+        return False
+    if ops.is_op(node, "LayerNormalization"):
+        return _divide_norm(scope, node, factors, edits)
+    if ops.is_op(node, *_TRANSPARENT):
+        return _plan(scope, node.input[0], factors, [node], edits, left - 1)
+    if ops.is_op(node, "Mul", "Div", "Add", "Sub"):
+        return _divide_elementwise(scope, node, factors, edits, left)
+    layer = linear(scope, node)
+    return isinstance(layer, Linear) and _divide_linear(layer, factors, edits)
+
+
+def _others_read(scope: Scope, tensor: str, readers: Collection[NodeProto]) -> bool:
+    """Whether some node other than ``readers`` reads the values of ``tensor``."""
+    known = {id(node) for node in readers}
+    return any(
+        id(use.node) not in known and not ops.is_op(use.node, *_READS_SHAPE)
+        for use in scope.uses(tensor)
+    )
+
+
+def _divide_norm(
+    scope: Scope, node: NodeProto, factors: NDArray[np.float32], edits: list[_Edit]
+) -> bool:
+    if any(node.output[1:]) or ops.attribute(node, "axis", -1) != -1:
+        return False
+    indices = [index for index in (1, 2) if len(node.input) > index and node.input[index]]
+    return all(_divide_constant(scope, node, index, factors, edits) for index in indices)
+
+
+def _divide_elementwise(
+    scope: Scope, node: NodeProto, factors: NDArray[np.float32], edits: list[_Edit], left: int
+) -> bool:
+    """Through ``x * c``, ``x / c``, ``x + c`` and ``x - c`` with a constant vector ``c``."""
+    constants = [index for index in (0, 1) if scope.constant(node.input[index]) is not None]
+    if len(constants) != 1 or (ops.is_op(node, "Div", "Sub") and constants == [0]):
+        return False
+    index = constants[0]
+    divisors = np.float32(1) / factors if ops.is_op(node, "Div") else factors
+    if not _divide_constant(scope, node, index, divisors, edits):
+        return False
+    if ops.is_op(node, "Mul", "Div"):
+        return True
+    return _plan(scope, node.input[1 - index], factors, [node], edits, left - 1)
+
+
+def _divide_linear(layer: Linear, factors: NDArray[np.float32], edits: list[_Edit]) -> bool:
+    """The columns of a weight, and the bias of a Gemm."""
+    node = layer.node
+    if layer.constant.shape[layer.out_axis] != len(factors) or not layer.owned_by([node]):
+        return False
+    biased = ops.is_op(node, "Gemm") and len(node.input) > 2 and bool(node.input[2])
+    if biased and not _divide_constant(layer.scope, node, 2, factors, edits):
+        return False
+    edits.append(lambda: layer.scale("out", np.float32(1) / factors))
+    return True
+
+
+def _divide_constant(
+    scope: Scope,
+    node: NodeProto,
+    index: int,
+    divisors: NDArray[np.float32],
+    edits: list[_Edit],
+) -> bool:
+    """Give input ``index`` of ``node`` a constant vector of its own, divided."""
+    constant = scope.constant(node.input[index])
+    if constant is None or constant.overridable or not _is_vector(constant, len(divisors)):
+        return False
+    values: NDArray[Any] = constant.values
+    if values.dtype != np.float32:
+        return False
+
+    def replace() -> None:
+        name = scope.add_constant(constant.name, values / divisors)
+        scope.set_input(node, index, name)
+        drop_unread(constant.scope, [constant.origin])
+
+    edits.append(replace)
+    return True
+
+
+def _is_vector(constant: Constant, channels: int) -> bool:
+    shape = constant.shape
+    return channels > 1 and bool(shape) and shape[-1] == channels == int(np.prod(shape))

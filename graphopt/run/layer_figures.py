@@ -1,0 +1,242 @@
+"""Where the bytes, the time and the noise of a model are, layer by layer, before and after.
+
+A layer is a node of the main graph with a constant weight. Passes may replace it by several nodes,
+so it is followed by its result: the nodes of either model that lie between the tensors which both
+models have. Layers in bodies are left out; onnxruntime hands their tensors to nobody.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from onnx import NodeProto
+
+from graphopt.data.samples import Feeds
+from graphopt.errors import ModelError
+from graphopt.facts.ops import is_op
+from graphopt.facts.quantized import quantizers, weight_index
+from graphopt.facts.shapes import Shapes
+from graphopt.graph.graph import Graph, Scope, label
+from graphopt.numerics.sqnr import ErrorSums
+from graphopt.run.record import LayerRecord
+from graphopt.runtime.profile import node_times
+from graphopt.runtime.session import Session
+from graphopt.runtime.trace import trace
+
+__all__ = ["Layer", "describe", "match"]
+
+_TAIL = ("Add", "BatchNormalization", "Clip", "LeakyRelu", "Mul", "Relu")
+"""What passes and onnxruntime merge into the layer in front."""
+_TABLES = {"Gather": 0, "GRU": 1, "LSTM": 1, "RNN": 1}
+"""Operators besides the linear ones that have a weight, and which input it is."""
+_GROUP_BYTES = 64 << 20
+_ELEMENT_BYTES = 8
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of the input model and what became of it.
+
+    Attributes:
+        node: The layer in the input model.
+        tensor: Its result, or that of what follows it, where both models have it; else None.
+        observed: The tensor of the result model that stands for ``tensor``: behind its Q and DQ
+            where it has them, because onnxruntime uses integer kernels only if nobody reads the
+            tensor in between.
+        before: Nodes of the input model that compute ``tensor``.
+        after: Nodes of the result model that do.
+    """
+
+    node: NodeProto
+    tensor: str | None
+    observed: str | None
+    before: list[NodeProto]
+    after: list[NodeProto]
+
+
+def describe(
+    reference: Graph, result: Graph, samples: Sequence[Feeds], *, threads: int = 0
+) -> tuple[list[LayerRecord], list[str]]:
+    """The layers in figures, in the order of the input model.
+
+    Args:
+        reference: The input model.
+        result: What the passes made of it.
+        samples: Feeds to measure the noise with; the first is timed.
+        threads: Threads of onnxruntime; 0 for all cores.
+
+    Returns:
+        The records, and a sentence on each figure that could not be had.
+    """
+    layers, messages = match(reference, result), list[str]()
+    times: list[Mapping[str, float]] = [{}, {}]
+    noise: Mapping[str, float | None] = {}
+    try:
+        times = [node_times(g, samples[0], threads=threads) for g in (reference, result)]
+    except ModelError as err:
+        messages.append(f"no times of single layers: {err}")
+    try:
+        noise = _noise(reference, result, layers, samples, threads)
+    except ModelError as err:
+        messages.append(f"no SQNR of single layers: {err}")
+    records = [
+        LayerRecord(
+            node=label(layer.node),
+            op_type=layer.node.op_type,
+            bytes_before=_constant_bytes(reference.main, layer.before),
+            bytes_after=_constant_bytes(result.main, layer.after),
+            ms_before=_time(times[0], layer.before),
+            ms_after=_time(times[1], layer.after),
+            sqnr_db=None if layer.tensor is None else noise.get(layer.tensor),
+        )
+        for layer in layers
+    ]
+    return records, messages
+
+
+def match(reference: Graph, result: Graph) -> list[Layer]:
+    """The layers of the input model with the nodes of either model that compute their results.
+
+    No node is counted twice: one that several layers share belongs to the first of them.
+    """
+    live = _live(reference)
+    taken: tuple[set[int], set[int]] = (set(), set())
+    layers = []
+    for node in reference.main.nodes:
+        if not _weighted(reference.main, node):
+            continue
+        chain = list(_chain(reference.main, node))
+        tensor, observed = _meeting(result.main, chain)
+        if tensor is None or observed is None:
+            taken[0].add(id(node))
+            layers.append(Layer(node, None, None, [node], []))
+            continue
+        stops = live - set(chain[: chain.index(tensor) + 1])
+        before = _between(reference.main, tensor, stops, taken[0])
+        layers.append(
+            Layer(node, tensor, observed, before, _between(result.main, tensor, stops, taken[1]))
+        )
+    return layers
+
+
+def _weighted(scope: Scope, node: NodeProto) -> bool:
+    """Whether a node has a weight worth a line: of a linear layer, an embedding, a recurrence."""
+    if weight_index(scope, node) is not None:
+        return True
+    if not is_op(node, *_TABLES):
+        return False
+    constant = scope.constant(node.input[_TABLES[node.op_type]])
+    return constant is not None and len(constant.shape) >= 2
+
+
+def _live(graph: Graph) -> set[str]:
+    """Tensors of the main graph that depend on the inputs."""
+    live = {value.name for value in graph.required_inputs}
+    for node in graph.main.nodes:
+        if live.intersection(node.input) or graph.main.children(node):
+            live.update(name for name in node.output if name)
+    return live
+
+
+def _chain(scope: Scope, node: NodeProto) -> Iterator[str]:
+    """The result of a layer, then those of the nodes behind it that may be merged into it."""
+    name = node.output[0]
+    while True:
+        yield name
+        uses = scope.uses(name)
+        if len(uses) != 1 or name in scope.outputs or uses[0].scope is not scope:
+            return
+        follower = uses[0].node
+        others = [read for read in follower.input if read and read != name]
+        if not is_op(follower, *_TAIL) or any(scope.constant(read) is None for read in others):
+            return
+        name = follower.output[0]
+
+
+def _meeting(scope: Scope, chain: Sequence[str]) -> tuple[str | None, str | None]:
+    """The first tensor of the chain that is quantized here, else the first that is here at all."""
+    present = [name for name in chain if scope.producer(name) is not None]
+    for name in present:
+        for quantizer in quantizers(scope, name):
+            for use in scope.uses(quantizer.output[0]):
+                if is_op(use.node, "DequantizeLinear") and use.scope is scope:
+                    return name, use.node.output[0]
+    return (present[0], present[0]) if present else (None, None)
+
+
+def _between(scope: Scope, tensor: str, stops: set[str], taken: set[int]) -> list[NodeProto]:
+    """Nodes that compute ``tensor`` from ``stops`` and constants; they go into ``taken``."""
+    found, names = [], [tensor]
+    while names:
+        name = names.pop()
+        node = None if name in stops else scope.producer(name)
+        if node is None or id(node) in taken:
+            continue
+        taken.add(id(node))
+        found.append(node)
+        names.extend(read for read in node.input if read)
+    return found
+
+
+def _constant_bytes(scope: Scope, nodes: Sequence[NodeProto]) -> int:
+    """Bytes of the constants that these nodes read, each once."""
+    sizes: dict[str, int] = {}
+    for node in nodes:
+        for name in node.input:
+            constant = scope.constant(name) if name else None
+            if constant is not None:
+                sizes[constant.origin] = constant.nbytes
+    return sum(sizes.values())
+
+
+def _time(times: Mapping[str, float], nodes: Sequence[NodeProto]) -> float | None:
+    """Time of these nodes together; None where the profile knows none of them."""
+    known = [times[label(node)] for node in nodes if label(node) in times]
+    return sum(known) if known else None
+
+
+def _noise(
+    reference: Graph,
+    result: Graph,
+    layers: Sequence[Layer],
+    samples: Sequence[Feeds],
+    threads: int,
+) -> dict[str, float | None]:
+    """SQNR of each layer's tensor, in dB, over all samples."""
+    pairs = {x.tensor: x.observed for x in layers if x.tensor is not None and x.observed}
+    found: dict[str, float | None] = {}
+    shapes = Shapes(trace(reference, samples[0], threads=threads))
+    for names in _groups(list(pairs), shapes):
+        observed = [pairs[name] for name in names]
+        sums = {name: ErrorSums() for name in names}
+        sessions = (
+            Session(reference, threads=threads, outputs=names),
+            Session(result, threads=threads, outputs=observed),
+        )
+        for feeds in samples:
+            right, answer = (session.run(feeds) for session in sessions)
+            for name in names:
+                if right[name].shape == answer[pairs[name]].shape:
+                    sums[name].add(right[name], answer[pairs[name]])
+                else:
+                    sums[name].fail()
+        found.update((name, total.sqnr_db) for name, total in sums.items())
+    return found
+
+
+def _groups(names: Sequence[str], shapes: Shapes) -> Iterator[list[str]]:
+    """Tensors in groups that fit the memory set aside for them; one of unknown size goes alone."""
+    group: list[str] = []
+    total = 0
+    for name in names:
+        shape = shapes.static_shape(name)
+        needed = _GROUP_BYTES if shape is None else _ELEMENT_BYTES * math.prod(shape)
+        if group and total + needed > _GROUP_BYTES:
+            yield group
+            group, total = [], 0
+        group.append(name)
+        total += needed
+    if group:
+        yield group

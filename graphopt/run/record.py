@@ -1,0 +1,183 @@
+"""What a run did and measured, as values; the report room turns them into tables and files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from graphopt.analysis.audit import Audit
+from graphopt.contract.curves import TrainingCurves
+from graphopt.contract.passes import Edit, Skip
+
+__all__ = [
+    "CandidateRecord",
+    "Environment",
+    "LayerRecord",
+    "LimitRecord",
+    "Metric",
+    "ModelRecord",
+    "PassRecord",
+    "Quality",
+    "RunRecord",
+    "StartRecord",
+]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where the run happened. ``flags`` are the CPU flags that decide on integer kernels."""
+
+    cpu: str
+    flags: list[str]
+    threads: int
+    target: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """A model file in figures; what could not be measured is None."""
+
+    path: str | None
+    sha256: str
+    bytes: int
+    params: int
+    macs: int | None
+    nodes: int
+    latency_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A task metric before and after, higher is better."""
+
+    name: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Closeness to the input model.
+
+    Attributes:
+        sqnr_db: Per output; None where it is undefined (integer or empty output).
+        agreement_top1: Share of positions with the same argmax in percent; None where no output
+            looks like logits.
+        metric: The task metric, where labels were given.
+        samples: How many samples the figures are taken over; 0 means not run.
+        source: Where the samples came from: ``eval``, ``calib``, ``train`` or ``random``.
+        note: Why nothing was run, or what the reader should know; else empty.
+    """
+
+    sqnr_db: dict[str, float | None]
+    agreement_top1: float | None = None
+    metric: Metric | None = None
+    samples: int = 0
+    source: str = ""
+    note: str = ""
+
+    @property
+    def worst_db(self) -> float | None:
+        """The smallest SQNR of all outputs; None where there is none."""
+        known = [value for value in self.sqnr_db.values() if value is not None]
+        return min(known, default=None)
+
+
+@dataclass(frozen=True)
+class PassRecord:
+    """One pass of the run.
+
+    ``status`` is ``done``, ``nothing to do``, ``refused`` (a precondition; ``reason``) or
+    ``rolled back`` (a limit; ``reason``). ``bytes`` and ``macs`` are those after the pass,
+    ``sqnr_db`` that of the worst output against the input model, ``curves`` the course of a
+    training.
+    """
+
+    name: str
+    spec: str
+    status: str
+    reason: str
+    seconds: float
+    changes: list[Edit]
+    skipped: list[Skip]
+    bytes: int
+    macs: int | None
+    sqnr_db: float | None
+    curves: TrainingCurves | None = None
+
+
+@dataclass(frozen=True)
+class CandidateRecord:
+    """One candidate that ``auto`` tried. Ratios are against the cleaned float model."""
+
+    name: str
+    spec: str
+    bytes: int
+    latency_ratio: float | None
+    sqnr_db: float | None
+    agreement_top1: float | None
+    metric: float | None
+    chosen: bool
+    verdict: str
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """One weighted layer: its bytes and time before and after, and what quantizing it costs."""
+
+    node: str
+    op_type: str
+    bytes_before: int
+    bytes_after: int
+    ms_before: float | None = None
+    ms_after: float | None = None
+    sqnr_db: float | None = None
+
+
+@dataclass(frozen=True)
+class LimitRecord:
+    """A limit, as asked and as measured; ``measured`` is None where nothing could be measured."""
+
+    name: str
+    asked: float
+    measured: float | None
+    met: bool
+
+
+@dataclass(frozen=True)
+class StartRecord:
+    """The model as it came, where the run is measured against its teacher instead.
+
+    ``quality`` is its closeness to the teacher before the run, None where nothing was run.
+    """
+
+    model: ModelRecord
+    quality: Quality | None
+
+
+@dataclass
+class RunRecord:
+    """The whole run.
+
+    ``input`` is what the result is measured against: the model as it came or, where ``start``
+    tells of that one, the teacher.
+    """
+
+    command: str
+    environment: Environment
+    input: ModelRecord
+    output: ModelRecord | None = None
+    quality: Quality | None = None
+    passes: list[PassRecord] = field(default_factory=list)
+    candidates: list[CandidateRecord] = field(default_factory=list)
+    audit: Audit | None = None
+    layers: list[LayerRecord] = field(default_factory=list)
+    limits: list[LimitRecord] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+    recipe: str = ""
+    latency_ratio: float | None = None
+    latency_spread: float | None = None
+    peak_rss_bytes: int = 0
+    seconds: float = 0.0
+    dry_run: bool = False
+    start: StartRecord | None = None

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+from graphopt.facts.linear import Linear, linear
+from graphopt.graph import check
+from graphopt.graph.graph import Graph
+from graphopt.rewrite import qdq
+from graphopt.runtime.session import Session
+
+TEXT = """
+<ir_version: 8, opset_import: ["" : 17]>
+agraph (float[2, 3] x, bool c) => (float[2, 3] y, float[2, 3] h, float[2, 3] z)
+<float[3, 3] w = {1, 2, 3, 4, 5, 6, 7, 8, 9}, float unread = {1}>
+{
+    h = Relu(x)
+    y = MatMul(h, w)
+    z = If (c) <
+        then_branch = g1 () => (float[2, 3] a) { a = Identity(h) },
+        else_branch = g2 () => (float[2, 3] b) { b = Neg(h) }
+    >
+}
+"""
+X = np.array([[0.3, -1, 0.9], [0, 2.6, 1]], np.float32)
+STEP = 0.5
+
+
+def parsed() -> Graph:
+    return Graph(onnx.parser.parse_model(TEXT))
+
+
+def run(graph: Graph) -> dict[str, np.ndarray]:
+    assert check.problems(graph) == []
+    # level off: MatMulNBits, which onnxruntime would make, rounds activations
+    return Session(graph, level="off").run({"x": X, "c": np.array(True)})
+
+
+def test_quantize_dequantize_serves_all_readers_but_outputs() -> None:
+    graph = parsed()
+    name = qdq.add_quantize_dequantize(graph.main, "h", STEP, 3)
+    assert name == "h_dequantized"
+    assert graph.main.initializers["h_scale"].dims == []
+    rounded = np.rint(np.maximum(X, 0) / STEP) * STEP
+    result = run(graph)
+    assert np.array_equal(result["h"], np.maximum(X, 0))
+    assert np.array_equal(result["z"], rounded)
+    assert np.allclose(result["y"], rounded @ np.arange(1, 10).reshape(3, 3))
+
+
+def test_quantize_dequantize_serves_chosen_readers() -> None:
+    graph = parsed()
+    uses = [use for use in graph.main.uses("h") if use.node.op_type == "MatMul"]
+    qdq.add_quantize_dequantize(graph.main, "h", STEP, 0, uses=uses)
+    assert np.array_equal(run(graph)["z"], np.maximum(X, 0))
+
+
+@pytest.mark.parametrize(("scale", "axis"), [(0.5, None), (np.array([1, 2, 4], np.float32), 1)])
+def test_dequantize_stores_a_constant(scale: float, axis: int | None) -> None:
+    graph = parsed()
+    codes = np.arange(9, dtype=np.int8).reshape(3, 3)
+    name = qdq.add_dequantize(graph.main, "w", codes, scale, axis=axis)
+    graph.main.set_input(graph.main.nodes[1], 1, name)
+    result = run(graph)["y"]
+    assert np.allclose(result, np.maximum(X, 0) @ (codes * np.float32(scale)))
+    zero_point = graph.main.initializers["w_zero_point"]
+    assert (list(zero_point.dims), zero_point.data_type) == ([] if axis is None else [3], 3)
+
+
+def test_linear_layer_as_seen_by_passes() -> None:
+    graph = parsed()
+    layer = linear(graph.main, graph.main.nodes[1])
+    assert isinstance(layer, Linear)
+    assert (layer.data, layer.out_axis) == ("h", 1)
+    assert layer.owned_by([layer.node])
+    assert not layer.owned_by([])
+    layer.scale("in", np.array([1, 0, 2], np.float32))
+    assert layer.constant.scope.constant("w") is not None
+    changed = linear(graph.main, graph.main.nodes[1])
+    assert isinstance(changed, Linear)
+    assert changed.matrix().tolist() == [[1, 2, 3], [0, 0, 0], [14, 16, 18]]
+    assert linear(graph.main, graph.main.nodes[0]) is None

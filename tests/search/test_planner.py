@@ -1,0 +1,40 @@
+"""The planner: its words on candidates that come to nothing."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+
+import graphopt.passes  # noqa: F401 - fills the registry
+from graphopt import targets
+from graphopt.graph.graph import Graph
+from graphopt.run.job import Job
+from graphopt.search import planner as auto
+
+DOUBLE = """<ir_version: 8, opset_import: ["" : 17]>
+g (double[N, 2] x) => (double[N, 2] y) <double[2, 2] w = {1, 2, 3, 4}> { y = MatMul(x, w) }
+"""
+FUNCTION = """<ir_version: 8, opset_import: ["" : 17, "my" : 1]>
+g (float[N, 8] x) => (float[N, 8] y) { y = my.Twice(x) }
+<domain: "my", opset_import: ["" : 17]> Twice (a) => (b) { b = Add(a, a) }
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        (DOUBLE, "nothing to quantize: the weight is double, not float"),
+        (
+            FUNCTION,
+            "nothing to quantize outside the functions of the model, which stay as they are",
+        ),
+    ],
+)
+def test_a_candidate_that_changes_nothing_says_why_once(text: str, verdict: str) -> None:
+    graph = Graph(onnx.parser.parse_model(text))
+    job = Job(graph=graph.copy(), reference=graph, target=targets.find("generic"))
+    messages: list[str] = []
+    _, candidates, passes = auto.run(job, messages)
+    assert verdict in [item.verdict for item in candidates]
+    assert passes == []
+    assert messages == ["no candidate is better than the cleaned float model, which is kept"]

@@ -1,0 +1,370 @@
+"""The planner's choice: what is proposed, how it is weighed, and what is never chosen.
+
+Nothing is timed here: latencies are given by name.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from graphopt import targets
+from graphopt.data.synthetic import SyntheticSamples
+from graphopt.errors import PassError
+from graphopt.graph import io
+from graphopt.graph.graph import Graph
+from graphopt.passes.quantize import QuantizeStatic
+from graphopt.run.drive import run_passes
+from graphopt.run.job import Job
+from graphopt.run.judge import Probe
+from graphopt.run.record import Quality
+from graphopt.runtime.latency import Ratio
+from graphopt.search import candidate as weighing
+from graphopt.search import planner as auto
+from graphopt.search.candidate import Candidate, choose
+from graphopt.testing import MODELS, model_from_text
+
+STATIC, WEIGHTS = "int8 static", "int8 weights only"
+CNN = """<ir_version: 8, opset_import: ["" : 12]>
+g (float[1, 3, 8, 8] x) => (float[1, 4, 8, 8] y) {
+    [in] a = Conv(x, w) r = Relu(a)
+    [odd] b = Conv(r, v) s = Relu(b)
+    [mid] c = Conv(s, v) t = Relu(c)
+    [out] y = Conv(t, u)
+}"""
+
+
+def cnn() -> Graph:
+    graph = io.load(
+        model_from_text(CNN, {"w": (32, 3, 1, 1), "v": (32, 32, 1, 1), "u": (4, 32, 1, 1)})
+    )
+    next(node for node in graph.main.nodes if node.name == "odd").name = 'odd, ["name"] \\*'
+    return graph
+
+
+def job_of(graph: Graph, *, samples: bool = True, probe: bool = True, **options: Any) -> Job:
+    feeds = SyntheticSamples(graph, count=4)
+    return Job(
+        graph=graph.copy(),
+        reference=graph,
+        target=targets.find("x86-avx2"),
+        samples=feeds if samples else None,
+        probe=Probe(graph, feeds, "random", 4, 1) if probe else None,
+        threads=1,
+        **options,
+    )
+
+
+@pytest.fixture
+def ratios(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Latency against float by the name of the candidate, or how its name begins."""
+    given = {STATIC: 0.5, WEIGHTS: 1.0}
+
+    def fake(job: Job, base: Candidate, found: Candidate) -> Ratio:
+        begins = max((name for name in given if found.name.startswith(name)), key=len)
+        return Ratio(given[begins], 0.02)
+
+    monkeypatch.setattr(auto, "_time", fake)
+    return given
+
+
+def candidate(
+    name: str, size: int, ratio: float | None, db: float | None, problem: str = ""
+) -> Candidate:
+    return Candidate(
+        name,
+        [],
+        job_of(io.load(MODELS["no-layers"]()), probe=False),
+        [],
+        size,
+        None if ratio is None else Ratio(ratio, 0.02),
+        None if db is None else Quality({"y": db}),
+        problem,
+    )
+
+
+FLOAT = candidate("float", 1000, None, None)
+
+
+@pytest.mark.parametrize(
+    ("size", "ratio", "db", "expected"),
+    [
+        (1000, 0.5, 40.0, math.log(0.5)),
+        (250, 1.0, 40.0, 0.25 * math.log(0.25)),
+        (1000, 0.5, 18.0, math.log(0.5) + 0.4),
+        (1000, 1.015, 28.0, 0.0),  # no difference beyond the spread of the clock
+        (1000, 0.985, 28.0, 0.0),
+        (1000, 0.5, None, math.log(0.5)),  # no output of which an error could be told
+    ],
+)
+def test_time_bytes_and_closeness_are_weighed(
+    size: int, ratio: float, db: float | None, expected: float
+) -> None:
+    assert candidate("int8", size, ratio, db).cost(1000) == pytest.approx(expected)
+
+
+def test_the_float_model_is_the_measure() -> None:
+    assert FLOAT.cost(1000) == 0
+
+
+def test_the_cheapest_is_chosen() -> None:
+    fast, small = candidate("fast", 900, 0.5, 30), candidate("small", 250, 1.0, 40)
+    assert choose(FLOAT, [small, fast]) is fast
+    assert choose(FLOAT, [small]) is small
+
+
+def test_a_candidate_with_a_problem_is_never_chosen() -> None:
+    best = candidate("best", 10, 0.01, 60, problem="the metric falls")
+    second = candidate("second", 900, 0.9, 60)
+    assert choose(FLOAT, [best, second]) is second
+    assert choose(FLOAT, [best]) is FLOAT
+
+
+def test_a_small_difference_leaves_what_was_proposed_first() -> None:
+    first, better = candidate("first", 900, 0.50, 30), candidate("better", 900, 0.49, 30)
+    assert choose(FLOAT, [first, better]) is first
+    assert choose(FLOAT, [first, candidate("much better", 900, 0.45, 30)]).name == "much better"
+    assert choose(FLOAT, [candidate("hardly", 1000, 0.97, 30)]) is FLOAT
+
+
+def test_those_close_to_the_best_are_timed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[str] = []
+
+    def fake(job: Job, base: Candidate, found: Candidate) -> Ratio:
+        timed.append(found.name)
+        return Ratio(0.9, 0.01 if found.name == "steadier" else 0.5)
+
+    monkeypatch.setattr(auto, "_time", fake)
+    steadier, shakier = candidate("steadier", 900, 0.5, 30), candidate("shakier", 900, 0.52, 30)
+    far = candidate("far", 900, 0.8, 30)
+    auto._measure_again(FLOAT.job, FLOAT, [steadier, shakier, far])
+    assert timed == ["steadier", "shakier"]
+    assert steadier.ratio == Ratio(0.9, 0.01)
+    assert shakier.ratio == Ratio(0.52, 0.02)
+
+
+def test_float_stays_where_nothing_gains() -> None:
+    far = candidate("far", 900, 0.9, 15)
+    same = candidate("same", 1000, 1.0, 60)
+    assert choose(FLOAT, [far, same]) is FLOAT
+
+
+@pytest.mark.parametrize(
+    ("limits", "db", "ratio", "words"),
+    [
+        ({}, 11.9, 0.5, "11.9 dB, at least 12 dB asked"),
+        ({}, 12.1, 0.5, ""),
+        ({"min_sqnr_db": 30.0}, 29.0, 0.5, "29.0 dB, at least 30 dB asked"),
+        ({"min_sqnr_db": 5.0}, 6.0, 0.5, ""),
+        ({}, 40.0, 1.03, "slower than float"),
+        ({}, 40.0, 1.01, ""),
+        ({"drop": lambda graph: 2.5, "max_drop": 2.0}, 40.0, 0.5, "falls by 2.5, at most 2 allow"),
+        ({"drop": lambda graph: 2.0, "max_drop": 2.0}, 40.0, 0.5, ""),
+    ],
+)
+def test_problems(limits: dict[str, Any], db: float, ratio: float, words: str) -> None:
+    job = job_of(io.load(MODELS["no-layers"]()), probe=False, **limits)
+    problem = auto._problem(job, candidate("int8", 10, ratio, db))
+    assert words in problem
+    assert bool(problem) is bool(words)
+
+
+@pytest.mark.parametrize(
+    ("model", "samples", "names"),
+    [
+        ("cnn", True, [STATIC, WEIGHTS]),
+        ("cnn", False, [WEIGHTS]),
+        ("mlp", False, ["int8 dynamic", WEIGHTS]),
+        (
+            "transformer",
+            True,
+            ["int8 dynamic, smoothed", "int8 dynamic", "int8 static, smoothed", WEIGHTS],
+        ),
+        ("no-layers", True, [WEIGHTS]),
+    ],
+)
+def test_proposals_suit_model_and_data(model: str, samples: bool, names: list[str]) -> None:
+    job = job_of(io.load(MODELS[model]()), samples=samples, probe=False)
+    assert [name for name, _ in auto._proposals(job)] == names
+
+
+def test_the_best_candidate_becomes_the_graph(ratios: dict[str, float]) -> None:
+    ratios[f"{STATIC}, "] = 0.95  # with layers in float
+    job, messages = job_of(cnn()), list[str]()
+    records, table, passes = auto.run(job, messages)
+    rows = {row.name: row for row in table}
+    assert list(rows)[:3] == ["float, cleaned", STATIC, WEIGHTS]
+    assert [name for name, row in rows.items() if row.chosen] == [STATIC]
+    assert messages == []
+    assert {node.op_type for node in job.graph.main.nodes} >= {"QuantizeLinear"}
+    assert job.float_graph is not None
+    assert "QuantizeLinear" not in {node.op_type for node in job.float_graph.main.nodes}
+    names = [record.name for record in records]
+    assert names.index("upgrade-opset") < names.index("quantize-static")
+    static = rows[STATIC]
+    assert (static.bytes, static.latency_ratio) == (io.size(job.graph), 0.5)
+    assert static.sqnr_db is not None
+    assert "quantize-static" in static.spec
+    assert static.verdict.startswith("gains ")
+    base = rows["float, cleaned"]
+    assert (base.latency_ratio, base.verdict) == (1.0, "the measure of the others")
+    again = job_of(cnn())
+    run_passes(again, passes)
+    assert io.serialize(again.graph) == io.serialize(job.graph)
+
+
+def test_nothing_faster_keeps_the_cleaned_float_model(ratios: dict[str, float]) -> None:
+    ratios.update({STATIC: 1.5, WEIGHTS: 1.5})
+    job, messages = job_of(cnn()), list[str]()
+    _, table, passes = auto.run(job, messages)
+    assert [row.name for row in table if row.chosen] == ["float, cleaned"]
+    assert {row.verdict for row in table[1:]} == {"slower than float"}
+    assert messages == ["no candidate is better than the cleaned float model, which is kept"]
+    assert "QuantizeLinear" not in {node.op_type for node in job.graph.main.nodes}
+    assert "quantize-static" not in {item.name for item in passes}
+
+
+def test_weights_only_where_integers_are_slow(ratios: dict[str, float]) -> None:
+    ratios.update({STATIC: 1.5, WEIGHTS: 1.0})
+    job = job_of(cnn())
+    table = auto.run(job, [])[1]
+    assert [row.name for row in table if row.chosen] == [WEIGHTS]
+    assert io.size(job.graph) < 0.7 * table[0].bytes
+
+
+def test_a_limit_that_no_candidate_keeps(ratios: dict[str, float]) -> None:
+    job = job_of(cnn(), min_sqnr_db=90.0)
+    table = auto.run(job, [])[1]
+    assert [row.name for row in table if row.chosen] == ["float, cleaned"]
+    for row in table[1:]:
+        assert row.sqnr_db is not None
+        assert row.verdict == f"{row.sqnr_db:.1f} dB, at least 90 dB asked"
+
+
+def test_a_metric_that_falls_too_far(ratios: dict[str, float]) -> None:
+    def drop(graph: Graph) -> float:
+        return 5.0 * any(node.op_type == "QuantizeLinear" for node in graph.main.nodes)
+
+    table = auto.run(job_of(cnn(), drop=drop, max_drop=1.0), [])[1]
+    rows = {row.name: row for row in table}
+    assert rows[STATIC].verdict == "the metric falls by 5, at most 1 allowed"
+    assert rows[WEIGHTS].chosen
+
+
+def test_strict_does_not_end_a_run_of_trials(ratios: dict[str, float]) -> None:
+    table = auto.run(job_of(cnn(), strict=True, min_sqnr_db=25.0), [])[1]
+    assert len(table) >= 3
+
+
+def test_without_data_only_what_needs_none_is_tried(ratios: dict[str, float]) -> None:
+    table = auto.run(job_of(cnn(), samples=False), [])[1]
+    assert [row.name for row in table] == ["float, cleaned", WEIGHTS]
+
+
+def test_activations_are_observed_once(
+    ratios: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    plain = Job.observe
+
+    def counting(self: Job, graph: Graph, wanted: Any, limit: int | None = None) -> Any:
+        requests = list(wanted)
+        asked.append(sum(type(item).__name__ == "HistogramOf" for item in requests))
+        return plain(self, graph, requests, limit)
+
+    monkeypatch.setattr(Job, "observe", counting)
+    monkeypatch.setattr(auto, "GOAL_DB", 500.0)
+    monkeypatch.setattr(weighing, "_DB_WEIGHT", 0.0)
+    monkeypatch.setattr(auto, "sensitive_layers", lambda job: ["in", "mid", "out"])
+    assert len(auto.run(job_of(cnn()), [])[1]) > 3
+    assert [count for count in asked if count] == [5]
+
+
+LAYERS = ["mid", 'odd, ["name"] \\*', "out", "in"]
+
+
+@pytest.mark.parametrize(
+    ("shares", "names"),
+    [
+        ((0.25, 0.3, 0.5), ["1 layer", "2 layers"]),
+        ((0.01, 1.0), ["1 layer"]),  # all layers float is the float model
+    ],
+)
+def test_the_most_sensitive_layers_stay_float(
+    ratios: dict[str, float],
+    monkeypatch: pytest.MonkeyPatch,
+    shares: tuple[float, ...],
+    names: list[str],
+) -> None:
+    monkeypatch.setattr(auto, "GOAL_DB", 500.0)
+    monkeypatch.setattr(auto, "_FLOAT_SHARES", shares)
+    monkeypatch.setattr(auto, "sensitive_layers", lambda job: LAYERS)
+    lifted = auto._lift(Candidate("", [], job_of(cnn()), [], 1000))
+    static = auto._try(lifted, lifted, STATIC, "quantize-static")
+    mixed = auto._mixed(lifted, lifted, [static], [])
+    assert [item.name for item in mixed] == [f"{STATIC}, {name} float" for name in names]
+    for count, item in enumerate(mixed, start=1):
+        static_pass = next(p for p in item.passes if isinstance(p, QuantizeStatic))
+        assert static_pass.exclude == tuple(LAYERS[:count])
+        assert item.problem == ""
+
+
+@pytest.mark.parametrize("db", [28.0, None])
+def test_no_mixed_candidates_where_static_is_close_or_unknown(
+    monkeypatch: pytest.MonkeyPatch, db: float | None
+) -> None:
+    def never(job: Job) -> list[str]:
+        raise AssertionError
+
+    monkeypatch.setattr(auto, "sensitive_layers", never)
+    static = candidate(STATIC, 300, 0.5, db)
+    assert auto._mixed(static, FLOAT, [static], []) == []
+    assert auto._mixed(static, FLOAT, [], []) == []
+
+
+def test_no_mixed_candidates_where_layers_cannot_be_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(job: Job) -> list[str]:
+        raise PassError("not with this model")
+
+    monkeypatch.setattr(auto, "sensitive_layers", refuse)
+    static = candidate(STATIC, 300, 0.5, 10)
+    assert auto._mixed(static, FLOAT, [static], []) == []
+
+
+def test_mixed_follows_the_limit_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Job] = []
+
+    def layers(job: Job) -> list[str]:
+        asked.append(job)
+        return []
+
+    monkeypatch.setattr(auto, "sensitive_layers", layers)
+    static = candidate(STATIC, 300, 0.5, 35)
+    auto._mixed(static, FLOAT, [static], [])
+    assert asked == []
+    static.job.min_sqnr_db = 40.0
+    auto._mixed(static, FLOAT, [static], [])
+    assert asked == [static.job]
+
+
+def test_sizes_alone_decide_where_the_model_cannot_be_run(ratios: dict[str, float]) -> None:
+    table = auto.run(job_of(cnn(), samples=False, probe=False), [])[1]
+    assert [row.name for row in table if row.chosen] == [WEIGHTS]
+    assert np.isclose(table[1].bytes / table[0].bytes, 0.3, atol=0.3)
+
+
+def test_a_form_is_tried_under_one_name_only(
+    ratios: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twice = [
+        (WEIGHTS, "quantize-weights"),
+        (f"{WEIGHTS}, again", "quantize-weights,eliminate-dead"),
+    ]
+    monkeypatch.setattr(auto, "_proposals", lambda job: twice)
+    table = auto.run(job_of(cnn(), samples=False), [])[1]
+    assert [row.name for row in table if row.latency_ratio is not None][1:] == [WEIGHTS]
