@@ -174,12 +174,12 @@ class Pass(Options, ABC):
     """Verb-object, set by ``register``."""
     lossy: ClassVar[bool] = False
     """Lossless passes must keep 90 dB; lossy ones the limits that the user gave."""
-    repairs: ClassVar[bool] = False
-    """Brings outputs closer again after the pass before it; kept only if it does."""
+    joins: ClassVar[bool] = False
+    """Counts with the pass before it: only together do they have to keep the limits."""
+    must_help: ClassVar[bool] = False
+    """Kept only if it brings the outputs closer than they were."""
     needs_samples: ClassVar[bool] = False
     """Without calibration samples the pass cannot run."""
-    judges_itself: ClassVar[bool] = False
-    """Keeps what is better by a measure of its own, so the change of SQNR says nothing."""
 
     @property
     def takes_gradients(self) -> bool:

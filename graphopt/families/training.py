@@ -80,8 +80,7 @@ class TrainingPass(Pass):
         tuple[str, ...], Option("tensors up to which onnxruntime computes and nothing is trained")
     ] = ()
     lossy: ClassVar[bool] = True
-    repairs: ClassVar[bool] = True
-    judges_itself: ClassVar[bool] = True
+    joins: ClassVar[bool] = True
 
     @property
     def takes_gradients(self) -> bool:

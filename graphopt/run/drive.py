@@ -37,7 +37,7 @@ def run_passes(job: Job, passes: Sequence[Pass]) -> list[PassRecord]:
         LimitError: Under ``strict``, a pass broke a limit.
     """
     records: list[PassRecord] = []
-    for group in _with_repairs(passes):
+    for group in _groups(passes):
         taken, first = snapshot.take(job.graph), len(records)
         float_graph, answers = job.float_graph, job.answers
         for item in group:
@@ -56,11 +56,11 @@ def run_passes(job: Job, passes: Sequence[Pass]) -> list[PassRecord]:
     return records
 
 
-def _with_repairs(passes: Sequence[Pass]) -> list[list[Pass]]:
-    """Each pass with the repairs behind it: only together do they have to keep the limits."""
+def _groups(passes: Sequence[Pass]) -> list[list[Pass]]:
+    """Each pass with those that join it: only together do they have to keep the limits."""
     groups: list[list[Pass]] = []
     for item in passes:
-        if item.repairs and groups:
+        if item.joins and groups:
             groups[-1].append(item)
         else:
             groups.append([item])
@@ -151,7 +151,7 @@ def _verify(job: Job, item: Pass, before: Sequence[str]) -> Quality | None:
     quality = job.probe.compare(answers)
     if quality.worst_db is not None and quality.worst_db < _NONSENSE_DB:
         raise LimitError("its answers are infinite, not numbers, or of another shape")
-    if item.repairs and not item.judges_itself:
+    if item.must_help:
         _must_help(job, quality)
     if not item.lossy:
         floor = _lossless_floor(job.reference)
@@ -185,7 +185,7 @@ def _must_help(job: Job, quality: Quality) -> None:
 
 
 def _hold_limits(job: Job, group: Sequence[Pass], records: Sequence[PassRecord]) -> None:
-    """Refuse what a lossy pass and its repairs left, if it breaks a limit of the user."""
+    """Refuse what a lossy pass and those that join it left, if it breaks a limit of the user."""
     lossy = [
         item.lossy and record.status == "done" for item, record in zip(group, records, strict=True)
     ]

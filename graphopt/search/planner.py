@@ -151,11 +151,8 @@ def _try(lifted: Candidate, base: Candidate, name: str, spec: str) -> Candidate:
 
 def _nothing(job: Job, passes: Sequence[Pass], records: Sequence[PassRecord]) -> str:
     """Why none of a candidate's lossy passes changed the model."""
-    lossy = [
-        record
-        for item, record in zip(passes, records, strict=True)
-        if item.lossy and not item.repairs
-    ]
+    pairs = zip(passes, records, strict=True)
+    lossy = [record for item, record in pairs if item.lossy and not item.joins]
     failed = dict.fromkeys(r.reason for r in lossy if r.status in ("refused", "rolled back"))
     if failed:
         return "; ".join(failed)

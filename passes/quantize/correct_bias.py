@@ -39,7 +39,8 @@ class CorrectBias(Pass):
 
     samples: Annotated[int, Option("calibration samples to take means over", low=1)] = 64
     lossy: ClassVar[bool] = True
-    repairs: ClassVar[bool] = True
+    joins: ClassVar[bool] = True
+    must_help: ClassVar[bool] = True
     needs_samples: ClassVar[bool] = True
 
     def check(self, graph: Graph, context: Context) -> None:

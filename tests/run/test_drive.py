@@ -261,7 +261,8 @@ class Scale(_Test):
 class Repair(Scale):
     """A scale that counts as a repair."""
 
-    repairs: ClassVar[bool] = True
+    joins: ClassVar[bool] = True
+    must_help: ClassVar[bool] = True
 
 
 def _statuses(records: list[PassRecord]) -> list[str]:
@@ -317,11 +318,11 @@ def test_a_useless_repair_does_not_cost_a_pass_that_keeps_the_limit() -> None:
 
 def test_repairs_go_with_the_pass_before_them() -> None:
     one, two, repair = Scale(), Halve20(), Repair()
-    assert runner._with_repairs([one, repair, repair, two, repair]) == [
+    assert runner._groups([one, repair, repair, two, repair]) == [
         [one, repair, repair],
         [two, repair],
     ]
-    assert runner._with_repairs([repair, one]) == [[repair], [one]]
+    assert runner._groups([repair, one]) == [[repair], [one]]
 
 
 def test_the_metric_is_measured_once_for_a_group() -> None:
