@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import onnx
-
+from graphopt.commands.sources import Model, load, path_of
 from graphopt.data.samples import Feeds
 from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import UsageError
-from graphopt.graph import io
 from graphopt.progress import Progress
 from graphopt.report.findings import Benchmark, Timing
 from graphopt.runtime import latency
 from graphopt.runtime.session import PROVIDER, Session, thread_count
 
 __all__ = ["bench"]
-
-Model = str | Path | bytes | onnx.ModelProto
 
 
 def bench(
@@ -30,14 +24,14 @@ def bench(
     """Measure the latency of models on one random sample each, in interleaved bursts.
 
     Args:
-        models: Paths, bytes or messages; inputs may differ.
+        models: In any form that ``graphopt.optimize`` takes; inputs may differ.
         threads: Threads of onnxruntime; 0 for all cores.
         rounds: Bursts of each model; slow models get fewer, at least five.
         seed: Seed of the random sample.
         progress: Told what is going on, how far it is and how far it goes.
 
     Raises:
-        UsageError: No model, or less than one round.
+        UsageError: No model, something else, or less than one round.
         ModelError: A model cannot be loaded or run.
         DataError: Random feeds cannot be made for a model.
     """
@@ -45,7 +39,7 @@ def bench(
         raise UsageError("give at least one model to measure")
     if rounds < 1:
         raise UsageError(f"rounds={rounds}: give at least 1")
-    graphs = [io.load(model) for model in models]
+    graphs = [load(model) for model in models]
     feeds = [next(SyntheticSamples(graph, seed=seed).feeds())[0] for graph in graphs]
     sessions = [Session(graph, threads=threads) for graph in graphs]
     del graphs
@@ -58,9 +52,16 @@ def bench(
     timings = []
     for model, own in zip(models, times, strict=True):
         ratio = latency.ratio(own, times[0])
-        path = str(model) if isinstance(model, str | Path) else None
+        path = path_of(model)
         timings.append(
-            Timing(path, own.median_ms, own.low_ms, own.high_ms, ratio.median, ratio.spread)
+            Timing(
+                None if path is None else str(path),
+                own.median_ms,
+                own.low_ms,
+                own.high_ms,
+                ratio.median,
+                ratio.spread,
+            )
         )
     return Benchmark(
         provider=PROVIDER,

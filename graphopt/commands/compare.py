@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 
+from graphopt.commands.sources import Data, Model, load, path_of
 from graphopt.data import open_data
 from graphopt.data.samples import Samples
 from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import DataError, ModelError
-from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.graph.ports import compatible, described, fixed_batch
 from graphopt.observe.answers import Rows
@@ -30,9 +28,6 @@ from graphopt.runtime.batches import largest_batch
 from graphopt.runtime.session import Session
 
 __all__ = ["compare"]
-
-Model = str | Path | bytes | onnx.ModelProto
-Data = str | Path | Mapping[str, Any] | Callable[[], Any]
 
 _BATCH = 16
 
@@ -50,7 +45,7 @@ def compare(
     """Run two models on the same samples and set B against A.
 
     Args:
-        a: The model that is right by definition: path, bytes or message.
+        a: The model that is right by definition, in any form that ``graphopt.optimize`` takes.
         b: The model to judge.
         data: Samples, in any form that ``graphopt.optimize`` takes; random feeds without.
         images: Preprocessing of a folder of images.
@@ -62,18 +57,19 @@ def compare(
         ``quality`` is None, and ``note`` says why, where random feeds do not fit the models.
 
     Raises:
+        UsageError: What was given is no model.
         ModelError: A model cannot be loaded or run, or they have different inputs or outputs.
         DataError: The samples do not fit.
     """
-    first, second = io.load(a), io.load(b)
+    first, second = load(a), load(b)
     _check_alike(first, second)
     judge = second if fixed_batch(second) else first
     samples: Samples = SyntheticSamples(judge, seed=seed)
     if data is not None:
         samples = open_data(data, judge, images)
     found = Comparison(
-        a=describe(first, _path(a)),
-        b=describe(second, _path(b)),
+        a=describe(first, path_of(a)),
+        b=describe(second, path_of(b)),
         quality=None,
         cosine={},
         latency_ratio=None,
@@ -91,10 +87,6 @@ def compare(
         note = f"not run: random feeds do not fit these models ({err}); give --data DATA"
         return replace(found, note=note)
     return _timed(replace(found, quality=quality, cosine=cosine), sessions, samples, progress)
-
-
-def _path(model: Model) -> Path | None:
-    return Path(model) if isinstance(model, str | Path) else None
 
 
 def _timed(

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from graphopt.commands.optimize import Data, Model, Result, optimize
+from graphopt.commands.optimize import Result, optimize
+from graphopt.commands.sources import Data, Model
 from graphopt.errors import UsageError
 from graphopt.options import build
 from graphopt.passes.train.distill import Distill
@@ -40,7 +41,7 @@ def distill(
     the report is against the teacher; ``report.start`` holds those of the untrained student.
 
     Args:
-        student: Path, serialized bytes or message; never modified.
+        student: In any form that ``graphopt.optimize`` takes; never modified.
         teacher: The same, of the model to learn from.
         data: Samples to train on, in any form that ``graphopt.optimize`` takes.
         labels: Learn from the labels of ``data`` as well, with the weight ``alpha``, 1 unless

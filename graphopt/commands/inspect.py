@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
-import onnx
 from onnx import NodeProto, TensorProto, ValueInfoProto
 
 import graphopt.passes  # noqa: F401 - fills the registry
 from graphopt import targets
+from graphopt.commands.sources import Model, load, path_of
 from graphopt.contract import registry
 from graphopt.contract.recipe import METADATA_KEY
 from graphopt.errors import PassError
@@ -24,8 +23,6 @@ from graphopt.run.job import Job
 
 __all__ = ["inspect"]
 
-Model = str | Path | bytes | onnx.ModelProto
-
 _MOST_BYTES = 1 << 30
 _NEEDS_DATA = "needs calibration samples"
 _DYNAMIC = ("ConvInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger")
@@ -37,15 +34,16 @@ def inspect(model: Model, passes: bool = True, progress: Progress | None = None)
     """Look into a model without running it on data.
 
     Args:
-        model: Path, bytes or message; not modified.
+        model: In any form that ``graphopt.optimize`` takes; not modified.
         passes: Try every pass with default options on a copy, too.
         progress: Told what is going on, how far it is and how far it goes.
 
     Raises:
+        UsageError: It is no model.
         ModelError: The model cannot be read.
     """
-    graph = io.load(model)
-    path = Path(model) if isinstance(model, str | Path) else None
+    graph = load(model)
+    path = path_of(model)
     header = graph.header
     ops = Counter(_op_name(node) for scope in graph.scopes() for node in scope.nodes)
     recipes = [entry.value for entry in header.metadata_props if entry.key == METADATA_KEY]

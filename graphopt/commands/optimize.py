@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import onnx
 
 import graphopt.passes  # noqa: F401 - fills the registry
 from graphopt import targets
+from graphopt.commands.sources import Data, Model, load, path_of
 from graphopt.contract import recipe
 from graphopt.contract.passes import Pass
 from graphopt.contract.recipe import Recipe
@@ -39,9 +40,6 @@ from graphopt.runtime import launch
 from graphopt.search import planner as auto
 
 __all__ = ["Result", "optimize"]
-
-Model = str | Path | bytes | onnx.ModelProto
-Data = str | Path | Mapping[str, Any] | Callable[[], Any]
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,8 @@ def optimize(
     """Make a model smaller and faster and prove that it still answers right.
 
     Args:
-        model: Path, serialized bytes or message; never modified.
+        model: Path, serialized bytes, ``onnx.ModelProto``, ``onnx_graphsurgeon.Graph``,
+            ``onnx_ir.Model`` or ``torch.onnx.ONNXProgram``; never modified.
         passes: Spec text, a pass or several; without it, ``preset`` or ``recipe_file``, and
             without these too the preset ``auto``.
         preset: Name of a preset.
@@ -151,8 +150,8 @@ def optimize(
             "--checkpoints": checkpoints,
         },
     )
-    graph = io.load(model)
-    aim = graph if teacher is None else fitted(io.load(teacher), graph)
+    graph = load(model)
+    aim = graph if teacher is None else fitted(load(teacher), graph)
     feeder = aim if fixed_batch(aim) else graph
     calib = _samples(calibration, feeder, plan)
     judges = _samples(evaluation, feeder, plan)
@@ -176,9 +175,9 @@ def optimize(
     record = RunRecord(
         command=plan_text(plan),
         environment=environment.describe(job.target, threads),
-        input=final.describe(job.reference, _path(teacher if against_teacher else model)),
+        input=final.describe(job.reference, path_of(teacher if against_teacher else model)),
         dry_run=dry_run,
-        start=StartRecord(final.describe(graph, _path(model)), None) if against_teacher else None,
+        start=StartRecord(final.describe(graph, path_of(model)), None) if against_teacher else None,
     )
     if dry_run:
         record.passes = runner.dry_run(job, plan.passes or auto.cleanup_passes())
@@ -264,7 +263,3 @@ def _listed(passes: str | Pass | Sequence[Pass]) -> tuple[Pass, ...]:
 
 def _samples(source: Data | None, graph: Graph, plan: Recipe) -> Samples | None:
     return None if source is None else open_data(source, graph, plan.images)
-
-
-def _path(model: Model | None) -> Path | None:
-    return Path(model) if isinstance(model, str | Path) else None

@@ -1,0 +1,41 @@
+"""What a caller may hand in as a model or as samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeAlias
+
+from graphopt.data.source import Source
+from graphopt.errors import UsageError
+from graphopt.graph import io
+from graphopt.graph.forms import FORMS, Form, form_of, to_message
+from graphopt.graph.graph import Graph
+
+__all__ = ["Data", "Model", "load", "path_of"]
+
+Model: TypeAlias = "str | Path | bytes | Form"
+"""A file, its bytes, or a model in memory; never modified."""
+Data: TypeAlias = Source
+"""Samples; ``graphopt.data.source`` says in which forms."""
+
+
+def load(model: Model) -> Graph:
+    """A graph of the model, in whatever form it comes.
+
+    Raises:
+        UsageError: It is no model.
+        ModelError: It cannot be read.
+    """
+    if isinstance(model, str | Path | bytes):
+        return io.load(model)
+    if form_of(model) is None:
+        forms = f"{', '.join(FORMS[:-1])} or {FORMS[-1]}"
+        raise UsageError(
+            f"a model cannot come from {type(model).__name__}; give a path, bytes, {forms}"
+        )
+    return io.load(to_message(model))
+
+
+def path_of(model: Model | None) -> Path | None:
+    """The file that the model comes from; None for one in memory."""
+    return Path(model) if isinstance(model, str | Path) else None
