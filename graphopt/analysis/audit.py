@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from onnx import NodeProto
 
 from graphopt.analysis.float_reasons import float_reason
-from graphopt.facts.ops import WEIGHTED, is_op
+from graphopt.facts.ops import WEIGHTED
 from graphopt.facts.quantized import (
     between_quantizers,
     integer_op,
@@ -16,7 +16,8 @@ from graphopt.facts.quantized import (
     weight_form,
     weight_index,
 )
-from graphopt.graph.graph import Graph, Scope, label
+from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.node import is_op, label
 from graphopt.runtime.optimized import RunningGraph
 
 __all__ = ["Audit", "Entry", "audit"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 from onnx import NodeProto, TensorProto
 
-from graphopt.facts.ops import attribute, is_op
 from graphopt.facts.quantized import (
     dequantizer,
     is_dequantized,
@@ -18,6 +17,7 @@ from graphopt.facts.quantized import (
     weight_index,
 )
 from graphopt.graph.graph import Constant, Scope
+from graphopt.graph.node import attribute, is_op
 
 __all__ = ["float_reason"]
 

@@ -10,9 +10,9 @@ import numpy as np
 from onnx import NodeProto, TensorProto
 
 from graphopt.facts import ops
-from graphopt.facts.ops import attribute, is_op
 from graphopt.facts.shapes import Shapes
 from graphopt.graph.graph import Scope
+from graphopt.graph.node import attribute, is_op
 from graphopt.rewrite.quantized_activations import Placement
 from graphopt.targets import OpRule, Target
 

@@ -9,8 +9,8 @@ from onnx import NodeProto
 from graphopt.bridge.functions import without_functions
 from graphopt.bridge.names import constants
 from graphopt.bridge.roles import roles
-from graphopt.facts.ops import is_op
 from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.node import is_op
 
 __all__ = ["is_read", "weights_of"]
 

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
-from graphopt.facts.ops import is_op, weighted_nodes
-from graphopt.graph.graph import Graph, Scope, label
+from graphopt.facts.ops import weighted_nodes
+from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.node import is_op, label
 from graphopt.graph.tensors import Array
 from graphopt.numerics.batchnorm import scale_channels, scale_shift
 from graphopt.rewrite.absorb import Refused, layer_of

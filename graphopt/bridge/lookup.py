@@ -12,7 +12,8 @@ import graphopt.bridge.ops  # noqa: F401 - fills the table
 from graphopt.bridge.ops.table import Operator, find, since_version
 from graphopt.bridge.tensors import to_tensor
 from graphopt.errors import ModelError
-from graphopt.graph.graph import Graph, label
+from graphopt.graph.graph import Graph
+from graphopt.graph.node import in_default_domain, label
 from graphopt.graph.tensors import to_array
 
 __all__ = ["attributes", "operator_of", "version_of"]
@@ -20,7 +21,7 @@ __all__ = ["attributes", "operator_of", "version_of"]
 
 def version_of(graph: Graph, node: NodeProto) -> int | None:
     """The version of the operator that the node means; None if onnx does not know it."""
-    domain = "" if node.domain == "ai.onnx" else node.domain
+    domain = "" if in_default_domain(node) else node.domain
     if not domain:
         return since_version(domain, node.op_type, graph.opset)
     opsets = {each.domain: each.version for each in graph.header.opset_import}
@@ -33,7 +34,7 @@ def operator_of(graph: Graph, node: NodeProto) -> tuple[Operator, int]:
     Raises:
         ModelError: There is none; the message says which node it is and what can be done.
     """
-    domain = "" if node.domain == "ai.onnx" else node.domain
+    domain = "" if in_default_domain(node) else node.domain
     version = version_of(graph, node)
     entry = None if version is None else find(domain, node.op_type, version)
     if entry is None or version is None:

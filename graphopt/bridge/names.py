@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from graphopt.facts.ops import is_op
 from graphopt.graph.constant import constant_tensor
-from graphopt.graph.graph import Constant, Graph, Scope, label
+from graphopt.graph.graph import Constant, Graph, Scope
+from graphopt.graph.node import is_op, label
 
 __all__ = ["constants", "names_of", "scopes"]
 

@@ -17,9 +17,9 @@ from graphopt.bridge.plan import Plan, Substitute
 from graphopt.bridge.program import NOTHING, Body, Known, Step
 from graphopt.bridge.tensors import to_tensor
 from graphopt.errors import ModelError
-from graphopt.facts.ops import is_op
 from graphopt.graph.constant import constant_tensor
-from graphopt.graph.graph import Graph, Scope, label
+from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.node import is_op, label
 from graphopt.graph.order import sorted_nodes
 from graphopt.graph.tensors import to_array
 

@@ -15,8 +15,8 @@ from onnx import NodeProto
 from graphopt.bridge.functions import without_functions
 from graphopt.bridge.names import constants, scopes
 from graphopt.bridge.tensors import FLOATS
-from graphopt.facts.ops import is_op
 from graphopt.graph.graph import Constant, Graph, Scope
+from graphopt.graph.node import is_op
 
 __all__ = ["Roles", "roles"]
 

@@ -13,10 +13,11 @@ from graphopt.contract import registry
 from graphopt.contract.recipe import METADATA_KEY
 from graphopt.errors import PassError
 from graphopt.facts import cost, shapes
-from graphopt.facts.ops import WEIGHTED, is_op
+from graphopt.facts.ops import WEIGHTED
 from graphopt.facts.quantized import integer_op, stored, weight_index
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
+from graphopt.graph.node import in_default_domain, is_op
 from graphopt.progress import Progress
 from graphopt.report.findings import Inspection, Outlook, Port, Quantization
 from graphopt.run.job import Job
@@ -68,7 +69,7 @@ def inspect(model: Model, passes: bool = True, progress: Progress | None = None)
 
 
 def _op_name(node: NodeProto) -> str:
-    default = node.domain in ("", "ai.onnx")
+    default = in_default_domain(node)
     return str(node.op_type) if default else f"{node.domain}:{node.op_type}"
 
 

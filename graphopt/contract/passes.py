@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from graphopt.contract.curves import TrainingCurves
 from graphopt.errors import PassError
-from graphopt.graph.graph import Graph, Scope, label
+from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.node import label
 from graphopt.observe.statistics import (
     ChannelAbsMax,
     ChannelMean,

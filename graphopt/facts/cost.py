@@ -16,10 +16,10 @@ from collections.abc import Iterator
 import numpy as np
 from onnx import NodeProto, TensorProto
 
-from graphopt.facts.ops import attribute, is_op
 from graphopt.facts.shapes import Dim, Shapes
 from graphopt.graph import tensors
 from graphopt.graph.graph import Constant, Graph, Scope
+from graphopt.graph.node import attribute, is_op
 from graphopt.graph.tensors import Array
 
 __all__ = ["node_macs", "params", "sparsity", "total_macs"]

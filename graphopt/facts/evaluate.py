@@ -10,7 +10,7 @@ import onnx
 from onnx import NodeProto, TensorProto
 from onnx.reference import ReferenceEvaluator
 
-from graphopt.facts.ops import is_op
+from graphopt.graph.node import is_op
 from graphopt.graph.tensors import Array
 
 __all__ = ["NotEvaluated", "can_evaluate", "evaluate", "moves_only"]

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
-from graphopt.facts import ops
 from graphopt.graph.graph import Constant, Scope
+from graphopt.graph.node import attribute, is_op
 
 __all__ = ["Linear", "linear"]
 
@@ -61,7 +61,7 @@ class Linear:
             use = pending.pop()
             if id(use.node) in known:
                 continue
-            if use.index < 0 or not ops.is_op(use.node, "Identity", "Transpose"):
+            if use.index < 0 or not is_op(use.node, "Identity", "Transpose"):
                 return False
             if use.node.output[0] in use.scope.outputs:
                 return False
@@ -77,10 +77,10 @@ class Linear:
 
 def linear(scope: Scope, node: NodeProto) -> Linear | str | None:
     """The linear layer that a node is, a sentence why it is none, or None for other operators."""
-    if not ops.is_op(node, "MatMul", "Gemm"):
+    if not is_op(node, "MatMul", "Gemm"):
         return None
     constant, transposed = scope.constant(node.input[1]), False
-    if constant is None and ops.is_op(node, "MatMul"):
+    if constant is None and is_op(node, "MatMul"):
         constant, transposed = _behind_transpose(scope, node.input[1]), True
     if constant is None:
         if scope.constant(node.input[0]) is not None:
@@ -94,20 +94,20 @@ def linear(scope: Scope, node: NodeProto) -> Linear | str | None:
         return f"the weight has rank {len(constant.shape)}, only matrices are supported"
     if constant.overridable:
         return "the weight is listed as an input; put freeze-initializers before"
-    if ops.is_op(node, "MatMul"):
+    if is_op(node, "MatMul"):
         return Linear(scope, node, constant, transposed)
-    if ops.attribute(node, "transA", 0):
+    if attribute(node, "transA", 0):
         return "transA is set, only plain left operands are supported"
-    transposed = bool(ops.attribute(node, "transB", 0))
-    return Linear(scope, node, constant, transposed, ops.attribute(node, "alpha", 1.0))
+    transposed = bool(attribute(node, "transB", 0))
+    return Linear(scope, node, constant, transposed, attribute(node, "alpha", 1.0))
 
 
 def _behind_transpose(scope: Scope, name: str) -> Constant | None:
     """The constant matrix that a Transpose of this scope turns into ``name``."""
     node = scope.producer(name)
-    if node is None or not ops.is_op(node, "Transpose"):
+    if node is None or not is_op(node, "Transpose"):
         return None
     constant = scope.constant(node.input[0])
-    if constant is None or ops.attribute(node, "perm", [1, 0]) != [1, 0]:
+    if constant is None or attribute(node, "perm", [1, 0]) != [1, 0]:
         return None
     return constant

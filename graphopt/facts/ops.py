@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from onnx import NodeProto
-from onnx.helper import get_attribute_value
 
 from graphopt.graph.graph import Constant, Scope
+from graphopt.graph.node import attribute, is_op
 
 __all__ = [
     "Weight",
-    "attribute",
     "depthwise",
     "integer_weights",
-    "is_op",
     "picks_rows",
     "weight_of",
     "weighted_nodes",
@@ -29,22 +26,6 @@ FLOATS = (1, 10, 11, 16)
 QUANTIZE_OPS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 INTEGER_OPS = ("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
 CONTRIB_INTEGER = ("QGemm", "QLinearAdd", "QLinearMul", "DynamicQuantizeMatMul", "MatMulNBits")
-
-
-def is_op(node: NodeProto, *op_types: str) -> bool:
-    """Whether ``node`` is one of these operators of the default domain."""
-    return node.op_type in op_types and node.domain in ("", "ai.onnx")
-
-
-def attribute(node: NodeProto, name: str, default: Any) -> Any:
-    """Value of an attribute (lists as lists, strings as str); ``default`` where it is absent."""
-    for item in node.attribute:
-        if item.name == name and not item.ref_attr_name:
-            value = get_attribute_value(item)
-            if isinstance(value, bytes):
-                return value.decode("utf-8", "replace")
-            return list(value) if isinstance(default, list | tuple) else value
-    return default
 
 
 @dataclass(frozen=True)

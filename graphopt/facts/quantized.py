@@ -7,8 +7,9 @@ from typing import Literal
 
 from onnx import NodeProto
 
-from graphopt.facts.ops import FLOATS, WEIGHTED, is_op
+from graphopt.facts.ops import FLOATS, WEIGHTED
 from graphopt.graph.graph import Constant, Scope
+from graphopt.graph.node import is_op
 
 __all__ = [
     "Form",

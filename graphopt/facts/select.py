@@ -9,7 +9,8 @@ from fnmatch import fnmatchcase
 from onnx import NodeProto
 
 from graphopt.errors import UsageError
-from graphopt.graph.graph import Graph, label
+from graphopt.graph.graph import Graph
+from graphopt.graph.node import label
 
 __all__ = ["matches", "select"]
 

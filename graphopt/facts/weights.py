@@ -8,15 +8,9 @@ from dataclasses import dataclass
 
 from onnx import NodeProto
 
-from graphopt.facts.ops import (
-    WEIGHTED,
-    Weight,
-    depthwise,
-    is_op,
-    weight_of,
-    weighted_nodes,
-)
-from graphopt.graph.graph import Constant, Graph, Scope, label
+from graphopt.facts.ops import WEIGHTED, Weight, depthwise, weight_of, weighted_nodes
+from graphopt.graph.graph import Constant, Graph, Scope
+from graphopt.graph.node import is_op, label
 
 __all__ = ["Layer", "WeightGroup", "rank_of_product", "weight_groups"]
 

@@ -9,7 +9,8 @@ import onnx
 
 from graphopt.errors import ModelError
 from graphopt.graph import tensors
-from graphopt.graph.graph import Graph, Scope, label
+from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.node import in_default_domain, label
 from graphopt.graph.order import is_cyclic
 from graphopt.graph.weightless import weightless
 
@@ -36,7 +37,7 @@ def malformed_nodes(graph: Graph) -> Iterator[str]:
     """
     for scope in graph.scopes():
         for node in scope.nodes:
-            schema = _schema(node.op_type, graph.opset) if node.domain in _DEFAULT else None
+            schema = _schema(node.op_type, graph.opset) if in_default_domain(node) else None
             if schema is None:
                 continue
             for kind, count, least, most in (
@@ -54,7 +55,6 @@ def malformed_nodes(graph: Graph) -> Iterator[str]:
                 yield f"node {label(node)!r}: the first input of {node.op_type} has no name"
 
 
-_DEFAULT = ("", "ai.onnx")
 _REQUIRED = onnx.defs.OpSchema.FormalParameterOption.Single
 _UNBOUNDED = 1 << 30
 

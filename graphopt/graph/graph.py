@@ -15,12 +15,13 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from graphopt.graph import tensors
 from graphopt.graph.constant import Constant
+from graphopt.graph.node import DEFAULT_DOMAIN
 from graphopt.graph.order import sorted_nodes
-from graphopt.graph.scope import Scope, Use, label
+from graphopt.graph.scope import Scope, Use
 from graphopt.graph.spill import Spill
 from graphopt.graph.tensors import Array
 
-__all__ = ["Constant", "Graph", "Scope", "Use", "label"]
+__all__ = ["Constant", "Graph", "Scope", "Use"]
 
 M = TypeVar("M", ModelProto, NodeProto, TensorProto)
 
@@ -81,7 +82,7 @@ class Graph:
     @property
     def opset(self) -> int:
         """Version of the default domain; 0 where the model does not import it."""
-        versions = [o.version for o in self.header.opset_import if o.domain in ("", "ai.onnx")]
+        versions = [o.version for o in self.header.opset_import if o.domain in DEFAULT_DOMAIN]
         return int(max(versions, default=0))
 
     @property

@@ -10,19 +10,15 @@ import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
 from graphopt.graph.constant import Constant, constant_tensor
+from graphopt.graph.node import is_op, label
 from graphopt.graph.tensors import Array
 
 if TYPE_CHECKING:
     from graphopt.graph.graph import Graph
 
-__all__ = ["Scope", "Use", "label"]
+__all__ = ["Scope", "Use"]
 
 _FOLLOWED = 8  # Identity nodes between a constant and its reader that are looked through
-
-
-def label(node: NodeProto) -> str:
-    """How a node is called in reports: its name, or its type and first output."""
-    return str(node.name) or f"{node.op_type}({next(iter(node.output), '')})"
 
 
 @dataclass(frozen=True)
@@ -172,10 +168,10 @@ class Scope:
             node = home.producer(name)
             if node is None:
                 return None
-            if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+            if is_op(node, "Constant"):
                 tensor = constant_tensor(node)
                 return None if tensor is None else Constant(asked, home, name, node, tensor)
-            if node.op_type != "Identity" or node.domain not in ("", "ai.onnx"):
+            if not is_op(node, "Identity"):
                 return None
             name, scope = node.input[0], home
         return None
@@ -276,5 +272,5 @@ def _retype_readers(home: Scope, name: str, values: Array) -> None:
     """Make declared types fit a constant's new values: its own and those behind Identity."""
     home.retype(name, values)
     for use in home.uses(name):
-        if use.node.op_type == "Identity" and use.node.domain in ("", "ai.onnx"):
+        if is_op(use.node, "Identity"):
             _retype_readers(use.scope, use.node.output[0], values)

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from graphopt.data.samples import Samples
-from graphopt.facts.ops import is_op
 from graphopt.graph.graph import Graph
+from graphopt.graph.node import is_op
 from graphopt.graph.tensors import Array
 from graphopt.observe.answers import Rows
 from graphopt.observe.extract import reads

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from graphopt.facts.ops import Weight, attribute, is_op, weight_of
+from graphopt.facts.ops import Weight, weight_of
 from graphopt.graph.graph import Constant, Scope
+from graphopt.graph.node import attribute, is_op
 from graphopt.rewrite.values import set_values
 
 __all__ = ["Layer", "Refused", "added_by", "fixed", "layer_of", "store"]

@@ -8,8 +8,8 @@ from typing import Any
 
 from onnx import NodeProto, helper
 
-from graphopt.facts import ops
-from graphopt.graph.graph import Scope, label
+from graphopt.graph.graph import Scope
+from graphopt.graph.node import attribute, label
 from graphopt.rewrite.values import drop_unread
 
 __all__ = ["PLACES", "Link", "fits_kernel", "replace_conv", "strides"]
@@ -38,15 +38,13 @@ class Link:
 
 def strides(node: NodeProto, axes: int) -> list[int]:
     """Strides of a Conv with that many kernel axes."""
-    return list(ops.attribute(node, "strides", [])) or [1] * axes
+    return list(attribute(node, "strides", [])) or [1] * axes
 
 
 def fits_kernel(node: NodeProto, axes: int) -> bool:
     """Whether the lists of a Conv are as long as that many kernel axes want, or absent."""
     lengths = {"kernel_shape": axes, "strides": axes, "dilations": axes, "pads": 2 * axes}
-    return all(
-        len(ops.attribute(node, name, [])) in (0, length) for name, length in lengths.items()
-    )
+    return all(len(attribute(node, name, [])) in (0, length) for name, length in lengths.items())
 
 
 def replace_conv(scope: Scope, node: NodeProto, links: Sequence[Link]) -> None:
@@ -73,9 +71,9 @@ def _attributes(node: NodeProto, link: Link) -> dict[str, Any]:
     """Kernel, strides, pads and dilations of one link."""
     axes = len(link.kernel)
     own = [axis in link.axes for axis in range(axes)]
-    dilations = list(ops.attribute(node, "dilations", [])) or [1] * axes
-    pads = list(ops.attribute(node, "pads", [])) or [0] * (2 * axes)
-    auto = ops.attribute(node, "auto_pad", "NOTSET")
+    dilations = list(attribute(node, "dilations", [])) or [1] * axes
+    pads = list(attribute(node, "pads", [])) or [0] * (2 * axes)
+    auto = attribute(node, "auto_pad", "NOTSET")
     given: dict[str, Any] = {
         "kernel_shape": list(link.kernel),
         "strides": [s if o else 1 for s, o in zip(strides(node, axes), own, strict=True)],

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from onnx import NodeProto
 
-from graphopt.graph.graph import Graph, Scope, Use, label
+from graphopt.graph.graph import Graph, Scope, Use
+from graphopt.graph.node import label
 from graphopt.graph.order import sorted_nodes
 
 __all__ = ["bypass", "forget", "only_reader", "redirect", "remove_dead", "rename_output"]

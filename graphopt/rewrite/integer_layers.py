@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
 from graphopt.facts import ops
-from graphopt.facts.ops import Weight, attribute, is_op
+from graphopt.facts.ops import Weight
 from graphopt.graph.graph import Constant, Scope
+from graphopt.graph.node import attribute, is_op
 from graphopt.numerics import grids, ranges, saturation
 from graphopt.numerics.grids import CODE_TYPES, CodeType
 from graphopt.rewrite import qdq

@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 from onnx import NodeProto, helper
 
-from graphopt.facts.ops import attribute
 from graphopt.facts.shapes import Shapes
-from graphopt.graph.graph import Graph, Scope, label
+from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.node import DEFAULT_DOMAIN, attribute, in_default_domain, label
 
 __all__ = ["NEWEST", "NotLifted", "lift"]
 
@@ -44,14 +44,14 @@ def lift(graph: Graph, opset: int, shapes: Shapes) -> list[tuple[NodeProto, str]
     old, done = graph.opset, []
     for scope in list(graph.scopes()):
         for node in list(scope.nodes):
-            if node.domain not in ("", "ai.onnx"):
+            if not in_default_domain(node):
                 continue
             before = node.SerializeToString()
             _lift_node(scope, node, old, opset, shapes)
             if node.SerializeToString() != before:
                 done.append((node, f"rewritten for opset {opset}"))
     for item in graph.header.opset_import:
-        if item.domain in ("", "ai.onnx"):
+        if item.domain in DEFAULT_DOMAIN:
             item.version = opset
     least = helper.find_min_ir_version_for(list(graph.header.opset_import), ignore_unknown=True)
     graph.header.ir_version = max(graph.header.ir_version, least)

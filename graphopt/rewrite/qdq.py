@@ -16,8 +16,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from graphopt.facts.ops import is_op
 from graphopt.graph.graph import Scope, Use
+from graphopt.graph.node import is_op
 from graphopt.graph.tensors import Array
 from graphopt.rewrite import edit
 

@@ -9,8 +9,8 @@ import numpy as np
 from onnx import NodeProto
 
 from graphopt.facts import ops
-from graphopt.facts.ops import is_op
-from graphopt.graph.graph import Scope, label
+from graphopt.graph.graph import Scope
+from graphopt.graph.node import attribute, is_op, label
 from graphopt.numerics.grids import CODE_TYPES, CodeName
 from graphopt.rewrite import qdq
 
@@ -131,7 +131,7 @@ def _guard_float_layers(scope: Scope, nodes: Sequence[NodeProto]) -> None:
         weight = ops.weight_of(scope, node)
         assert weight is not None
         tensor = node.input[0]
-        axis = 0 if is_op(node, "Gemm") and ops.attribute(node, "transA", 0) else 1
+        axis = 0 if is_op(node, "Gemm") and attribute(node, "transA", 0) else 1
         if (tensor, axis) not in guarded:
             guarded[tensor, axis] = qdq.dequantize_per_channel(
                 scope, tensor, axis, weight.in_channels, node

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from graphopt.facts import ops
 from graphopt.facts.linear import Linear, linear
 from graphopt.graph.graph import Constant, Scope
+from graphopt.graph.node import attribute, is_op
 from graphopt.rewrite import edit, qdq
 from graphopt.rewrite.values import drop_unread
 
@@ -82,11 +82,11 @@ def _plan(
     node = scope.producer(tensor)
     if _others_read(scope, tensor, readers) or tensor in scope.outputs or node is None or left == 0:
         return False
-    if ops.is_op(node, "LayerNormalization"):
+    if is_op(node, "LayerNormalization"):
         return _divide_norm(scope, node, factors, edits)
-    if ops.is_op(node, *_TRANSPARENT):
+    if is_op(node, *_TRANSPARENT):
         return _plan(scope, node.input[0], factors, [node], edits, left - 1)
-    if ops.is_op(node, "Mul", "Div", "Add", "Sub"):
+    if is_op(node, "Mul", "Div", "Add", "Sub"):
         return _divide_elementwise(scope, node, factors, edits, left)
     layer = linear(scope, node)
     return isinstance(layer, Linear) and _divide_linear(layer, factors, edits)
@@ -96,7 +96,7 @@ def _others_read(scope: Scope, tensor: str, readers: Collection[NodeProto]) -> b
     """Whether some node other than ``readers`` reads the values of ``tensor``."""
     known = {id(node) for node in readers}
     return any(
-        id(use.node) not in known and not ops.is_op(use.node, *_READS_SHAPE)
+        id(use.node) not in known and not is_op(use.node, *_READS_SHAPE)
         for use in scope.uses(tensor)
     )
 
@@ -104,7 +104,7 @@ def _others_read(scope: Scope, tensor: str, readers: Collection[NodeProto]) -> b
 def _divide_norm(
     scope: Scope, node: NodeProto, factors: NDArray[np.float32], edits: list[_Edit]
 ) -> bool:
-    if any(node.output[1:]) or ops.attribute(node, "axis", -1) != -1:
+    if any(node.output[1:]) or attribute(node, "axis", -1) != -1:
         return False
     indices = [index for index in (1, 2) if len(node.input) > index and node.input[index]]
     return all(_divide_constant(scope, node, index, factors, edits) for index in indices)
@@ -115,13 +115,13 @@ def _divide_elementwise(
 ) -> bool:
     """Through ``x * c``, ``x / c``, ``x + c`` and ``x - c`` with a constant vector ``c``."""
     constants = [index for index in (0, 1) if scope.constant(node.input[index]) is not None]
-    if len(constants) != 1 or (ops.is_op(node, "Div", "Sub") and constants == [0]):
+    if len(constants) != 1 or (is_op(node, "Div", "Sub") and constants == [0]):
         return False
     index = constants[0]
-    divisors = np.float32(1) / factors if ops.is_op(node, "Div") else factors
+    divisors = np.float32(1) / factors if is_op(node, "Div") else factors
     if not _divide_constant(scope, node, index, divisors, edits):
         return False
-    if ops.is_op(node, "Mul", "Div"):
+    if is_op(node, "Mul", "Div"):
         return True
     return _plan(scope, node.input[1 - index], factors, [node], edits, left - 1)
 
@@ -131,7 +131,7 @@ def _divide_linear(layer: Linear, factors: NDArray[np.float32], edits: list[_Edi
     node = layer.node
     if layer.constant.shape[layer.out_axis] != len(factors) or not layer.owned_by([node]):
         return False
-    biased = ops.is_op(node, "Gemm") and len(node.input) > 2 and bool(node.input[2])
+    biased = is_op(node, "Gemm") and len(node.input) > 2 and bool(node.input[2])
     if biased and not _divide_constant(layer.scope, node, 2, factors, edits):
         return False
     edits.append(lambda: layer.scale("out", np.float32(1) / factors))

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from onnx import NodeProto
 
-from graphopt.facts.ops import is_op
 from graphopt.graph.graph import Constant, Scope
+from graphopt.graph.node import is_op
 from graphopt.graph.tensors import Array
 from graphopt.rewrite.edit import forget
 

@@ -15,10 +15,10 @@ from onnx import NodeProto
 
 from graphopt.data.samples import Feeds
 from graphopt.errors import ModelError
-from graphopt.facts.ops import is_op
 from graphopt.facts.quantized import quantizers, weight_index
 from graphopt.facts.shapes import Shapes
-from graphopt.graph.graph import Graph, Scope, label
+from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.node import is_op, label
 from graphopt.numerics.sqnr import ErrorSums
 from graphopt.run.record import LayerRecord
 from graphopt.runtime.profile import node_times

@@ -11,7 +11,8 @@ import numpy as np
 from onnx import NodeProto
 
 from graphopt.errors import ModelError
-from graphopt.graph.graph import Graph, Scope, label
+from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.node import label
 from graphopt.graph.tensors import Array
 from graphopt.runtime.optimized import number_nodes, numbered
 from graphopt.runtime.scratch import scratch_folder

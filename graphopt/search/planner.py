@@ -13,6 +13,7 @@ from graphopt.contract.spec import format_value, parse_passes
 from graphopt.errors import DataError, LimitError, ModelError, PassError
 from graphopt.facts import cost, ops
 from graphopt.graph import io
+from graphopt.graph.node import is_op
 from graphopt.run.drive import run_passes
 from graphopt.run.job import Job
 from graphopt.run.record import CandidateRecord, PassRecord
@@ -121,7 +122,7 @@ def _macs(job: Job) -> tuple[int, int]:
     conv = linear = 0
     for node, _ in ops.weighted_nodes(job.graph.main):
         macs = cost.node_macs(job.graph.main, node, job.shapes()) or 1
-        if ops.is_op(node, "Conv", "ConvTranspose"):
+        if is_op(node, "Conv", "ConvTranspose"):
             conv += macs
         else:
             linear += macs

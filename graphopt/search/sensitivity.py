@@ -7,7 +7,8 @@ from dataclasses import replace
 from graphopt.contract.spec import format_value, parse_passes
 from graphopt.errors import PassError
 from graphopt.facts import cost, ops
-from graphopt.graph.graph import Graph, label
+from graphopt.graph.graph import Graph
+from graphopt.graph.node import label
 from graphopt.run.job import Job
 
 __all__ = ["sensitive_layers"]

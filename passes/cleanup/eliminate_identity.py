@@ -10,9 +10,9 @@ from onnx import NodeProto
 
 from graphopt.contract.passes import Changes, Context, Pass
 from graphopt.contract.registry import register
-from graphopt.facts.ops import attribute, is_op
 from graphopt.facts.shapes import Shapes, TensorInfo, proven
 from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.node import attribute, is_op
 from graphopt.graph.tensors import Array
 from graphopt.rewrite import edit
 

@@ -11,9 +11,9 @@ from onnx import NodeProto
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.registry import register
 from graphopt.facts.evaluate import NotEvaluated, can_evaluate, evaluate, moves_only
-from graphopt.facts.ops import attribute, is_op
 from graphopt.facts.shapes import Shapes, proven
 from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.node import attribute, is_op
 from graphopt.graph.order import sorted_nodes
 from graphopt.graph.tensors import Array, stored_bytes
 from graphopt.rewrite import inline

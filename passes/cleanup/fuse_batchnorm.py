@@ -10,9 +10,9 @@ from onnx import NodeProto
 
 from graphopt.contract.passes import Changes, Context, Pass
 from graphopt.contract.registry import register
-from graphopt.facts.ops import attribute, is_op
 from graphopt.facts.shapes import Shapes
 from graphopt.graph.graph import Graph, Scope, Use
+from graphopt.graph.node import attribute, is_op
 from graphopt.numerics.batchnorm import scale_channels, scale_shift
 from graphopt.rewrite.absorb import Layer, Refused, added_by, fixed, layer_of, store
 from graphopt.rewrite.edit import only_reader

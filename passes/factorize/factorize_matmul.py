@@ -15,7 +15,8 @@ from graphopt.facts import ops
 from graphopt.facts.select import select
 from graphopt.facts.weights import Layer, WeightGroup, rank_of_product, weight_groups
 from graphopt.families.low_rank import low_rank_budget
-from graphopt.graph.graph import Graph, label
+from graphopt.graph.graph import Graph
+from graphopt.graph.node import attribute, is_op, label
 from graphopt.graph.tensors import Array
 from graphopt.numerics.lowrank import Budget, decompose, matrix_cost
 from graphopt.rewrite.values import drop_unread
@@ -91,7 +92,7 @@ def _reason(group: WeightGroup, opset: int) -> str:
         rank = rank_of_product(layer)
         if rank is not None:
             return f"it is part of a product of rank {rank} already"
-        turned = ops.is_op(layer.node, "Gemm") and ops.attribute(layer.node, "transA", 0)
+        turned = is_op(layer.node, "Gemm") and attribute(layer.node, "transA", 0)
         if turned and opset < _NO_BIAS_OPSET:
             return f"a Gemm with transA needs opset {_NO_BIAS_OPSET}; put upgrade-opset first"
     return ""
@@ -139,11 +140,11 @@ def _split(layer: Layer, first: str, second: str) -> None:
     data = node.input[layer.data_index]
     hidden = scope.graph.unique_name(f"{node.output[0]}_rank")
     name = scope.graph.unique_name(f"{label(node)}_first")
-    if ops.is_op(node, "Gemm") and ops.attribute(node, "transA", 0):
+    if is_op(node, "Gemm") and attribute(node, "transA", 0):
         added = helper.make_node("Gemm", [data, first], [hidden], name, transA=1)
-        for attribute in node.attribute:
-            if attribute.name == "transA":
-                attribute.i = 0
+        for item in node.attribute:
+            if item.name == "transA":
+                item.i = 0
     else:
         inputs = [first, data] if layer.weight.index == 0 else [data, first]
         added = helper.make_node("MatMul", inputs, [hidden], name)

@@ -12,7 +12,8 @@ from onnx import NodeProto
 from graphopt.contract.passes import Changes, ChannelMean, Context, Option, Pass
 from graphopt.contract.registry import register
 from graphopt.errors import PassError
-from graphopt.graph.graph import Graph, label
+from graphopt.graph.graph import Graph
+from graphopt.graph.node import label
 from graphopt.rewrite.integer_layers import IntegerLayer, integer_layers, set_integer_bias
 
 __all__ = ["CorrectBias"]

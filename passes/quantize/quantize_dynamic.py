@@ -17,6 +17,7 @@ from graphopt.facts import ops
 from graphopt.facts.linear import Linear, linear
 from graphopt.facts.select import select
 from graphopt.graph.graph import Constant, Graph, Scope, Use
+from graphopt.graph.node import attribute, is_op
 from graphopt.numerics import grids, ranges, saturation
 from graphopt.rewrite import qdq
 from graphopt.rewrite.values import drop_unread
@@ -246,9 +247,9 @@ class _Builder:
 
     def _bias(self, node: NodeProto) -> str | None:
         """Name of ``beta * C`` of a Gemm; None where there is none."""
-        if ops.is_op(node, "MatMul") or len(node.input) < 3 or not node.input[2]:
+        if is_op(node, "MatMul") or len(node.input) < 3 or not node.input[2]:
             return None
-        name, beta = str(node.input[2]), float(ops.attribute(node, "beta", 1.0))
+        name, beta = str(node.input[2]), float(attribute(node, "beta", 1.0))
         if beta == 1:
             return name
         constant = self.scope.constant(name)
@@ -280,7 +281,7 @@ class _Builder:
         name = layer.node.input[1]
         made = self.scope.producer(name)
         read = self.scope.uses(name) or name in self.scope.outputs
-        if made is not None and ops.is_op(made, "Transpose") and not read:
+        if made is not None and is_op(made, "Transpose") and not read:
             self.scope.remove([made])
         for constant in (layer.constant, *self._old_bias(layer.node)):
             drop_unread(constant.scope, [constant.origin])

@@ -22,7 +22,8 @@ from graphopt.contract.registry import register
 from graphopt.errors import PassError, UsageError
 from graphopt.facts import ops
 from graphopt.facts.select import select
-from graphopt.graph.graph import Graph, Scope, label
+from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.node import label
 from graphopt.numerics import grids, ranges
 from graphopt.numerics.grids import CodeName, CodeType
 from graphopt.rewrite.integer_layers import StoredWeights, WeightGrid, set_integer_weight

@@ -16,7 +16,8 @@ from graphopt.contract.registry import register
 from graphopt.errors import PassError
 from graphopt.facts import ops
 from graphopt.facts.select import select
-from graphopt.graph.graph import Constant, Graph, Scope, Use, label
+from graphopt.graph.graph import Constant, Graph, Scope, Use
+from graphopt.graph.node import is_op, label
 from graphopt.numerics import grids, ranges
 from graphopt.numerics.grids import CODE_TYPES, CodeType
 from graphopt.rewrite import edit, qdq
@@ -182,7 +183,7 @@ def _channel_axes(scope: Scope, use: Use) -> tuple[int, ...] | None:
     if ops.picks_rows(node, index):
         constant = scope.constant(node.input[0])
         return (0,) if constant is not None and math.prod(constant.shape[1:]) > 1 else None
-    if ops.is_op(node, *ops.RECURRENT) and index in (1, 2):
+    if is_op(node, *ops.RECURRENT) and index in (1, 2):
         return (0, 1)
     weight = ops.weight_of(scope, node)
     if weight is None or weight.index != index:

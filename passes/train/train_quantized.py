@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from graphopt.contract.passes import Changes, Context, Option
 from graphopt.contract.registry import register
 from graphopt.errors import PassError
-from graphopt.facts.ops import QUANTIZE_OPS, is_op
+from graphopt.facts.ops import QUANTIZE_OPS
 from graphopt.facts.quantized import integer_op
 from graphopt.facts.select import select
 from graphopt.families.training import DistillingPass, require_torch, told
-from graphopt.graph.graph import Graph, label
+from graphopt.graph.graph import Graph
 from graphopt.graph.lossless import same_model
+from graphopt.graph.node import is_op, label
 
 if TYPE_CHECKING:
     from graphopt.bridge.quantized import QuantizedTrainee

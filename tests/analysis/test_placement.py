@@ -12,7 +12,8 @@ import pytest
 from graphopt import targets
 from graphopt.analysis.placement import place
 from graphopt.facts import shapes
-from graphopt.graph.graph import Graph, label
+from graphopt.graph.graph import Graph
+from graphopt.graph.node import label
 from graphopt.rewrite.quantized_activations import Placement
 from graphopt.testing import model_from_text
 

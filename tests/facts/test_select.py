@@ -5,7 +5,8 @@ import pytest
 from graphopt.errors import UsageError
 from graphopt.facts.select import select
 from graphopt.graph import io
-from graphopt.graph.graph import Graph, label
+from graphopt.graph.graph import Graph
+from graphopt.graph.node import label
 from graphopt.testing import MODELS, model_from_text
 
 

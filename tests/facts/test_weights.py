@@ -4,7 +4,7 @@ import pytest
 
 from graphopt.facts.weights import Layer, rank_of_product, weight_groups
 from graphopt.graph import io
-from graphopt.graph.graph import label
+from graphopt.graph.node import label
 from graphopt.testing import MODELS, model_from_text
 
 

@@ -12,7 +12,7 @@ from onnx import ModelProto, TensorProto
 
 from graphopt.errors import ModelError, SystemFailure
 from graphopt.graph import check, io, snapshot, tensors
-from graphopt.graph.graph import Constant, Graph, Scope, Use, label
+from graphopt.graph.graph import Constant, Graph, Scope, Use
 from graphopt.graph.lossless import differences
 from graphopt.graph.spill import Spill
 from graphopt.graph.tensors import Array
@@ -54,7 +54,7 @@ def body(graph: Graph, name: str) -> Scope:
 
 
 def test_names_are_importable_from_graph() -> None:
-    assert {label.__module__, Use.__module__, Scope.__module__} == {"graphopt.graph.scope"}
+    assert {Use.__module__, Scope.__module__} == {"graphopt.graph.scope"}
 
 
 def test_take_over_empties_the_message(model: ModelProto) -> None:

@@ -5,7 +5,8 @@ import onnx
 import pytest
 
 from graphopt.graph import check
-from graphopt.graph.graph import Constant, Graph, Scope, label
+from graphopt.graph.graph import Constant, Graph, Scope
+from graphopt.graph.node import label
 
 NESTED = """
 <ir_version: 9, opset_import: ["" : 18]>

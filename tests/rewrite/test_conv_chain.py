@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from onnx import helper
 
-from graphopt.facts.ops import attribute
 from graphopt.graph import io
+from graphopt.graph.node import attribute
 from graphopt.rewrite.conv_chain import Link, fits_kernel, replace_conv, strides
 from graphopt.testing import model_from_text
 

@@ -4,7 +4,8 @@ import onnx
 import pytest
 
 from graphopt.graph import check
-from graphopt.graph.graph import Graph, label
+from graphopt.graph.graph import Graph
+from graphopt.graph.node import label
 from graphopt.rewrite import edit
 
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from graphopt.facts import ops
 from graphopt.graph import check
-from graphopt.graph.graph import Graph, Scope, label
+from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.node import label
 from graphopt.numerics import saturation
 from graphopt.rewrite import qdq
 from graphopt.rewrite.integer_layers import (

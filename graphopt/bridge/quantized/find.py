@@ -17,8 +17,8 @@ from graphopt.bridge.quantized.points import (
 )
 from graphopt.bridge.quantized.ties import tied
 from graphopt.bridge.tensors import SUB_BYTE
-from graphopt.facts.ops import attribute, is_op
-from graphopt.graph.graph import Constant, Graph, Scope, label
+from graphopt.graph.graph import Constant, Graph, Scope
+from graphopt.graph.node import attribute, is_op, label
 from graphopt.graph.tensors import Array
 
 __all__ = ["Found", "find"]

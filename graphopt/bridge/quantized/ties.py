@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from graphopt.bridge.quantized.points import ActivationPoint
-from graphopt.facts.ops import is_op
 from graphopt.facts.quantized import moves_data
 from graphopt.graph.graph import Scope
+from graphopt.graph.node import is_op
 
 __all__ = ["tied"]
 

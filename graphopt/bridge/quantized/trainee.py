@@ -22,8 +22,8 @@ from graphopt.bridge.quantized.start import start, zeros_of
 from graphopt.bridge.quantized.write_back import put_bias, put_scale, put_weight
 from graphopt.bridge.to_torch import to_torch
 from graphopt.bridge.trainee import Trainee
-from graphopt.facts.ops import attribute, is_op
 from graphopt.graph.graph import Graph
+from graphopt.graph.node import attribute, is_op
 
 __all__ = ["QuantizedTrainee", "quantized_trainee"]
 

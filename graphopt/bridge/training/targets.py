@@ -7,8 +7,8 @@ from typing import Literal
 
 from onnx import NodeProto
 
-from graphopt.facts.ops import is_op
 from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.node import is_op
 
 __all__ = ["Kind", "block_ends", "kind_of"]
 

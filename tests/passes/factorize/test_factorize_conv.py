@@ -5,8 +5,8 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from graphopt.facts.ops import attribute
 from graphopt.graph.graph import Graph
+from graphopt.graph.node import attribute
 from graphopt.numerics.lowrank_conv import Stage, compose
 from graphopt.passes.factorize import FactorizeConv
 from graphopt.run.record import PassRecord

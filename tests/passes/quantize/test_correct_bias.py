@@ -15,7 +15,8 @@ from graphopt import targets
 from graphopt.data import open_data
 from graphopt.errors import PassError
 from graphopt.graph import check
-from graphopt.graph.graph import Graph, label
+from graphopt.graph.graph import Graph
+from graphopt.graph.node import label
 from graphopt.passes.quantize import CorrectBias, QuantizeStatic
 from graphopt.rewrite.integer_layers import integer_layers
 from graphopt.run import drive as runner

@@ -1,0 +1,39 @@
+"""Facts of a single node: which operator it is, its attributes, what reports call it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from onnx import NodeProto
+from onnx.helper import get_attribute_value
+
+__all__ = ["DEFAULT_DOMAIN", "attribute", "in_default_domain", "is_op", "label"]
+
+DEFAULT_DOMAIN = ("", "ai.onnx")
+"""The two names of ONNX's own domain, which mean the same."""
+
+
+def in_default_domain(node: NodeProto) -> bool:
+    """Whether the node's operator is one of ONNX's own."""
+    return node.domain in DEFAULT_DOMAIN
+
+
+def is_op(node: NodeProto, *op_types: str) -> bool:
+    """Whether ``node`` is one of these operators of the default domain."""
+    return node.op_type in op_types and node.domain in DEFAULT_DOMAIN
+
+
+def attribute(node: NodeProto, name: str, default: Any) -> Any:
+    """Value of an attribute (lists as lists, strings as str); ``default`` where it is absent."""
+    for item in node.attribute:
+        if item.name == name and not item.ref_attr_name:
+            value = get_attribute_value(item)
+            if isinstance(value, bytes):
+                return value.decode("utf-8", "replace")
+            return list(value) if isinstance(default, list | tuple) else value
+    return default
+
+
+def label(node: NodeProto) -> str:
+    """How a node is called in reports: its name, or its type and first output."""
+    return str(node.name) or f"{node.op_type}({next(iter(node.output), '')})"
