@@ -23,7 +23,6 @@ class PassCommand(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The command's own parameters, those of the pass before those for images; ``--help``."""
-        import graphopt.passes  # noqa: F401 - fills the registry
         from graphopt.contract import registry
         from graphopt.options import option_fields
 

@@ -12,7 +12,6 @@ from graphopt.cli.options import json_option
 @json_option
 def passes(name: str | None, as_json: bool) -> None:
     """List the passes, or show one with its picture, options, bounds and an example."""
-    import graphopt.passes  # noqa: F401 - fills the registry
     from graphopt.contract import registry
     from graphopt.report import listing, pages
     from graphopt.report.json import dump

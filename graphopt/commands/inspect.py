@@ -6,7 +6,6 @@ from collections import Counter
 
 from onnx import NodeProto, TensorProto, ValueInfoProto
 
-import graphopt.passes  # noqa: F401 - fills the registry
 from graphopt import targets
 from graphopt.commands.sources import Model, load, path_of
 from graphopt.contract import registry

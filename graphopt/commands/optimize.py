@@ -13,7 +13,6 @@ from typing import Any
 
 import onnx
 
-import graphopt.passes  # noqa: F401 - fills the registry
 from graphopt import targets
 from graphopt.commands.sources import Data, Model, load, path_of
 from graphopt.contract import recipe

@@ -1,17 +1,23 @@
-"""The passes by name."""
+"""The passes by name: those of this package and those that installed distributions bring."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
 from graphopt.contract.passes import Pass
-from graphopt.errors import UsageError
+from graphopt.errors import SystemFailure, UsageError
 from graphopt.options import near_miss
 
-__all__ = ["find", "names", "register"]
+__all__ = ["GROUP", "find", "names", "register"]
+
+GROUP = "graphopt.passes"
+"""Group of the entry points whose modules register passes; named like the package of our own."""
 
 _PASSES: dict[str, type[Pass]] = {}
+_LOADED: set[EntryPoint] = set()
 _PassClass = TypeVar("_PassClass", bound=type[Pass])
 
 
@@ -33,16 +39,46 @@ def register(name: str) -> Callable[[_PassClass], _PassClass]:
 
 
 def find(name: str) -> type[Pass]:
-    """The pass class of that name; ``import graphopt.passes`` fills the registry.
+    """The pass class of that name; what is installed beside us is looked at for other names only.
 
     Raises:
         UsageError: No pass has that name; the near miss is in the message.
+        SystemFailure: An installed distribution's passes cannot be loaded.
     """
+    import_module(GROUP)
+    if name not in _PASSES:
+        _load_installed()
     if name not in _PASSES:
         raise UsageError(f"unknown pass {name!r}{near_miss(name, _PASSES)}")
     return _PASSES[name]
 
 
 def names() -> list[str]:
-    """The names of all passes, sorted."""
+    """The names of all passes, sorted.
+
+    Raises:
+        SystemFailure: An installed distribution's passes cannot be loaded.
+    """
+    import_module(GROUP)
+    _load_installed()
     return sorted(_PASSES)
+
+
+def _load_installed() -> None:
+    """Import what the entry points name, once; what fails leaves the registry as it was."""
+    for point in entry_points(group=GROUP):
+        if point in _LOADED:
+            continue
+        before = dict(_PASSES)
+        try:
+            point.load()
+        except (Exception, SystemExit) as err:  # whatever a foreign module raises on import
+            _PASSES.clear()
+            _PASSES.update(before)
+            source = "unknown" if point.dist is None else point.dist.name
+            raise SystemFailure(
+                f"the passes of the installed distribution {source!r} cannot be loaded: entry "
+                f"point {point.name!r} ({point.value}): {type(err).__name__}: {err}; "
+                "repair or uninstall it"
+            ) from err
+        _LOADED.add(point)

@@ -57,7 +57,6 @@ class _Reader:
 def parse_passes(text: str) -> list[Pass]:
     """The passes that a spec text names, in order.
 
-    >>> import graphopt.passes
     >>> [p.name for p in parse_passes("eliminate-dead, mask-weights{sparsity=0.25}")]
     ['eliminate-dead', 'mask-weights']
 

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from graphopt.data import folder, function
+from graphopt.callables import imported, is_reference
+from graphopt.data import folder
 from graphopt.data.columns import array_part
 from graphopt.data.feeds import check
+from graphopt.data.function import function_parts
 from graphopt.data.images import image_files, image_parts, parse_preprocessing
 from graphopt.data.inputs import Input, model_inputs
 from graphopt.data.samples import Samples
@@ -58,13 +60,13 @@ def _named(name: str, inputs: Sequence[Input], preprocessing: Mapping[str, Any])
         return check(name, lambda: iter([part]), inputs, single=False)
     if path.exists():
         raise DataError(f"{name}: no kind of DATA; give {_FORMS}")
-    if function.is_reference(name):
-        return _function(function.imported(name), name, inputs)
+    if is_reference(name):
+        return _function(imported(name), name, inputs)
     raise DataError(f"{name}: no such file or folder; DATA is {_FORMS}")
 
 
 def _function(called: Callable[[], Any], name: str, inputs: Sequence[Input]) -> Samples:
-    return check(name, function.function_parts(called, name, inputs), inputs, single=True)
+    return check(name, function_parts(called, name, inputs), inputs, single=True)
 
 
 def _folder(path: Path, inputs: Sequence[Input], preprocessing: Mapping[str, Any]) -> Samples:

@@ -46,7 +46,7 @@ def page(pass_class: type[Pass]) -> PassPage:
     fields = option_fields(pass_class)
     return PassPage(
         name=pass_class.name,
-        family=pass_class.__module__.split(".")[-2],
+        family=_family(pass_class.__module__),
         summary=summary,
         text=text,
         lossy=pass_class.lossy,
@@ -54,6 +54,12 @@ def page(pass_class: type[Pass]) -> PassPage:
         options=[_row(item) for item in fields.values()],
         example=_example(pass_class, fields),
     )
+
+
+def _family(module: str) -> str:
+    """The folder of a pass of our own; the package of one from elsewhere."""
+    parts = module.split(".")
+    return parts[-2] if parts[0] == "graphopt" else parts[0]
 
 
 def _row(item: OptionField) -> OptionRow:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from graphopt.data.function import imported
+from graphopt.callables import imported
 from graphopt.data.samples import Samples
 from graphopt.errors import DataError, UsageError
 from graphopt.graph.tensors import Array

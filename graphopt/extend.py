@@ -1,0 +1,29 @@
+"""What the author of a pass outside this package needs; ``docs/passes.md`` shows its use.
+
+A distribution brings its passes as entry points of the group ``graphopt.passes``, each the module
+or the class that registers one.
+"""
+
+from __future__ import annotations
+
+import graphopt.passes  # noqa: F401 - names of our own are taken before others ask for them
+from graphopt.contract.passes import Changes, Context, Option, Pass
+from graphopt.contract.registry import register
+from graphopt.errors import PassError
+from graphopt.graph.graph import Constant, Graph, Scope
+from graphopt.graph.node import attribute, is_op, label
+
+__all__ = [
+    "Changes",
+    "Constant",
+    "Context",
+    "Graph",
+    "Option",
+    "Pass",
+    "PassError",
+    "Scope",
+    "attribute",
+    "is_op",
+    "label",
+    "register",
+]
