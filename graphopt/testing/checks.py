@@ -11,51 +11,18 @@ from typing import Any
 import numpy as np
 import onnx
 
-from graphopt import targets
 from graphopt.contract import registry
 from graphopt.contract.passes import Pass
 from graphopt.contract.recipe import Recipe, format_recipe, parse_recipe
 from graphopt.contract.spec import format_passes, parse_passes
-from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import UsageError
 from graphopt.graph import check, io
-from graphopt.graph.graph import Graph
-from graphopt.graph.tensors import Array
 from graphopt.options import OptionField, build, option_fields
-from graphopt.run import drive as runner
-from graphopt.run.job import Job
-from graphopt.run.judge import Probe
-from graphopt.run.record import PassRecord
-from graphopt.runtime.session import Session
+from graphopt.testing.apply import apply_pass, run_model
 
-__all__ = ["CLASS_CHECKS", "MODEL_CHECKS", "apply_pass", "check_pass", "run_model"]
+__all__ = ["CLASS_CHECKS", "MODEL_CHECKS", "check_pass"]
 
-_TARGET = "generic"
 _ENDINGS = ("done", "nothing to do", "refused")
-
-
-def run_model(model: onnx.ModelProto, seed: int = 0) -> dict[str, Array]:
-    """The model's answers to one seeded random feed."""
-    graph = io.load(model)
-    feeds = next(SyntheticSamples(graph, count=1, seed=seed).feeds())[0]
-    return Session(graph, threads=1).run(feeds)
-
-
-def apply_pass(item: Pass, model: onnx.ModelProto, seed: int = 0) -> tuple[Graph, PassRecord]:
-    """A pass run by the pipeline, verified, with random samples to calibrate and judge by."""
-    graph = io.load(model)
-    samples = SyntheticSamples(graph, count=4, seed=seed)
-    job = Job(
-        graph=graph.copy(),
-        reference=graph,
-        target=targets.find(_TARGET),
-        samples=samples,
-        probe=Probe(graph, samples, "random", 4, 1),
-        threads=1,
-        seed=seed,
-    )
-    record = runner.apply(job, item)
-    return job.graph, record
 
 
 def check_pass(name: str, models: dict[str, Callable[[], onnx.ModelProto]]) -> None:

@@ -9,16 +9,12 @@ import onnx
 import pytest
 
 import graphopt.passes  # noqa: F401 - fills the registry
-from graphopt import targets
 from graphopt.contract.spec import parse_passes
-from graphopt.data import open_data
 from graphopt.errors import DataError, GraphoptError, UsageError
 from graphopt.graph import io
 from graphopt.graph.tensors import Array
-from graphopt.run import drive as runner
-from graphopt.run.job import Job
 from graphopt.run.record import PassRecord
-from graphopt.testing import model_from_text
+from graphopt.testing import apply_passes, model_from_text
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
 net (float[N,2,6,6] x, float[5] extra) => (float[N,5] y, float[N,4,6,6] aside) {
@@ -61,15 +57,16 @@ def constants(model: onnx.ModelProto) -> dict[str, bytes]:
 
 def run(spec: str, **given: Any) -> tuple[onnx.ModelProto, PassRecord]:
     """A pass run by the pipeline, without the timing at its end."""
-    graph = io.load(net(1))
-    plain: dict[str, Any] = {"train": data(), "teacher": net(0), **given}
-    for name in ("train", "samples"):
-        if plain.get(name) is not None:
-            plain[name] = open_data(plain[name], graph)
-    plain["teacher"] = plain["teacher"] and io.load(plain["teacher"])
-    job = Job(graph.copy(), graph, targets.find("host"), threads=1, strict=True, **plain)
-    (record,) = runner.run_passes(job, parse_passes(spec))
-    return job.graph.to_model(), record
+    teacher = given.pop("teacher", net(0))
+    graph, (record,) = apply_passes(
+        parse_passes(spec),
+        net(1),
+        target="host",
+        strict=True,
+        teacher=teacher and io.load(teacher),
+        **{"train": data(), "samples": None, **given},
+    )
+    return graph.to_model(), record
 
 
 def changed(spec: str, **given: Any) -> set[str]:

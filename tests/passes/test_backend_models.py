@@ -15,7 +15,6 @@ from onnx.backend.test import loader
 from onnx.backend.test.case.test_case import TestCase
 
 import graphopt.passes  # noqa: F401 - fills the registry
-from graphopt import targets
 from graphopt.contract import registry
 from graphopt.data.samples import Feeds, Samples
 from graphopt.data.synthetic import SyntheticSamples
@@ -23,9 +22,8 @@ from graphopt.errors import GraphoptError, ModelError
 from graphopt.graph import check, io
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
-from graphopt.run import drive as runner
-from graphopt.run.job import Job
 from graphopt.run.judge import Probe
+from graphopt.testing import apply_pass
 
 _PASSES = [name for name in registry.names() if not registry.find(name).needs_samples]
 _OUTCOMES = ("done", "nothing to do", "refused")
@@ -117,21 +115,14 @@ def _cases() -> list[tuple[_Case, Probe]]:
 
 def _wrong(name: str, case: _Case, probe: Probe) -> str:
     """What a pass did wrong on a case; empty if nothing."""
-    job = Job(
-        graph=case.graph.copy(),
-        reference=case.graph,
-        target=targets.find("generic"),
-        probe=probe,
-        threads=1,
-    )
     before = check.problems(case.graph)
     try:
-        record = runner.apply(job, registry.find(name)())
+        graph, record = apply_pass(registry.find(name)(), case.graph, samples=None, judge=probe)
     except ModelError as err:
         return f"{case.name}: {err}"
     if record.status not in _OUTCOMES:
         return f"{case.name}: {record.status}: {record.reason}"
-    new = [problem for problem in check.problems(job.graph) if problem not in before]
+    new = [problem for problem in check.problems(graph) if problem not in before]
     return f"{case.name}: invalid: {new[0]}" if new else ""
 
 

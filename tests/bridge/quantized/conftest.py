@@ -11,16 +11,13 @@ import numpy as np
 import pytest
 
 import graphopt.passes  # noqa: F401 - fills the registry
-from graphopt import targets
 from graphopt.contract.spec import parse_passes
 from graphopt.data import open_data
 from graphopt.data.samples import Samples
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
-from graphopt.run import drive as runner
-from graphopt.run.job import Job
 from graphopt.run.record import PassRecord
-from graphopt.testing import model_from_text
+from graphopt.testing import apply_passes, model_from_text
 
 Make = Callable[..., "Quantized"]
 
@@ -45,23 +42,20 @@ def quantized() -> Make:
         weights = {**_WEIGHTS, **changed}
         named = {name: weights[name] for name in weights if re.search(rf"\b{name}\b", body)}
         text = f'<ir_version: 10, opset_import: ["" : 21]> net {_PORTS} {{ {body} }}'
-        graph = io.load(model_from_text(text, named))
+        graph = io.load(model_from_text(text, named)) if given is None else given
         values = np.random.default_rng(3).normal(size=(48, 3, 8, 8)).astype(np.float32)
-        samples = open_data({"x": values}, graph)
-        if given is not None:
-            graph = given
-        job = Job(
-            graph=graph.copy(),
-            reference=graph,
-            target=targets.find(target),
-            samples=samples,
+        data = {"x": values}
+        after, records = apply_passes(
+            parse_passes(spec),
+            graph,
+            target=target,
+            samples=data,
+            judge=False,
             strict=True,
-            threads=1,
-            train=None if labels is None else open_data({"x": values, "labels": labels}, graph),
+            train=None if labels is None else {**data, "labels": labels},
             teacher=teacher,
         )
-        records = runner.run_passes(job, parse_passes(spec))
-        return Quantized(graph, job.graph, samples, records)
+        return Quantized(graph, after, open_data(data, graph), records)
 
     return make
 

@@ -1,4 +1,4 @@
-"""Applies one pass to a small model, without the rest of the pipeline's judgement."""
+"""Applies one pass to a small model, as the passes of this family are tested."""
 
 from __future__ import annotations
 
@@ -8,21 +8,15 @@ from typing import Any
 import onnx
 import pytest
 
-from graphopt import targets
 from graphopt.contract.passes import Pass
-from graphopt.data import open_data
 from graphopt.graph import check
-from graphopt.graph.graph import Graph
-from graphopt.run import drive as runner
-from graphopt.run.job import Job
-from graphopt.run.record import PassRecord
+from graphopt.testing import Applied, apply_pass
 
-Applied = tuple[Graph, PassRecord]
 ApplyPass = Callable[..., Applied]
 
 
-@pytest.fixture
-def apply_pass() -> ApplyPass:
+@pytest.fixture(name="apply_pass")
+def apply_strictly() -> ApplyPass:
     """``apply_pass(model, item, target=..., calibration=...)``: the edited graph and the record.
 
     The model is text or a message. A refused pass raises; the result is checked to be valid.
@@ -35,17 +29,8 @@ def apply_pass() -> ApplyPass:
         target: str = "x86-vnni",
         calibration: Mapping[str, Any] | None = None,
     ) -> Applied:
-        parsed = onnx.parser.parse_model(model) if isinstance(model, str) else model
-        graph = Graph(parsed)
-        job = Job(
-            graph=graph,
-            reference=graph.copy(),
-            target=targets.find(target),
-            samples=None if calibration is None else open_data(calibration, graph),
-            strict=True,
-        )
-        record = runner.apply(job, item)
-        assert check.problems(job.graph) == []
-        return job.graph, record
+        graph, record = apply_pass(item, model, target=target, samples=calibration, strict=True)
+        assert check.problems(graph) == []
+        return graph, record
 
     return apply

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from graphopt import targets
+from graphopt.contract.passes import Changes, Context, Pass
 from graphopt.data import open_data
 from graphopt.errors import PassError
 from graphopt.graph import check
@@ -19,11 +19,8 @@ from graphopt.graph.graph import Graph
 from graphopt.graph.node import label
 from graphopt.passes.quantize import CorrectBias, QuantizeStatic
 from graphopt.rewrite.integer_layers import integer_layers
-from graphopt.run import drive as runner
-from graphopt.run.job import Job
-from graphopt.run.record import PassRecord
 from graphopt.runtime.session import Session
-from graphopt.testing import model_from_text
+from graphopt.testing import Applied, apply_pass, model_from_text
 
 Floats = NDArray[np.float32]
 
@@ -62,25 +59,23 @@ def coarse() -> QuantizeStatic:
     return QuantizeStatic(per_channel=False, ranges="percentile", percentile=90)
 
 
-def quantized(model: onnx.ModelProto, x: Floats, item: QuantizeStatic | None = None) -> Job:
-    """A job whose graph is quantized."""
-    graph = Graph(model)
-    job = Job(
-        graph=graph,
-        reference=graph.copy(),
-        target=targets.find("x86-avx2"),
-        samples=open_data({"x": x}, graph),
+def correct(model: onnx.ModelProto, x: Floats, *between: Pass, item: Pass | None = None) -> Applied:
+    """The model quantized and corrected; ``between`` are passes that run between these."""
+    graph, record = apply_pass(
+        item or CorrectBias(),
+        model,
+        before=[coarse(), *between],
+        target="x86-avx2",
+        samples={"x": x},
         strict=True,
-        threads=1,
     )
-    assert runner.apply(job, item or coarse()).status == "done"
-    return job
+    assert check.problems(graph) == []
+    return graph, record
 
 
-def correct(job: Job, item: CorrectBias | None = None) -> PassRecord:
-    record = runner.apply(job, item or CorrectBias())
-    assert check.problems(job.graph) == []
-    return record
+def quantized(model: onnx.ModelProto, x: Floats) -> Graph:
+    graph, _ = apply_pass(coarse(), model, target="x86-avx2", samples={"x": x}, strict=True)
+    return graph
 
 
 @dataclass(frozen=True)
@@ -92,15 +87,16 @@ class Gap:
     step: NDArray[np.float64]
 
 
-def gaps(job: Job, x: Floats) -> Iterator[Gap]:
+def gaps(model: onnx.ModelProto, graph: Graph, x: Floats) -> Iterator[Gap]:
     """Each layer that can be corrected, with plain means of the whole graphs at no optimization."""
-    layers = [layer for layer in integer_layers(job.graph.main) if layer.adder is not None]
+    layers = [layer for layer in integer_layers(graph.main) if layer.adder is not None]
     now = {label(layer.node): str(layer.adder.output[0]) for layer in layers if layer.adder}
-    names = {label(node): str(node.output[0]) for node in job.reference.main.nodes}
+    reference = Graph(model)
+    names = {label(node): str(node.output[0]) for node in reference.main.nodes}
     tensors = {key: names[label(layer.adder)] for key, layer in zip(now, layers, strict=True)
                if layer.adder}  # fmt: skip
-    right = Session(job.reference, level="off", outputs=list(tensors.values())).run({"x": x})
-    found = Session(job.graph, level="off", outputs=list(now.values())).run({"x": x})
+    right = Session(reference, level="off", outputs=list(tensors.values())).run({"x": x})
+    found = Session(graph, level="off", outputs=list(now.values())).run({"x": x})
     for layer in layers:
         name = label(layer.node)
         axes = tuple(i for i in range(x.ndim) if i != layer.out_axis % x.ndim)
@@ -120,70 +116,75 @@ def gaps(job: Job, x: Floats) -> Iterator[Gap]:
 def test_means_are_those_of_the_float_model_again(
     model: Any, x: Floats, expected: list[str]
 ) -> None:
-    job = quantized(model(), x)
-    before = list(gaps(job, x))
+    before = list(gaps(model(), quantized(model(), x), x))
     assert [gap.name for gap in before] == expected
     assert all((gap.off > 3 * gap.step).any() for gap in before)
-    record = correct(job)
+    graph, record = correct(model(), x)
     assert [edit.node for edit in record.changes] == expected
     assert all("bias moved by up to " in edit.what for edit in record.changes)
-    for gap in gaps(job, x):
+    for gap in gaps(model(), graph, x):
         # half a step of rounding, and the float32 sums of the session
         assert (gap.off <= 0.51 * gap.step + 1e-6).all(), gap.name
 
 
 def test_outputs_come_closer() -> None:
-    job = quantized(convs(), IMAGES)
-    right = Session(job.reference).run({"x": IMAGES})["y"]
+    right = Session(Graph(convs())).run({"x": IMAGES})["y"]
 
-    def error() -> float:
-        return float(np.square(Session(job.graph).run({"x": IMAGES})["y"] - right).mean())
+    def error(graph: Graph) -> float:
+        return float(np.square(Session(graph).run({"x": IMAGES})["y"] - right).mean())
 
-    before = error()
-    correct(job)
-    assert error() < 0.9 * before
+    assert error(correct(convs(), IMAGES)[0]) < 0.9 * error(quantized(convs(), IMAGES))
 
 
 def test_only_biases_change() -> None:
-    job = quantized(convs(), IMAGES)
-    before = {name: job.graph.read(t) for name, t in job.graph.main.initializers.items()}
-    correct(job)
-    after = {name: job.graph.read(t) for name, t in job.graph.main.initializers.items()}
+    graph, _ = correct(convs(), IMAGES)
+    before, after = (
+        {name: each.read(tensor) for name, tensor in each.main.initializers.items()}
+        for each in (quantized(convs(), IMAGES), graph)
+    )
     changed = [n for n in before if not np.array_equal(before[n], after[n])]
     assert changed == ["b_quantized", "e_quantized"]
     new = {name: values.dtype for name, values in after.items() if name not in before}
     assert new == {"d_bias_quantized": np.int32, "d_bias_scale": np.float32}
-    conv = next(node for node in job.graph.main.nodes if node.name == "b")
+    conv = next(node for node in graph.main.nodes if node.name == "b")
     assert conv.input[2] == "d_bias_dequantized"
 
 
 def test_a_second_run_changes_nothing() -> None:
     for model, x in ((convs(), IMAGES), (matmuls(), ROWS)):
-        job = quantized(model, x)
-        correct(job)
-        before = job.graph.to_model().SerializeToString(deterministic=True)
-        record = correct(job)
+        once, _ = correct(model, x)
+        twice, record = correct(model, x, CorrectBias())
         assert record.status == "nothing to do"
         assert {s.reason for s in record.skipped} <= {
             "its mean is right already", "no node behind it adds a bias",
         }  # fmt: skip
-        assert job.graph.to_model().SerializeToString(deterministic=True) == before
+        assert twice.to_model() == once.to_model()
 
 
 def test_a_product_without_a_bias_is_left_with_a_reason() -> None:
-    record = correct(quantized(matmuls(), ROWS))
+    _, record = correct(matmuls(), ROWS)
     assert [(s.node, s.reason) for s in record.skipped] == [("q", "no node behind it adds a bias")]
 
 
+@dataclass(frozen=True)
+class Rename(Pass):
+    """Gives a node another name."""
+
+    name = "rename"
+
+    def run(self, graph: Graph, context: Context) -> Changes:
+        changes = Changes()
+        for node in graph.main.nodes:
+            if node.name == "a":
+                node.name = "other"
+                changes.edit(node, "renamed")
+        return changes
+
+
 def test_a_layer_that_the_float_model_does_not_know_by_name() -> None:
-    job = quantized(convs(), IMAGES)
-    assert job.float_graph is not None
-    for node in job.float_graph.main.nodes:
-        if node.name == "a":
-            node.name = "other"
-    record = correct(job)
+    _, record = correct(convs(), IMAGES, Rename())
     assert [(s.node, s.reason) for s in record.skipped] == [
-        ("a", "the float model has no node of that name")
+        ("other", "the float model has no node of that name")
     ]
     assert [edit.node for edit in record.changes] == ["b", "c"]
 
@@ -192,14 +193,13 @@ def test_unnamed_layers_are_found_even_if_they_make_the_output() -> None:
     model = convs()
     for node in model.graph.node:
         node.name = ""
-    record = correct(quantized(model, IMAGES))
+    _, record = correct(model, IMAGES)
     assert [edit.node for edit in record.changes] == ["Conv(c)", "Conv(d)", "Conv(y)"]
 
 
 def test_option_samples() -> None:
-    few = quantized(convs(), IMAGES)
-    correct(few, CorrectBias(samples=2))
-    seen, whole = (list(gaps(few, x)) for x in (IMAGES[:2], IMAGES))
+    few, _ = correct(convs(), IMAGES, item=CorrectBias(samples=2))
+    seen, whole = (list(gaps(convs(), few, x)) for x in (IMAGES[:2], IMAGES))
     for here, there in zip(seen, whole, strict=True):
         assert (here.off <= 0.51 * here.step + 1e-6).all(), here.name
         assert there.off.max() > 20 * there.step.max()
@@ -208,19 +208,14 @@ def test_option_samples() -> None:
 def test_a_fixed_batch_that_is_filled_up() -> None:
     text = CONVS.replace("[N,", "[16,")
     weights = {t.name: onnx.numpy_helper.to_array(t) for t in convs().graph.initializer}
-    fixed, free = quantized(model_from_text(text, weights), IMAGES), quantized(convs(), IMAGES)
-    assert fixed.samples is not None
-    assert [real for _, real in fixed.samples.feeds()] == [16, 8]
-    for job in (fixed, free):
-        correct(job)
+    model = model_from_text(text, weights)
+    assert [real for _, real in open_data({"x": IMAGES}, Graph(model)).feeds()] == [16, 8]
+    fixed, free = (correct(each, IMAGES)[0] for each in (model, convs()))
     for name in ("b_quantized", "e_quantized"):
-        one, two = (job.graph.read(job.graph.main.initializers[name]) for job in (fixed, free))
+        one, two = (graph.read(graph.main.initializers[name]) for graph in (fixed, free))
         assert np.abs(one.astype(float) - two).max() <= 1
 
 
 def test_it_goes_behind_quantize_static() -> None:
-    graph = Graph(convs())
-    samples = open_data({"x": IMAGES}, graph)
-    job = Job(graph, graph.copy(), targets.find("x86-avx2"), samples, strict=True)
     with pytest.raises(PassError, match="put quantize-static before it"):
-        runner.apply(job, CorrectBias())
+        apply_pass(CorrectBias(), convs(), samples={"x": IMAGES}, strict=True)
