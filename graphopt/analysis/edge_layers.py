@@ -32,7 +32,7 @@ def _outermost(scope: Scope, nodes: list[NodeProto], *, forwards: bool) -> Itera
     behind: set[str] = set()
     for node in nodes:
         bodies = list(scope.children(node).values())
-        read = {*node.input, *(name for body in bodies for name in body.captures())} - {""}
+        read = set(scope.reads(node))
         source, result = (read, node.output) if forwards else (set(node.output), read)
         met = not behind.isdisjoint(source)
         is_layer = ops.weight_of(scope, node) is not None

@@ -91,7 +91,7 @@ def _output(scope: Scope, node: NodeProto) -> str:
     name, step = node.output[0], node
     while True:
         readers = [use.node for use in scope.uses(name)]
-        if name in scope.outputs:
+        if scope.is_output(name):
             return f"its result {name!r} is an output of the model and not quantized"
         if len(readers) > 1:
             kinds = ", ".join(sorted({reader.op_type for reader in readers}))

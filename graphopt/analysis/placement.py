@@ -152,7 +152,7 @@ class _Planner:
         """What a kernel with a range of its own writes: behind an activation that it swallows."""
         out: str = node.output[0]
         uses = self.scope.uses(out)
-        if out in self.scope.outputs or len(uses) != 1 or uses[0].scope is not self.scope:
+        if self.scope.is_output(out) or len(uses) != 1 or uses[0].scope is not self.scope:
             return out
         reader = uses[0].node
         swallowed = is_op(reader, *self.target.activations) and uses[0].index == 0
@@ -205,7 +205,7 @@ class _Planner:
 
     def _all_read(self, node: NodeProto) -> bool:
         """Whether every output is used; onnxruntime wants Q on each of them."""
-        return all(self.scope.uses(name) or name in self.scope.outputs for name in node.output)
+        return all(self.scope.is_read(name) or self.scope.is_output(name) for name in node.output)
 
     def _flow(self, layers: list[NodeProto], moved: list[NodeProto]) -> tuple[set[str], set[str]]:
         """Tensors that an integer node reads, and tensors that one must have as integers."""

@@ -71,9 +71,4 @@ def nodes_after(graph: Graph, frozen: Collection[str]) -> list[NodeProto]:
 
 def read_by(graph: Graph, nodes: Collection[NodeProto]) -> set[str]:
     """Tensors of the main graph that these nodes or their bodies read."""
-    found: set[str] = set()
-    for node in nodes:
-        found.update(node.input)
-        for body in graph.main.children(node).values():
-            found.update(body.captures())
-    return found
+    return {name for node in nodes for name in graph.main.reads(node)}

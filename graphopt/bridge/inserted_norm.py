@@ -66,7 +66,7 @@ def insert_norms(graph: Graph) -> list[InsertedNorm]:
         values = dict(zip(_ROLES, (one, 0 * one, 0 * one, one), strict=True))
         names = [scope.add_constant(f"{output}_{role}", value) for role, value in values.items()]
         data = graph.unique_name(f"{output}_raw")
-        node.output[0] = data
+        scope.set_output(node, 0, data)
         scope.add(
             helper.make_node(
                 "BatchNormalization",

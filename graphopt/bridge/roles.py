@@ -84,11 +84,8 @@ def _before_products(scope: Scope) -> set[str]:
     """Tensors of the scope that a product with weights follows; bodies count as having one."""
     before: set[str] = set()
     for node in reversed(scope.nodes):
-        bodies = scope.children(node).values()
-        if bodies or is_op(node, *_PRODUCTS) or not before.isdisjoint(node.output):
-            before.update(node.input)
-            for body in bodies:
-                before.update(body.captures())
+        if scope.children(node) or is_op(node, *_PRODUCTS) or not before.isdisjoint(node.output):
+            before.update(scope.reads(node))
     return before
 
 

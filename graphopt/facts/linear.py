@@ -63,10 +63,10 @@ class Linear:
                 continue
             if use.index < 0 or not is_op(use.node, "Identity", "Transpose"):
                 return False
-            if use.node.output[0] in use.scope.outputs:
+            if use.scope.is_output(use.node.output[0]):
                 return False
             pending += use.scope.uses(use.node.output[0])
-        return self.constant.origin not in self.constant.scope.outputs
+        return not self.constant.scope.is_output(self.constant.origin)
 
     def scale(self, axis: Literal["in", "out"], factors: NDArray[np.float32]) -> None:
         """Multiply the constant by one factor for each input or output channel."""

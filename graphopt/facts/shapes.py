@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto
 
+from graphopt.graph.declared import ValueInfos
 from graphopt.graph.graph import Graph
 from graphopt.graph.weightless import weightless
 
@@ -90,7 +91,7 @@ def proven(graph: Graph) -> Shapes:
     """
     bare = graph.copy()
     for scope in bare.scopes():
-        del scope.proto.value_info[:]
+        scope.value_infos = ValueInfos()
         for value in scope.proto.output:
             if value.type.HasField("tensor_type"):
                 value.type.tensor_type.ClearField("shape")

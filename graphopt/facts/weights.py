@@ -87,7 +87,7 @@ def _reason(constant: Constant, layers: Sequence[Layer], min_size: int) -> str:
     for node in _readers(constant.scope, constant.origin):
         if id(node) not in known:
             return f"its weight {constant.origin!r} is also read by {label(node)}, which stays"
-    if constant.origin in constant.scope.outputs:
+    if constant.scope.is_output(constant.origin):
         return f"its weight {constant.origin!r} is an output of the model"
     return ""
 
@@ -133,7 +133,7 @@ def _part_before(scope: Scope, node: NodeProto) -> NodeProto | None:
 def _part_after(scope: Scope, node: NodeProto) -> NodeProto | None:
     """The layer that alone reads as its data what this one, without bias, makes."""
     weight, uses = weight_of(scope, node), scope.uses(node.output[0])
-    if weight is None or Layer(scope, node, weight).has_bias or node.output[0] in scope.outputs:
+    if weight is None or Layer(scope, node, weight).has_bias or scope.is_output(node.output[0]):
         return None
     if len(uses) != 1 or uses[0].index < 0 or is_op(uses[0].node, "Conv") != is_op(node, "Conv"):
         return None

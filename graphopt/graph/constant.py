@@ -49,7 +49,7 @@ class Constant:
     @property
     def overridable(self) -> bool:
         """Whether it is an initializer listed as an input, so that a caller may replace it."""
-        return self.node is None and self.origin in self.scope.inputs
+        return self.node is None and self.scope.is_input(self.origin)
 
     @property
     def values(self) -> Array:

@@ -15,6 +15,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from graphopt.graph import tensors
 from graphopt.graph.constant import Constant
+from graphopt.graph.declared import ValueInfos
 from graphopt.graph.node import DEFAULT_DOMAIN
 from graphopt.graph.order import sorted_nodes
 from graphopt.graph.scope import Scope, Use
@@ -23,7 +24,7 @@ from graphopt.graph.tensors import Array
 
 __all__ = ["Constant", "Graph", "Scope", "Use"]
 
-M = TypeVar("M", ModelProto, NodeProto, TensorProto)
+M = TypeVar("M", ModelProto, NodeProto, TensorProto, onnx.ValueInfoProto)
 
 
 class Graph:
@@ -50,7 +51,7 @@ class Graph:
         self.spill = Spill()
         self.spilling = self.weight_bytes > Spill.BOUND_BYTES
         self.came_external = any(map(tensors.is_external, self.tensors()))
-        self._names: set[str] | None = None
+        self._names: dict[str, int] | None = None
 
     # structure
 
@@ -62,7 +63,9 @@ class Graph:
             initializers={tensor.name: _own(tensor) for tensor in proto.initializer},
             parent=parent,
             owner=owner,
+            value_infos=ValueInfos(map(_own, proto.value_info)),
         )
+        del proto.value_info[:]
         del proto.node[:]
         del proto.initializer[:]
         for node in scope.nodes:
@@ -99,12 +102,13 @@ class Graph:
     def unique_name(self, base: str) -> str:
         """``base``, or ``base_1`` and so on: a tensor or node name that no scope has yet."""
         if self._names is None:
-            self._names = set(self.names())
-        name, count = base, 0
+            self._names = dict.fromkeys(self.names(), 0)
+        name, count = base, self._names.get(base, 0)
         while name in self._names:
             count += 1
             name = f"{base}_{count}"
-        self._names.add(name)
+        self._names[name] = 0
+        self._names[base] = count  # names below are taken for good: the next search starts here
         return name
 
     def names(self) -> Iterator[str]:
@@ -113,7 +117,7 @@ class Graph:
             yield from scope.initializers
             yield from scope.inputs
             yield from scope.outputs
-            yield from (v.name for v in scope.proto.value_info)
+            yield from (v.name for v in scope.value_infos)
             yield from (s.values.name for s in scope.proto.sparse_initializer)
             for node in scope.nodes:
                 yield node.name
@@ -184,6 +188,7 @@ class Graph:
 
     def _fill(self, scope: Scope, target: GraphProto) -> None:
         target.initializer.extend(scope.initializers.values())
+        target.value_info.extend(scope.value_infos)
         for node in sorted_nodes(scope):
             written = target.node.add()
             written.CopyFrom(node)

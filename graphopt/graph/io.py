@@ -114,6 +114,7 @@ def size(graph: Graph) -> int:
     for scope in graph.scopes():
         total += sum(_framed(node.ByteSize()) for node in scope.nodes)
         total += sum(_framed(tensor.ByteSize()) for tensor in scope.initializers.values())
+        total += sum(_framed(value.ByteSize()) for value in scope.value_infos)
     return total + sum(map(tensors.stored_bytes, filter(tensors.is_external, graph.tensors())))
 
 

@@ -33,10 +33,7 @@ def _order(scope: Scope) -> list[NodeProto]:
     readers: dict[int, list[int]] = {}
     waiting = [0] * len(scope.nodes)
     for index, node in enumerate(scope.nodes):
-        reads = [*node.input]
-        for body in scope.children(node).values():
-            reads += body.captures()
-        for source in {made[name] for name in reads if name in made}:
+        for source in {made[name] for name in scope.reads(node) if name in made}:
             readers.setdefault(source, []).append(index)
             waiting[index] += 1
     ready = [index for index, count in enumerate(waiting) if not count]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
 from graphopt.graph.constant import Constant, constant_tensor
+from graphopt.graph.declared import ValueInfos
+from graphopt.graph.index import Index, Use
 from graphopt.graph.node import is_op, label
 from graphopt.graph.tensors import Array
 
@@ -22,20 +25,25 @@ _FOLLOWED = 8  # Identity nodes between a constant and its reader that are looke
 
 
 @dataclass(frozen=True)
-class Use:
-    """One place where a tensor is read: input ``index`` of ``node`` in ``scope``."""
+class _Ports:
+    """Names that a scope lists, for look-ups."""
 
-    scope: Scope
-    node: NodeProto
-    index: int
+    inputs: frozenset[str]
+    outputs: frozenset[str]
+    sparse: set[str]
 
 
 @dataclass(eq=False)
 class Scope:
     """The main graph or the body of an If, Loop or Scan.
 
-    ``nodes`` and ``initializers`` may be edited through the methods below; ``proto`` holds the
-    rest (inputs, outputs, value infos, doc string, metadata) without nodes and initializers.
+    ``nodes``, ``initializers`` and ``value_infos`` may be edited through the methods below;
+    ``proto`` holds the rest (inputs, outputs, sparse initializers, doc string, metadata). Each edit
+    keeps the index of producers and uses up to date, so it costs what it changes, not the graph.
+
+    Nodes are told apart by ``id(node)``, since protobuf compares messages by content: ``nodes``
+    keeps each Python object alive, so no other one can get its id before the node is removed, and
+    the removal drops what is kept under it.
     """
 
     graph: Graph
@@ -45,8 +53,9 @@ class Scope:
     parent: Scope | None = None
     owner: NodeProto | None = None
     bodies: dict[int, dict[str, Scope]] = field(default_factory=dict)
-    _producers: dict[str, NodeProto] | None = field(default=None, repr=False)
-    _uses: dict[str, list[Use]] | None = field(default=None, repr=False)
+    value_infos: ValueInfos = field(default_factory=ValueInfos)
+    _index: Index | None = field(default=None, repr=False)
+    _ports: _Ports | None = field(default=None, repr=False)
 
     @property
     def path(self) -> str:
@@ -64,6 +73,20 @@ class Scope:
     def outputs(self) -> list[str]:
         """Names of the outputs in order."""
         return [value.name for value in self.proto.output]
+
+    def is_input(self, name: str) -> bool:
+        """Whether ``name`` is listed as an input, as initializers may be too."""
+        return name in self._listed().inputs
+
+    def is_output(self, name: str) -> bool:
+        """Whether ``name`` is listed as an output."""
+        return name in self._listed().outputs
+
+    def _listed(self) -> _Ports:
+        if self._ports is None:
+            sparse = {tensor.values.name for tensor in self.proto.sparse_initializer}
+            self._ports = _Ports(frozenset(self.inputs), frozenset(self.outputs), sparse)
+        return self._ports
 
     def children(self, node: NodeProto) -> dict[str, Scope]:
         """The bodies of a node by attribute name; empty for ordinary nodes."""
@@ -90,6 +113,7 @@ class Scope:
     ) -> Scope:
         """A scope of ``graph`` over ``proto`` with copies of the nodes and the same tensors."""
         twin = Scope(graph, proto, [], dict(self.initializers), parent, owner)
+        twin.value_infos.extend(self.value_infos)
         for node in self.nodes:
             copied = NodeProto()
             copied.CopyFrom(node)
@@ -105,50 +129,91 @@ class Scope:
 
     # looking things up
 
+    @property
+    def indexed(self) -> bool:
+        """Whether there is an index of the scope; then there is one of every body below it."""
+        return self._index is not None
+
+    @property
+    def index(self) -> Index:
+        """Producers and uses, and the order of the nodes; made when first asked for."""
+        if self._index is None:
+            self._index = Index(self)
+        return self._index
+
     def producer(self, name: str) -> NodeProto | None:
         """The node of this scope that computes ``name``; None for inputs and initializers."""
-        if self._producers is None:
-            self._producers = {out: node for node in self.nodes for out in node.output if out}
-        return self._producers.get(name)
+        return self.index.producer(name)
 
     def defines(self, name: str) -> bool:
         """Whether ``name`` is an input, initializer or node output of this very scope."""
         return (
             name in self.initializers
             or self.producer(name) is not None
-            or name in self.inputs
-            or any(sparse.values.name == name for sparse in self.proto.sparse_initializer)
+            or self.is_input(name)
+            or name in self._listed().sparse
         )
 
     def uses(self, name: str) -> list[Use]:
-        """Every node input that reads ``name``, in this scope and in bodies that capture it."""
-        if self._uses is None:
-            self._uses = {}
-            for node in self.nodes:
-                for index, read in enumerate(node.input):
-                    if read:
-                        self._uses.setdefault(read, []).append(Use(self, node, index))
-                for body in self.children(node).values():
-                    for captured, uses in body.captures().items():
-                        self._uses.setdefault(captured, []).extend(uses)
-        return list(self._uses.get(name, ()))
+        """Every node input that reads ``name``, in this scope and in bodies that capture it.
+
+        In order of the nodes. An output of a body that is a name from outside counts as read by
+        the body's owner, as its input -1.
+        """
+        return self.index.sorted_uses(name)
+
+    def any_uses(self, name: str) -> Iterator[Use]:
+        """What ``uses`` gives, one by one in no order, for who stops early."""
+        return self.index.uses(name)
+
+    def is_read(self, name: str) -> bool:
+        """Whether a node reads ``name``, or a body captures it."""
+        return next(self.any_uses(name), None) is not None
+
+    def only_use(self, name: str) -> Use | None:
+        """The one place that reads ``name``; None for none or several."""
+        uses = list(islice(self.any_uses(name), 2))
+        return uses[0] if len(uses) == 1 else None
+
+    def first_reader(self, name: str) -> NodeProto | None:
+        """The first node of this scope that reads ``name``, itself or in a body."""
+        return self.index.first_reader(name)
+
+    def following(self, node: NodeProto) -> NodeProto | None:
+        """The node that stands behind ``node``; None for the last one."""
+        at = self.index.position(node) + 1
+        return self.nodes[at] if at < len(self.nodes) else None
 
     def captures(self) -> dict[str, list[Use]]:
         """Names that this body reads from the scopes around it, with their uses.
 
         An output of a body that is an outer name counts as read too; its use is the owner's.
         """
-        found: dict[str, list[Use]] = {}
-        self.uses("")
-        assert self._uses is not None
-        for name, uses in self._uses.items():
-            if not self.defines(name):
-                found.setdefault(name, []).extend(uses)
+        found = self.index.captured()
         if self.parent is not None and self.owner is not None:
             for name in self.outputs:
                 if name and not self.defines(name):
                     found.setdefault(name, []).append(Use(self.parent, self.owner, -1))
         return found
+
+    def reads(self, node: NodeProto) -> list[str]:
+        """Names of the tensors that a node reads, itself or in its bodies; some may come twice."""
+        names = [name for name in node.input if name]
+        for body in self.children(node).values():
+            names += body.captures()
+        return names
+
+    def ancestors(self, names: Iterable[str], stop: Collection[str] = ()) -> list[NodeProto]:
+        """The nodes of this scope that compute ``names`` from those in ``stop``, in order."""
+        found: dict[int, NodeProto] = {}
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            node = None if name in stop else self.producer(name)
+            if node is not None and id(node) not in found:
+                found[id(node)] = node
+                waiting += self.reads(node)
+        return sorted(found.values(), key=self.index.rank)
 
     def constant(self, name: str) -> Constant | None:
         """The constant behind ``name``: initializer, Constant node or one of these by Identity.
@@ -178,42 +243,59 @@ class Scope:
 
     # editing
 
-    def touch(self) -> None:
-        """Forget the look-up tables; to be called after editing a node in place."""
+    def touch(self, *nodes: NodeProto) -> None:
+        """Take note of what was edited in place: these nodes or, without any, the whole scope."""
+        if nodes and self._index is not None:
+            for node in nodes:
+                self._index.enter_again(node)
+        if nodes:
+            return
         scope: Scope | None = self
         while scope is not None:
-            scope._producers = scope._uses = None
+            scope._index = scope._ports = None
             scope = scope.parent
 
     def add(self, *nodes: NodeProto, before: NodeProto | None = None) -> None:
         """Put nodes in front of ``before``, or at the end; saving sorts them where needed."""
-        at = len(self.nodes) if before is None else self._position(before)
-        self.nodes[at:at] = nodes
-        self.touch()
+        at = len(self.nodes) if before is None else self.index.position(before)
+        self.index.insert(nodes, at)
 
     def remove(self, nodes: Iterable[NodeProto]) -> None:
         """Take nodes out, with their bodies; what reads their outputs is the caller's care."""
-        gone = {id(node) for node in nodes}
-        self.nodes[:] = [node for node in self.nodes if id(node) not in gone]
-        for key in gone:
-            self.bodies.pop(key, None)
-        self.touch()
+        gone = list(nodes)
+        self.index.remove(gone)
+        for node in gone:
+            self.bodies.pop(id(node), None)
 
     def replace_uses(self, old: str, new: str) -> None:
         """Let every reader of ``old``, in bodies too, read ``new``; outputs keep their names."""
-        for use in self.uses(old):
+        for use in list(self.any_uses(old)):
             if use.index >= 0:
-                use.node.input[use.index] = new
-        for scope in self.walk():
-            scope._producers = scope._uses = None
-        self.touch()
+                use.scope.set_input(use.node, use.index, new)
 
     def set_input(self, node: NodeProto, index: int, name: str) -> None:
         """Let input ``index`` of ``node`` read ``name``; missing optional inputs are filled."""
         while len(node.input) <= index:
             node.input.append("")
         node.input[index] = name
-        self.touch()
+        if self._index is not None:
+            self._index.set_input(node, index)
+
+    def set_output(self, node: NodeProto, index: int, name: str) -> None:
+        """Let output ``index`` of ``node`` have another name; its readers keep the old one."""
+        node.output[index] = name
+        if self._index is not None:
+            self._index.set_output(node, index)
+
+    def add_input(self, value: onnx.ValueInfoProto) -> None:
+        """List one more input."""
+        self.proto.input.append(value)
+        self._ports = None
+
+    def add_sparse(self, sparse: onnx.SparseTensorProto) -> None:
+        """Store an initializer in sparse form."""
+        self.proto.sparse_initializer.append(sparse)
+        self._listed().sparse.add(sparse.values.name)
 
     def add_constant(self, name: str, values: Array) -> str:
         """Store ``values`` as a new initializer called ``name`` or, if taken, like it."""
@@ -228,7 +310,6 @@ class Scope:
         """
         self.initializers[name] = self.graph.store(name, values)
         self.graph.header.ir_version = max(4, self.graph.header.ir_version)
-        self.touch()
 
     def set_constant(self, constant: Constant, values: Array) -> None:
         """Give a constant other values where it lives; all its readers see them."""
@@ -241,28 +322,33 @@ class Scope:
             attribute = AttributeProto(name="value", type=AttributeProto.TENSOR, t=tensor)
             del constant.node.attribute[:]
             constant.node.attribute.extend([*kept, attribute])
-        home.touch()
         _retype_readers(home, origin, values)
 
     def retype(self, name: str, values: Array) -> None:
         """Make the declared type of ``name`` fit ``values``, wherever it is declared."""
         data_type = onnx.helper.np_dtype_to_tensor_dtype(values.dtype)
-        for declared in (*self.proto.input, *self.proto.value_info):
-            if declared.name == name:
-                declared.type.CopyFrom(
-                    onnx.helper.make_tensor_type_proto(data_type, list(values.shape))
-                )
+        kind = onnx.helper.make_tensor_type_proto(data_type, list(values.shape))
+        if self.is_input(name):
+            for declared in self.proto.input:
+                if declared.name == name:
+                    declared.type.CopyFrom(kind)
+        self.value_infos.retype(name, kind)
 
-    def drop_initializer(self, name: str) -> None:
-        """Remove an initializer, from the inputs too if it is listed there."""
-        self.initializers.pop(name, None)
-        for declared in (self.proto.input, self.proto.value_info):
-            for index in reversed(range(len(declared))):
-                if declared[index].name == name:
-                    del declared[index]
+    def drop_initializer(self, *names: str) -> None:
+        """Remove initializers, from the inputs too where they are listed there."""
+        for name in names:
+            self.initializers.pop(name, None)
+            self.value_infos.drop(name)
+        self.drop_inputs(names)
 
-    def _position(self, node: NodeProto) -> int:
-        return next(i for i, other in enumerate(self.nodes) if other is node)
+    def drop_inputs(self, names: Collection[str]) -> None:
+        """Take names out of the list of inputs."""
+        gone = {name for name in names if self.is_input(name)}
+        if gone:
+            kept = [value for value in self.proto.input if value.name not in gone]
+            del self.proto.input[:]
+            self.proto.input.extend(kept)
+            self._ports = None
 
 
 _VALUE_PREFIXES = ("value", "sparse_value")

@@ -33,6 +33,7 @@ def weightless(graph: Graph, *, keep_dims: bool) -> ModelProto:
 def _fill(scope: Scope, target: GraphProto, keep_dims: bool) -> None:
     for tensor in scope.initializers.values():
         target.initializer.append(_light(scope.graph, tensor, keep_dims))
+    target.value_info.extend(scope.value_infos)
     for node in sorted_nodes(scope):
         written = target.node.add()
         _fill_node(scope.graph, node, written, keep_dims)

@@ -166,7 +166,7 @@ class _Builder:
 
     def _input(self, name: str) -> str:
         declared = onnx.helper.make_tensor_value_info(name, TensorProto.INT64, [1])
-        self.scope.proto.input.append(declared)
+        self.scope.add_input(declared)
         return name
 
     def _once(self, key: object, make: Callable[[], str]) -> str:

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from graphopt.data.samples import Samples
+from graphopt.graph.declared import ValueInfos
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import is_op
 from graphopt.graph.tensors import Array
 from graphopt.observe.answers import Rows
-from graphopt.observe.extract import reads
 from graphopt.observe.run import with_rows
 from graphopt.runtime.session import Session
 
@@ -78,15 +78,7 @@ class Walk:
 
     def _ancestors(self, tensor: str) -> list[NodeProto]:
         """The nodes to run for ``tensor``, in order; what is held need not be computed."""
-        scope, found, waiting = self.graph.main, set[int](), [tensor]
-        while waiting:
-            name = waiting.pop()
-            node = scope.producer(name)
-            if node is None or name in self._held[0] or id(node) in found:
-                continue
-            found.add(id(node))
-            waiting.extend(reads(scope, node))
-        return [node for node in scope.nodes if id(node) in found]
+        return self.graph.main.ancestors([tensor], stop=self._held[0])
 
     def _kept(self, piece: list[NodeProto]) -> list[str]:
         """Results of finished nodes of the piece that somebody still has to read."""
@@ -121,16 +113,14 @@ class Walk:
         nodes = [scope.nodes[i] for i in positions]
         kept = {id(node) for node in nodes}
         scope.remove([node for node in scope.nodes if id(node) not in kept])
-        names = {name for node in nodes for name in reads(scope, node)}
-        for declared in (scope.proto.input, scope.proto.output, scope.proto.value_info):
-            del declared[:]
-        for name in list(scope.initializers):
-            if name not in names:
-                scope.drop_initializer(name)
+        names = {name for node in nodes for name in scope.reads(node)}
+        del scope.proto.input[:], scope.proto.output[:]
+        scope.value_infos = ValueInfos()
+        scope.touch()
+        scope.drop_initializer(*(name for name in scope.initializers if name not in names))
         for name in sorted(names & self._held[0].keys()):
             kind = onnx.helper.np_dtype_to_tensor_dtype(self._held[0][name].dtype)
-            scope.proto.input.append(onnx.helper.make_tensor_value_info(name, kind, None))
-        scope.touch()
+            scope.add_input(onnx.helper.make_tensor_value_info(name, kind, None))
         return Session(part, threads=self.threads, outputs=outputs)
 
 

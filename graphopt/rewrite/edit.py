@@ -15,8 +15,8 @@ __all__ = ["bypass", "forget", "only_reader", "redirect", "remove_dead", "rename
 
 def only_reader(scope: Scope, name: str) -> Use | None:
     """The one place that reads ``name``; None for none, several, or an output of the scope."""
-    uses = scope.uses(name)
-    return uses[0] if len(uses) == 1 and uses[0].index >= 0 and name not in scope.outputs else None
+    use = scope.only_use(name)
+    return use if use is not None and use.index >= 0 and not scope.is_output(name) else None
 
 
 def redirect(uses: Iterable[Use], name: str) -> None:
@@ -30,16 +30,13 @@ def rename_output(scope: Scope, node: NodeProto, old: str, new: str) -> None:
     """Call an output of ``node`` ``new`` instead of ``old``, for all its readers."""
     index = list(node.output).index(old)
     scope.replace_uses(old, new)
-    node.output[index] = new
+    scope.set_output(node, index, new)
     for annotation in scope.proto.quantization_annotation:
         if annotation.tensor_name == old:
             annotation.tensor_name = new
-    if new in scope.outputs:  # which are declared already
+    if scope.is_output(new):  # which are declared already
         forget(scope, [old])
-    for value in scope.proto.value_info:
-        if value.name == old:
-            value.name = new
-    scope.touch()
+    scope.value_infos.rename(old, new)
 
 
 def bypass(scope: Scope, node: NodeProto, source: str, output: str) -> bool:
@@ -52,15 +49,17 @@ def bypass(scope: Scope, node: NodeProto, source: str, output: str) -> bool:
         False, with nothing done, where that cannot be: ``source`` is an input, a constant, an
         output too or from an outer scope, or a body hands ``output`` out under its own name.
     """
-    if any(use.index < 0 for use in scope.uses(output)):
+    if any(use.index < 0 for use in scope.any_uses(output)):
         return False
-    if output not in scope.outputs:
+    if not scope.is_output(output):
         scope.replace_uses(output, source)
         scope.remove([node])
         forget(scope, node.output)
         return True
     maker = scope.producer(source)
-    if maker is None or source in scope.outputs or any(u.index < 0 for u in scope.uses(source)):
+    if maker is None or scope.is_output(source):
+        return False
+    if any(use.index < 0 for use in scope.any_uses(source)):
         return False
     scope.remove([node])
     scope.replace_uses(output, source)
@@ -72,13 +71,13 @@ def bypass(scope: Scope, node: NodeProto, source: str, output: str) -> bool:
 def forget(scope: Scope, names: Iterable[str]) -> None:
     """Drop the declared types and annotations of tensors that are no more."""
     gone = {name for name in names if name}
-    for field, key in (
-        (scope.proto.value_info, "name"),
-        (scope.proto.quantization_annotation, "tensor_name"),
-    ):
-        for index in reversed(range(len(field))):
-            if getattr(field[index], key) in gone:
-                del field[index]
+    for name in gone:
+        scope.value_infos.drop(name)
+    annotations = scope.proto.quantization_annotation
+    kept = [item for item in annotations if item.tensor_name not in gone]
+    if len(kept) < len(annotations):
+        del annotations[:]
+        annotations.extend(kept)
 
 
 def remove_dead(graph: Graph) -> list[str]:
@@ -102,13 +101,11 @@ def _sweep(scope: Scope) -> list[str]:
         if not any(name and name in needed for name in node.output):
             dead.append(node)
             continue
-        needed.update(node.input)
         for body in scope.children(node).values():
             removed += _sweep(body)
-            needed.update(body.captures())
+        needed.update(scope.reads(node))
     scope.remove(dead)
     unread = [name for name in scope.initializers if name not in needed]
-    for name in unread:
-        scope.drop_initializer(name)
+    scope.drop_initializer(*unread)
     forget(scope, [*unread, *(name for node in dead for name in node.output)])
     return [*removed, *map(label, dead), *unread]

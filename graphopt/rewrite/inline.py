@@ -34,22 +34,18 @@ def inline_body(scope: Scope, owner: NodeProto, attribute: str) -> None:
             copies.append(helper.make_node("Identity", [source], [outer]))
     for old, new in renamed.items():
         _rename(body, old, new)
-    at = next(index for index, node in enumerate(scope.nodes) if node is owner)
-    children = {id(node): body.children(node) for node in body.nodes}
+    place = scope.following(owner)
     scope.remove([owner])
-    scope.nodes[at:at] = [*body.nodes, *copies]
+    for bodies in body.bodies.values():
+        for inner_body in bodies.values():
+            inner_body.parent = scope
+    scope.bodies.update(body.bodies)
+    scope.add(*body.nodes, *copies, before=place)
     scope.initializers.update(body.initializers)
-    for key, bodies in children.items():
-        if bodies:
-            scope.bodies[key] = bodies
-            for inner_body in bodies.values():
-                inner_body.parent = scope
-    scope.proto.value_info.extend(
-        value for value in body.proto.value_info if value.name not in renamed
-    )
-    scope.proto.sparse_initializer.extend(body.proto.sparse_initializer)
+    scope.value_infos.extend(value for value in body.value_infos if value.name not in renamed)
+    for sparse in body.proto.sparse_initializer:
+        scope.add_sparse(sparse)
     scope.proto.quantization_annotation.extend(body.proto.quantization_annotation)
-    scope.touch()
 
 
 def _make_unique(scope: Scope, owner: NodeProto, body: Scope) -> None:
@@ -71,16 +67,12 @@ def _rename(body: Scope, old: str, new: str) -> None:
     for output in body.proto.output:
         if output.name == old:
             output.name = new
-    for value in body.proto.value_info:
-        if value.name == old:
-            value.name = new
+    body.value_infos.rename(old, new)
     if old in body.initializers:
         tensor = TensorProto()  # tensors are shared with snapshots: replaced, never edited
         tensor.CopyFrom(body.initializers.pop(old))
         tensor.name = new
         body.initializers[new] = tensor
-    for node in body.nodes:
-        for index, name in enumerate(node.output):
-            if name == old:
-                node.output[index] = new
-    body.touch()
+    node = body.producer(old)
+    if node is not None:
+        body.set_output(node, list(node.output).index(old), new)

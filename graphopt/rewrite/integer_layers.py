@@ -68,7 +68,7 @@ def bias_place(scope: Scope, node: NodeProto, weight: Weight) -> BiasPlace | Non
     if weight.bias is not None and weight.bias_index is not None:
         return BiasPlace(node, weight.bias_index, weight.bias)
     uses = scope.uses(node.output[0])
-    if not is_op(node, "MatMul") or len(uses) != 1 or node.output[0] in scope.outputs:
+    if not is_op(node, "MatMul") or len(uses) != 1 or scope.is_output(node.output[0]):
         return None
     add = uses[0].node
     if uses[0].scope is not scope or not is_op(add, "Add"):

@@ -48,6 +48,7 @@ def lift(graph: Graph, opset: int, shapes: Shapes) -> list[tuple[NodeProto, str]
                 continue
             before = node.SerializeToString()
             _lift_node(scope, node, old, opset, shapes)
+            scope.touch(node)
             if node.SerializeToString() != before:
                 done.append((node, f"rewritten for opset {opset}"))
     for item in graph.header.opset_import:
@@ -77,7 +78,6 @@ def _lift_node(scope: Scope, node: NodeProto, old: int, opset: int, shapes: Shap
         raise NotLifted(
             f"{node.op_type} {label(node)!r}: opset {opset} has no attribute {unknown[0]!r}"
         )
-    scope.touch()
 
 
 # small edits
@@ -237,11 +237,11 @@ def _softmax(scope: Scope, node: NodeProto, shapes: Shapes) -> None:
         helper.make_node("Flatten", [data], [flat], named["flatten"], axis=axis),
         before=node,
     )
-    node.input[0], node.output[0] = flat, soft
+    scope.set_input(node, 0, flat)
+    scope.set_output(node, 0, soft)
     _give(node, "axis", -1)
     after = helper.make_node("Reshape", [soft, shape], [result], named["reshape"])
-    at = next(index for index, other in enumerate(scope.nodes) if other is node)
-    scope.nodes.insert(at + 1, after)
+    scope.add(after, before=scope.following(node))
 
 
 def _split(scope: Scope, node: NodeProto, shapes: Shapes) -> None:  # noqa: ARG001

@@ -28,7 +28,6 @@ __all__ = [
     "add_quantize_dequantize",
     "dequantize_per_channel",
     "expand",
-    "first_reader",
     "gather_rows",
 ]
 
@@ -56,16 +55,6 @@ def add_node(
     return unique
 
 
-def first_reader(scope: Scope, tensor: str) -> NodeProto | None:
-    """The first node of ``scope`` that reads ``tensor``, itself or in a body; None without one."""
-    for node in scope.nodes:
-        if tensor in node.input:
-            return node
-        if any(tensor in body.captures() for body in scope.children(node).values()):
-            return node
-    return None
-
-
 def add_quantize_dequantize(
     scope: Scope,
     tensor: str,
@@ -89,7 +78,7 @@ def add_quantize_dequantize(
         The name of the dequantized tensor.
     """
     chosen = scope.uses(tensor) if uses is None else list(uses)
-    before = first_reader(scope, tensor)
+    before = scope.first_reader(tensor)
     parameters = [
         scope.add_constant(f"{tensor}_scale", np.asarray(scale, np.float32)),
         scope.add_constant(f"{tensor}_zero_point", np.asarray(zero_point, dtype)),
@@ -214,10 +203,9 @@ def gather_rows(scope: Scope, node: NodeProto, codes: str, scale: str) -> None:
     """
     result, indices = node.output[0], node.input[1]
     float_type = _element_type(scope, scale)
-    node.output[0] = scope.graph.unique_name(f"{result}_quantized")
+    scope.set_output(node, 0, scope.graph.unique_name(f"{result}_quantized"))
     scope.set_input(node, 0, codes)
-    at = scope.nodes.index(node) + 1
-    before = scope.nodes[at] if at < len(scope.nodes) else None
+    before = scope.following(node)
     cast = add_node(scope, "Cast", [node.output[0]], f"{result}_cast", before=before, to=float_type)
     picked = add_node(scope, "Gather", [scale, indices], f"{result}_scale", before=before)
     name = scope.graph.unique_name(f"{node.name or result}_rescale")

@@ -87,14 +87,13 @@ def _quantize_activation(
         if use.index >= 0 and (produced or (use.scope is scope and placement.integer(use.node)))
     ]
     parameters = float(grid.scale), grid.zero_point, CODE_TYPES[grid.kind].dtype
-    if produced and tensor in scope.outputs:
+    if produced and scope.is_output(tensor):
         inner = _rename_result(scope, tensor)
         result = qdq.add_quantize_dequantize(scope, inner, *parameters, uses=uses)
         last = scope.producer(result)
         assert last is not None
         scope.replace_uses(result, tensor)
-        last.output[0] = tensor
-        scope.touch()
+        scope.set_output(last, 0, tensor)
     else:
         qdq.add_quantize_dequantize(scope, tensor, *parameters, uses=uses)
 
@@ -114,8 +113,7 @@ def _rename_result(scope: Scope, tensor: str) -> str:
     assert node is not None
     node.name = label(node)  # an unnamed node is called by its output, which changes here
     inner = scope.graph.unique_name(f"{tensor}_float")
-    node.output[list(node.output).index(tensor)] = inner
-    scope.touch()
+    scope.set_output(node, list(node.output).index(tensor), inner)
     return inner
 
 

@@ -36,8 +36,10 @@ def rename_tensors(graph: Graph, names: Mapping[str, str]) -> None:
 def _rename(scope: Scope, names: Mapping[str, str]) -> None:
     """Names in a body are never those of another tensor around it, so all scopes are alike."""
     proto = scope.proto
-    for value in (*proto.input, *proto.output, *proto.value_info):
+    for value in (*proto.input, *proto.output):
         value.name = names.get(value.name, value.name)
+    for name in [value.name for value in scope.value_infos]:
+        scope.value_infos.rename(name, names.get(name, name))
     for sparse in proto.sparse_initializer:
         sparse.values.name = names.get(sparse.values.name, sparse.values.name)
     for annotation in proto.quantization_annotation:

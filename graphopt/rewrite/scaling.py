@@ -80,7 +80,7 @@ def _plan(
 ) -> bool:
     """Collect the edits that divide ``tensor``; False where there is no way."""
     node = scope.producer(tensor)
-    if _others_read(scope, tensor, readers) or tensor in scope.outputs or node is None or left == 0:
+    if _others_read(scope, tensor, readers) or scope.is_output(tensor) or node is None or left == 0:
         return False
     if is_op(node, "LayerNormalization"):
         return _divide_norm(scope, node, factors, edits)

@@ -35,5 +35,4 @@ def store_sparse(scope: Scope, name: str, values: Array) -> None:
     sparse.values.CopyFrom(onnx.numpy_helper.from_array(flat[indices], name))
     sparse.indices.CopyFrom(onnx.numpy_helper.from_array(indices, f"{name}_indices"))
     del scope.initializers[name]
-    scope.proto.sparse_initializer.append(sparse)
-    scope.touch()
+    scope.add_sparse(sparse)

@@ -21,7 +21,7 @@ def read_by_one(scope: Scope, constant: Constant) -> bool:
         while not home.defines(name):
             assert home.parent is not None
             home = home.parent
-        if len(home.uses(name)) != 1 or name in home.outputs:
+        if home.only_use(name) is None or home.is_output(name):
             return False
         if name == constant.origin:
             return True
@@ -60,12 +60,12 @@ def drop_unread(scope: Scope, names: Iterable[str]) -> None:
         home = scope
         while home.parent is not None and not home.defines(name):
             home = home.parent
-        if home.uses(name) or name in home.outputs:
+        if home.is_read(name) or home.is_output(name):
             continue
         node = home.producer(name)
         if node is not None and is_op(node, "Constant", "Identity"):
             home.remove([node])
             forget(home, [name])
             drop_unread(home, node.input)
-        elif name in home.initializers and name not in home.inputs:
+        elif name in home.initializers and not home.is_input(name):
             home.drop_initializer(name)

@@ -146,7 +146,7 @@ def _chain(scope: Scope, node: NodeProto) -> Iterator[str]:
     while True:
         yield name
         uses = scope.uses(name)
-        if len(uses) != 1 or name in scope.outputs or uses[0].scope is not scope:
+        if len(uses) != 1 or scope.is_output(name) or uses[0].scope is not scope:
             return
         follower = uses[0].node
         others = [read for read in follower.input if read and read != name]

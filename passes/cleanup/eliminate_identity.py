@@ -112,7 +112,7 @@ _Rule = Callable[[NodeProto, _View], bool]
 
 def _dropout(node: NodeProto, view: _View) -> bool:
     mask = node.output[1] if len(node.output) > 1 else ""
-    if mask and (view.scope.uses(mask) or mask in view.scope.outputs):
+    if mask and (view.scope.is_read(mask) or view.scope.is_output(mask)):
         return False
     if view.opset >= 12 and view.given(node, 2):
         training = view.constant(node, 2)

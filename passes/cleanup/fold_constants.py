@@ -183,8 +183,7 @@ class _Region:
                 self.skips.append((node, f"folding would grow the file by {cost - saved} bytes"))
                 continue
             self.scope.remove(cone)
-            for name in constants:
-                self.scope.drop_initializer(name)
+            self.scope.drop_initializer(*constants)
             for name in needed:
                 self.scope.define(name, self.values[name])
             taken += sum(self.values[name].nbytes for name in needed)
@@ -193,13 +192,13 @@ class _Region:
 
     def _needed(self, name: str, pending: set[int]) -> bool:
         """Whether a value is still read: by a node that stays, in a body, or as an output."""
-        if name in self.scope.outputs:
+        if self.scope.is_output(name):
             return True
-        return any(id(use.node) not in pending for use in self.scope.uses(name))
+        return any(id(use.node) not in pending for use in self.scope.any_uses(name))
 
     def _refused_as_constant(self, name: str) -> bool:
         """Whether onnxruntime 1.32 takes the value computed, but not as a constant."""
-        readers = self.scope.uses(name)
+        readers = self.scope.any_uses(name)
         return self.values[name].ndim > 0 and any(is_op(use.node, "Range") for use in readers)
 
     def _cone(self, last: NodeProto) -> tuple[list[NodeProto], list[str], int]:
@@ -209,19 +208,19 @@ class _Region:
         names = list(last.input)
         while names:
             name = names.pop()
-            if not name or name in constants or name in scope.outputs:
+            if not name or name in constants or scope.is_output(name):
                 continue
             producer = scope.producer(name)
             results = [name] if producer is None else [o for o in producer.output if o]
             inside = all(
                 id(use.node) in cone and use.index >= 0
                 for result in results
-                for use in scope.uses(result)
+                for use in scope.any_uses(result)
             )
             if not inside or (producer is not None and id(producer) in cone):
                 continue
             if producer is None:
-                if name in scope.initializers and name not in scope.inputs:
+                if name in scope.initializers and not scope.is_input(name):
                     constants[name] = None
                     saved += stored_bytes(scope.initializers[name]) + len(name) + _TENSOR_OVERHEAD
             elif self._removable(producer):
@@ -232,5 +231,4 @@ class _Region:
 
     def _removable(self, node: NodeProto) -> bool:
         """Whether a node without readers may go: it has no body, hence no effect of its own."""
-        outputs = self.scope.outputs
-        return not self.scope.children(node) and not any(o in outputs for o in node.output)
+        return not self.scope.children(node) and not any(map(self.scope.is_output, node.output))

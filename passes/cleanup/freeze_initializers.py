@@ -40,16 +40,18 @@ class FreezeInitializers(Pass):
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
         main = graph.main
-        for value in list(main.proto.input):
+        frozen: list[str] = []
+        for value in main.proto.input:
             if value.name not in main.initializers:
                 continue
             if value.name in self.keep:
                 changes.skip(value.name, "kept as an optional input: named in keep")
                 continue
-            main.proto.input.remove(value)
             if value.doc_string or value.metadata_props:
-                main.proto.value_info.append(value)
+                main.value_infos.extend([value])
+            frozen.append(value.name)
             changes.edit(value.name, "is a constant now and no optional input any more")
+        main.drop_inputs(frozen)
         if changes and graph.header.ir_version < 4:
             changes.edit("model", f"IR version {graph.header.ir_version} raised to 4")
             graph.header.ir_version = 4

@@ -91,7 +91,7 @@ def _affine(scope: Scope, node: NodeProto, opset: int) -> _Affine:
     if opset < 9 and not attribute(node, "spatial", 1):
         raise Refused("it normalizes each position by itself (spatial=0)")
     for name in list(node.output)[1:]:
-        if name and (scope.uses(name) or name in scope.outputs):
+        if name and (scope.is_read(name) or scope.is_output(name)):
             raise Refused("its running statistics are read")
     gamma, beta, mean, var = (fixed(scope, name).values for name in list(node.input)[1:5])
     k, s = scale_shift(gamma, beta, mean, var, attribute(node, "epsilon", 1e-5))
@@ -123,7 +123,7 @@ def _fuse_into_producer(scope: Scope, node: NodeProto, affine: _Affine, shapes: 
     if is_op(found, "MatMul"):
         _add_behind(layer, node if add is None else add, node.output[0], bias)
     else:
-        found.output[0] = node.output[0]
+        scope.set_output(found, 0, node.output[0])
     scope.remove([node] if add is None else [node, add])
     if add is not None:
         drop_unread(scope, add.input)
@@ -181,7 +181,7 @@ def _fuse_constant(scope: Scope, node: NodeProto) -> str | None:
             note = store(layer, scaled, bias)
     except Refused:
         return None
-    found.output[0] = node.output[0]
+    scope.set_output(found, 0, node.output[0])
     scope.remove([node])
     drop_unread(scope, node.input)
     return f"moved into the {found.op_type} before it{note}"
@@ -192,7 +192,7 @@ def _fuse_constant(scope: Scope, node: NodeProto) -> str | None:
 
 def _fuse_into_reader(scope: Scope, node: NodeProto, affine: _Affine, shapes: Shapes) -> str:
     uses = scope.uses(node.output[0])
-    if not uses or node.output[0] in scope.outputs:
+    if not uses or scope.is_output(node.output[0]):
         raise Refused("nothing behind it but an output")
     if len(uses) > 1:
         raise Refused("several nodes behind it")

@@ -280,7 +280,7 @@ class _Builder:
         """Remove what only the layer read: its float weight and the Transpose of it."""
         name = layer.node.input[1]
         made = self.scope.producer(name)
-        read = self.scope.uses(name) or name in self.scope.outputs
+        read = self.scope.is_read(name) or self.scope.is_output(name)
         if made is not None and is_op(made, "Transpose") and not read:
             self.scope.remove([made])
         for constant in (layer.constant, *self._old_bias(layer.node)):

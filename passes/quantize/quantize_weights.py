@@ -147,7 +147,7 @@ class _Weight:
     @property
     def given_out(self) -> bool:
         """Whether a graph hands it out as it is."""
-        return self.constant.origin in self.constant.scope.outputs or any(
+        return self.constant.scope.is_output(self.constant.origin) or any(
             use.index < 0 for use in self.uses
         )
 
@@ -171,10 +171,9 @@ def _weights(graph: Graph) -> Iterator[_Weight]:
                 if constant is None or axes is None or constant.data_type != TensorProto.FLOAT:
                     continue
                 key = (id(constant.scope), constant.origin)
-                uses = constant.scope.uses(constant.origin)
                 if key not in seen:
                     seen.add(key)
-                    yield _Weight(constant, uses, axes)
+                    yield _Weight(constant, constant.scope.uses(constant.origin), axes)
 
 
 def _channel_axes(scope: Scope, use: Use) -> tuple[int, ...] | None:
@@ -208,10 +207,10 @@ def _store(
     stored = home.add_constant(f"{name}_quantized", codes)
     factor = home.add_constant(f"{name}_scale", scale)
     lookups = weight.lookups if weight.axes == (0,) else []
-    others = [use for use in weight.uses if use not in lookups]
+    others = [use for use in weight.uses if all(use is not other for other in lookups)]
     for use in lookups:
         qdq.gather_rows(use.scope, use.node, stored, factor)
     if others:
-        first = qdq.first_reader(home, name)
+        first = home.first_reader(name)
         edit.redirect(others, qdq.expand(home, name, stored, factor, before=first))
     drop_unread(home, [constant.origin])

@@ -108,7 +108,7 @@ def test_new_values_retype_what_is_declared() -> None:
     graph.main.set_constant(constant(graph.main, "i"), np.ones((2, 5), np.float32))
     dims = [
         [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in (graph.main.proto.input[1], graph.main.proto.value_info[0])
+        for value in (graph.main.proto.input[1], *graph.main.value_infos)
     ]
     assert dims == [[2, 5], [2, 5]]
     assert check.problems(graph) == []

@@ -21,7 +21,7 @@ def test_bypass_in_the_middle() -> None:
     graph = parse("<float[4] h> { a = Relu(x) h = Identity(a) b = Neg(h) y = Add(b, h) }")
     assert edit.bypass(graph.main, graph.main.nodes[1], "a", "h")
     assert nodes(graph) == ["a=Relu(x)", "b=Neg(a)", "y=Add(b,a)"]
-    assert len(graph.main.proto.value_info) == 0
+    assert list(graph.main.value_infos) == []
     assert check.problems(graph) == []
 
 
@@ -30,7 +30,7 @@ def test_bypass_before_an_output_renames_the_producer() -> None:
     assert edit.bypass(graph.main, graph.main.nodes[1], "a", "y")
     assert nodes(graph) == ["y=Relu(x)", "z=Neg(y)", "w=Neg(y)"]
     assert check.problems(graph) == []
-    assert {value.name for value in graph.main.proto.value_info} <= {"z", "w"}
+    assert {value.name for value in graph.main.value_infos} <= {"z", "w"}
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_remove_dead_goes_through_bodies() -> None:
     )
     assert [node.op_type for node in graph.main.nodes] == ["Split", "If"]
     assert graph.main.initializers == {}
-    assert "d" not in [value.name for value in graph.main.proto.value_info]
+    assert "d" not in [value.name for value in graph.main.value_infos]
     assert edit.remove_dead(graph) == []
     assert check.problems(graph) == []
 

@@ -59,7 +59,7 @@ def test_constant_nodes_go_and_listed_initializers_stay() -> None:
     drop_unread(main, ["k", "w"])
     assert [node.output[0] for node in main.nodes] == ["y"]
     assert list(main.initializers) == ["w"]
-    assert not main.proto.value_info
+    assert not list(main.value_infos)
 
 
 def test_a_constant_of_the_scope_around_goes_with_its_last_reader_in_a_body() -> None:

@@ -193,7 +193,7 @@ def _activation(scope: Scope, node: NodeProto) -> ActivationPoint | str:
     codes = None if scale is None else _codes(scope, node, None, None)
     if scale is None or codes is None:
         return "its scale or zero point is not a float32 and integer constant; no gradient passes"
-    if node.output[0] in scope.outputs:
+    if scope.is_output(node.output[0]):
         return "its integers are an output of the model; no gradient passes"
     places, outputs = [Place(node, 1)], []
     for use in scope.uses(node.output[0]):

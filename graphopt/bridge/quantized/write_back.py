@@ -75,7 +75,7 @@ def set_read(scope: Scope, places: Sequence[Place], values: Array) -> list[str]:
             continue
         home, origin = constant.scope, constant.origin
         readers = {(id(use.node), use.index) for use in home.uses(origin)}
-        if readers <= mine and origin not in home.outputs:
+        if readers <= mine and not home.is_output(origin):
             home.set_constant(constant, after)
             changed.append(origin)
             continue

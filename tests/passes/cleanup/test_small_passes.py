@@ -18,7 +18,7 @@ def test_freezing_takes_initializers_from_the_inputs_and_raises_the_ir_version()
     assert graph.main.inputs == ["x"]
     assert graph.header.ir_version == 4
     assert len(record.changes) == len(model.graph.initializer) + 1
-    assert [v.doc_string for v in graph.main.proto.value_info] == ["the first weight"]
+    assert [v.doc_string for v in graph.main.value_infos] == ["the first weight"]
 
 
 def test_freezing_keeps_what_it_is_told_to() -> None:
