@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from graphopt.contract.curves import TrainingCurves
 from graphopt.errors import PassError
+from graphopt.facts.layers import Refusal
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import label
 from graphopt.observe.statistics import (
@@ -85,8 +86,10 @@ class Changes:
         """Note a change."""
         self.edits.append(Edit(node if isinstance(node, str) else label(node), what))
 
-    def skip(self, node: NodeProto | str, reason: str) -> None:
-        """Note what was left alone."""
+    def skip(self, node: NodeProto | Refusal | str, reason: str = "") -> None:
+        """Note what was left alone; a Refusal has its reason with it."""
+        if isinstance(node, Refusal):
+            node, reason = node.node, node.reason
         self.skips.append(Skip(node if isinstance(node, str) else label(node), reason))
 
     def __bool__(self) -> bool:

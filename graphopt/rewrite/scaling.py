@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from graphopt.facts.linear import Linear, linear
+from graphopt.facts.layers import Layer, layer
 from graphopt.graph.graph import Constant, Scope
 from graphopt.graph.node import attribute, is_op
 from graphopt.rewrite import edit, qdq
@@ -88,8 +88,8 @@ def _plan(
         return _plan(scope, node.input[0], factors, [node], edits, left - 1)
     if is_op(node, "Mul", "Div", "Add", "Sub"):
         return _divide_elementwise(scope, node, factors, edits, left)
-    layer = linear(scope, node)
-    return isinstance(layer, Linear) and _divide_linear(layer, factors, edits)
+    found = layer(scope, node)
+    return isinstance(found, Layer) and _divide_linear(found, factors, edits)
 
 
 def _others_read(scope: Scope, tensor: str, readers: Collection[NodeProto]) -> bool:
@@ -126,13 +126,13 @@ def _divide_elementwise(
     return _plan(scope, node.input[1 - index], factors, [node], edits, left - 1)
 
 
-def _divide_linear(layer: Linear, factors: NDArray[np.float32], edits: list[_Edit]) -> bool:
+def _divide_linear(layer: Layer, factors: NDArray[np.float32], edits: list[_Edit]) -> bool:
     """The columns of a weight, and the bias of a Gemm."""
     node = layer.node
-    if layer.constant.shape[layer.out_axis] != len(factors) or not layer.owned_by([node]):
+    usable = layer.kind == "linear" and not layer.refusal("right", "float32", "matrix", "fixed")
+    if not usable or layer.out_channels != len(factors) or not layer.owned_by([node]):
         return False
-    biased = is_op(node, "Gemm") and len(node.input) > 2 and bool(node.input[2])
-    if biased and not _divide_constant(layer.scope, node, 2, factors, edits):
+    if layer.adds and not _divide_constant(layer.scope, node, 2, factors, edits):
         return False
     edits.append(lambda: layer.scale("out", np.float32(1) / factors))
     return True

@@ -48,7 +48,7 @@ def set_values(scope: Scope, node: NodeProto, index: int, values: Array) -> bool
 
 
 def drop_unread(scope: Scope, names: Iterable[str]) -> None:
-    """Remove those of these constants that nobody reads, with the Identity nodes before them.
+    """Remove those of these constants that nobody reads, with Identity and Transpose before them.
 
     Kept are constants that are outputs of their scope or listed as inputs.
 
@@ -63,7 +63,7 @@ def drop_unread(scope: Scope, names: Iterable[str]) -> None:
         if home.is_read(name) or home.is_output(name):
             continue
         node = home.producer(name)
-        if node is not None and is_op(node, "Constant", "Identity"):
+        if node is not None and is_op(node, "Constant", "Identity", "Transpose"):
             home.remove([node])
             forget(home, [name])
             drop_unread(home, node.input)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
@@ -14,10 +15,10 @@ from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.registry import register
 from graphopt.errors import PassError
 from graphopt.facts import ops
-from graphopt.facts.linear import Linear, linear
+from graphopt.facts.layers import Layer, Refusal, layer
 from graphopt.facts.select import select
-from graphopt.graph.graph import Constant, Graph, Scope, Use
-from graphopt.graph.node import attribute, is_op
+from graphopt.graph.graph import Graph, Scope, Use
+from graphopt.graph.node import is_op
 from graphopt.numerics import grids, ranges, saturation
 from graphopt.rewrite import qdq
 from graphopt.rewrite.values import drop_unread
@@ -82,28 +83,28 @@ class QuantizeDynamic(Pass):
         for scope in list(graph.scopes()):
             builder = _Builder(scope, weights)
             for node in list(scope.nodes):
-                found = linear(scope, node)
-                if found is None:
-                    continue
-                reason = self._reason(found, chosen(node))
-                if reason or not isinstance(found, Linear):
-                    changes.skip(node, reason)
-                else:
-                    changes.edit(node, builder.replace(found))
+                found = layer(scope, node) if is_op(node, "MatMul", "Gemm") else None
+                if isinstance(found, Layer):
+                    refusal = self._refusal(found, chosen(node))
+                    if refusal is None:
+                        changes.edit(node, builder.replace(found))
+                    else:
+                        changes.skip(refusal)
+                elif found is not None:
+                    changes.skip(found)
         return changes
 
-    def _reason(self, found: Linear | str, chosen: bool) -> str:
-        """Why a layer stays float; empty where it does not."""
-        if isinstance(found, str):
-            return found
-        size = int(np.prod(found.constant.shape))
+    def _refusal(self, layer: Layer, chosen: bool) -> Refusal | None:
+        """Why a layer stays float; None where it does not."""
+        refusal = layer.refusal("right", "float32", "matrix", "fixed")
+        if refusal is not None:
+            return refusal
+        size = math.prod(layer.weight.constant.shape)
         if not chosen:
-            return "kept float by the options nodes and exclude"
+            return Refusal(layer.node, "kept float by the options nodes and exclude")
         if size < self.min_size:
-            return f"{size} elements, min_size is {self.min_size}"
-        if not np.isfinite(found.constant.values).all():
-            return "the weight holds NaN or infinity"
-        return ""
+            return Refusal(layer.node, f"{size} elements, min_size is {self.min_size}")
+        return layer.refusal("finite")
 
 
 @dataclass(frozen=True)
@@ -126,21 +127,21 @@ class _Weights:
 
     options: QuantizeDynamic
     saturates: bool
-    stored: dict[tuple[int, str, bool, float], _Stored] = field(default_factory=dict)
+    stored: dict[tuple[int, str, int, float], _Stored] = field(default_factory=dict)
 
-    def get(self, layer: Linear) -> _Stored:
-        home, origin = layer.constant.scope, layer.constant.origin
-        key = (id(home), origin, layer.transposed, layer.alpha)
+    def get(self, layer: Layer) -> _Stored:
+        home, origin = layer.weight.constant.scope, layer.weight.constant.origin
+        key = (id(home), origin, layer.out_axis, layer.alpha)
         if key not in self.stored:
             self.stored[key] = self._store(layer)
         return self.stored[key]
 
-    def _store(self, layer: Linear) -> _Stored:
+    def _store(self, layer: Layer) -> _Stored:
         matrix = layer.matrix()
         scales, raised = self._scales(matrix)
         axis = 1 if scales.ndim else None
         codes = grids.quantize(matrix, scales, 0, -_QMAX, _QMAX, axis)
-        home, name = layer.constant.scope, layer.constant.origin
+        home, name = layer.weight.constant.scope, layer.weight.constant.origin
         tables = _row_lookups(layer) if layer.alpha == 1 and self.options.weights == "int8" else []
         if tables:
             codes = codes.T
@@ -171,11 +172,11 @@ class _Weights:
         return (scales if self.options.per_channel else scales.reshape(())), raised
 
 
-def _row_lookups(layer: Linear) -> list[Use]:
+def _row_lookups(layer: Layer) -> list[Use]:
     """The Gathers that pick rows of a weight ``(out, in)``: an embedding tied to this layer."""
-    if not layer.transposed:
+    if layer.out_axis != 0:
         return []
-    uses = layer.constant.scope.uses(layer.constant.origin)
+    uses = layer.weight.constant.scope.uses(layer.weight.constant.origin)
     return [use for use in uses if ops.picks_rows(use.node, use.index)]
 
 
@@ -199,7 +200,7 @@ class _Builder:
     weights: _Weights
     activations: dict[str, tuple[str, str, str]] = field(default_factory=dict)
 
-    def replace(self, layer: Linear) -> str:
+    def replace(self, layer: Layer) -> str:
         """Replace a layer; what was done, in words."""
         node, result = layer.node, layer.node.output[0]
         codes, scale, zero_point = self._activation(layer)
@@ -213,7 +214,7 @@ class _Builder:
         sums = self._multiply(inputs, node)
         floats = self._add("Cast", [sums], f"{result}_cast", node, to=TensorProto.FLOAT)
         factor = self._add("Mul", [scale, weight.scale], f"{result}_scale", node)
-        bias = self._bias(node)
+        bias = self._bias(layer)
         if bias is None:
             self._finish("Mul", [floats, factor], node)
         else:
@@ -232,7 +233,7 @@ class _Builder:
     ) -> str:
         return qdq.add_node(self.scope, op_type, inputs, output, before=before, **attributes)
 
-    def _activation(self, layer: Linear) -> tuple[str, str, str]:
+    def _activation(self, layer: Layer) -> tuple[str, str, str]:
         """Codes, scale and zero point of a tensor, computed once for all layers that read it."""
         tensor = layer.data
         if tensor not in self.activations:
@@ -245,11 +246,11 @@ class _Builder:
             self.activations[tensor] = codes, scale, zero_point
         return self.activations[tensor]
 
-    def _bias(self, node: NodeProto) -> str | None:
+    def _bias(self, layer: Layer) -> str | None:
         """Name of ``beta * C`` of a Gemm; None where there is none."""
-        if is_op(node, "MatMul") or len(node.input) < 3 or not node.input[2]:
+        if not layer.adds:
             return None
-        name, beta = str(node.input[2]), float(attribute(node, "beta", 1.0))
+        node, name, beta = layer.node, str(layer.node.input[2]), layer.beta
         if beta == 1:
             return name
         constant = self.scope.constant(name)
@@ -276,16 +277,6 @@ class _Builder:
         self.scope.add(last, before=node)
         self.scope.remove([node])
 
-    def _drop(self, layer: Linear) -> None:
-        """Remove what only the layer read: its float weight and the Transpose of it."""
-        name = layer.node.input[1]
-        made = self.scope.producer(name)
-        read = self.scope.is_read(name) or self.scope.is_output(name)
-        if made is not None and is_op(made, "Transpose") and not read:
-            self.scope.remove([made])
-        for constant in (layer.constant, *self._old_bias(layer.node)):
-            drop_unread(constant.scope, [constant.origin])
-
-    def _old_bias(self, node: NodeProto) -> list[Constant]:
-        constant = self.scope.constant(node.input[2]) if len(node.input) > 2 else None
-        return [] if constant is None else [constant]
+    def _drop(self, layer: Layer) -> None:
+        """Remove what only the layer read: its float weight, the Transpose of it, its bias."""
+        drop_unread(self.scope, layer.node.input[1:])

@@ -22,7 +22,7 @@ from graphopt.contract.passes import (
     body_reason,
 )
 from graphopt.contract.registry import register
-from graphopt.facts.linear import Linear, linear
+from graphopt.facts.layers import Layer, layers
 from graphopt.facts.select import select
 from graphopt.graph.graph import Graph, Scope
 from graphopt.numerics.smoothing import Activation, Smoothing, smooth
@@ -75,21 +75,21 @@ class SmoothActivations(Pass):
         changes = Changes()
         groups = self._groups(graph, changes)
         for tensor, activation in _observe(graph, list(groups), context).items():
-            layers = groups[tensor]
-            weight = np.concatenate([layer.matrix() for layer in layers], axis=1)
+            group = groups[tensor]
+            weight = np.concatenate([layer.matrix() for layer in group], axis=1)
             if not np.isfinite(weight).all():
-                _skip(changes, layers, "a weight holds NaN or infinity")
+                _skip(changes, group, "a weight holds NaN or infinity")
                 continue
             found = smooth(activation, weight)
-            where = self._divide(graph.main, tensor, layers, found)
+            where = self._divide(graph.main, tensor, group, found)
             if not where:
                 reason = f"would gain {found.gain_db:.1f} dB, min_gain is {self.min_gain:g}"
-                _skip(changes, layers, reason)
+                _skip(changes, group, reason)
                 continue
-            for layer in {layer.constant.origin: layer for layer in layers}.values():
+            for layer in {layer.weight.constant.origin: layer for layer in group}.values():
                 layer.scale("in", found.factors)
             count = int((found.factors > 1).sum())
-            for layer in layers:
+            for layer in group:
                 changes.edit(
                     layer.node,
                     f"{count} of {len(found.factors)} channels of {tensor} divided {where}; "
@@ -97,9 +97,9 @@ class SmoothActivations(Pass):
                 )
         return changes
 
-    def _divide(self, scope: Scope, tensor: str, layers: list[Linear], found: Smoothing) -> str:
+    def _divide(self, scope: Scope, tensor: str, group: list[Layer], found: Smoothing) -> str:
         """Divide the tensor where it pays; how that was done, empty where it was not."""
-        nodes = [layer.node for layer in layers]
+        nodes = [layer.node for layer in group]
         free = found.gain_db >= min(_FREE_GAIN_DB, self.min_gain)
         if free and fold_division(scope, tensor, found.factors, nodes):
             return "in the layer before"
@@ -108,38 +108,38 @@ class SmoothActivations(Pass):
         insert_division(scope, tensor, found.factors, nodes)
         return "by a Mul in front"
 
-    def _groups(self, graph: Graph, changes: Changes) -> dict[str, list[Linear]]:
+    def _groups(self, graph: Graph, changes: Changes) -> dict[str, list[Layer]]:
         """The layers that can be smoothed, by the tensor that they read."""
         chosen = select(graph, self.nodes, self.exclude)
-        groups: dict[str, list[Linear]] = {}
-        for scope in graph.scopes():
-            for node in scope.nodes:
-                layer = linear(scope, node)
-                if not isinstance(layer, Linear):
-                    continue
-                size = math.prod(layer.constant.shape)
-                if scope is not graph.main:
-                    changes.skip(node, body_reason(scope))
-                elif not chosen(node):
-                    changes.skip(node, "left alone by the options nodes and exclude")
-                elif size < self.min_size:
-                    changes.skip(node, f"{size} elements, min_size is {self.min_size}")
-                else:
-                    groups.setdefault(layer.data, []).append(layer)
-        return {tensor: layers for tensor, layers in groups.items() if _movable(layers, changes)}
+        groups: dict[str, list[Layer]] = {}
+        for layer in layers(graph):
+            if not isinstance(layer, Layer) or layer.kind != "linear":
+                continue
+            size = math.prod(layer.weight.constant.shape)
+            if refusal := layer.refusal("right", "float32", "matrix", "fixed"):
+                changes.skip(refusal)
+            elif layer.scope is not graph.main:
+                changes.skip(layer.node, body_reason(layer.scope))
+            elif not chosen(layer.node):
+                changes.skip(layer.node, "left alone by the options nodes and exclude")
+            elif size < self.min_size:
+                changes.skip(layer.node, f"{size} elements, min_size is {self.min_size}")
+            else:
+                groups.setdefault(layer.data, []).append(layer)
+        return {tensor: group for tensor, group in groups.items() if _movable(group, changes)}
 
 
-def _skip(changes: Changes, layers: list[Linear], reason: str) -> None:
-    for layer in layers:
+def _skip(changes: Changes, group: list[Layer], reason: str) -> None:
+    for layer in group:
         changes.skip(layer.node, reason)
 
 
-def _movable(layers: list[Linear], changes: Changes) -> bool:
+def _movable(group: list[Layer], changes: Changes) -> bool:
     """Whether all weights of a group may be multiplied."""
-    nodes = [layer.node for layer in layers]
-    for layer in layers:
+    nodes = [layer.node for layer in group]
+    for layer in group:
         if not layer.owned_by(nodes):
-            _skip(changes, layers, f"weight {layer.constant.origin} is read elsewhere too")
+            _skip(changes, group, f"weight {layer.weight.constant.origin} is read elsewhere too")
             return False
     return True
 

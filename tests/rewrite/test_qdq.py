@@ -4,7 +4,6 @@ import numpy as np
 import onnx
 import pytest
 
-from graphopt.facts.linear import Linear, linear
 from graphopt.graph import check
 from graphopt.graph.graph import Graph
 from graphopt.rewrite import qdq
@@ -66,18 +65,3 @@ def test_dequantize_stores_a_constant(scale: float, axis: int | None) -> None:
     assert np.allclose(result, np.maximum(X, 0) @ (codes * np.float32(scale)))
     zero_point = graph.main.initializers["w_zero_point"]
     assert (list(zero_point.dims), zero_point.data_type) == ([] if axis is None else [3], 3)
-
-
-def test_linear_layer_as_seen_by_passes() -> None:
-    graph = parsed()
-    layer = linear(graph.main, graph.main.nodes[1])
-    assert isinstance(layer, Linear)
-    assert (layer.data, layer.out_axis) == ("h", 1)
-    assert layer.owned_by([layer.node])
-    assert not layer.owned_by([])
-    layer.scale("in", np.array([1, 0, 2], np.float32))
-    assert layer.constant.scope.constant("w") is not None
-    changed = linear(graph.main, graph.main.nodes[1])
-    assert isinstance(changed, Linear)
-    assert changed.matrix().tolist() == [[1, 2, 3], [0, 0, 0], [14, 16, 18]]
-    assert linear(graph.main, graph.main.nodes[0]) is None

@@ -1,0 +1,173 @@
+"""Constants as nodes read them: floats, codes behind a DequantizeLinear or behind Cast and Mul."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto
+from onnx.helper import tensor_dtype_to_np_dtype
+
+from graphopt.facts.ops import FLOATS
+from graphopt.graph.graph import Constant, Scope, Use
+from graphopt.graph.node import attribute, is_op
+
+__all__ = ["Form", "Operand", "operand", "producer"]
+
+Form = Literal["float", "dequantized", "expanded", "integer"]
+"""How a constant is stored: as floats, as codes behind a DequantizeLinear, as codes or half floats
+behind Cast and Mul, which a runtime computes once when it loads the model, or as codes that the
+node itself reads."""
+
+_FOLLOWED = 8  # nodes between a constant and its reader that are looked through
+
+
+@dataclass(frozen=True, eq=False)
+class Operand:
+    """A constant that a node reads, in whatever form the file keeps it.
+
+    Attributes:
+        scope: Where the node is.
+        node: Who reads it.
+        index: Which of its inputs that is.
+        form: How it is stored.
+        constant: What is stored, floats or codes.
+        path: What the nodes between read of it, from the constant on; Identity is left out.
+    """
+
+    scope: Scope
+    node: NodeProto
+    index: int
+    form: Form
+    constant: Constant
+    path: tuple[Use, ...] = ()
+
+    @property
+    def order(self) -> tuple[int, ...] | None:
+        """For each axis that the node sees the one of the constant; None behind a Reshape."""
+        order = tuple(range(len(self.constant.shape)))
+        for use in self.path:
+            if is_op(use.node, "Reshape"):
+                return None
+            if is_op(use.node, "Transpose"):
+                perm = attribute(use.node, "perm", []) or range(len(order))[::-1]
+                order = tuple(order[axis] for axis in perm)
+        return order
+
+    @property
+    def turned(self) -> bool:
+        """Whether the node sees other axes, or the same in other order, than are stored."""
+        return self.order != tuple(range(len(self.constant.shape)))
+
+    @property
+    def dequantizer(self) -> Use | None:
+        """The DequantizeLinear, or the Mul by a scale, that makes floats of codes."""
+        scaling = (use for use in self.path if is_op(use.node, "DequantizeLinear", "Mul"))
+        return next(scaling, None)
+
+    @property
+    def scale(self) -> Constant | None:
+        """The scale of the codes; None where they have none or it is computed."""
+        use = self.dequantizer
+        return None if use is None else use.scope.constant(use.node.input[1 - use.index])
+
+    def values(self) -> NDArray[Any]:
+        """What the node reads, computed anew: ``(codes - zero point) * scale`` where quantized."""
+        values: NDArray[Any] = self.constant.values
+        for use in self.path:
+            values = _computed(use, values)
+        return values
+
+    def stored(self, values: NDArray[Any]) -> NDArray[Any]:
+        """What the node is to read, with its axes in the order of the constant's."""
+        order = self.order
+        assert order is not None
+        return np.ascontiguousarray(values.transpose(np.argsort(order))) if self.turned else values
+
+
+def operand(scope: Scope, node: NodeProto, index: int) -> Operand | None:
+    """The constant that a node reads at ``index``, through all that expands or turns it.
+
+    Returns:
+        None where something else is read, or a constant that is neither floats nor codes.
+    """
+    if len(node.input) <= index or not node.input[index]:
+        return None
+    form: Form = "float"
+    path: list[Use] = []
+    home, name = scope, node.input[index]
+    for _ in range(_FOLLOWED):
+        constant = home.constant(name)
+        if constant is not None:
+            known = form != "float" or constant.data_type in FLOATS
+            turned = tuple(reversed(path))
+            return Operand(scope, node, index, form, constant, turned) if known else None
+        home, maker = producer(home, name)
+        if maker is None:
+            return None
+        read = _carried(home, maker)
+        if read is None:
+            return None
+        if is_op(maker, "DequantizeLinear"):
+            form = "dequantized"
+        elif is_op(maker, "Cast", "Mul") and form == "float":
+            form = "expanded"
+        if not is_op(maker, "Identity"):
+            path.append(Use(home, maker, read))
+        name = maker.input[read]
+    return None
+
+
+def _carried(scope: Scope, node: NodeProto) -> int | None:
+    """Which input a node between a constant and its reader expands, turns or hands on, if any."""
+    fixed = [scope.constant(name) is not None for name in node.input]
+    if is_op(node, "Mul") and any(fixed):
+        return 0 if fixed[1] else 1
+    parameters = is_op(node, "DequantizeLinear", "Reshape") and all(fixed[1:])
+    return 0 if parameters or is_op(node, "Cast", "Identity", "Transpose") else None
+
+
+def producer(scope: Scope, name: str) -> tuple[Scope, NodeProto | None]:
+    """Where ``name`` is computed, in this scope or around it, and by which node."""
+    home: Scope | None = scope
+    while home is not None:
+        if home.defines(name):
+            return home, home.producer(name)
+        home = home.parent
+    return scope, None
+
+
+def _computed(use: Use, values: NDArray[Any]) -> NDArray[Any]:
+    """What a node of a path makes of the values that it reads at ``use``."""
+    node, constant = use.node, use.scope.constant
+    if is_op(node, "Transpose"):
+        return values.transpose(attribute(node, "perm", []) or None)
+    if is_op(node, "Cast"):
+        return values.astype(tensor_dtype_to_np_dtype(attribute(node, "to", 1)))
+    other = constant(node.input[1 - use.index])
+    assert other is not None, "a path has constant parameters"
+    if is_op(node, "Mul"):
+        return np.asarray(values * other.values)
+    if is_op(node, "Reshape"):
+        sizes = [int(size) for size in other.values]
+        kept = [values.shape[at] if size == 0 else size for at, size in enumerate(sizes)]
+        return values.reshape(sizes if attribute(node, "allowzero", 0) else kept)
+    zero = constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+    centred = values.astype(np.float64)  # exact for codes of up to 32 bits
+    if zero is not None:
+        centred = centred - _spread(node, zero.values.astype(np.float64), values.shape)
+    scale = other.values
+    return np.asarray(centred.astype(scale.dtype) * _spread(node, scale, values.shape))
+
+
+def _spread(node: NodeProto, values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """A scale or zero point of a DequantizeLinear in a shape that broadcasts to the codes."""
+    if values.size == 1:
+        return values.reshape(())
+    axis = attribute(node, "axis", 1) % len(shape)
+    block = attribute(node, "block_size", 0)
+    if block:
+        return np.repeat(values, block, axis).take(range(shape[axis]), axis)
+    return values.reshape([-1 if at == axis else 1 for at in range(len(shape))])
