@@ -303,7 +303,7 @@ def _added(one: Layer) -> Operand | None:
     """What an Add that alone reads the result of a MatMul adds to each channel."""
     scope, result = one.scope, one.node.output[0]
     uses = scope.uses(result)
-    if len(uses) != 1 or uses[0].scope is not scope or result in scope.outputs:
+    if len(uses) != 1 or uses[0].scope is not scope or scope.is_output(result):
         return None
     if one.weight.index != 1 or not is_op(uses[0].node, "Add"):
         return None
@@ -346,7 +346,7 @@ def _readers(scope: Scope, name: str) -> Iterator[Use]:
 def _given_out(scope: Scope, name: str) -> bool:
     uses = scope.uses(name)
     return (
-        name in scope.outputs
+        scope.is_output(name)
         or any(use.index < 0 for use in uses)
         or any(_hands_on(use) and _given_out(use.scope, use.node.output[0]) for use in uses)
     )
