@@ -8,20 +8,34 @@ from __future__ import annotations
 
 import graphopt.passes  # noqa: F401 - names of our own are taken before others ask for them
 from graphopt.contract.passes import Changes, Context, Option, Pass
+from graphopt.contract.preconditions import (
+    CalibrationSamples,
+    MinOpset,
+    Precondition,
+    TrainingSamples,
+    Unquantized,
+    When,
+)
 from graphopt.contract.registry import register
 from graphopt.errors import PassError
 from graphopt.graph.graph import Constant, Graph, Scope
 from graphopt.graph.node import attribute, is_op, label
 
 __all__ = [
+    "CalibrationSamples",
     "Changes",
     "Constant",
     "Context",
     "Graph",
+    "MinOpset",
     "Option",
     "Pass",
     "PassError",
+    "Precondition",
     "Scope",
+    "TrainingSamples",
+    "Unquantized",
+    "When",
     "attribute",
     "is_op",
     "label",

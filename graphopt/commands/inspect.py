@@ -9,6 +9,7 @@ from onnx import NodeProto, TensorProto, ValueInfoProto
 from graphopt import targets
 from graphopt.commands.sources import Model, load, path_of
 from graphopt.contract import registry
+from graphopt.contract.preconditions import CalibrationSamples, check_preconditions
 from graphopt.contract.recipe import METADATA_KEY
 from graphopt.errors import PassError
 from graphopt.facts import cost, shapes
@@ -132,12 +133,12 @@ def _outlooks(graph: Graph, progress: Progress | None) -> list[Outlook]:
 def _outlook(job: Job, name: str) -> Outlook:
     """What a pass with default options does to the job's graph."""
     item = registry.find(name)()
-    if item.needs_samples:
+    if item.asks(CalibrationSamples):
         return Outlook(name, None, _NEEDS_DATA, {})
     if item.lossy and job.graph.weight_bytes > _MOST_BYTES:
         return Outlook(name, None, "not tried on so large a model; run the pass itself", {})
     try:
-        item.check(job.graph, job.context({}))
+        check_preconditions(item, job.graph, job.context({}))
     except PassError as err:
         return Outlook(name, 0, str(err), {})
     if item.needs(job.graph, job.context({})):

@@ -17,6 +17,7 @@ from graphopt import targets
 from graphopt.commands.sources import Data, Model, load, path_of
 from graphopt.contract import recipe
 from graphopt.contract.passes import Pass
+from graphopt.contract.preconditions import TrainingSamples
 from graphopt.contract.recipe import Recipe
 from graphopt.contract.spec import format_passes, parse_passes
 from graphopt.data import open_data
@@ -207,7 +208,7 @@ def _run(job: Job, plan: Recipe, record: RunRecord) -> Sequence[Pass]:
 
 def _refuse_unused(plan: Recipe, given: Mapping[str, Any]) -> None:
     """What only training uses must not be given in vain."""
-    if not any(item.takes_gradients for item in plan.passes):
+    if not any(item.asks(TrainingSamples) for item in plan.passes):
         for name, value in given.items():
             if value is not None:
                 raise UsageError(f"{name} is given and no pass trains; add distill or another one")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphopt.contract.curves import TrainingCurves
-from graphopt.errors import PassError
+from graphopt.contract.preconditions import Precondition
 from graphopt.facts.layers import Refusal
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import label
@@ -49,7 +49,6 @@ __all__ = [
     "Training",
     "Walk",
     "body_reason",
-    "refuse_without_samples",
 ]
 
 
@@ -155,6 +154,7 @@ class Context:
         rng: Random numbers that repeat with the run's seed.
         reference: The graph as it was before the first lossy pass; passes that keep tensor names
             find their float counterparts there. Never to be edited.
+        calibrated: Whether there are calibration samples, which ``observe`` and ``walk`` take.
         training: What passes that train work with; None without samples.
     """
 
@@ -165,6 +165,7 @@ class Context:
     walk: Callable[[Graph, int], Walk]
     rng: np.random.Generator
     reference: Graph
+    calibrated: bool
     training: Training | None = None
 
 
@@ -182,20 +183,19 @@ class Pass(Options, ABC):
     """Counts with the pass before it: only together do they have to keep the limits."""
     must_help: ClassVar[bool] = False
     """Kept only if it brings the outputs closer than they were."""
-    needs_samples: ClassVar[bool] = False
-    """Without calibration samples the pass cannot run."""
+    requires: ClassVar[tuple[Precondition, ...]] = ()
+    """What must hold before the first edit."""
 
-    @property
-    def takes_gradients(self) -> bool:
-        """Whether it works with ``context.training``, in torch."""
-        return False
+    def asks(self, kind: type[Precondition]) -> bool:
+        """Whether the pass, with the options that it has, requires such a thing."""
+        return any(isinstance(each, kind) and each.asked(self) for each in self.requires)
 
     def needs(self, graph: Graph, context: Context) -> Sequence[Statistic]:  # noqa: ARG002
         """Statistics of ``graph`` that ``run`` will read; ``context.statistics`` is empty here."""
         return ()
 
     def check(self, graph: Graph, context: Context) -> None:
-        """Preconditions, before the first edit.
+        """What must hold before the first edit besides ``requires``.
 
         Raises:
             PassError: One does not hold; the message says what to do.
@@ -207,11 +207,6 @@ class Pass(Options, ABC):
 
         Finds nothing to do: changes nothing and says so in ``skips``.
         """
-
-
-def refuse_without_samples(name: str) -> PassError:
-    """The error of a data-hungry pass that got none."""
-    return PassError(f"{name} needs calibration samples; give them with --calib DATA")
 
 
 def body_reason(scope: Scope) -> str:

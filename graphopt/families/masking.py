@@ -9,7 +9,6 @@ import numpy as np
 
 from graphopt.contract.passes import Changes, Context
 from graphopt.errors import PassError
-from graphopt.facts import ops
 from graphopt.facts.weights import WeightGroup, weight_groups
 from graphopt.families.training import require_torch
 from graphopt.graph.graph import Graph
@@ -27,7 +26,6 @@ __all__ = [
     "input_axis",
     "prunable",
     "reached",
-    "refuse_quantized",
     "zeros_of",
 ]
 
@@ -38,17 +36,6 @@ PATTERNS: Mapping[PatternName, Pattern | None] = {
     "1:4": Pattern(1, 4),
     "4:8": Pattern(4, 8),
 }
-
-
-def refuse_quantized(graph: Graph, name: str) -> None:
-    """Refuse a model whose weights are integers already.
-
-    Raises:
-        PassError: It has such weights.
-    """
-    done = [node for scope in graph.scopes() for node in ops.integer_weights(scope)]
-    if done:
-        raise PassError(f"{len(done)} nodes are quantized already; put {name} earlier")
 
 
 def prunable(
@@ -119,11 +106,10 @@ def gradient_scores(
     Raises:
         DataError: The labels fit no output.
         ModelError: A node cannot be computed in torch.
-        PassError: There are no samples, or no gradient arrives at a weight.
+        PassError: No gradient arrives at a weight.
         SystemFailure: torch is missing.
     """
-    if context.training is None:
-        raise PassError(f"{name}: criterion={criterion} needs samples; give them with --train DATA")
+    assert context.training is not None, "a precondition"
     require_torch(f"{name} with criterion={criterion}")
     from graphopt.bridge.names import names_of  # noqa: PLC0415 - torch is heavy
     from graphopt.bridge.training.importance import importance_of  # noqa: PLC0415

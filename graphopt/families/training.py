@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from graphopt.contract.curves import TrainingCurves
 from graphopt.contract.passes import Changes, Context, Option, Pass, Training
-from graphopt.errors import DataError, PassError, SystemFailure, UsageError
+from graphopt.contract.preconditions import Labels, Precondition, TrainingSamples, When
+from graphopt.errors import PassError, SystemFailure, UsageError
 from graphopt.facts.select import select
 from graphopt.graph.graph import Graph
 
@@ -82,25 +83,16 @@ class TrainingPass(Pass):
     lossy: ClassVar[bool] = True
     joins: ClassVar[bool] = True
 
-    @property
-    def takes_gradients(self) -> bool:
-        """Always."""
-        return True
+    requires: ClassVar[tuple[Precondition, ...]] = (TrainingSamples(),)
 
-    def check(self, graph: Graph, context: Context) -> None:  # noqa: ARG002
-        """There are samples, and one measure of how long to train."""
-        self.training(context)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.epochs is not None and self.steps is not None:
             raise UsageError(f"{self.name}: give epochs or steps, not both")
 
     def training(self, context: Context) -> Training:
-        """What the run offers for training.
-
-        Raises:
-            PassError: There are no samples.
-        """
-        if context.training is None:
-            raise PassError(f"{self.name} needs samples to train on; give them with --train DATA")
+        """What the run offers for training; that it does is a precondition."""
+        assert context.training is not None
         return context.training
 
     def train_options(self) -> TrainOptions:
@@ -197,21 +189,15 @@ class DistillingPass(TrainingPass):
         tuple[str, ...], Option("inner tensors to match too; blocks: all residual sums")
     ] = ()
 
-    def check(self, graph: Graph, context: Context) -> None:
-        """Besides what all training asks for: the loss is not empty, and has the labels it wants.
+    requires: ClassVar[tuple[Precondition, ...]] = (
+        *TrainingPass.requires,
+        Labels(when=When("alpha", 0.0, equal=False)),
+    )
 
-        Raises:
-            DataError: ``alpha`` asks for labels and there are none.
-            PassError: A precondition does not hold.
-        """
-        super().check(graph, context)
+    def check(self, graph: Graph, context: Context) -> None:  # noqa: ARG002
+        """The loss is not empty."""
         if not self.alpha and not self.beta and not (self.gamma and self.features):
             raise PassError(f"{self.name}: alpha, beta and gamma leave nothing to train by")
-        if self.alpha and self.training(context).samples.labels is None:
-            raise DataError(
-                f"{self.name}: labels are asked for (alpha) and the training data has none; "
-                "add an array 'labels' (labels.npy in a folder)"
-            )
 
     def losses(self) -> LossOptions:
         """The parts of the loss that the options name."""
@@ -239,13 +225,13 @@ def require_torch(name: str) -> None:
 
 
 def require_torch_for(passes: Iterable[Pass]) -> None:
-    """Say what to install where one of the passes takes gradients and torch is missing.
+    """Say what to install where one of the passes works in torch and torch is missing.
 
     Raises:
         SystemFailure: It is.
     """
     for item in passes:
-        if item.takes_gradients:
+        if item.asks(TrainingSamples):
             require_torch(item.name)
 
 

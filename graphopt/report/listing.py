@@ -46,7 +46,7 @@ def print_page(page: PassPage) -> None:
     else:
         line(console, "It has no options.")
         console.print()
-    facts(console, [("example", page.example)])
+    facts(console, [*(("requires", each) for each in page.requires), ("example", page.example)])
 
 
 def print_benchmark(found: Benchmark) -> None:

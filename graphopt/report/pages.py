@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphopt.contract.passes import Pass
+from graphopt.contract.preconditions import CalibrationSamples
 from graphopt.contract.spec import format_value
 from graphopt.options import OptionField, option_fields
 
@@ -27,7 +28,10 @@ class OptionRow:
 
 @dataclass(frozen=True)
 class PassPage:
-    """One pass for a reader: ``text`` is the docstring with its picture."""
+    """One pass for a reader: ``text`` is the docstring with its picture.
+
+    ``requires`` is what must hold before the first edit, in phrases.
+    """
 
     name: str
     family: str
@@ -35,6 +39,7 @@ class PassPage:
     text: str
     lossy: bool
     needs_samples: bool
+    requires: list[str]
     options: list[OptionRow]
     example: str
 
@@ -43,16 +48,17 @@ def page(pass_class: type[Pass]) -> PassPage:
     """The page of a pass class."""
     text = inspect.cleandoc(pass_class.__doc__ or "")
     summary, _, _ = text.partition("\n")
-    fields = option_fields(pass_class)
+    fields, item = option_fields(pass_class), pass_class()
     return PassPage(
         name=pass_class.name,
         family=_family(pass_class.__module__),
         summary=summary,
         text=text,
         lossy=pass_class.lossy,
-        needs_samples=pass_class.needs_samples,
+        needs_samples=item.asks(CalibrationSamples),
+        requires=[str(each) for each in pass_class.requires],
         options=[_row(item) for item in fields.values()],
-        example=_example(pass_class, fields),
+        example=_example(item, fields),
     )
 
 
@@ -74,13 +80,13 @@ def _row(item: OptionField) -> OptionRow:
     return OptionRow(item.name, format_value(item.default), values, item.option.help)
 
 
-def _example(pass_class: type[Pass], fields: dict[str, OptionField]) -> str:
+def _example(item: Pass, fields: dict[str, OptionField]) -> str:
     """A command line that runs as it stands: the first option that has a value, spelt out."""
     shown = next((f for f in fields.values() if _spellable(f.default)), None)
-    spec = pass_class.name
+    spec = item.name
     if shown is not None:
         spec += f"{{{shown.name}={format_value(shown.default)}}}"
-    data = " --calib calib.npz" if pass_class.needs_samples else ""
+    data = " --calib calib.npz" if item.asks(CalibrationSamples) else ""
     return f"graphopt optimize model.onnx -p '{spec}'{data}"
 
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import onnx
 
-from graphopt.contract.passes import Changes, Pass, refuse_without_samples
+from graphopt.contract.passes import Changes, Pass
+from graphopt.contract.preconditions import check_preconditions
 from graphopt.contract.spec import format_passes
 from graphopt.errors import DataError, LimitError, ModelError, PassError
 from graphopt.facts import cost
@@ -127,9 +128,7 @@ def apply(job: Job, item: Pass) -> PassRecord:
 
 def _edit(job: Job, item: Pass) -> Changes:
     """Preconditions, statistics, the pass itself."""
-    if item.needs_samples and job.samples is None:
-        raise refuse_without_samples(item.name)
-    item.check(job.graph, job.context({}))
+    check_preconditions(item, job.graph, job.context({}))
     return item.run(job.graph, job.context(job.gather(item)))
 
 
@@ -203,17 +202,14 @@ def dry_run(job: Job, passes: Sequence[Pass]) -> list[PassRecord]:
     """What each pass would meet: preconditions only, nothing is edited or run.
 
     Those of the first pass are checked on the model. What the others will find is up to the
-    passes before them; of these only the samples are looked at.
+    passes before them; of these only what they ask of the data is looked at.
     """
     records = []
     for index, item in enumerate(passes):
         status, reason = "planned", ""
         try:
-            if item.needs_samples and job.samples is None:
-                raise refuse_without_samples(item.name)
-            if index == 0:
-                item.check(job.graph, job.context({}))
-        except PassError as err:
+            check_preconditions(item, job.graph, job.context({}), of_model=index == 0)
+        except (PassError, DataError) as err:
             status, reason = "refused", str(err)
         spec = format_passes([item])
         size = job.graph.weight_bytes

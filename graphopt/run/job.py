@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from graphopt.contract.passes import Context, Pass, Training, refuse_without_samples
+from graphopt.contract.passes import Context, Pass, Training
+from graphopt.contract.preconditions import refuse_without_samples
 from graphopt.data.first import FirstSamples
 from graphopt.data.samples import Samples
 from graphopt.facts import shapes
@@ -138,6 +139,7 @@ class Job:
             walk=self.walk,
             rng=np.random.default_rng(self.seed),
             reference=self.float_graph or self.graph,
+            calibrated=self.samples is not None,
             training=self._training(),
         )
 

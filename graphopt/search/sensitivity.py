@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from graphopt.contract.preconditions import check_preconditions
 from graphopt.contract.spec import format_value, parse_passes
 from graphopt.errors import PassError
 from graphopt.facts import cost, ops
@@ -57,7 +58,7 @@ def _alone(job: Job, name: str) -> Graph:
         f"quantize-static{{nodes={nodes}}},correct-bias{{samples={_SAMPLES}}}"
     ):
         try:
-            item.check(trial.graph, trial.context({}))
+            check_preconditions(item, trial.graph, trial.context({}))
         except PassError:  # this layer cannot be quantized: its graph is the float one
             break
         item.run(trial.graph, trial.context(trial.gather(item)))

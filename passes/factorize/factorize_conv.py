@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 
 from graphopt.contract.passes import Changes, Context, Option, Pass
+from graphopt.contract.preconditions import Unquantized
 from graphopt.contract.registry import register
-from graphopt.errors import PassError
 from graphopt.facts import ops
 from graphopt.facts.select import select
 from graphopt.facts.weights import WeightGroup, rank_of_product, weight_groups
@@ -82,6 +82,7 @@ class FactorizeConv(Pass):
         tuple[str, ...], Option("no nodes of these names or types", patterns=True)
     ] = ()
     lossy: ClassVar[bool] = True
+    requires = (Unquantized(),)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,11 +90,6 @@ class FactorizeConv(Pass):
 
     def _budget(self) -> Budget:
         return low_rank_budget(self.name, self.rank, self.energy, self.macs)
-
-    def check(self, graph: Graph, context: Context) -> None:
-        done = [node for scope in graph.scopes() for node in ops.integer_weights(scope)]
-        if done:
-            raise PassError(f"{len(done)} nodes are quantized already; factorize earlier")
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()

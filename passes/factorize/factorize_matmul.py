@@ -9,9 +9,8 @@ import numpy as np
 from onnx import helper
 
 from graphopt.contract.passes import Changes, Context, Option, Pass
+from graphopt.contract.preconditions import Unquantized
 from graphopt.contract.registry import register
-from graphopt.errors import PassError
-from graphopt.facts import ops
 from graphopt.facts.select import select
 from graphopt.facts.weights import Layer, WeightGroup, rank_of_product, weight_groups
 from graphopt.families.low_rank import low_rank_budget
@@ -57,6 +56,7 @@ class FactorizeMatmul(Pass):
         tuple[str, ...], Option("no nodes of these names or types", patterns=True)
     ] = ()
     lossy: ClassVar[bool] = True
+    requires = (Unquantized(),)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -64,11 +64,6 @@ class FactorizeMatmul(Pass):
 
     def _budget(self) -> Budget:
         return low_rank_budget(self.name, self.rank, self.energy, self.macs)
-
-    def check(self, graph: Graph, context: Context) -> None:
-        done = [node for scope in graph.scopes() for node in ops.integer_weights(scope)]
-        if done:
-            raise PassError(f"{len(done)} nodes are quantized already; factorize earlier")
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphopt.contract.passes import Changes, Context, Option, Pass
+from graphopt.contract.preconditions import TrainingSamples, Unquantized, When
 from graphopt.contract.registry import register
 from graphopt.errors import PassError, UsageError
 from graphopt.facts.select import select
@@ -20,7 +21,6 @@ from graphopt.families.masking import (
     gradient_scores,
     input_axis,
     prunable,
-    refuse_quantized,
     zeros_of,
 )
 from graphopt.graph.graph import Graph
@@ -87,6 +87,10 @@ class MaskWeights(Pass):
         Literal["dense", "sparse"], Option("how to store what was masked, where that is smaller")
     ] = "dense"
     lossy: ClassVar[bool] = True
+    requires = (
+        Unquantized(),
+        TrainingSamples("to take gradients on", when=When("criterion", "magnitude", equal=False)),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -96,18 +100,6 @@ class MaskWeights(Pass):
             raise UsageError(
                 f"{self.name}: a threshold is one of magnitudes; criterion={self.criterion} takes "
                 "a share or a pattern"
-            )
-
-    @property
-    def takes_gradients(self) -> bool:
-        return self.criterion != "magnitude"
-
-    def check(self, graph: Graph, context: Context) -> None:
-        refuse_quantized(graph, self.name)
-        if self.criterion != "magnitude" and context.training is None:
-            raise PassError(
-                f"{self.name}: criterion={self.criterion} needs samples; give them with "
-                "--train or --calib"
             )
 
     def run(self, graph: Graph, context: Context) -> Changes:

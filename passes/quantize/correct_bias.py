@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from graphopt.contract.passes import Changes, ChannelMean, Context, Option, Pass
+from graphopt.contract.preconditions import CalibrationSamples
 from graphopt.contract.registry import register
 from graphopt.errors import PassError
 from graphopt.graph.graph import Graph
@@ -42,7 +43,7 @@ class CorrectBias(Pass):
     lossy: ClassVar[bool] = True
     joins: ClassVar[bool] = True
     must_help: ClassVar[bool] = True
-    needs_samples: ClassVar[bool] = True
+    requires = (CalibrationSamples(),)
 
     def check(self, graph: Graph, context: Context) -> None:
         if next(integer_layers(graph.main), None) is None:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
 from graphopt.contract.passes import Changes, Context, Option, Pass
+from graphopt.contract.preconditions import MinOpset
 from graphopt.contract.registry import register
-from graphopt.errors import PassError
 from graphopt.facts import ops
 from graphopt.facts.layers import Layer, Refusal, layer
 from graphopt.facts.select import select
@@ -27,7 +27,6 @@ __all__ = ["QuantizeDynamic"]
 
 _QMAX = 127
 _OFFSET = 128
-_OPSET = 11
 
 
 @register("quantize-dynamic")
@@ -68,13 +67,7 @@ class QuantizeDynamic(Pass):
         tuple[str, ...], Option("patterns of nodes that stay float", patterns=True)
     ] = ()
     lossy: ClassVar[bool] = True
-
-    def check(self, graph: Graph, context: Context) -> None:
-        if graph.opset < _OPSET:
-            raise PassError(
-                f"DynamicQuantizeLinear needs opset {_OPSET}, the model has {graph.opset}; "
-                "put upgrade-opset before"
-            )
+    requires = (MinOpset("DynamicQuantizeLinear", 11),)
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()

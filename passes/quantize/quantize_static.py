@@ -18,8 +18,14 @@ from graphopt.contract.passes import (
     Statistic,
     body_reason,
 )
+from graphopt.contract.preconditions import (
+    CalibrationSamples,
+    MinOpset,
+    Unquantized,
+    When,
+)
 from graphopt.contract.registry import register
-from graphopt.errors import PassError, UsageError
+from graphopt.errors import UsageError
 from graphopt.facts import ops
 from graphopt.facts.select import select
 from graphopt.graph.graph import Graph, Scope
@@ -32,7 +38,6 @@ from graphopt.rewrite.quantized_activations import ActivationGrid, Placement, qu
 __all__ = ["QuantizeStatic"]
 
 _CHOSEN_FLOAT = "kept float by the options nodes and exclude"
-_OPSET_OF_4_BITS = 21
 _WIDE: dict[CodeName, CodeName] = {
     "uint8": "uint8",
     "int8": "int8",
@@ -102,7 +107,12 @@ class QuantizeStatic(Pass):
     nodes: Annotated[tuple[str, ...], Option("quantize only these", patterns=True)] = ()
     exclude: Annotated[tuple[str, ...], Option("keep these float", patterns=True)] = ()
     lossy: ClassVar[bool] = True
-    needs_samples: ClassVar[bool] = True
+    requires = (
+        CalibrationSamples(),
+        Unquantized(),
+        MinOpset("per-channel DequantizeLinear"),
+        MinOpset("4-bit integers", 21, when=When("weight_type", "int4")),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,19 +123,6 @@ class QuantizeStatic(Pass):
             )
 
     def check(self, graph: Graph, context: Context) -> None:
-        done = [node for scope in graph.scopes() for node in ops.integer_weights(scope)]
-        if done:
-            raise PassError(f"the model is quantized already ({label(done[0])})")
-        if graph.opset < context.target.min_opset:
-            raise PassError(
-                f"opset {graph.opset} has no per-channel DequantizeLinear; put upgrade-opset "
-                f"before quantize-static (it needs {context.target.min_opset})"
-            )
-        if self._narrow and graph.opset < _OPSET_OF_4_BITS:
-            raise PassError(
-                f"opset {graph.opset} has no 4-bit integers; put "
-                f"upgrade-opset{{opset={_OPSET_OF_4_BITS}}} before quantize-static"
-            )
         select(graph, self.nodes, self.exclude)
 
     def needs(self, graph: Graph, context: Context) -> Sequence[Statistic]:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from graphopt.contract.passes import Changes, Context, Option, Pass
+from graphopt.contract.preconditions import MinOpset, When
 from graphopt.contract.registry import register
-from graphopt.errors import PassError
 from graphopt.facts import ops
 from graphopt.facts.select import select
 from graphopt.graph.graph import Constant, Graph, Scope, Use
@@ -26,8 +26,6 @@ from graphopt.rewrite.values import drop_unread
 __all__ = ["QuantizeWeights"]
 
 _SCALE_BYTES = 4
-_OPSET_OF_4_BITS = 21
-_OPSET = 7  # from here on Mul broadcasts
 
 
 @register("quantize-weights")
@@ -71,17 +69,10 @@ class QuantizeWeights(Pass):
         tuple[str, ...], Option("patterns of nodes whose weights stay float", patterns=True)
     ] = ()
     lossy: ClassVar[bool] = True
-
-    def check(self, graph: Graph, context: Context) -> None:
-        if graph.opset < _OPSET:
-            raise PassError(
-                f"needs opset {_OPSET}, the model has {graph.opset}; put upgrade-opset before"
-            )
-        if self.weight_type == "int4" and graph.opset < _OPSET_OF_4_BITS:
-            raise PassError(
-                f"opset {graph.opset} has no 4-bit integers; put "
-                f"upgrade-opset{{opset={_OPSET_OF_4_BITS}}} before quantize-weights"
-            )
+    requires = (
+        MinOpset("Mul that broadcasts", 7),
+        MinOpset("4-bit integers", 21, when=When("weight_type", "int4")),
+    )
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()

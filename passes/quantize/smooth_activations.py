@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 import onnx
@@ -21,6 +21,7 @@ from graphopt.contract.passes import (
     Statistic,
     body_reason,
 )
+from graphopt.contract.preconditions import CalibrationSamples
 from graphopt.contract.registry import register
 from graphopt.facts.layers import Layer, layers
 from graphopt.facts.select import select
@@ -69,7 +70,7 @@ class SmoothActivations(Pass):
     exclude: Annotated[
         tuple[str, ...], Option("patterns of layers to leave alone", patterns=True)
     ] = ()
-    needs_samples: ClassVar[bool] = True
+    requires = (CalibrationSamples(),)
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()

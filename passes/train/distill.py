@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphopt.contract.passes import Changes, Context
+from graphopt.contract.preconditions import OtherTeacher, When
 from graphopt.contract.registry import register
-from graphopt.errors import PassError
 from graphopt.families.training import DistillingPass, told
 from graphopt.graph.graph import Graph
-from graphopt.graph.lossless import same_model
 
 __all__ = ["Distill"]
 
@@ -33,13 +32,7 @@ class Distill(DistillingPass):
     Romero et al., FitNets (2015), section 2.2 for inner tensors.
     """
 
-    def check(self, graph: Graph, context: Context) -> None:
-        super().check(graph, context)
-        if not self.alpha and same_model(graph, self.training(context).teacher):
-            raise PassError(
-                "distill: the model is its own teacher; put distill behind the pass that changes "
-                "it, or name another one with --teacher"
-            )
+    requires = (*DistillingPass.requires, OtherTeacher(when=When("alpha", 0.0)))
 
     def run(self, graph: Graph, context: Context) -> Changes:
         trainee = self.trainee(graph, context)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from graphopt.contract.passes import Changes, Context, Option
+from graphopt.contract.preconditions import Labels
 from graphopt.contract.registry import register
-from graphopt.errors import DataError
 from graphopt.families.training import TrainingPass, require_torch, told
 from graphopt.graph.graph import Graph
 
@@ -35,13 +35,7 @@ class Finetune(TrainingPass):
         Option("distance to labels; auto: cross-entropy for whole numbers, else mse"),
     ] = "auto"
 
-    def check(self, graph: Graph, context: Context) -> None:
-        super().check(graph, context)
-        if self.training(context).samples.labels is None:
-            raise DataError(
-                "finetune needs labels and the training data has none; "
-                "add an array 'labels' (labels.npy in a folder)"
-            )
+    requires = (*TrainingPass.requires, Labels())
 
     def run(self, graph: Graph, context: Context) -> Changes:
         require_torch(self.name)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from graphopt.contract.passes import Changes, Context, Option
+from graphopt.contract.preconditions import Unquantized
 from graphopt.contract.registry import register
 from graphopt.errors import PassError, UsageError
 from graphopt.facts.select import select
@@ -18,7 +19,6 @@ from graphopt.families.masking import (
     input_axis,
     prunable,
     reached,
-    refuse_quantized,
     zeros_of,
 )
 from graphopt.families.training import DistillingPass, told
@@ -91,6 +91,7 @@ class PruneIteratively(DistillingPass):
         tuple[str, ...], Option("take none of these nodes or types", patterns=True)
     ] = ()
     lr: Annotated[float, Option("highest learning rate", low=0, low_open=True)] = 2e-3
+    requires = (*DistillingPass.requires, Unquantized())
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -101,10 +102,6 @@ class PruneIteratively(DistillingPass):
             )
         if self.min_score is not None and not self.held_out:
             raise UsageError(f"{self.name}: min_score needs a held-out part; give held_out")
-
-    def check(self, graph: Graph, context: Context) -> None:
-        super().check(graph, context)
-        refuse_quantized(graph, self.name)
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()

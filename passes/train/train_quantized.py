@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from graphopt.contract.passes import Changes, Context, Option
+from graphopt.contract.passes import Changes, Context, Option, Pass
+from graphopt.contract.preconditions import OtherTeacher, Precondition, When
 from graphopt.contract.registry import register
 from graphopt.errors import PassError
 from graphopt.facts.ops import QUANTIZE_OPS
@@ -13,13 +14,37 @@ from graphopt.facts.quantized import integer_op
 from graphopt.facts.select import select
 from graphopt.families.training import DistillingPass, require_torch, told
 from graphopt.graph.graph import Graph
-from graphopt.graph.lossless import same_model
 from graphopt.graph.node import is_op, label
 
 if TYPE_CHECKING:
     from graphopt.bridge.quantized import QuantizedTrainee
 
 __all__ = ["TrainQuantized"]
+
+_ADVICE = "put quantize-static or quantize-weights before it"
+_SMALL_INTEGERS = {2, 3, 21, 22, 25, 26}
+"""ONNX element types uint8, int8, uint4, int4, uint2, int2."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dequantizes(Precondition):
+    """Only graphs that dequantize have weights behind which floats can stand."""
+
+    words = "a quantized model that dequantizes: QDQ form, or weights stored as integers"
+
+    def problem(self, item: Pass, graph: Graph, context: Context) -> str:
+        nodes = [node for scope in graph.scopes() for node in scope.nodes]
+        for node in nodes:
+            if integer_op(node) or is_op(node, "DynamicQuantizeLinear"):
+                return (
+                    f"{item.name} trains graphs of QuantizeLinear and DequantizeLinear; "
+                    f"{node.op_type} {label(node)!r} computes on integers by itself, and no "
+                    "gradient passes; give the model in QDQ form"
+                )
+        small = {tensor.data_type for scope in graph.scopes() for tensor in scope.tensors()}
+        if any(is_op(node, *QUANTIZE_OPS) for node in nodes) or small & _SMALL_INTEGERS:
+            return ""
+        return f"{item.name}: the model is not quantized; {_ADVICE}"
 
 
 @register("train-quantized")
@@ -54,14 +79,11 @@ class TrainQuantized(DistillingPass):
         Literal["batch", "frozen"], Option("statistics that BatchNormalization takes")
     ] = "frozen"
 
-    def check(self, graph: Graph, context: Context) -> None:
-        _refuse_unsuited(graph)
-        super().check(graph, context)
-        if not self.alpha and same_model(graph, self.training(context).teacher):
-            raise PassError(
-                f"{self.name}: the model is its own teacher; give the float model and let the "
-                "quantize pass run before, or name the float model with --teacher"
-            )
+    requires = (
+        Dequantizes(),
+        *DistillingPass.requires,
+        OtherTeacher(when=When("alpha", 0.0)),
+    )
 
     def run(self, graph: Graph, context: Context) -> Changes:
         require_torch(self.name)
@@ -106,25 +128,3 @@ class TrainQuantized(DistillingPass):
                 f"graph, and no QuantizeLinear; {_ADVICE}"
             )
         return trainee
-
-
-_ADVICE = "put quantize-static or quantize-weights before it"
-
-
-def _refuse_unsuited(graph: Graph) -> None:
-    """Only graphs that dequantize have weights behind which floats can stand."""
-    nodes = [node for scope in graph.scopes() for node in scope.nodes]
-    for node in nodes:
-        if integer_op(node) or is_op(node, "DynamicQuantizeLinear"):
-            raise PassError(
-                f"train-quantized trains graphs of QuantizeLinear and DequantizeLinear; "
-                f"{node.op_type} {label(node)!r} computes on integers by itself, and no gradient "
-                "passes; give the model in QDQ form"
-            )
-    small = {tensor.data_type for scope in graph.scopes() for tensor in scope.tensors()}
-    if not any(is_op(node, *QUANTIZE_OPS) for node in nodes) and not small & _SMALL_INTEGERS:
-        raise PassError(f"train-quantized: the model is not quantized; {_ADVICE}")
-
-
-_SMALL_INTEGERS = {2, 3, 21, 22, 25, 26}
-"""ONNX element types uint8, int8, uint4, int4, uint2, int2."""

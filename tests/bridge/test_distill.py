@@ -119,7 +119,7 @@ def test_calibration_samples_serve_where_no_others_are_given() -> None:
     ("spec", "given", "error", "words"),
     [
         ("finetune", {}, DataError, "needs labels"),
-        ("distill{alpha=1}", {}, DataError, "labels are asked for"),
+        ("distill{alpha=1}", {}, DataError, "alpha=1.0 needs labels"),
         ("distill", {"teacher": None}, GraphoptError, "its own teacher"),
         ("distill", {"train": None}, GraphoptError, "--train DATA"),
         ("distill{beta=0}", {}, GraphoptError, "leave nothing to train by"),

@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 from onnx import helper
 
-from graphopt.contract.passes import Changes, Option, refuse_without_samples
-from graphopt.errors import PassError
+from graphopt.contract.passes import Changes, Option
 
 
 def test_changes_are_true_where_something_was_edited() -> None:
@@ -27,9 +26,3 @@ def test_changes_are_true_where_something_was_edited() -> None:
 def test_bounds(option: Option, inside: list[float], outside: list[float]) -> None:
     assert all(option.admits(value) for value in inside)
     assert not any(option.admits(value) for value in outside)
-
-
-def test_the_refusal_without_samples_says_what_to_do() -> None:
-    refusal = refuse_without_samples("quantize-static")
-    assert isinstance(refusal, PassError)
-    assert str(refusal) == "quantize-static needs calibration samples; give them with --calib DATA"

@@ -16,6 +16,7 @@ from onnx.backend.test.case.test_case import TestCase
 
 import graphopt.passes  # noqa: F401 - fills the registry
 from graphopt.contract import registry
+from graphopt.contract.preconditions import CalibrationSamples
 from graphopt.data.samples import Feeds, Samples
 from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import GraphoptError, ModelError
@@ -25,7 +26,7 @@ from graphopt.graph.tensors import Array
 from graphopt.run.judge import Probe
 from graphopt.testing import apply_pass
 
-_PASSES = [name for name in registry.names() if not registry.find(name).needs_samples]
+_PASSES = [name for name in registry.names() if not registry.find(name)().asks(CalibrationSamples)]
 _OUTCOMES = ("done", "nothing to do", "refused")
 _KINDS = ("node", "simple", "pytorch-converted", "pytorch-operator")
 _FAULTY = ("test_affine_grid_2d_expanded", "test_affine_grid_2d_align_corners_expanded")

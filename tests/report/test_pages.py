@@ -2,6 +2,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from graphopt.contract.passes import Changes, Context, Option, Pass
+from graphopt.contract.preconditions import CalibrationSamples, MinOpset, When
 from graphopt.graph.graph import Graph
 from graphopt.report.pages import OptionRow, page
 
@@ -15,7 +16,7 @@ class Sample(Pass):
 
     name: ClassVar[str] = "do-something"
     lossy: ClassVar[bool] = True
-    needs_samples: ClassVar[bool] = True
+    requires = (CalibrationSamples(), MinOpset("this", 21, when=When("form", "b")))
     exclude: Annotated[tuple[str, ...], Option("nodes to leave alone")] = ()
     share: Annotated[float, Option("how much", low=0, high=1, high_open=True)] = 0.5
     size: Annotated[int | None, Option("from here on", low=0, unit="elements")] = None
@@ -31,6 +32,7 @@ def test_a_page_is_made_from_the_class() -> None:
     assert found.text.endswith("x -> y")
     assert found.lossy
     assert found.needs_samples
+    assert found.requires == ["calibration samples", "opset 21 or later: this (with form=b)"]
     assert found.options[1:] == [
         OptionRow("share", "0.5", "0 <= share < 1", "how much"),
         OptionRow("size", "none", "0 <= size (elements) or none", "from here on"),

@@ -8,6 +8,7 @@ import pytest
 
 from graphopt import targets
 from graphopt.contract.passes import Changes, Context, MinMax, Option, Pass, Statistic
+from graphopt.contract.preconditions import CalibrationSamples
 from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import LimitError, PassError
 from graphopt.graph import io
@@ -74,7 +75,7 @@ class Refuse(_Test):
 class Ask(_Test):
     """Asks for statistics and leaves the answers in its changes."""
 
-    needs_samples: ClassVar[bool] = True
+    requires = (CalibrationSamples(),)
 
     def needs(self, graph: Graph, context: Context) -> list[Statistic]:
         return [MinMax("r1"), MinMax("x")]

@@ -81,7 +81,7 @@ def test_skips_with_a_reason(model: str, options: dict[str, Any], words: str) ->
 def test_a_quantized_model_is_refused() -> None:
     _, record = apply_pass(MaskWeights(), MODELS["quantized"]())
     assert record.status == "refused"
-    assert record.reason.endswith("put mask-weights earlier")
+    assert record.reason.endswith("put mask-weights before the pass that quantizes")
 
 
 def test_constant_nodes_and_half_precision_keep_their_type() -> None:
@@ -147,8 +147,9 @@ def test_gradients_need_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_gradients_need_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     result = optimize(MODELS["mlp"](), MaskWeights(criterion="snip"))
-    assert result.report.passes[0].reason.endswith(
-        "needs samples; give them with --train or --calib"
+    assert result.report.passes[0].reason == (
+        "mask-weights with criterion=snip needs samples to take gradients on; "
+        "give them with --train DATA"
     )
 
 

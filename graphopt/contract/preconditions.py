@@ -1,0 +1,212 @@
+"""What must hold of model and data before a pass edits anything: checked and worded here."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from graphopt.errors import DataError, GraphoptError, PassError
+from graphopt.facts import ops
+from graphopt.graph.graph import Graph
+from graphopt.graph.lossless import same_model
+from graphopt.graph.node import label
+
+if TYPE_CHECKING:
+    from graphopt.contract.passes import Context, Pass
+
+__all__ = [
+    "CalibrationSamples",
+    "Labels",
+    "MinOpset",
+    "OtherTeacher",
+    "Precondition",
+    "TrainingSamples",
+    "Unquantized",
+    "When",
+    "check_preconditions",
+    "refuse_without_samples",
+]
+
+
+@dataclass(frozen=True)
+class When:
+    """An option with the value, or with any but the value, for which a precondition is asked."""
+
+    option: str
+    value: Any
+    equal: bool = True
+
+    def holds(self, item: Pass) -> bool:
+        """Whether the pass has the option set so."""
+        return bool(getattr(item, self.option) == self.value) is self.equal
+
+    def __str__(self) -> str:
+        return f"{self.option}{'=' if self.equal else ' other than '}{self.value}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Precondition(ABC):
+    """Something that a pass asks of model or data; a pass names its own in ``requires``.
+
+    Attributes:
+        when: Option values with which it is asked; None for always.
+    """
+
+    when: When | None = None
+    of_model: ClassVar[bool] = True
+    """Whether it depends on the graph as the passes before leave it, and not on the data alone."""
+    words: ClassVar[str]
+    """What must hold, as a phrase with fields in braces."""
+    error: ClassVar[type[GraphoptError]] = PassError
+    """What is raised where it does not hold."""
+
+    @abstractmethod
+    def problem(self, item: Pass, graph: Graph, context: Context) -> str:
+        """Why it does not hold, and what to do; empty where it does."""
+
+    def asked(self, item: Pass) -> bool:
+        """Whether a pass with these options asks it."""
+        return self.when is None or self.when.holds(item)
+
+    def __str__(self) -> str:
+        words = self.words.format_map(vars(self))
+        return words if self.when is None else f"{words} (with {self.when})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unquantized(Precondition):
+    """No weight is stored as integers."""
+
+    words = "weights that no pass before has quantized"
+
+    def problem(self, item: Pass, graph: Graph, context: Context) -> str:
+        nodes = [node for scope in graph.scopes() for node in ops.integer_weights(scope)]
+        if not nodes:
+            return ""
+        others = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
+        return (
+            f"the model is quantized already ({label(nodes[0])}{others}); put {item.name} before "
+            "the pass that quantizes"
+        )
+
+
+@dataclass(frozen=True)
+class MinOpset(Precondition):
+    """The model's opset has what the pass writes.
+
+    Attributes:
+        feature: What older opsets lack.
+        opset: The first one that has it; by default the least that the target asks for.
+    """
+
+    feature: str
+    opset: int | Literal["of the target"] = "of the target"
+    words = "opset {opset} or later: {feature}"
+
+    def problem(self, item: Pass, graph: Graph, context: Context) -> str:
+        default = context.target.min_opset
+        needed = self.opset if isinstance(self.opset, int) else default
+        if graph.opset >= needed:
+            return ""
+        options = "" if needed <= default else f"{{opset={needed}}}"
+        return (
+            f"opset {graph.opset} has no {self.feature}; put upgrade-opset{options} before "
+            f"{item.name} (it needs {needed})"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationSamples(Precondition):
+    """There are samples on which activations can be observed."""
+
+    of_model = False
+    words = "calibration samples"
+
+    def problem(self, item: Pass, graph: Graph, context: Context) -> str:
+        return "" if context.calibrated else str(refuse_without_samples(item.name))
+
+
+@dataclass(frozen=True)
+class TrainingSamples(Precondition):
+    """There are samples on which gradients can be taken; that happens in torch.
+
+    Attributes:
+        purpose: What the samples are for, as a phrase.
+    """
+
+    purpose: str = "to train on"
+    of_model = False
+    words = "samples {purpose}, and PyTorch"
+
+    def problem(self, item: Pass, graph: Graph, context: Context) -> str:
+        if context.training is not None:
+            return ""
+        name = f"{item.name}{_with(self.when, item)}"
+        return f"{name} needs samples {self.purpose}; give them with --train DATA"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels(Precondition):
+    """The samples to train on have labels."""
+
+    of_model = False
+    error = DataError
+    words = "labels in the samples to train on"
+
+    def problem(self, item: Pass, graph: Graph, context: Context) -> str:
+        if context.training is None or context.training.samples.labels is not None:
+            return ""
+        return (
+            f"{item.name}{_with(self.when, item)} needs labels and the training data has none; "
+            "add an array 'labels' (labels.npy in a folder)"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherTeacher(Precondition):
+    """The model is not its own teacher, whose answers it would have already."""
+
+    words = "a teacher other than the model as it stands"
+
+    def problem(self, item: Pass, graph: Graph, context: Context) -> str:
+        if context.training is None or not same_model(graph, context.training.teacher):
+            return ""
+        return (
+            f"{item.name}: the model is its own teacher; give the model as it was, put {item.name} "
+            "behind the pass that changes it, or name another one with --teacher"
+        )
+
+
+def _with(when: When | None, item: Pass) -> str:
+    """The option for which a pass asks something, as it is set; empty where it always asks."""
+    return "" if when is None else f" with {when.option}={getattr(item, when.option)}"
+
+
+def refuse_without_samples(name: str) -> PassError:
+    """The error of whoever needs calibration samples and got none."""
+    return PassError(f"{name} needs calibration samples; give them with --calib DATA")
+
+
+def check_preconditions(
+    item: Pass, graph: Graph, context: Context, *, of_model: bool = True
+) -> None:
+    """Refuse to run a pass where something does not hold that it requires.
+
+    Args:
+        item: The pass; what it checks itself comes last.
+        graph: The model that it would edit.
+        context: What it would be given.
+        of_model: Look at the model too; else at the data alone.
+
+    Raises:
+        DataError: The samples lack something.
+        PassError: A precondition does not hold; the message says what to do.
+    """
+    for required in item.requires:
+        if required.asked(item) and (of_model or not required.of_model):
+            problem = required.problem(item, graph, context)
+            if problem:
+                raise required.error(problem)
+    if of_model:
+        item.check(graph, context)
