@@ -37,8 +37,8 @@ from graphopt.data.samples import Feeds
 from graphopt.graph.graph import Graph
 from graphopt.graph.io import load
 from graphopt.graph.tensors import Array
-from graphopt.observe.run import observe, plan_for
-from graphopt.observe.statistics import HistogramOf, MinMax, Statistic
+from graphopt.observe.extremes import HistogramOf, MinMax
+from graphopt.observe.run import observe
 from graphopt.runtime.session import Session
 
 STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))
@@ -137,7 +137,7 @@ class Pictures:
             yield {"image": pool[index % POOL]}, 1
 
 
-def requests(graph: Graph, kind: str) -> list[Statistic]:
+def requests(graph: Graph, kind: str) -> list[MinMax | HistogramOf]:
     """What static quantization asks: the input, and each tensor behind Conv, Relu, pool and Gemm.
 
     A Conv or Add whose only reader is a Relu is fused with it and is not asked for.
@@ -288,7 +288,6 @@ def run(
         table.add_row(name, *cells)
     console = Console()
     console.print(table)
-    console.print(str(plan_for(graph, requests(graph, "histogram"), pictures)), style="dim")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ __all__ = [
     "DataError",
     "GraphoptError",
     "LimitError",
+    "MissingSamplesError",
     "ModelError",
     "PassError",
     "SystemFailure",
@@ -51,6 +52,10 @@ class PassError(GraphoptError):
     """
 
     exit_code = 4
+
+
+class MissingSamplesError(PassError):
+    """A pass asks what the tensors of the model hold, and the run has no calibration samples."""
 
 
 class SystemFailure(GraphoptError):  # noqa: N818 - an Error suffix would read like a user's mistake

@@ -16,7 +16,7 @@ from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import DataError, ModelError
 from graphopt.graph.graph import Graph
 from graphopt.graph.ports import compatible, described, fixed_batch
-from graphopt.observe.answers import Rows
+from graphopt.observe.request import Rows
 from graphopt.observe.run import with_rows
 from graphopt.progress import Progress
 from graphopt.report.findings import Comparison

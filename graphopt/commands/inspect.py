@@ -11,7 +11,7 @@ from graphopt.commands.sources import Model, load, path_of
 from graphopt.contract import registry
 from graphopt.contract.preconditions import CalibrationSamples, check_preconditions
 from graphopt.contract.recipe import METADATA_KEY
-from graphopt.errors import PassError
+from graphopt.errors import MissingSamplesError, PassError
 from graphopt.facts import cost, shapes
 from graphopt.facts.ops import WEIGHTED
 from graphopt.facts.quantized import integer_op, stored, weight_index
@@ -138,13 +138,13 @@ def _outlook(job: Job, name: str) -> Outlook:
     if item.lossy and job.graph.weight_bytes > _MOST_BYTES:
         return Outlook(name, None, "not tried on so large a model; run the pass itself", {})
     try:
-        check_preconditions(item, job.graph, job.context({}))
+        check_preconditions(item, job.graph, job.context())
     except PassError as err:
         return Outlook(name, 0, str(err), {})
-    if item.needs(job.graph, job.context({})):
-        return Outlook(name, None, _NEEDS_DATA, {})
     try:
-        changes = item.run(job.graph, job.context({}))
+        changes = item.run(job.graph, job.context())
+    except MissingSamplesError:
+        return Outlook(name, None, _NEEDS_DATA, {})
     except PassError as err:
         return Outlook(name, None, str(err), {})
     reasons = Counter(skip.reason for skip in changes.skips)

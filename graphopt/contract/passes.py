@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from graphopt.contract.curves import TrainingCurves
 from graphopt.contract.preconditions import Precondition
 from graphopt.facts.layers import Refusal
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import label
-from graphopt.observe.statistics import (
-    ChannelAbsMax,
-    ChannelMean,
-    HistogramOf,
-    MinMax,
-    Statistic,
-)
+from graphopt.observe.extremes import ChannelAbsMax, HistogramOf, MinMax
+from graphopt.observe.means import ChannelMean, MeanSquare
+from graphopt.observe.request import Answers, Request
 from graphopt.options import Option, Options
 from graphopt.progress import Progress
 
@@ -34,22 +29,27 @@ if TYPE_CHECKING:
     from graphopt.targets import Target
 
 __all__ = [
+    "Answers",
     "Changes",
     "ChannelAbsMax",
     "ChannelMean",
     "Context",
     "Edit",
     "HistogramOf",
+    "MeanSquare",
     "MinMax",
     "Observe",
     "Option",
     "Pass",
+    "Request",
     "Skip",
-    "Statistic",
     "Training",
     "Walk",
     "body_reason",
 ]
+
+
+A = TypeVar("A")
 
 
 @dataclass(frozen=True)
@@ -96,25 +96,38 @@ class Changes:
 
 
 class Observe(Protocol):
-    """Gathers statistics of a graph that takes the run's calibration samples."""
+    """The door to statistics of the tensors of a main graph, on the run's calibration samples."""
 
     def __call__(
-        self, graph: Graph, wanted: Iterable[Statistic], limit: int | None = None
-    ) -> Mapping[Statistic, Any]:
-        """Answers by request, over the first ``limit`` samples or over all.
+        self,
+        requests: Iterable[Request[Any]],
+        graph: Graph | None = None,
+        limit: int | None = None,
+    ) -> Answers:
+        """Answers by request.
+
+        Args:
+            requests: What to find out; what was asked of the same state before costs nothing.
+            graph: ``reference``, or any graph that takes the samples, as it is now; None for the
+                graph that was handed to the pass, as it was then.
+            limit: Only the first so many samples count; None for all.
 
         Raises:
-            PassError: There are no samples.
+            MissingSamplesError: There are no samples.
+            DataError: A tensor holds NaN, infinite values or no numbers.
         """
 
 
 class Walk(Protocol):
-    """Means of one layer after another while the pass edits the graph, front to back."""
+    """Asks one layer after another while the pass edits the graph, front to back."""
 
-    def channel_mean(self, tensor: str, axis: int) -> NDArray[np.float64]:
-        """Mean over everything but ``axis``: ``(channels,)``.
+    def ask(self, request: Request[A]) -> A:
+        """The answer of the graph as it is now.
 
         Tensors are asked for in the order in which they are computed.
+
+        Raises:
+            DataError: The tensor holds NaN or infinite values.
         """
 
 
@@ -148,8 +161,7 @@ class Context:
     Attributes:
         target: What the runtime fuses and how it computes.
         shapes: Shape and element type of every tensor of the graph handed over.
-        statistics: Answers to what the pass named in ``needs``.
-        observe: Gathers further statistics now, on the graph given (the edited one, say).
+        observe: Answers requests about tensors of the graph handed over, or of another.
         walk: Follows the graph given over the first so many calibration samples.
         rng: Random numbers that repeat with the run's seed.
         reference: The graph as it was before the first lossy pass; passes that keep tensor names
@@ -160,7 +172,6 @@ class Context:
 
     target: Target
     shapes: Shapes
-    statistics: Mapping[Statistic, Any]
     observe: Observe
     walk: Callable[[Graph, int], Walk]
     rng: np.random.Generator
@@ -189,10 +200,6 @@ class Pass(Options, ABC):
     def asks(self, kind: type[Precondition]) -> bool:
         """Whether the pass, with the options that it has, requires such a thing."""
         return any(isinstance(each, kind) and each.asked(self) for each in self.requires)
-
-    def needs(self, graph: Graph, context: Context) -> Sequence[Statistic]:  # noqa: ARG002
-        """Statistics of ``graph`` that ``run`` will read; ``context.statistics`` is empty here."""
-        return ()
 
     def check(self, graph: Graph, context: Context) -> None:
         """What must hold before the first edit besides ``requires``.

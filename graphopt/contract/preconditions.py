@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from graphopt.errors import DataError, GraphoptError, PassError
+from graphopt.errors import DataError, GraphoptError, MissingSamplesError, PassError
 from graphopt.facts import ops
 from graphopt.graph.graph import Graph
 from graphopt.graph.lossless import same_model
@@ -183,9 +183,9 @@ def _with(when: When | None, item: Pass) -> str:
     return "" if when is None else f" with {when.option}={getattr(item, when.option)}"
 
 
-def refuse_without_samples(name: str) -> PassError:
+def refuse_without_samples(name: str) -> MissingSamplesError:
     """The error of whoever needs calibration samples and got none."""
-    return PassError(f"{name} needs calibration samples; give them with --calib DATA")
+    return MissingSamplesError(f"{name} needs calibration samples; give them with --calib DATA")
 
 
 def check_preconditions(

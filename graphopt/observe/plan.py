@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from graphopt.errors import LimitError
-from graphopt.observe.statistics import HistogramOf, Statistic
+from graphopt.observe.request import Request
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["DEFAULT_BYTES", "Plan", "make_plan"]
 
-_DEFAULT_BYTES = 1 << 30
+DEFAULT_BYTES = 1 << 30
 _COPIES = 2
 """An observed tensor may wait until the end of the run, and once more in another layout."""
 _FLOAT_BYTES = 4
-_BIN_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Plan:
         bound_bytes: Most memory that any group takes beyond plain inference.
     """
 
-    groups: tuple[tuple[Statistic, ...], ...]
+    groups: tuple[tuple[Request[Any], ...], ...]
     bound_bytes: int
 
     def __str__(self) -> str:
@@ -41,15 +41,15 @@ class Plan:
 
 
 def make_plan(
-    requests: Iterable[Statistic],
+    requests: Iterable[Request[Any]],
     shapes: Mapping[str, tuple[int, ...]],
     memory_limit: int | None = None,
 ) -> Plan:
     """Split requests into groups that keep to the limit.
 
     The bound of a group is two float32 copies of each tensor observed, since onnxruntime may keep
-    one until the end of a run, and once more in the layout that the reduction needs; and the
-    histograms. It does not depend on the number of samples.
+    one until the end of a run, and once more in the layout that the reduction needs; and what the
+    requests take themselves. It does not depend on the number of samples.
 
     Args:
         requests: What is asked, in the order of computation if possible: early tensors together
@@ -60,11 +60,11 @@ def make_plan(
     Raises:
         LimitError: One tensor alone is too large for the limit.
     """
-    limit = _DEFAULT_BYTES if memory_limit is None else memory_limit
-    by_tensor: dict[str, list[Statistic]] = {}
+    limit = DEFAULT_BYTES if memory_limit is None else memory_limit
+    by_tensor: dict[str, list[Request[Any]]] = {}
     for request in requests:
         by_tensor.setdefault(request.tensor, []).append(request)
-    groups: list[list[Statistic]] = []
+    groups: list[list[Request[Any]]] = []
     bounds: list[int] = []
     for tensor, asked in by_tensor.items():
         needed = _bytes_for(shapes[tensor], asked)
@@ -81,7 +81,6 @@ def make_plan(
     return Plan(tuple(tuple(group) for group in groups), max(bounds, default=0))
 
 
-def _bytes_for(shape: Sequence[int], asked: Sequence[Statistic]) -> int:
+def _bytes_for(shape: tuple[int, ...], asked: Sequence[Request[Any]]) -> int:
     tensor = math.prod(shape) * _FLOAT_BYTES
-    bins = sum(request.bins for request in asked if isinstance(request, HistogramOf))
-    return _COPIES * tensor + bins * _BIN_BYTES
+    return _COPIES * tensor + sum(request.bytes(shape) for request in asked)

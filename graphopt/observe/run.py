@@ -13,23 +13,15 @@ from graphopt.data.samples import Feeds, Samples
 from graphopt.errors import DataError, ModelError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
-from graphopt.observe.answers import Rows, answer_to
 from graphopt.observe.extract import extract
 from graphopt.observe.plan import Plan, make_plan
-from graphopt.observe.reductions import (
-    Sampled,
-    Tap,
-    add_taps,
-    compute,
-    samples_inside,
-    start_input,
-)
+from graphopt.observe.request import Answers, Request, Rows
 from graphopt.observe.sizes import Sizes, sizes_of
-from graphopt.observe.statistics import Statistic
+from graphopt.observe.taps import Tap, TapNodes, start_input
 from graphopt.progress import Progress
 from graphopt.runtime.session import Session
 
-__all__ = ["observe", "plan_for", "with_rows"]
+__all__ = ["draw", "observe", "values_per_run", "with_rows"]
 
 _VALUES_IN_ALL = 1 << 18
 _VALUES_PER_RUN = (2048, 16384)
@@ -39,18 +31,17 @@ logger = logging.getLogger(__name__)
 
 def observe(
     graph: Graph,
-    requests: Iterable[Statistic],
+    requests: Iterable[Request[Any]],
     samples: Samples,
     *,
     memory_limit: int | None = None,
     threads: int = 0,
     progress: Progress | None = None,
-) -> dict[Statistic, Any]:
-    """Statistics of tensors of the main graph over all samples.
+) -> Answers:
+    """Request[Any]s of tensors of the main graph over all samples.
 
-    Tensors are reduced inside a copy of the graph that holds only what they depend on, so that no
-    activation is copied out. The ends of a histogram are exact; its counts come from positions
-    spread over the tensor, at a random start in each run, all of them where the tensor is small.
+    Tensors are reduced inside a copy of the graph that holds only what they depend on; only what
+    has no form in the graph is copied out.
 
     Integers and booleans are observed as float32. A tensor that is empty on all samples has the
     range ``(0, 0)``, an empty histogram, zero means and zero maxima. Observing a tensor of a
@@ -74,36 +65,20 @@ def observe(
     """
     asked = list(dict.fromkeys(requests))
     if not asked:
-        return {}
+        return Answers({})
     sizes, plan = _prepare(graph, asked, samples, memory_limit, threads)
     logger.info("%s", plan)
-    results: dict[Statistic, Any] = {}
+    results: dict[Request[Any], Any] = {}
     for index, group in enumerate(plan.groups):
         results |= _Group(graph, group, sizes, samples, threads).run(
             progress, index * samples.count, len(plan.groups) * samples.count
         )
-    return {request: results[request] for request in asked}
-
-
-def plan_for(
-    graph: Graph,
-    requests: Iterable[Statistic],
-    samples: Samples,
-    *,
-    memory_limit: int | None = None,
-    threads: int = 0,
-) -> Plan:
-    """What ``observe`` would do with the same arguments: its groups and its memory bound.
-
-    Raises:
-        DataError, ModelError, LimitError: As ``observe``.
-    """
-    return _prepare(graph, list(dict.fromkeys(requests)), samples, memory_limit, threads)[1]
+    return Answers({request: results[request] for request in asked})
 
 
 def _prepare(
     graph: Graph,
-    requests: Sequence[Statistic],
+    requests: Sequence[Request[Any]],
     samples: Samples,
     memory_limit: int | None,
     threads: int,
@@ -128,75 +103,82 @@ class _Group:
     """Requests that are answered by one run over the samples."""
 
     graph: Graph
-    requests: Sequence[Statistic]
+    requests: Sequence[Request[Any]]
     sizes: Sizes
     samples: Samples
     threads: int
 
-    def run(self, progress: Progress | None, done: int, total: int) -> dict[Statistic, Any]:
+    def run(self, progress: Progress | None, done: int, total: int) -> dict[Request[Any], Any]:
         shapes = self.sizes.shapes
-        per_run = _values_per_run(self.samples.count)
-        answers = {r: answer_to(r, shapes[r.tensor], per_run) for r in self.requests}
-        taps = list(dict.fromkeys(tap for answer in answers.values() for tap in answer.taps))
+        per_run = values_per_run(self.samples.count)
+        folders = {r: r.folder(shapes[r.tensor], per_run) for r in self.requests}
+        taps = list(dict.fromkeys(tap for folder in folders.values() for tap in folder.taps))
         runner = _Runner(self.graph, taps, self.sizes, self.threads)
         rng = np.random.default_rng(0)
         for feeds, rows in with_rows(self.graph, self.samples):
-            found = runner.run(feeds, rng)
-            for answer in answers.values():
-                answer.take(found, rows)
+            arrays = runner.run(feeds, rng)
+            for folder in folders.values():
+                folder.take(arrays, rows)
             done += rows.real
             if progress is not None:
                 progress("observing", done, total)
-        return {request: answer.result() for request, answer in answers.items()}
+        return {request: folder.result() for request, folder in folders.items()}
 
 
-def _values_per_run(count: int) -> int:
+def values_per_run(count: int) -> int:
     """How many values of a tensor one run adds to its histogram."""
     least, most = _VALUES_PER_RUN
     return min(max(_VALUES_IN_ALL // max(count, 1), least), most)
 
 
+def draw(taps: Iterable[Tap], rng: np.random.Generator) -> dict[int, int]:
+    """The random integers that taps need for one run, by bound."""
+    return {bound: int(rng.integers(bound)) for bound in sorted({b for t in taps for b in t.draws})}
+
+
 class _Runner:
-    """Computes taps for one feed: inside the graph or, for inputs and constants, from the array."""
+    """Computes taps for one feed: inside the graph where they have a form there."""
 
     def __init__(self, graph: Graph, taps: Sequence[Tap], sizes: Sizes, threads: int) -> None:
-        scope = graph.main
-        self.steps = {tap.step for tap in taps if isinstance(tap, Sampled)}
-        inside = [tap for tap in taps if scope.producer(tap.tensor) is not None]
-        self.outside = [tap for tap in taps if scope.producer(tap.tensor) is None]
-        self.constants: dict[str, Array] = {
-            tap.tensor: graph.read(scope.initializers[tap.tensor])
-            for tap in self.outside
-            if tap.tensor in scope.initializers
+        constants = graph.main.initializers
+        self.taps = taps
+        self.inside: dict[Tap, str] = {}
+        self.whole: dict[Tap, str] = {}
+        self.constants: dict[Tap, Array] = {
+            tap: graph.read(constants[tap.tensor]) for tap in taps if tap.tensor in constants
         }
-        part = extract(graph, {tap.tensor for tap in inside})
-        self.names = add_taps(part, inside, sizes.floats)
-        self.sampled_inside = samples_inside(part)
-        self.inputs = set(part.main.inputs)
-        self.session = (
-            Session(part, threads=threads, outputs=list(self.names.values())) if inside else None
-        )
+        part = extract(graph, {tap.tensor for tap in taps})
+        nodes = TapNodes(part, sizes.floats)
+        for tap in taps:
+            if tap in self.constants:
+                continue
+            if (name := tap.add(nodes)) is not None:
+                self.inside[tap] = name
+            else:
+                self.whole[tap] = nodes.floats(tap.tensor)
+        outputs = [*self.inside.values(), *self.whole.values()]
+        self.session = Session(part, threads=threads, outputs=outputs) if outputs else None
 
     def run(self, feeds: Feeds, rng: np.random.Generator) -> dict[Tap, Array]:
-        starts = {step: int(rng.integers(step)) for step in sorted(self.steps)}
-        found = {
-            tap: compute(
-                feeds[tap.tensor] if tap.tensor in feeds else self.constants[tap.tensor],
-                tap,
-                starts,
-            )
-            for tap in self.outside
+        drawn = draw(self.taps, rng)
+        arrays = {
+            tap: tap.compute(feeds.get(tap.tensor, values), drawn)
+            for tap, values in self.constants.items()
         }
         if self.session is not None:
-            fed = {name: value for name, value in feeds.items() if name in self.inputs}
-            for step, start in starts.items():
-                if start_input(step) in self.inputs:
-                    fed[start_input(step)] = np.array([start], dtype=np.int64)
+            starts = {
+                start_input(bound): np.array([number], dtype=np.int64)
+                for bound, number in drawn.items()
+            }
+            fed = {
+                name: value
+                for name, value in (feeds | starts).items()
+                if name in self.session.inputs
+            }
             values = self.session.run(fed)
-            for tap, name in self.names.items():
-                whole = isinstance(tap, Sampled) and not self.sampled_inside
-                found[tap] = compute(values[name], tap, starts) if whole else values[name]
-        return found
+            arrays |= {tap: values[name] for tap, name in self.inside.items()}
+            arrays |= {tap: tap.compute(values[name], drawn) for tap, name in self.whole.items()}
+        return arrays
 
 
 def with_rows(graph: Graph, samples: Samples, batch: int = 1) -> Iterator[tuple[Feeds, Rows]]:

@@ -1,22 +1,24 @@
-"""Means of one layer after another, while the graph is being edited from front to back."""
+"""Answers of one layer after another, while the graph is being edited from front to back."""
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
-import onnx
-from numpy.typing import NDArray
 from onnx import NodeProto
 
 from graphopt.data.samples import Samples
-from graphopt.graph.declared import ValueInfos
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import is_op
 from graphopt.graph.tensors import Array
-from graphopt.observe.answers import Rows
-from graphopt.observe.run import with_rows
+from graphopt.observe.extract import extract
+from graphopt.observe.request import Folder, Request, Rows
+from graphopt.observe.run import draw, values_per_run, with_rows
 from graphopt.runtime.session import Session
 
 __all__ = ["BATCH", "Walk"]
+
+A = TypeVar("A")
 
 BATCH = 8
 """Samples in one feed, where the model takes so many."""
@@ -46,39 +48,35 @@ class Walk:
         for feeds, rows in with_rows(graph, samples, batch):
             self._held.append(dict(feeds))
             self._rows.append(rows)
+        self._per_run = values_per_run(len(self._held))
         self._done: set[int] = set()
 
-    def channel_mean(self, tensor: str, axis: int) -> NDArray[np.float64]:
-        """Mean of a tensor of the main graph over everything but ``axis``: ``(channels,)``.
+    def ask(self, request: Request[A]) -> A:
+        """The answer of the graph as it is now.
 
         Raises:
+            DataError: The tensor holds NaN or infinite values.
             ModelError: onnxruntime cannot run the piece.
         """
+        tensor = request.tensor
         last = self.graph.main.producer(tensor)
-        assert last is not None, tensor
-        piece = self._ancestors(tensor)
+        piece = self.graph.main.ancestors([tensor], stop=self._held[0])
         self._done |= {id(n) for n in piece if n is not last and not _is_cheap(n)}
-        kept = self._kept(piece)
-        session = self._session(piece, [tensor, *kept])
-        total: NDArray[np.float64] | None = None
-        count = 0
+        outputs = [name for name in (tensor, *self._kept(piece)) if name not in self._held[0]]
+        session = self._session(tensor, outputs) if outputs else None
+        rng = np.random.default_rng(0)
+        folder: Folder[A] | None = None
         for held, rows in zip(self._held, self._rows, strict=True):
-            found = session.run({name: held[name] for name in session.inputs})
-            values = np.asarray(found.pop(tensor))
-            if axis % values.ndim:
-                values = values[: rows.count(len(values), len(values))]
-            flat = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
-            part = flat.sum(axis=1, dtype=np.float64)
-            total = part if total is None else total + part
-            count += flat.shape[1]
-            held.update(found)
+            arrays = {} if session is None else session.run({n: held[n] for n in session.inputs})
+            values = held[tensor] if tensor in held else np.asarray(arrays.pop(tensor))
+            if folder is None:
+                folder = request.folder(values.shape, self._per_run)
+            drawn = draw(folder.taps, rng)
+            folder.take({tap: tap.compute(values, drawn) for tap in folder.taps}, rows)
+            held.update(arrays)
         self._forget()
-        assert total is not None
-        return total / max(count, 1)
-
-    def _ancestors(self, tensor: str) -> list[NodeProto]:
-        """The nodes to run for ``tensor``, in order; what is held need not be computed."""
-        return self.graph.main.ancestors([tensor], stop=self._held[0])
+        assert folder is not None
+        return folder.result()
 
     def _kept(self, piece: list[NodeProto]) -> list[str]:
         """Results of finished nodes of the piece that somebody still has to read."""
@@ -104,23 +102,9 @@ class Walk:
             for name in names:
                 held.pop(name, None)
 
-    def _session(self, piece: list[NodeProto], outputs: list[str]) -> Session:
-        """A session of these nodes only, fed with what is held."""
-        chosen = {id(node) for node in piece}
-        positions = [i for i, node in enumerate(self.graph.main.nodes) if id(node) in chosen]
-        part = self.graph.copy()
-        scope = part.main
-        nodes = [scope.nodes[i] for i in positions]
-        kept = {id(node) for node in nodes}
-        scope.remove([node for node in scope.nodes if id(node) not in kept])
-        names = {name for node in nodes for name in scope.reads(node)}
-        del scope.proto.input[:], scope.proto.output[:]
-        scope.value_infos = ValueInfos()
-        scope.touch()
-        scope.drop_initializer(*(name for name in scope.initializers if name not in names))
-        for name in sorted(names & self._held[0].keys()):
-            kind = onnx.helper.np_dtype_to_tensor_dtype(self._held[0][name].dtype)
-            scope.add_input(onnx.helper.make_tensor_value_info(name, kind, None))
+    def _session(self, tensor: str, outputs: list[str]) -> Session:
+        """A session of the nodes from what is held to ``tensor``."""
+        part = extract(self.graph, [tensor], self._held[0])
         return Session(part, threads=self.threads, outputs=outputs)
 
 

@@ -90,7 +90,8 @@ def apply(job: Job, item: Pass) -> PassRecord:
     status, reason, changes, quality = "done", "", Changes(), None
     float_graph = job.float_graph
     if item.lossy and float_graph is None:
-        job.float_graph = job.graph.copy()
+        job.float_observer = job.as_handed_over()
+        job.float_graph = job.float_observer.graph
     try:
         changes = _edit(job, item)
         if not changes:
@@ -127,9 +128,9 @@ def apply(job: Job, item: Pass) -> PassRecord:
 
 
 def _edit(job: Job, item: Pass) -> Changes:
-    """Preconditions, statistics, the pass itself."""
-    check_preconditions(item, job.graph, job.context({}))
-    return item.run(job.graph, job.context(job.gather(item)))
+    """Preconditions, then the pass itself."""
+    check_preconditions(item, job.graph, job.context())
+    return item.run(job.graph, job.context())
 
 
 def _verify(job: Job, item: Pass, before: Sequence[str]) -> Quality | None:
@@ -208,7 +209,7 @@ def dry_run(job: Job, passes: Sequence[Pass]) -> list[PassRecord]:
     for index, item in enumerate(passes):
         status, reason = "planned", ""
         try:
-            check_preconditions(item, job.graph, job.context({}), of_model=index == 0)
+            check_preconditions(item, job.graph, job.context(), of_model=index == 0)
         except (PassError, DataError) as err:
             status, reason = "refused", str(err)
         spec = format_passes([item])

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from graphopt.contract.passes import Context, Pass, Training
+from graphopt.contract.passes import Context, Training
 from graphopt.contract.preconditions import refuse_without_samples
 from graphopt.data.first import FirstSamples
 from graphopt.data.samples import Samples
 from graphopt.facts import shapes
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
-from graphopt.observe.run import observe
-from graphopt.observe.statistics import Statistic
+from graphopt.observe.observer import Observer
+from graphopt.observe.request import Answers, Request
 from graphopt.observe.walk import BATCH, Walk
 from graphopt.progress import Progress
 from graphopt.run.judge import Probe
@@ -49,7 +49,8 @@ class Job:
         drop: Measures how far a graph's metric falls below the reference's; None without a limit.
         max_drop: Most that it may fall.
         answers: What the graph answers to the probe; None before the first verified pass.
-        statistics: Answers to requests about the graph as it is, kept for the passes to come.
+        observer: Answers requests about the graph as it is; None until a pass may ask.
+        float_observer: The same of the graph that passes see as reference.
         inferred: Shapes of the graph as it is; None until somebody asks.
         batch: Samples that a feed may join; None until the first walk has tried.
         train: Samples to train on; None for the calibration samples.
@@ -74,7 +75,8 @@ class Job:
     drop: Callable[[Graph], float] | None = None
     max_drop: float | None = None
     answers: list[dict[str, Array]] | None = None
-    statistics: dict[Statistic, Any] = field(default_factory=dict)
+    observer: Observer | None = None
+    float_observer: Observer | None = None
     inferred: shapes.Shapes | None = None
     batch: int | None = None
     train: Samples | None = None
@@ -85,11 +87,12 @@ class Job:
 
     def fork(self) -> Job:
         """A job that goes on from here on its own copy of the graph."""
-        return replace(self, graph=self.graph.copy(), statistics=dict(self.statistics))
+        self.as_handed_over()
+        return replace(self, graph=self.graph.copy())
 
     def forget(self) -> None:
         """Drop what was known of the graph before it changed."""
-        self.statistics.clear()
+        self.observer = None
         self.inferred = None
 
     def shapes(self) -> shapes.Shapes:
@@ -101,23 +104,31 @@ class Job:
                 self.inferred = shapes.infer(self.graph, seen)
         return self.inferred
 
+    def as_handed_over(self) -> Observer:
+        """What answers requests about the graph as it is, whatever a pass does to it then."""
+        if self.observer is None:
+            self.observer = self._observer(self.graph.copy())
+        return self.observer
+
+    def _observer(self, graph: Graph) -> Observer:
+        return Observer(graph, self.samples, self.memory_limit, self.threads, self.progress)
+
     def observe(
-        self, graph: Graph, wanted: Iterable[Statistic], limit: int | None = None
-    ) -> Mapping[Statistic, Any]:
-        """Statistics of any graph that takes the job's samples, over the first ``limit``."""
-        requests = list(dict.fromkeys(wanted))
-        if not requests:
-            return {}
-        if self.samples is None:
-            raise refuse_without_samples("it")
-        return observe(
-            graph,
-            requests,
-            self.samples if limit is None else FirstSamples(self.samples, limit),
-            memory_limit=self.memory_limit,
-            threads=self.threads,
-            progress=self.progress,
-        )
+        self,
+        requests: Iterable[Request[Any]],
+        graph: Graph | None = None,
+        limit: int | None = None,
+    ) -> Answers:
+        """As ``contract.passes.Observe`` says."""
+        if graph is None:
+            observer = self.as_handed_over()
+        elif graph is self.float_graph:
+            if self.float_observer is None or self.float_observer.graph is not graph:
+                self.float_observer = self._observer(graph)
+            observer = self.float_observer
+        else:
+            observer = self._observer(graph)
+        return observer.ask(requests, limit)
 
     def walk(self, graph: Graph, limit: int) -> Walk:
         """Means of a graph's layers one after another, over the first ``limit`` samples."""
@@ -129,12 +140,12 @@ class Job:
             self.batch = largest_batch(session, samples, BATCH)
         return Walk(graph, samples, self.threads, self.batch)
 
-    def context(self, statistics: Mapping[Statistic, Any]) -> Context:
-        """What a pass gets to see, with these answers to its requests."""
+    def context(self) -> Context:
+        """What a pass gets to see."""
+        self.as_handed_over()
         return Context(
             target=self.target,
             shapes=self.shapes(),
-            statistics=statistics,
             observe=self.observe,
             walk=self.walk,
             rng=np.random.default_rng(self.seed),
@@ -156,13 +167,6 @@ class Job:
             self.checkpoints,
             self.progress,
         )
-
-    def gather(self, item: Pass) -> Mapping[Statistic, Any]:
-        """What the pass asks for, from this state of the graph; answers are kept for the next."""
-        wanted = item.needs(self.graph, self.context({}))
-        missing = [request for request in wanted if request not in self.statistics]
-        self.statistics.update(self.observe(self.graph, missing))
-        return self.statistics
 
 
 def _unknown(graph: Graph, known: shapes.Shapes) -> bool:

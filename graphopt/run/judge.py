@@ -14,7 +14,7 @@ from graphopt.errors import DataError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.numerics.sqnr import ErrorSums
-from graphopt.observe.answers import Rows
+from graphopt.observe.request import Rows
 from graphopt.observe.run import with_rows
 from graphopt.run.metrics import NamedMetric
 from graphopt.run.record import Metric, Quality

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 from graphopt.contract import presets
@@ -79,7 +78,8 @@ def run(
         messages.append("no candidate is better than the cleaned float model, which is kept")
     else:
         job.graph, job.float_graph = chosen.job.graph, chosen.job.float_graph
-        job.inferred, job.answers = None, chosen.job.answers
+        job.answers = chosen.job.answers
+        job.forget()
     table = [row(item, item is chosen, base.bytes) for item in (base, *tried)]
     return chosen.records, table, chosen.passes
 
@@ -94,9 +94,7 @@ def _lift(base: Candidate) -> Candidate:
     fork = base.job.fork()
     passes = parse_passes(_LIFT)
     records = [r for r in run_passes(fork, passes) if r.status != "nothing to do"]
-    if any(name == _PLAIN_STATIC for name, _ in _proposals(fork)):
-        with suppress(PassError, DataError, LimitError):  # each trial meets it and records it
-            fork.gather(parse_passes(_STATIC.format(options=""))[0])  # observed once for all trials
+    fork.as_handed_over()  # all trials ask the same observer
     passes = [] if not records or records[0].status != "done" else passes
     return Candidate("", base.passes + passes, fork, base.records + records, base.bytes)
 

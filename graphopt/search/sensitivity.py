@@ -52,14 +52,15 @@ def _sample_count(job: Job, layers: int) -> int:
 
 def _alone(job: Job, name: str) -> Graph:
     """The job's graph with only the layer called ``name`` on integers."""
-    trial = replace(job, graph=job.graph.copy(), float_graph=job.graph)
+    trial = replace(job.fork(), float_graph=job.graph)
     nodes = format_value((name,))
     for item in parse_passes(
         f"quantize-static{{nodes={nodes}}},correct-bias{{samples={_SAMPLES}}}"
     ):
         try:
-            check_preconditions(item, trial.graph, trial.context({}))
+            check_preconditions(item, trial.graph, trial.context())
         except PassError:  # this layer cannot be quantized: its graph is the float one
             break
-        item.run(trial.graph, trial.context(trial.gather(item)))
+        item.run(trial.graph, trial.context())
+        trial.observer = None
     return trial.graph

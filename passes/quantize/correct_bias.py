@@ -64,10 +64,10 @@ class CorrectBias(Pass):
             wanted = ChannelMean(original.output[0], layer.out_axis)
             layers.append((layer, layer.adder, wanted))
         requests = [wanted for _, _, wanted in layers]
-        means = context.observe(context.reference, requests, limit=self.samples)
+        means = context.observe(requests, context.reference, self.samples)
         walk = context.walk(graph, self.samples)
         for layer, adder, wanted in layers:
-            now = walk.channel_mean(adder.output[0], layer.out_axis)
+            now = walk.ask(ChannelMean(adder.output[0], layer.out_axis))
             shift = means[wanted] - now
             enough = np.maximum(_RIGHT_ALREADY * np.abs(now).max(initial=0.0), _step(layer))
             if (np.abs(shift) <= enough).all():

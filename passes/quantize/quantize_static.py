@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from graphopt.analysis.edge_layers import edge_layers
 from graphopt.analysis.placement import place
@@ -15,7 +15,6 @@ from graphopt.contract.passes import (
     MinMax,
     Option,
     Pass,
-    Statistic,
     body_reason,
 )
 from graphopt.contract.preconditions import (
@@ -32,6 +31,7 @@ from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import label
 from graphopt.numerics import grids, ranges
 from graphopt.numerics.grids import CodeName, CodeType
+from graphopt.numerics.histogram import Histogram
 from graphopt.rewrite.integer_layers import StoredWeights, WeightGrid, set_integer_weight
 from graphopt.rewrite.quantized_activations import ActivationGrid, Placement, quantize_activations
 
@@ -125,23 +125,29 @@ class QuantizeStatic(Pass):
     def check(self, graph: Graph, context: Context) -> None:
         select(graph, self.nodes, self.exclude)
 
-    def needs(self, graph: Graph, context: Context) -> Sequence[Statistic]:
-        roots = dict.fromkeys(self._place(graph, context).roots.values())
-        return [self.request(root) for root in roots]
-
-    def request(self, tensor: str) -> Statistic:
-        """The statistic from which the range of an activation follows."""
-        return MinMax(tensor) if self.ranges == "minmax" else HistogramOf(tensor)
-
-    def limits(self, answer: Any, codes: CodeType) -> tuple[float, float]:
-        """The range of an activation, from the answer to ``request``."""
+    def _limits(
+        self, kinds: Mapping[str, CodeName], context: Context
+    ) -> dict[str, tuple[float, float]]:
+        """The range of each tensor of ``kinds``, for the codes that it becomes."""
         if self.ranges == "minmax":
-            return float(answer[0]), float(answer[1])
+            extents = [MinMax(tensor) for tensor in kinds]
+            seen = context.observe(extents)
+            return {request.tensor: seen[request] for request in extents}
+        requests = [HistogramOf(tensor) for tensor in kinds]
+        histograms = context.observe(requests)
+        return {
+            request.tensor: self._range(
+                histograms[request], grids.CODE_TYPES[kinds[request.tensor]]
+            )
+            for request in requests
+        }
+
+    def _range(self, histogram: Histogram, codes: CodeType) -> tuple[float, float]:
         if self.ranges == "percentile":
-            return ranges.percentile(answer, self.percentile)
+            return ranges.percentile(histogram, self.percentile)
         if self.ranges == "entropy":
-            return ranges.entropy(answer, codes.bits)
-        return ranges.mse(answer, codes.qmin, codes.qmax)
+            return ranges.entropy(histogram, codes.bits)
+        return ranges.mse(histogram, codes.qmin, codes.qmax)
 
     def _place(self, graph: Graph, context: Context) -> Placement:
         chosen = select(graph, self.nodes, self.exclude)
@@ -191,11 +197,11 @@ class QuantizeStatic(Pass):
         for node in placement.layers:
             if label(node) in wide:
                 kinds[placement.roots[node.input[0]]] = _WIDE[self.activation_type]
+        limits = self._limits(kinds, context)
         found = {}
         for root, kind in kinds.items():
             codes = grids.CODE_TYPES[kind]
-            low, high = self.limits(context.statistics[self.request(root)], codes)
-            found[root] = ActivationGrid(*grids.affine(low, high, codes.qmin, codes.qmax), kind)
+            found[root] = ActivationGrid(*grids.affine(*limits[root], codes.qmin, codes.qmax), kind)
         return {name: found[root] for name, root in placement.roots.items()}
 
     def _store_weights(

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
-import onnx
 
 from graphopt.contract.passes import (
     Changes,
     ChannelAbsMax,
-    ChannelMean,
     Context,
+    MeanSquare,
     MinMax,
     Option,
     Pass,
-    Statistic,
     body_reason,
 )
 from graphopt.contract.preconditions import CalibrationSamples
@@ -75,7 +72,7 @@ class SmoothActivations(Pass):
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
         groups = self._groups(graph, changes)
-        for tensor, activation in _observe(graph, list(groups), context).items():
+        for tensor, activation in _observe(list(groups), context).items():
             group = groups[tensor]
             weight = np.concatenate([layer.matrix() for layer in group], axis=1)
             if not np.isfinite(weight).all():
@@ -145,33 +142,14 @@ def _movable(group: list[Layer], changes: Changes) -> bool:
     return True
 
 
-def _observe(graph: Graph, tensors: list[str], context: Context) -> dict[str, Activation]:
-    """What the samples say about each tensor; one that no sample fills is left out.
-
-    The mean squares come from a copy of the graph that squares the tensors.
-    """
-    if not tensors:
-        return {}
-    probe = graph.copy()
-    squares = {}
-    for tensor in tensors:
-        name = squares[tensor] = probe.unique_name(f"{tensor}_square")
-        probe.main.add(onnx.helper.make_node("Mul", [tensor, tensor], [name], name=name))
-    requests: list[Statistic] = [MinMax(tensor) for tensor in tensors]
-    requests += [ChannelAbsMax(tensor, _LAST) for tensor in tensors]
-    requests += [ChannelMean(name, _LAST) for name in squares.values()]
-    answers = context.observe(probe, requests)
-    return {
-        tensor: activation
-        for tensor in tensors
-        if (activation := _activation(tensor, squares[tensor], answers)) is not None
-    }
-
-
-def _activation(tensor: str, square: str, answers: Mapping[Statistic, Any]) -> Activation | None:
-    low, high = answers[MinMax(tensor)]
-    peaks = np.asarray(answers[ChannelAbsMax(tensor, _LAST)], np.float64)
-    powers = np.asarray(answers[ChannelMean(square, _LAST)], np.float64)
-    if not (np.isfinite(peaks).all() and np.isfinite(powers).all() and low <= high):
-        return None
-    return Activation(float(low), float(high), peaks, powers)
+def _observe(tensors: list[str], context: Context) -> dict[str, Activation]:
+    """What the samples say about each tensor."""
+    extents = [MinMax(tensor) for tensor in tensors]
+    peaks = [ChannelAbsMax(tensor, _LAST) for tensor in tensors]
+    powers = [MeanSquare(tensor, _LAST) for tensor in tensors]
+    answers = context.observe([*extents, *peaks, *powers])
+    activations = {}
+    for extent, peak, power in zip(extents, peaks, powers, strict=True):
+        wide = answers[peak].astype(np.float64)
+        activations[extent.tensor] = Activation(*answers[extent], wide, answers[power])
+    return activations

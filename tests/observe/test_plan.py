@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from graphopt.errors import LimitError
+from graphopt.observe.extremes import HistogramOf, MinMax
+from graphopt.observe.means import ChannelMean
 from graphopt.observe.plan import make_plan
-from graphopt.observe.statistics import ChannelMean, HistogramOf, MinMax, Statistic
+from graphopt.observe.request import Request
 
 SHAPES = {"a": (1, 1000), "b": (1, 2000), "c": (1, 500)}
 MEGABYTE = 1 << 20
 
 
 def test_all_in_one_run_where_there_is_room() -> None:
-    requests: list[Statistic] = [MinMax("a"), MinMax("b"), MinMax("c")]
+    requests: list[Request[Any]] = [MinMax("a"), MinMax("b"), MinMax("c")]
     plan = make_plan(requests, SHAPES)
     assert plan.groups == (tuple(requests),)
     assert plan.bound_bytes == 2 * 4 * 3500
@@ -24,7 +28,7 @@ def test_all_in_one_run_where_there_is_room() -> None:
 
 
 def test_what_is_asked_of_one_tensor_stays_together() -> None:
-    requests: list[Statistic] = [MinMax("a"), MinMax("b"), ChannelMean("a"), MinMax("c")]
+    requests: list[Request[Any]] = [MinMax("a"), MinMax("b"), ChannelMean("a"), MinMax("c")]
     plan = make_plan(requests, SHAPES, 16_000)
     assert plan.groups == (
         (MinMax("a"), ChannelMean("a")),

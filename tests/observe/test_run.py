@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from graphopt.errors import DataError, LimitError, ModelError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.numerics import ranges
-from graphopt.observe.run import observe, plan_for
-from graphopt.observe.statistics import ChannelAbsMax, ChannelMean, HistogramOf, MinMax, Statistic
+from graphopt.observe.extremes import ChannelAbsMax, HistogramOf, MinMax
+from graphopt.observe.means import ChannelMean
+from graphopt.observe.request import Request
+from graphopt.observe.run import observe
 from graphopt.runtime.session import Session
 
 
@@ -72,7 +75,7 @@ def test_answers_are_those_of_numpy(opset: int, batch: int | str) -> None:
     made, samples = conv(opset, batch), images(5, 1, 3, 8, 8)
     for tensor in ("x", "c", "r", "y"):
         values = np.concatenate(true_values(made, samples, tensor))
-        requests: list[Statistic] = [
+        requests: list[Request[Any]] = [
             MinMax(tensor),
             HistogramOf(tensor, bins=64),
             ChannelMean(tensor),
@@ -98,7 +101,7 @@ def test_rows_that_fill_up_the_last_batch_do_not_count(batch: int | str) -> None
     samples = Stub(parts if batch == 4 else [({"x": whole[:4]}, 4), ({"x": whole[4:]}, 2)])
     for tensor in ("x", "c"):
         values = np.concatenate(true_values(made, samples, tensor))
-        requests: list[Statistic] = [
+        requests: list[Request[Any]] = [
             ChannelMean(tensor),
             HistogramOf(tensor),
             ChannelMean(tensor, axis=-1),
@@ -136,7 +139,7 @@ def test_every_rank(tensor: str) -> None:
     made, samples = graph(RANKS), images(3, 2, 6)
     session = Session(made, outputs=[tensor])
     values = [session.run(feeds)[tensor] for feeds, _ in samples.held]
-    requests: list[Statistic] = [MinMax(tensor), HistogramOf(tensor)]
+    requests: list[Request[Any]] = [MinMax(tensor), HistogramOf(tensor)]
     rank = values[0].ndim
     requests += [
         kind(tensor, axis) for axis in range(rank) for kind in (ChannelMean, ChannelAbsMax)
@@ -210,7 +213,7 @@ def dynamic_samples() -> Stub:
 def test_sizes_that_change_and_tensors_that_are_empty() -> None:
     made, samples = graph(DYNAMIC), dynamic_samples()
     arrays = [feeds["x"] for feeds, _ in samples.held]
-    requests: list[Statistic] = [MinMax("picked"), HistogramOf("picked")]
+    requests: list[Request[Any]] = [MinMax("picked"), HistogramOf("picked")]
     requests += [ChannelMean("y"), ChannelAbsMax("y")]
     extent, histogram, mean, peak = observe(made, requests, samples).values()
     picked = np.concatenate([x[x > 0] for x in arrays])
@@ -323,14 +326,17 @@ def test_quantized_graphs_are_observed() -> None:
 
 def test_groups_answer_like_one_run_and_keep_to_the_limit() -> None:
     made, samples = conv(), images(3, 1, 3, 8, 8)
-    requests: list[Statistic] = [MinMax(t) for t in ("x", "c", "r", "y")]
+    requests: list[Request[Any]] = [MinMax(t) for t in ("x", "c", "r", "y")]
     requests += [HistogramOf("r", bins=16), ChannelMean("c")]
     limit = 3000
-    plan = plan_for(made, requests, samples, memory_limit=limit)
-    assert len(plan.groups) > 1
-    assert plan.bound_bytes <= limit
-    assert f"{len(plan.groups)} runs" in str(plan)
-    whole, split = (observe(made, requests, samples, memory_limit=m) for m in (None, limit))
+    told: list[int] = []
+    whole = observe(made, requests, samples)
+
+    def progress(what: str, done: int, total: int, detail: str = "", /) -> None:
+        told.append(total)
+
+    split = observe(made, requests, samples, memory_limit=limit, progress=progress)
+    assert max(told) > samples.count  # more than one run over the samples
     assert list(whole) == list(split) == requests
     for request in requests:
         if isinstance(request, HistogramOf):

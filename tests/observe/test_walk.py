@@ -14,6 +14,7 @@ from graphopt.data.samples import Feeds
 from graphopt.facts import ops
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
+from graphopt.observe.means import ChannelMean
 from graphopt.observe.walk import Walk
 from graphopt.rewrite import qdq
 from graphopt.rewrite.integer_layers import WeightGrid, set_integer_weight
@@ -86,35 +87,34 @@ def test_means_are_those_of_the_whole_graph_as_it_is_now() -> None:
     walk = Walk(graph, samples, threads=1)
     for tensor, bias in (("c1", "b1"), ("c2", "b2"), ("c3", "b3"), ("c4", "b4")):
         expected = plain_mean(graph, samples, tensor, 1)
-        np.testing.assert_allclose(walk.channel_mean(tensor, 1), expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(walk.ask(ChannelMean(tensor, 1)), expected, rtol=1e-5, atol=1e-6)
         shift(graph, bias)
         moved = plain_mean(graph, samples, tensor, 1)
         assert np.abs(moved - expected).max() > 0.1
     np.testing.assert_allclose(
-        walk.channel_mean("y", 1), plain_mean(graph, samples, "y", 1), rtol=1e-5, atol=1e-5
+        walk.ask(ChannelMean("y", 1)), plain_mean(graph, samples, "y", 1), rtol=1e-5, atol=1e-5
     )
 
 
 def test_the_last_layer_may_be_asked_for_again_after_an_edit() -> None:
     graph, samples = residual(), images(2)
     walk = Walk(graph, samples, threads=1)
-    walk.channel_mean("c1", 1)
+    walk.ask(ChannelMean("c1", 1))
     for _ in range(2):
         shift(graph, "b2")
-        np.testing.assert_allclose(
-            walk.channel_mean("c2", 1), plain_mean(graph, samples, "c2", 1), rtol=1e-5, atol=1e-6
-        )
+        now = plain_mean(graph, samples, "c2", 1)
+        np.testing.assert_allclose(walk.ask(ChannelMean("c2", 1)), now, rtol=1e-5, atol=1e-6)
 
 
 def test_a_bias_that_was_not_there_before() -> None:
     graph = graph_of("c = Conv(x, w) y = Conv(c, v)", IMAGE, w=(8, 3, 1, 1), v=(8, 8, 1, 1))
     samples = images(2, 1)
     walk = Walk(graph, samples, threads=1)
-    walk.channel_mean("c", 1)
+    walk.ask(ChannelMean("c", 1))
     conv = graph.main.nodes[0]
     graph.main.set_input(conv, 2, graph.main.add_constant("bias", values(8)))
     np.testing.assert_allclose(
-        walk.channel_mean("y", 1), plain_mean(graph, samples, "y", 1), rtol=1e-5, atol=1e-6
+        walk.ask(ChannelMean("y", 1)), plain_mean(graph, samples, "y", 1), rtol=1e-5, atol=1e-6
     )
 
 
@@ -125,9 +125,10 @@ class Watched(Walk):
         super().__init__(graph, samples, threads=1)
         self.pieces: list[list[str]] = []
 
-    def _session(self, piece: list[onnx.NodeProto], outputs: list[str]) -> Session:
+    def _session(self, tensor: str, outputs: list[str]) -> Session:
+        piece = self.graph.main.ancestors([tensor], stop=self.held())
         self.pieces.append([str(node.output[0]) for node in piece])
-        return super()._session(piece, outputs)
+        return super()._session(tensor, outputs)
 
     def held(self) -> set[str]:
         return set(self._held[0])
@@ -138,7 +139,7 @@ def test_each_node_runs_about_twice_and_no_more_is_held_than_is_read() -> None:
     assert walk.held() == {"x"}
     held = {}
     for tensor in ("c1", "c2", "c3", "c4"):
-        walk.channel_mean(tensor, 1)
+        walk.ask(ChannelMean(tensor, 1))
         held[tensor] = walk.held()
     assert walk.pieces == [
         ["c1"],
@@ -165,10 +166,10 @@ def test_codes_are_held_in_place_of_what_they_stand_for() -> None:
     qdq.add_quantize_dequantize(graph.main, "r", 0.03, 0)
     samples = images(2)
     walk = Watched(graph, samples)
-    walk.channel_mean("c", 1)
+    walk.ask(ChannelMean("c", 1))
     assert walk.held() == {"x_quantized"}
     np.testing.assert_allclose(
-        walk.channel_mean("y", 1), plain_mean(graph, samples, "y", 1), rtol=1e-3, atol=1e-3
+        walk.ask(ChannelMean("y", 1)), plain_mean(graph, samples, "y", 1), rtol=1e-3, atol=1e-3
     )  # integer kernels round some codes the other way
     assert walk.held() == {"r_quantized"}
     activations = [[name for name in piece if name[0] not in "wv"] for piece in walk.pieces]
@@ -196,7 +197,7 @@ def test_tensors_that_a_body_reads_are_held_until_its_node_has_run() -> None:
         walk = Watched(graph, samples)
         for tensor in ("c", "d", "e"):
             np.testing.assert_allclose(
-                walk.channel_mean(tensor, 1),
+                walk.ask(ChannelMean(tensor, 1)),
                 plain_mean(graph, samples, tensor, 1),
                 rtol=1e-5,
                 atol=1e-5,
@@ -209,7 +210,7 @@ def test_any_axis(axis: int) -> None:
     graph = graph_of("y = MatMul(x, w)", "(float[N, 5, 4] x) => (float[N, 5, 6] y)", w=(4, 6))
     samples = Stub([({"x": values(2, 5, 4)}, 2)])
     np.testing.assert_allclose(
-        Walk(graph, samples).channel_mean("y", axis),
+        Walk(graph, samples).ask(ChannelMean("y", axis)),
         plain_mean(graph, samples, "y", axis),
         rtol=1e-5,
     )
@@ -220,7 +221,9 @@ def test_rows_that_fill_up_a_fixed_batch_do_not_count() -> None:
     graph = graph_of("y = MatMul(x, w)", ports, w=(3, 6))
     samples = Stub([({"x": values(4, 3)}, 4), ({"x": values(4, 3)}, 1)])
     np.testing.assert_allclose(
-        Walk(graph, samples).channel_mean("y", -1), plain_mean(graph, samples, "y", -1), rtol=1e-5
+        Walk(graph, samples).ask(ChannelMean("y", -1)),
+        plain_mean(graph, samples, "y", -1),
+        rtol=1e-5,
     )
 
 
@@ -231,7 +234,7 @@ def test_every_row_counts_where_positions_are_folded_into_rows() -> None:
     samples = Stub([({"x": values(2, 5, 3)}, 2), ({"x": values(1, 5, 3)}, 1)])
     rows = Stub([(feeds, 5 * real) for feeds, real in samples.held])
     np.testing.assert_allclose(
-        Walk(graph, samples).channel_mean("y", -1), plain_mean(graph, rows, "y", -1), rtol=1e-5
+        Walk(graph, samples).ask(ChannelMean("y", -1)), plain_mean(graph, rows, "y", -1), rtol=1e-5
     )
 
 
@@ -251,8 +254,8 @@ def test_the_graph_itself_stays_as_it_is() -> None:
     graph = residual()
     before = graph.to_model().SerializeToString(deterministic=True)
     walk = Walk(graph, images(1))
-    walk.channel_mean("c1", 1)
-    walk.channel_mean("y", 1)
+    walk.ask(ChannelMean("c1", 1))
+    walk.ask(ChannelMean("y", 1))
     assert graph.to_model().SerializeToString(deterministic=True) == before
 
 
@@ -261,5 +264,5 @@ def test_initializers_listed_as_inputs_keep_their_value() -> None:
     graph.main.proto.input.append(onnx.helper.make_tensor_value_info("v", 1, [8, 8, 1, 1]))
     samples = images(2)
     np.testing.assert_allclose(
-        Walk(graph, samples).channel_mean("y", 1), plain_mean(graph, samples, "y", 1), rtol=1e-5
+        Walk(graph, samples).ask(ChannelMean("y", 1)), plain_mean(graph, samples, "y", 1), rtol=1e-5
     )

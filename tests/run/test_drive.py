@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from graphopt import targets
-from graphopt.contract.passes import Changes, Context, MinMax, Option, Pass, Statistic
+from graphopt.contract.passes import Changes, Context, MinMax, Option, Pass
 from graphopt.contract.preconditions import CalibrationSamples
 from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import LimitError, PassError
@@ -77,12 +77,9 @@ class Ask(_Test):
 
     requires = (CalibrationSamples(),)
 
-    def needs(self, graph: Graph, context: Context) -> list[Statistic]:
-        return [MinMax("r1"), MinMax("x")]
-
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
-        low, high = context.statistics[MinMax("r1")]
+        low, high = context.observe([MinMax("r1"), MinMax("x")])[MinMax("r1")]
         changes.skip("r1", f"{low >= 0} {high > low}")
         return changes
 
@@ -149,7 +146,7 @@ def test_a_lossy_pass_stays_without_a_limit_and_the_float_graph_is_kept() -> Non
     assert runner.apply(job, Halve20()).status == "done"
     assert job.float_graph is not None
     assert _bytes(job.float_graph) == before
-    assert job.context({}).reference is job.float_graph
+    assert job.context().reference is job.float_graph
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import DataError, ModelError
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
-from graphopt.observe.answers import Rows
+from graphopt.observe.request import Rows
 from graphopt.run.judge import Probe, Tally, evaluate
 from graphopt.testing import MODELS, model_from_text
 

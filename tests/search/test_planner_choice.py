@@ -16,6 +16,7 @@ from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import PassError
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
+from graphopt.observe import observer, run
 from graphopt.passes.quantize import QuantizeStatic
 from graphopt.run.drive import run_passes
 from graphopt.run.job import Job
@@ -268,14 +269,13 @@ def test_activations_are_observed_once(
     ratios: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    plain = Job.observe
+    plain = run.observe
 
-    def counting(self: Job, graph: Graph, wanted: Any, limit: int | None = None) -> Any:
-        requests = list(wanted)
+    def counting(graph: Graph, requests: list[Any], *arguments: Any, **options: Any) -> Any:
         asked.append(sum(type(item).__name__ == "HistogramOf" for item in requests))
-        return plain(self, graph, requests, limit)
+        return plain(graph, requests, *arguments, **options)
 
-    monkeypatch.setattr(Job, "observe", counting)
+    monkeypatch.setattr(observer, "observe", counting)
     monkeypatch.setattr(auto, "GOAL_DB", 500.0)
     monkeypatch.setattr(weighing, "_DB_WEIGHT", 0.0)
     monkeypatch.setattr(auto, "sensitive_layers", lambda job: ["in", "mid", "out"])

@@ -14,7 +14,6 @@ import pytest
 from numpy.typing import NDArray
 
 from graphopt.analysis.audit import audit
-from graphopt.contract.passes import HistogramOf, MinMax
 from graphopt.errors import PassError, UsageError
 from graphopt.facts import ops
 from graphopt.graph.graph import Graph
@@ -477,12 +476,6 @@ def test_option_ranges(quantize: Quantize) -> None:
     assert scales.pop("minmax 99.99") == whole == pytest.approx(scales.pop("percentile 100"))
     assert all(0.5 * whole < scale < whole for scale in scales.values()), scales
     assert 0 < zero < 255
-
-
-def test_statistics_are_those_that_the_ranges_need() -> None:
-    assert QuantizeStatic(ranges="minmax").request("t") == MinMax("t")
-    assert QuantizeStatic().request("t") == HistogramOf("t")
-    assert QuantizeStatic(ranges="minmax").limits((-1, 2), grids.CODE_TYPES["uint8"]) == (-1.0, 2.0)
 
 
 def test_options_nodes_and_exclude(quantize: Quantize) -> None:

@@ -1,0 +1,83 @@
+"""One state of a graph, and what is known of its tensors: asked again, it is not run again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from graphopt.data.first import FirstSamples
+from graphopt.data.samples import Samples
+from graphopt.errors import MissingSamplesError
+from graphopt.graph.graph import Graph
+from graphopt.observe.plan import DEFAULT_BYTES
+from graphopt.observe.request import Answers, Request
+from graphopt.observe.run import observe
+from graphopt.progress import Progress
+
+__all__ = ["Observer"]
+
+
+@dataclass(eq=False)
+class Observer:
+    """Answers requests about a graph, each by one run of the model, however often it is asked.
+
+    Attributes:
+        graph: The state that is asked about; nobody edits it while the observer lives.
+        samples: What it runs on; None without.
+        memory_limit: Bytes that observation may take beyond plain inference; None for 1 GB. The
+            answers that are kept for later take as much again, the oldest go first.
+        threads: Threads of onnxruntime; 0 for all cores.
+        progress: Told after each run of the model.
+    """
+
+    graph: Graph
+    samples: Samples | None
+    memory_limit: int | None = None
+    threads: int = 0
+    progress: Progress | None = None
+    _kept: dict[tuple[Request[Any], int | None], Any] = field(default_factory=dict, repr=False)
+
+    def ask(self, requests: Iterable[Request[Any]], limit: int | None = None) -> Answers:
+        """Answers over the first ``limit`` samples or over all; only new questions run the model.
+
+        Raises:
+            MissingSamplesError: There are no samples.
+            DataError, ModelError, LimitError: As ``observe``.
+        """
+        asked = list(dict.fromkeys(requests))
+        if not asked:
+            return Answers({})
+        if self.samples is None:
+            raise MissingSamplesError("the pass asks for statistics; it needs calibration samples")
+        if limit is not None and limit >= self.samples.count:
+            limit = None
+        new = observe(
+            self.graph,
+            [request for request in asked if (request, limit) not in self._kept],
+            self.samples if limit is None else FirstSamples(self.samples, limit),
+            memory_limit=self.memory_limit,
+            threads=self.threads,
+            progress=self.progress,
+        )
+        self._kept |= {(request, limit): answer for request, answer in new.items()}
+        answers = Answers({request: self._kept[request, limit] for request in asked})
+        self._forget_oldest()
+        return answers
+
+    def _forget_oldest(self) -> None:
+        most = DEFAULT_BYTES if self.memory_limit is None else self.memory_limit
+        held = sum(map(_bytes_of, self._kept.values()))
+        for key in list(self._kept):
+            if held <= most:
+                break
+            held -= _bytes_of(self._kept.pop(key))
+
+
+def _bytes_of(answer: object) -> int:
+    """What the arrays of an answer take."""
+    if isinstance(answer, list | tuple):
+        return sum(map(_bytes_of, answer))
+    return answer.nbytes if isinstance(answer, np.ndarray) else 0
