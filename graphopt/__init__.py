@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = [
+    "Data",
     "GraphoptError",
+    "Limits",
+    "Machine",
     "Result",
     "__version__",
     "bench",
@@ -25,12 +28,18 @@ if TYPE_CHECKING:
     from graphopt.commands.compare import compare
     from graphopt.commands.distill import distill
     from graphopt.commands.inspect import inspect
-    from graphopt.commands.optimize import Result, optimize
+    from graphopt.commands.optimize import optimize
+    from graphopt.commands.result import Result
+    from graphopt.commands.sources import Data
+    from graphopt.contract.settings import Limits, Machine
     from graphopt.errors import GraphoptError
 
 _HOMES = {
+    "Data": "graphopt.commands.sources",
     "GraphoptError": "graphopt.errors",
-    "Result": "graphopt.commands.optimize",
+    "Limits": "graphopt.contract.settings",
+    "Machine": "graphopt.contract.settings",
+    "Result": "graphopt.commands.result",
     "bench": "graphopt.commands.bench",
     "compare": "graphopt.commands.compare",
     "distill": "graphopt.commands.distill",

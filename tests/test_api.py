@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import onnx.numpy_helper
 import pytest
 
 import graphopt
@@ -48,47 +47,40 @@ def test_what_is_no_pass_is_refused(wrong: list[object]) -> None:
         graphopt.optimize(MODELS["mlp"](), wrong)  # type: ignore[arg-type]  # on purpose
 
 
-def noisy(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with noise on its weights: a student."""
-    student = onnx.ModelProto()
-    student.CopyFrom(model)
-    rng = np.random.default_rng(0)
-    for tensor in student.graph.initializer:
-        values = onnx.numpy_helper.to_array(tensor)
-        if values.dtype == np.float32:
-            changed = values + 1e-3 * rng.standard_normal(values.shape)
-            tensor.CopyFrom(onnx.numpy_helper.from_array(changed.astype(np.float32), tensor.name))
-    return student
-
-
-def test_a_result_can_be_measured_against_the_teacher() -> None:
-    teacher = MODELS["mlp"]()
-    result = graphopt.optimize(
-        noisy(teacher), MaskWeights(sparsity=0.5), teacher=teacher, against_teacher=True
+def test_settings_come_grouped_or_one_by_one() -> None:
+    model = MODELS["mlp"]()
+    grouped = graphopt.optimize(
+        model,
+        MaskWeights(),
+        limits=graphopt.Limits(min_sqnr_db=300.0),
+        machine=graphopt.Machine(target="arm", threads=1),
     )
-    start, quality = result.report.start, result.report.quality
-    assert start is not None
-    assert start.quality is not None
-    assert quality is not None
-    assert quality.worst_db is not None
-    assert start.quality.worst_db is not None
-    assert quality.worst_db < start.quality.worst_db < 60
-    plain = graphopt.optimize(teacher, "eliminate-dead")
-    assert plain.report.start is None
-
-
-def test_samples_take_the_batch_that_either_model_fixes() -> None:
-    student, fixed = MODELS["mlp"](), MODELS["mlp"]()
-    for value in (*fixed.graph.input, *fixed.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_value = 1
-    (name,) = (value.name for value in student.graph.input)
-    width = student.graph.input[0].type.tensor_type.shape.dim[-1].dim_value
-    samples = {name: np.random.default_rng(0).standard_normal((5, width)).astype(np.float32)}
-    result = graphopt.optimize(
-        student, MaskWeights(), teacher=fixed, against_teacher=True, evaluation=samples
+    single = graphopt.optimize(
+        model,
+        MaskWeights(),
+        limits=graphopt.Limits(min_sqnr_db=1.0),
+        min_sqnr_db=300.0,
+        target="arm",
+        threads=1,
     )
-    assert result.report.quality is not None
-    assert result.report.quality.samples == 5
+    for result in (grouped, single):
+        assert result.report.environment.target == "arm"
+        assert [limit.asked for limit in result.report.limits] == [300.0]
+        assert result.report.passes[0].status == "rolled back"
+    with pytest.raises(TypeError, match="unexpected keyword argument 'thread'"):
+        graphopt.optimize(model, MaskWeights(), thread=1)  # type: ignore[call-arg]
+
+
+def test_a_saved_result_tells_of_its_file(tmp_path: Path) -> None:
+    result = graphopt.optimize(MODELS["mlp"](), MaskWeights(), threads=1)
+    saved = result.save(tmp_path / "out.onnx")
+    output = saved.report.output
+    assert output is not None
+    assert output.path == str(tmp_path / "out.onnx")
+    assert output.bytes == (tmp_path / "out.onnx").stat().st_size
+    assert output.sha256
+    assert result.report.output is not None
+    assert result.report.output.path is None
 
 
 @pytest.mark.parametrize("given", ["training", "teacher", "checkpoints"])

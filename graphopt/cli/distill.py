@@ -73,5 +73,5 @@ def distill(
         speak()
     with progress() as report:
         result = run(student, teacher, data, images=images, progress=report, **given(options))
-        outcome.write(result, out, reports)
+        result = outcome.write(result, out, reports)
     outcome.conclude(result, as_json=as_json, verbose=verbose)

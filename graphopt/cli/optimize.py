@@ -76,5 +76,5 @@ def optimize(model: str, output: str | None, reports: tuple[str, ...], **given: 
     with progress() as report:
         result = run(model, images=given_images(given) or None, progress=report, **options)
         if writes:
-            outcome.write(result, out, reports)
+            result = outcome.write(result, out, reports)
     outcome.conclude(result, **show)

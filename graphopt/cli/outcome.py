@@ -12,7 +12,7 @@ from graphopt.errors import LimitError, UsageError
 from graphopt.runtime import launch
 
 if TYPE_CHECKING:
-    from graphopt.commands.optimize import Result
+    from graphopt.commands.result import Result
 
 __all__ = ["beside", "conclude", "write"]
 
@@ -29,17 +29,21 @@ def beside(model: str, suffix: str) -> Path:
     return path.with_name(f"{path.stem}.{suffix}.onnx")
 
 
-def write(result: Result, out: Path, reports: Sequence[str]) -> None:
+def write(result: Result, out: Path, reports: Sequence[str]) -> Result:
     """Write the model and the reports; of several processes only the leading one does.
+
+    Returns:
+        The result with a report that tells of the file.
 
     Raises:
         SystemFailure: Disk full or no permission.
     """
     from graphopt.report import files
 
-    result.save(out)
+    result = result.save(out)
     for path in reports if launch.leads() else ():
         files.write(result.report, Path(path))
+    return result
 
 
 def conclude(result: Result, *, as_json: bool, verbose: bool) -> None:

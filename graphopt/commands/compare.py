@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from graphopt.commands.sources import Data, Model, load, path_of
+from graphopt.commands.sources import Model, load, path_of
 from graphopt.data import open_data
 from graphopt.data.samples import Samples
+from graphopt.data.source import Source
 from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import DataError, ModelError
 from graphopt.graph.graph import Graph
@@ -35,7 +36,7 @@ _BATCH = 16
 def compare(
     a: Model,
     b: Model,
-    data: Data | None = None,
+    data: Source | None = None,
     *,
     images: Mapping[str, Any] | None = None,
     threads: int = 0,

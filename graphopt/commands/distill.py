@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from graphopt.commands.optimize import Result, optimize
-from graphopt.commands.sources import Data, Model
+from graphopt.commands.result import Result, finished, means_of, with_judge
+from graphopt.commands.sources import Data, Model, load, path_of
+from graphopt.contract.recipe import Recipe
+from graphopt.contract.settings import Limits, Machine
+from graphopt.data.source import Source
 from graphopt.errors import UsageError
+from graphopt.families.training import require_torch_for
 from graphopt.options import build
 from graphopt.passes.train.distill import Distill
 from graphopt.progress import Progress
+from graphopt.rewrite.teacher import fitted
 from graphopt.run.metrics import MetricFunction
+from graphopt.run.stage import Stage
+from graphopt.search.planner import follow
 
 __all__ = ["distill"]
 
@@ -20,10 +28,10 @@ __all__ = ["distill"]
 def distill(
     student: Model,
     teacher: Model,
-    data: Data,
+    data: Source,
     *,
     labels: bool = False,
-    evaluation: Data | None = None,
+    evaluation: Source | None = None,
     metric: str | MetricFunction | None = None,
     images: Mapping[str, Any] | None = None,
     memory_limit: int | None = None,
@@ -34,7 +42,7 @@ def distill(
     progress: Progress | None = None,
     **options: Any,
 ) -> Result:
-    """Train a student until it answers like its teacher; ``optimize`` with that one pass.
+    """Train a student until it answers like its teacher.
 
     The student may be the teacher after compression, or another model with inputs and outputs
     that fit: those of the same name belong together, the others in their order. Every figure of
@@ -64,25 +72,30 @@ def distill(
     Raises:
         GraphoptError: Bad input, or a loss that diverged before anything was gained.
     """
+    started = time.perf_counter()
     if labels:
         options = {"alpha": 1.0, **options}
     item = build(Distill, options)
     if labels and not options["alpha"]:
         raise UsageError("labels are asked for and alpha=0 gives them no weight; drop one of them")
-    return optimize(
-        student,
-        item,
-        training=data,
-        teacher=teacher,
-        evaluation=evaluation,
-        metric=metric,
-        images=images,
-        memory_limit=memory_limit,
-        threads=threads,
-        seed=seed,
-        device=device,
-        checkpoints=checkpoints,
-        against_teacher=True,
-        strict=True,
+    require_torch_for([item])
+    plan = Recipe(passes=(item,), seed=seed, images=dict(images or {}))
+    graph = load(student)
+    goal = fitted(load(teacher), graph)
+    means = means_of(
+        plan,
+        Data(training=data, evaluation=evaluation),
+        Limits(strict=True),
+        Machine(threads=threads, memory_limit=memory_limit, device=device),
+        reference=goal,
+        teacher=goal,
+        student=graph,
+        checkpoints=None if checkpoints is None else Path(checkpoints),
         progress=progress,
     )
+    means, note = with_judge(means, metric)
+    start = Stage(graph, means)
+    choice = follow(plan, start, means)
+    origin = (start, path_of(student))
+    path = path_of(teacher)
+    return finished(plan, choice, means, note, started=started, path=path, start=origin)

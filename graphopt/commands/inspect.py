@@ -9,9 +9,9 @@ from onnx import NodeProto, TensorProto, ValueInfoProto
 from graphopt import targets
 from graphopt.commands.sources import Model, load, path_of
 from graphopt.contract import registry
-from graphopt.contract.preconditions import CalibrationSamples, check_preconditions
+from graphopt.contract.preconditions import CalibrationSamples
 from graphopt.contract.recipe import METADATA_KEY
-from graphopt.errors import MissingSamplesError, PassError
+from graphopt.errors import MissingSamplesError
 from graphopt.facts import cost, shapes
 from graphopt.facts.ops import WEIGHTED
 from graphopt.facts.quantized import integer_op, stored, weight_index
@@ -20,7 +20,9 @@ from graphopt.graph.graph import Graph
 from graphopt.graph.node import in_default_domain, is_op
 from graphopt.progress import Progress
 from graphopt.report.findings import Inspection, Outlook, Port, Quantization
-from graphopt.run.job import Job
+from graphopt.run.drive import drive
+from graphopt.run.means import Means
+from graphopt.run.stage import Stage
 
 __all__ = ["inspect"]
 
@@ -50,7 +52,7 @@ def inspect(model: Model, passes: bool = True, progress: Progress | None = None)
     recipes = [entry.value for entry in header.metadata_props if entry.key == METADATA_KEY]
     return Inspection(
         path=None if path is None else str(path),
-        bytes=io.size(graph) if path is None else io.file_bytes(path),
+        bytes=io.size(graph) if path is None else io.file_bytes(graph, path),
         weight_bytes=graph.weight_bytes,
         ir_version=int(header.ir_version),
         producer=f"{header.producer_name} {header.producer_version}".strip(),
@@ -119,33 +121,29 @@ def _quantization(graph: Graph) -> Quantization:
 
 def _outlooks(graph: Graph, progress: Progress | None) -> list[Outlook]:
     """What each pass could do, in order of the names."""
-    target = targets.find("host")
-    names = registry.names()
-    found = []
+    means = Means(reference=graph, target=targets.find("host"), progress=progress)
+    stage, names = Stage(graph, means), registry.names()
+    outlooks = []
     for index, name in enumerate(names):
-        if progress is not None:
-            progress(name, index, len(names))
-        job = Job(graph=graph.copy(), reference=graph, target=target)
-        found.append(_outlook(job, name))
-    return found
+        means.tell(name, index, len(names))
+        outlooks.append(_outlook(stage, means, name))
+    return outlooks
 
 
-def _outlook(job: Job, name: str) -> Outlook:
-    """What a pass with default options does to the job's graph."""
+def _outlook(stage: Stage, means: Means, name: str) -> Outlook:
+    """What a pass with default options does to the model."""
     item = registry.find(name)()
     if item.asks(CalibrationSamples):
         return Outlook(name, None, _NEEDS_DATA, {})
-    if item.lossy and job.graph.weight_bytes > _MOST_BYTES:
+    if item.lossy and stage.graph.weight_bytes > _MOST_BYTES:
         return Outlook(name, None, "not tried on so large a model; run the pass itself", {})
-    try:
-        check_preconditions(item, job.graph, job.context())
-    except PassError as err:
-        return Outlook(name, 0, str(err), {})
-    try:
-        changes = item.run(job.graph, job.context())
-    except MissingSamplesError:
+    outcome = drive(item, stage, means, until="check")
+    if outcome.status == "refused":
+        return Outlook(name, 0, outcome.reason, {})
+    outcome = drive(item, stage, means, until="edit")
+    if isinstance(outcome.refusal, MissingSamplesError):
         return Outlook(name, None, _NEEDS_DATA, {})
-    except PassError as err:
-        return Outlook(name, None, str(err), {})
-    reasons = Counter(skip.reason for skip in changes.skips)
-    return Outlook(name, len(changes.edits), "", dict(reasons.most_common()))
+    if outcome.status == "refused":
+        return Outlook(name, None, outcome.reason, {})
+    reasons = Counter(skip.reason for skip in outcome.changes.skips)
+    return Outlook(name, len(outcome.changes.edits), "", dict(reasons.most_common()))

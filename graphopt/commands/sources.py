@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from graphopt.data.source import Source
 from graphopt.errors import UsageError
@@ -15,8 +17,24 @@ __all__ = ["Data", "Model", "load", "path_of"]
 
 Model: TypeAlias = "str | Path | bytes | Form"
 """A file, its bytes, or a model in memory; never modified."""
-Data: TypeAlias = Source
-"""Samples; ``graphopt.data.source`` says in which forms."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """The samples of a run; ``graphopt.data.source`` says in which forms they may come.
+
+    Attributes:
+        calibration: Samples without labels, for passes to observe.
+        training: Samples to train on, with labels under the key ``labels`` where a pass needs
+            them; by default the calibration samples.
+        evaluation: Samples that judge the result; labels under the key ``labels``.
+        images: Preprocessing of a folder of images: size, crop, mean, std, scale, layout, color.
+    """
+
+    calibration: Source | None = None
+    training: Source | None = None
+    evaluation: Source | None = None
+    images: Mapping[str, Any] | None = None
 
 
 def load(model: Model) -> Graph:

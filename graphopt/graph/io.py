@@ -129,13 +129,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def file_bytes(path: Path) -> int:
-    """Bytes of a model file and of the external files that it names.
+def file_bytes(graph: Graph, path: Path) -> int:
+    """Bytes of the file that a graph was read from and of the external files that it names.
 
     Raises:
-        ModelError: It cannot be read as a model.
+        ModelError: An external file is not where it should be.
     """
-    graph = load(path)
     external = {
         tensors.external_file(tensor, graph.folder)[0].resolve()
         for tensor in graph.tensors()

@@ -26,7 +26,7 @@ _PAGE_BYTES = 4096
 _ALIGNED_BYTES = 1 << 20  # from this size on, tensors start on a page so that they can be mapped
 
 
-def save(graph: Graph, path: Path) -> None:
+def save(graph: Graph, path: Path) -> int:
     """Write the model to ``path``, and its external data to ``path`` + ``.data``.
 
     Weights go to external data where they take more than 1.9 GB, and where those of the model
@@ -34,28 +34,33 @@ def save(graph: Graph, path: Path) -> None:
     synced, then renamed. Files that ``graph`` still reads from are never overwritten: the data
     file gets another number then.
 
+    Returns:
+        Bytes of both files together.
+
     Raises:
         SystemFailure: Disk full, no permission, no such folder; what was there before stays.
         UsageError: ``path`` is a file that holds weights of ``graph``.
         ModelError: External data of the model that was read has changed or gone.
     """
     _check_target(graph, path)
-    model = graph.references()
+    model, written = graph.references(), 0
     try:
         with _Staged() as staged:
             if _wants_external(graph):
                 data = _data_path(graph, path)
                 with staged.open(data) as file:
                     _move_out(graph, model, file, data.name)
+                    written += file.tell()
             else:
                 _move_in(graph, model)
             with staged.open(path) as file:
-                file.write(model.SerializeToString())
+                written += file.write(model.SerializeToString())
             staged.commit()
     except OSError as err:
         raise SystemFailure(f"{path} cannot be written: {err.strerror or err}") from err
     except (EncodeError, ValueError) as err:
         raise SystemFailure(f"{path} cannot be written as one message: {err}") from err
+    return written
 
 
 def _check_target(graph: Graph, path: Path) -> None:

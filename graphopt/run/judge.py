@@ -7,10 +7,12 @@ from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
+import psutil
 
 from graphopt.data.first import FirstSamples
 from graphopt.data.samples import Feeds, Samples
-from graphopt.errors import DataError
+from graphopt.data.synthetic import SyntheticSamples
+from graphopt.errors import DataError, ModelError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.numerics.sqnr import ErrorSums
@@ -21,10 +23,17 @@ from graphopt.run.record import Metric, Quality
 from graphopt.runtime.batches import largest_batch
 from graphopt.runtime.session import Session
 
-__all__ = ["Probe", "Sample", "evaluate"]
+__all__ = ["HELD_WEIGHTS_BYTES", "Judge", "Sample", "Tally", "choose_judge", "evaluate"]
 
+HELD_WEIGHTS_BYTES = 256 << 20
+"""Sessions of models with more weights than that are made anew whenever they are wanted."""
 _HELD_BYTES = 64 << 20
 _BATCH = 16
+_SAMPLES = 32
+_RUN_FACTOR = 3
+"""onnxruntime holds the weights as read, as initializers and packed for its kernels."""
+_DEFAULT_BYTES = 3 << 30
+_TRAINED_ON = "measured on samples that were trained on; give --eval DATA for figures that count"
 
 
 @dataclass(frozen=True)
@@ -36,29 +45,48 @@ class Sample:
     answers: dict[str, Array]
 
 
-class Probe:
+class Judge:
     """A few samples with the reference's answers, held in memory, to measure graphs against.
 
     Args:
         reference: The model that is right by definition.
         samples: Where feeds come from.
-        source: ``eval``, ``calib`` or ``random``, for the record.
-        limit: Most samples to hold; fewer are held where their outputs are large.
+        source: ``eval``, ``calib``, ``train`` or ``random``, for the record.
         threads: Threads of the sessions.
+        limit: Most samples to hold; fewer are held where their outputs are large.
+
+    Raises:
+        DataError: The samples do not fit.
+        ModelError: onnxruntime cannot run the reference on them.
     """
 
     def __init__(
-        self, reference: Graph, samples: Samples, source: str, limit: int, threads: int
+        self,
+        reference: Graph,
+        samples: Samples,
+        source: str,
+        *,
+        threads: int = 0,
+        limit: int = _SAMPLES,
     ) -> None:
-        self.source, self.threads = source, threads
+        self.reference, self.source, self.threads = reference, source, threads
         self.outputs = reference.main.outputs
-        self.samples = self._hold(reference, FirstSamples(samples, limit))
+        self._session: Session | None = None
+        self.samples = self._hold(FirstSamples(samples, limit))
 
-    def _hold(self, reference: Graph, samples: Samples) -> list[Sample]:
-        session = Session(reference, threads=self.threads)
+    @property
+    def session(self) -> Session:
+        """A session of the reference; held unless its weights are large."""
+        session = self._session or Session(self.reference, threads=self.threads)
+        if self.reference.weight_bytes <= HELD_WEIGHTS_BYTES:
+            self._session = session
+        return session
+
+    def _hold(self, samples: Samples) -> list[Sample]:
+        session = self.session
         held: list[Sample] = []
         total = 0
-        for feeds, rows in with_rows(reference, samples):
+        for feeds, rows in with_rows(self.reference, samples):
             answers = session.run(feeds)
             held.append(Sample(feeds, rows, answers))
             total += sum(a.nbytes for a in answers.values() if isinstance(a, np.ndarray))
@@ -67,19 +95,18 @@ class Probe:
                 break
         return held
 
-    def first(self, count: int) -> Probe:
-        """A probe of at most ``count`` of these samples."""
+    def first(self, count: int) -> Judge:
+        """A judge by at most ``count`` of these samples."""
         few = copy(self)
         few.samples = self.samples[:count]
         return few
 
-    def run(self, graph: Graph) -> list[dict[str, Array]]:
-        """The graph's answers to the held samples.
+    def run(self, session: Session) -> list[dict[str, Array]]:
+        """A model's answers to the held samples.
 
         Raises:
-            ModelError: onnxruntime cannot load or run it.
+            ModelError: onnxruntime cannot run it.
         """
-        session = Session(graph, threads=self.threads)
         return [session.run(sample.feeds) for sample in self.samples]
 
     def compare(
@@ -121,6 +148,7 @@ class Tally:
                 self.positions[name] += same.size
 
     def quality(self, source: str) -> Quality:
+        """The figures so far; ``source`` says where the samples came from."""
         first = next((name for name in self.sums if self.positions[name]), None)
         return Quality(
             sqnr_db={name: sums.sqnr_db for name, sums in self.sums.items()},
@@ -151,24 +179,29 @@ def _class_axis(values: Array) -> int | None:
 
 def evaluate(
     reference: Graph,
-    graphs: Sequence[Graph],
+    sessions: Sequence[Session],
     samples: Samples,
     metric: NamedMetric | None,
     *,
     source: str,
-    threads: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Quality]:
-    """Models against one over all samples: SQNR, agreement and, with labels, the metric.
+    """Models against the first one over all samples: SQNR, agreement and, with labels, the metric.
+
+    Args:
+        reference: The graph of the first session.
+        sessions: Of the models, all of the reference's outputs.
+        samples: All of them are run.
+        metric: What to measure with the labels of ``samples``.
+        source: Where the samples are from, for the record.
+        progress: Called with the samples done and asked.
 
     Raises:
         ModelError: onnxruntime cannot run one of them.
         DataError: The metric cannot be computed from the outputs and labels.
     """
-    models = [reference, *graphs]
-    tallies = [Tally(reference.main.outputs) for _ in graphs]
-    sessions = [Session(graph, threads=threads) for graph in models]
-    kept: list[list[list[Array]]] = [[] for _ in models]
+    tallies = [Tally(reference.main.outputs) for _ in sessions[1:]]
+    outputs: list[list[list[Array]]] = [[] for _ in sessions]
     done = 0
     batch = largest_batch(sessions[0], samples, _BATCH)
     for feeds, rows in with_rows(reference, samples, batch):
@@ -176,18 +209,18 @@ def evaluate(
         for tally, answer in zip(tallies, answers[1:], strict=True):
             tally.add(answers[0], answer, rows)
         if metric is not None:
-            for store, answer in zip(kept, answers, strict=True):
+            for store, answer in zip(outputs, answers, strict=True):
                 store.append([rows.keep(answer[name]) for name in reference.main.outputs])
         done += rows.real
         if progress is not None:
             progress(done, samples.count)
-    found = [tally.quality(source) for tally in tallies]
+    qualities = [tally.quality(source) for tally in tallies]
     if metric is None or samples.labels is None:
-        return found
-    before, *after = (_measured(metric, store, samples.labels) for store in kept)
+        return qualities
+    before, *after = (_measured(metric, store, samples.labels) for store in outputs)
     return [
         replace(quality, metric=Metric(metric[0], before, value))
-        for quality, value in zip(found, after, strict=True)
+        for quality, value in zip(qualities, after, strict=True)
     ]
 
 
@@ -204,3 +237,48 @@ def _measured(metric: NamedMetric, answers: Sequence[Sequence[Array]], labels: A
             f"metric {name!r} cannot be computed from the outputs and labels: "
             f"{type(err).__name__}: {err}"
         ) from err
+
+
+def choose_judge(
+    reference: Graph,
+    offered: Sequence[tuple[Samples | None, str]],
+    *,
+    memory_limit: int | None,
+    threads: int,
+    seed: int,
+) -> tuple[Judge | None, str]:
+    """The judge, and a note on what it can and cannot prove; None where nothing can be run.
+
+    Args:
+        reference: The model that is right by definition.
+        offered: Samples with their source, the best ones first; random feeds without any.
+        memory_limit: Bytes that running the model may take; None for 3 GB or half of what is free.
+        threads: Threads of the sessions.
+        seed: Of random feeds.
+
+    Raises:
+        ModelError: onnxruntime cannot run the model on the samples given.
+    """
+    needed, allowed = _RUN_FACTOR * reference.weight_bytes, _run_bytes(memory_limit)
+    if needed > allowed:
+        return None, (
+            f"not run: about {needed / 1e6:.3g} MB where {allowed / 1e6:.3g} MB are "
+            "allowed; give a larger --memory-limit to have the result run and compared"
+        )
+    for samples, source in offered:
+        if samples is not None:
+            note = _TRAINED_ON if source == "train" else ""
+            return Judge(reference, samples, source, threads=threads), note
+    try:
+        random = SyntheticSamples(reference, seed=seed)
+        judge = Judge(reference, random, "random", threads=threads)
+    except (DataError, ModelError) as err:
+        return None, f"not run: random feeds do not fit this model ({err}); give --calib DATA"
+    return judge, "measured on random feeds; give --calib or --eval DATA for figures that count"
+
+
+def _run_bytes(memory_limit: int | None) -> int:
+    """Bytes that running the model may take: the limit, else 3 GB or half of what is free."""
+    if memory_limit is not None:
+        return memory_limit
+    return min(_DEFAULT_BYTES, int(psutil.virtual_memory().available) // 2)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from graphopt.analysis.audit import Audit
 from graphopt.contract.curves import TrainingCurves
 from graphopt.contract.passes import Edit, Skip
 
 __all__ = [
+    "Broken",
     "CandidateRecord",
     "Environment",
     "LayerRecord",
@@ -83,14 +85,53 @@ class Quality:
         return min(known, default=None)
 
 
+Limit = Literal["valid", "runs", "finite", "lossless", "helps", "min-sqnr", "max-drop"]
+"""What the result of a pass must hold: ONNX's rules, that it runs and gives numbers, the floor of
+lossless passes, that a repair helps, and the limits of the user."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A limit that a pass broke.
+
+    Attributes:
+        limit: Which one.
+        asked: The figure to hold; None where there is none.
+        measured: What was found.
+        detail: The output, the problem in the model or what onnxruntime says.
+    """
+
+    limit: Limit
+    asked: float | None = None
+    measured: float | None = None
+    detail: str = ""
+
+    def __str__(self) -> str:
+        """What is broken, in words."""
+        match self.limit:
+            case "valid":
+                return f"left an invalid model, rolled back: {self.detail}"
+            case "runs":
+                return f"onnxruntime refuses the result, rolled back: {self.detail}"
+            case "finite":
+                return "its answers are infinite, not numbers, or of another shape"
+            case "helps":
+                return f"it does not help: {self.measured:.1f} dB, {self.asked:.1f} dB without it"
+            case "max-drop":
+                return f"max-drop allows {self.asked:g}, the metric falls by {self.measured:.3g}"
+            case floor:
+                measured = f"output {self.detail!r} is at {self.measured:.1f} dB"
+                return f"{floor} asks {self.asked:g} dB, {measured}"
+
+
 @dataclass(frozen=True)
 class PassRecord:
     """One pass of the run.
 
     ``status`` is ``done``, ``nothing to do``, ``refused`` (a precondition; ``reason``) or
-    ``rolled back`` (a limit; ``reason``). ``bytes`` and ``macs`` are those after the pass,
-    ``sqnr_db`` that of the worst output against the input model, ``curves`` the course of a
-    training.
+    ``rolled back`` (a limit; ``reason`` and ``broken``). ``bytes`` and ``macs`` are those after
+    the pass, ``sqnr_db`` that of the worst output against the input model, ``curves`` the course
+    of a training.
     """
 
     name: str
@@ -104,6 +145,7 @@ class PassRecord:
     macs: int | None
     sqnr_db: float | None
     curves: TrainingCurves | None = None
+    broken: Broken | None = None
 
 
 @dataclass(frozen=True)
@@ -155,7 +197,7 @@ class StartRecord:
     quality: Quality | None
 
 
-@dataclass
+@dataclass(frozen=True)
 class RunRecord:
     """The whole run.
 

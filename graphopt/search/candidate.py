@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from graphopt.contract.passes import Pass
 from graphopt.contract.spec import format_passes
-from graphopt.run.job import Job
 from graphopt.run.record import CandidateRecord, PassRecord, Quality
+from graphopt.run.stage import Stage
 from graphopt.runtime.latency import Ratio
 
-__all__ = ["FLOOR_DB", "GOAL_DB", "Candidate", "choose", "row"]
+__all__ = ["FLOOR_DB", "GOAL_DB", "Candidate", "Kind", "choose", "row"]
 
 GOAL_DB = 28.0
 """An output this close is close enough: further dB weigh nothing. A choice, not a guarantee."""
@@ -25,14 +26,18 @@ _BYTES_WEIGHT = 0.25
 _MARGIN = 0.05
 """What is cheaper by less than this is no better: clocks and samples are not that exact."""
 
+Kind = Literal["float", "static", "mixed", "smoothed", "dynamic", "weights"]
+"""What a form is in essence; its name is for people."""
+
 
 @dataclass
 class Candidate:
     """One form of the model that was tried; ``problem`` says why it cannot be chosen."""
 
+    kind: Kind
     name: str
     passes: list[Pass]
-    job: Job
+    stage: Stage
     records: list[PassRecord]
     bytes: int
     ratio: Ratio | None = None

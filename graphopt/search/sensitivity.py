@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from graphopt.contract.preconditions import check_preconditions
+from graphopt.contract.settings import Limits
 from graphopt.contract.spec import format_value, parse_passes
 from graphopt.errors import PassError
-from graphopt.facts import cost, ops
-from graphopt.graph.graph import Graph
+from graphopt.facts import ops
 from graphopt.graph.node import label
-from graphopt.run.job import Job
+from graphopt.run.drive import drive
+from graphopt.run.means import Means
+from graphopt.run.stage import Stage
 
 __all__ = ["sensitive_layers"]
 
@@ -20,47 +21,44 @@ _LEAST_SAMPLES = 4
 _MOST_MACS = 400_000_000_000
 
 
-def sensitive_layers(job: Job) -> list[str]:
-    """Labels of the layers of the job's float graph, the most sensitive first.
+def sensitive_layers(stage: Stage, means: Means) -> list[str]:
+    """Labels of the layers of a float graph, the most sensitive first.
 
     Each layer alone is quantized and its bias corrected; the error in the worst output ranks it.
     It is a ranking only: what several layers cost together is measured on the candidates.
 
     Raises:
-        PassError: The graph cannot be quantized at all.
+        DataError: The samples cannot be used.
         ModelError: onnxruntime cannot run it.
     """
-    assert job.probe is not None
-    layers = [label(node) for node, _ in ops.weighted_nodes(job.graph.main)]
-    probe = job.probe.first(_sample_count(job, len(layers)))
-    expected = probe.run(job.graph)
+    assert means.judge is not None
+    layers = [label(node) for node, _ in ops.weighted_nodes(stage.graph.main)]
+    judge = means.judge.first(_sample_count(stage, len(layers)))
+    expected = judge.run(stage.session)
     noise: dict[str, float] = {}
     for index, name in enumerate(layers):
-        if job.progress is not None:
-            job.progress("measure layers", index, len(layers))
-        graph = _alone(job, name)
-        worst = probe.compare(probe.run(graph), expected).worst_db
+        means.tell("measure layers", index, len(layers))
+        alone = _alone(stage, means, name)
+        answers = expected if alone is stage else judge.run(alone.session)
+        worst = judge.compare(answers, expected).worst_db
         noise[name] = 10 ** (-(_EXACT_DB if worst is None else worst) / 10)
     return sorted(layers, key=lambda name: -noise[name])
 
 
-def _sample_count(job: Job, layers: int) -> int:
+def _sample_count(stage: Stage, layers: int) -> int:
     """Samples for each layer: fewer where the model is large, so that the time stays bounded."""
-    work = layers * (cost.total_macs(job.graph, job.shapes()) or 1)
+    work = layers * (stage.macs or 1)
     return max(_LEAST_SAMPLES, min(_SAMPLES, _MOST_MACS // max(work, 1)))
 
 
-def _alone(job: Job, name: str) -> Graph:
-    """The job's graph with only the layer called ``name`` on integers."""
-    trial = replace(job.fork(), float_graph=job.graph)
+def _alone(stage: Stage, means: Means, name: str) -> Stage:
+    """The model with only the layer called ``name`` on integers; as it is where that cannot be."""
     nodes = format_value((name,))
-    for item in parse_passes(
-        f"quantize-static{{nodes={nodes}}},correct-bias{{samples={_SAMPLES}}}"
-    ):
+    spec = f"quantize-static{{nodes={nodes}}},correct-bias{{samples={_SAMPLES}}}"
+    strict = replace(means, limits=Limits(strict=True))
+    for item in parse_passes(spec):
         try:
-            check_preconditions(item, trial.graph, trial.context())
-        except PassError:  # this layer cannot be quantized: its graph is the float one
+            stage = drive(item, stage, strict, until="edit").stage
+        except PassError:  # this layer cannot be quantized
             break
-        item.run(trial.graph, trial.context())
-        trial.observer = None
-    return trial.graph
+    return stage

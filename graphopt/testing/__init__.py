@@ -3,6 +3,7 @@
 from graphopt.testing.apply import Applied, apply_pass, apply_passes, run_model
 from graphopt.testing.checks import CLASS_CHECKS, MODEL_CHECKS, check_pass
 from graphopt.testing.models import MODELS, model_from_text
+from graphopt.testing.stages import staged
 
 __all__ = [
     "CLASS_CHECKS",
@@ -14,4 +15,5 @@ __all__ = [
     "check_pass",
     "model_from_text",
     "run_model",
+    "staged",
 ]

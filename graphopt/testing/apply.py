@@ -7,17 +7,18 @@ from typing import Any
 
 import onnx
 
-from graphopt import targets
 from graphopt.contract.passes import Pass
+from graphopt.contract.settings import Limits
 from graphopt.data import Samples, SyntheticSamples, open_data
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
-from graphopt.run import drive as runner
-from graphopt.run.job import Job
-from graphopt.run.judge import Probe
+from graphopt.run.drive import drive
+from graphopt.run.judge import Judge
 from graphopt.run.record import PassRecord
+from graphopt.run.sequence import record_of
 from graphopt.runtime.session import Session
+from graphopt.testing.stages import staged
 
 __all__ = ["Applied", "Data", "apply_pass", "apply_passes", "run_model"]
 
@@ -58,7 +59,7 @@ def apply_passes(
     samples: Data | int | None = _COUNT,
     train: Data | None = None,
     teacher: Graph | None = None,
-    judge: Probe | bool = True,
+    judge: Judge | bool = True,
     seed: int = 0,
     strict: bool = False,
 ) -> tuple[Graph, list[PassRecord]]:
@@ -72,7 +73,7 @@ def apply_passes(
             random feeds judge.
         train: To train on; the calibration samples by default.
         teacher: What training aims at; the model itself by default.
-        judge: The probe that judges, where one is at hand, or whether there is to be one.
+        judge: The one that judges, where one is at hand, or whether there is to be one.
         seed: Of all random numbers.
         strict: Raise what refuses or breaks a limit.
     """
@@ -82,20 +83,23 @@ def apply_passes(
     samples = _opened(samples, reference)
     if judge is True:
         judging = samples or SyntheticSamples(reference, count=_COUNT, seed=seed)
-        judge = Probe(reference, judging, "random", _JUDGING, 1)
-    job = Job(
-        graph=reference.copy(),
-        reference=reference,
-        target=targets.find(target),
-        samples=samples,
-        probe=judge or None,
-        threads=1,
+        judge = Judge(reference, judging, "random", threads=1, limit=_JUDGING)
+    stage, means = staged(
+        reference,
+        target=target,
         seed=seed,
-        strict=strict,
-        train=_opened(train, reference),
+        limits=Limits(strict=strict),
+        calibration=samples,
+        judge=judge or None,
+        training=_opened(train, reference),
         teacher=teacher,
     )
-    return job.graph, [runner.apply(job, item) for item in passes]
+    records = []
+    for item in passes:
+        outcome = drive(item, stage, means)
+        records.append(record_of(item, outcome))
+        stage = outcome.stage
+    return stage.graph, records
 
 
 def _graph(model: str | onnx.ModelProto | Graph) -> Graph:

@@ -1,4 +1,4 @@
-"""The graph in memory: copies, snapshots, spilled tensors, names, writing in order."""
+"""The graph in memory: copies, spilled tensors, names, writing in order."""
 
 import gc
 import os
@@ -11,7 +11,7 @@ import pytest
 from onnx import ModelProto, TensorProto
 
 from graphopt.errors import ModelError, SystemFailure
-from graphopt.graph import check, io, snapshot, tensors
+from graphopt.graph import check, io, tensors
 from graphopt.graph.graph import Constant, Graph, Scope, Use
 from graphopt.graph.lossless import differences
 from graphopt.graph.spill import Spill
@@ -82,15 +82,15 @@ def test_copies_share_tensors_and_nothing_else(model: ModelProto) -> None:
     assert differences(model, graph.to_model()) == []
 
 
-def test_snapshot_can_be_restored_again_and_again(model: ModelProto) -> None:
+def test_a_graph_takes_on_the_state_of_another_again_and_again(model: ModelProto) -> None:
     graph = Graph(model)
-    taken = snapshot.take(graph)
+    taken = graph.copy()
     for _ in range(2):
         inner = body(graph, "then_branch")
         inner.set_constant(constant(inner, "v"), np.zeros(4, np.float32))
         graph.main.remove(graph.main.nodes)
         assert graph.unique_name("fresh") == "fresh"
-        snapshot.restore(graph, taken)
+        graph.become(taken)
         assert differences(model, graph.to_model()) == []
         assert body(graph, "then_branch").graph is graph
 
@@ -148,7 +148,7 @@ def test_spill_folder_goes_with_the_last_graph(spilling: Graph) -> None:
     assert path is not None
     assert path.parent.stat().st_mode & 0o077 == 0
     twin = spilling.copy()
-    snapshot.restore(spilling, snapshot.take(Graph(onnx.parser.parse_model(TEXT))))
+    spilling.become(Graph(onnx.parser.parse_model(TEXT)))
     gc.collect()
     assert constant(twin.main, "new").values.sum() == 64
     del twin

@@ -23,7 +23,7 @@ from graphopt.errors import GraphoptError, ModelError
 from graphopt.graph import check, io
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
-from graphopt.run.judge import Probe
+from graphopt.run.judge import Judge
 from graphopt.testing import apply_pass
 
 _PASSES = [name for name in registry.names() if not registry.find(name)().asks(CalibrationSamples)]
@@ -88,9 +88,9 @@ def _with_constants(model: onnx.ModelProto, inputs: Sequence[object], first: int
 
 
 @cache
-def _cases() -> list[tuple[_Case, Probe]]:
+def _cases() -> list[tuple[_Case, Judge]]:
     """All that onnxruntime can run, with inputs as they are, behind the first, and all constant."""
-    found: list[tuple[_Case, Probe]] = []
+    found: list[tuple[_Case, Judge]] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the cases are made with overflowing casts on purpose
         listed = [case for kind in _KINDS for case in loader.load_model_tests(kind=kind)]
@@ -104,21 +104,23 @@ def _cases() -> list[tuple[_Case, Probe]]:
                 if made is None:
                     continue
                 made = _Case(f"{case.name}, constants {made.name}", made.graph, made.samples)
-                found.append((made, Probe(made.graph, made.samples, "eval", 1, 1)))
+                found.append((made, Judge(made.graph, made.samples, "eval", threads=1, limit=1)))
             except (GraphoptError, TypeError, ValueError):
                 continue  # onnxruntime has no kernel for it, or the feed is no plain tensor
     for path in sorted(_LIGHT.glob("*.onnx")):
         graph = io.load(path)
         samples = SyntheticSamples(graph, count=1)
-        found.append((_Case(path.stem, graph, samples), Probe(graph, samples, "random", 1, 1)))
+        found.append(
+            (_Case(path.stem, graph, samples), Judge(graph, samples, "random", threads=1, limit=1))
+        )
     return found
 
 
-def _wrong(name: str, case: _Case, probe: Probe) -> str:
+def _wrong(name: str, case: _Case, judge: Judge) -> str:
     """What a pass did wrong on a case; empty if nothing."""
     before = check.problems(case.graph)
     try:
-        graph, record = apply_pass(registry.find(name)(), case.graph, samples=None, judge=probe)
+        graph, record = apply_pass(registry.find(name)(), case.graph, samples=None, judge=judge)
     except ModelError as err:
         return f"{case.name}: {err}"
     if record.status not in _OUTCOMES:
@@ -131,4 +133,4 @@ def _wrong(name: str, case: _Case, probe: Probe) -> str:
 @pytest.mark.parametrize("name", _PASSES)
 def test_all_models_of_onnx(name: str) -> None:
     assert len(_cases()) > 4000
-    assert [text for case, probe in _cases() if (text := _wrong(name, case, probe))] == []
+    assert [text for case, judge in _cases() if (text := _wrong(name, case, judge))] == []

@@ -8,7 +8,8 @@ from graphopt.errors import DataError, ModelError
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.observe.request import Rows
-from graphopt.run.judge import Probe, Tally, evaluate
+from graphopt.run.judge import Judge, Tally, evaluate
+from graphopt.runtime.session import Session
 from graphopt.testing import MODELS, model_from_text
 
 
@@ -24,9 +25,9 @@ def _graph(scale: float = 1.0) -> Graph:
 
 def test_the_reference_agrees_with_itself() -> None:
     graph = _graph()
-    probe = Probe(graph, SyntheticSamples(graph), "random", 3, 1)
-    assert len(probe.samples) == 3
-    quality = probe.compare(probe.run(graph))
+    judge = Judge(graph, SyntheticSamples(graph), "random", threads=1, limit=3)
+    assert len(judge.samples) == 3
+    quality = judge.compare(judge.run(Session(graph, threads=1)))
     assert quality.sqnr_db["y"] == 300
     assert quality.agreement_top1 == 100
     assert (quality.samples, quality.source) == (3, "random")
@@ -34,19 +35,19 @@ def test_the_reference_agrees_with_itself() -> None:
 
 def test_sqnr_is_that_of_the_definition() -> None:
     graph = _graph()
-    probe = Probe(graph, SyntheticSamples(graph), "random", 3, 1)
-    quality = probe.compare(probe.run(_graph(1.01)))
+    judge = Judge(graph, SyntheticSamples(graph), "random", threads=1, limit=3)
+    quality = judge.compare(judge.run(Session(_graph(1.01))))
     assert quality.sqnr_db["y"] == pytest.approx(40, abs=1e-3)  # 10 log10(1 / 0.01^2)
-    quality = probe.compare(probe.run(_graph(-1)))
+    quality = judge.compare(judge.run(Session(_graph(-1))))
     assert quality.agreement_top1 == 0
 
 
 def test_a_graph_that_does_not_load_is_a_model_error() -> None:
     graph = _graph()
-    probe = Probe(graph, SyntheticSamples(graph), "random", 1, 1)
+    judge = Judge(graph, SyntheticSamples(graph), "random", threads=1, limit=1)
     graph.main.nodes[0].op_type = "NoSuchOperator"
     with pytest.raises(ModelError):
-        probe.run(graph)
+        judge.run(Session(graph, threads=1))
 
 
 def test_only_real_rows_and_fitting_shapes_count() -> None:
@@ -90,11 +91,10 @@ def test_evaluation_with_a_metric() -> None:
 
     (quality,) = evaluate(
         graph,
-        [graph],
+        [Session(graph, threads=1)] * 2,
         Labelled(graph, count=3),
         ("rows", lambda outputs, labels: float(len(outputs[0]) + len(labels))),
         source="eval",
-        threads=1,
     )
     assert quality.metric is not None
     assert (quality.metric.name, quality.metric.before, quality.metric.after) == ("rows", 6, 6)
@@ -120,4 +120,5 @@ def test_a_metric_that_does_not_fit_is_an_error_of_the_data() -> None:
         raise KeyError("nothing")
 
     with pytest.raises(DataError, match=r"metric 'broken' cannot be computed .*KeyError"):
-        evaluate(graph, [graph], Labelled(graph), ("broken", broken), source="eval", threads=1)
+        sessions = [Session(graph, threads=1)] * 2
+        evaluate(graph, sessions, Labelled(graph), ("broken", broken), source="eval")

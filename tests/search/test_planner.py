@@ -6,10 +6,8 @@ import onnx
 import pytest
 
 import graphopt.passes  # noqa: F401 - fills the registry
-from graphopt import targets
-from graphopt.graph.graph import Graph
-from graphopt.run.job import Job
-from graphopt.search import planner as auto
+from graphopt.search.planner import search
+from graphopt.testing import staged
 
 DOUBLE = """<ir_version: 8, opset_import: ["" : 17]>
 g (double[N, 2] x) => (double[N, 2] y) <double[2, 2] w = {1, 2, 3, 4}> { y = MatMul(x, w) }
@@ -31,10 +29,8 @@ g (float[N, 8] x) => (float[N, 8] y) { y = my.Twice(x) }
     ],
 )
 def test_a_candidate_that_changes_nothing_says_why_once(text: str, verdict: str) -> None:
-    graph = Graph(onnx.parser.parse_model(text))
-    job = Job(graph=graph.copy(), reference=graph, target=targets.find("generic"))
-    messages: list[str] = []
-    _, candidates, passes = auto.run(job, messages)
-    assert verdict in [item.verdict for item in candidates]
-    assert passes == []
-    assert messages == ["no candidate is better than the cleaned float model, which is kept"]
+    model = onnx.parser.parse_model(text)
+    choice = search(*staged(model, calibrated=False, judged=False))
+    assert verdict in [item.verdict for item in choice.candidates]
+    assert choice.passes == []
+    assert choice.messages == ["no candidate is better than the cleaned float model, which is kept"]

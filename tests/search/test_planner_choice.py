@@ -6,27 +6,30 @@ Nothing is timed here: latencies are given by name.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from graphopt import targets
+from graphopt.contract.settings import Limits
 from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import PassError
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
-from graphopt.observe import observer, run
+from graphopt.observe.run import observe
 from graphopt.passes.quantize import QuantizeStatic
-from graphopt.run.drive import run_passes
-from graphopt.run.job import Job
-from graphopt.run.judge import Probe
+from graphopt.run.means import Means
 from graphopt.run.record import Quality
+from graphopt.run.sequence import run_passes
+from graphopt.run.stage import Stage
 from graphopt.runtime.latency import Ratio
 from graphopt.search import candidate as weighing
-from graphopt.search import planner as auto
-from graphopt.search.candidate import Candidate, choose
-from graphopt.testing import MODELS, model_from_text
+from graphopt.search import planner
+from graphopt.search.candidate import Candidate, Kind, choose
+from graphopt.search.planner import Proposal, search
+from graphopt.testing import MODELS, model_from_text, staged
 
 STATIC, WEIGHTS = "int8 static", "int8 weights only"
 CNN = """<ir_version: 8, opset_import: ["" : 12]>
@@ -46,17 +49,26 @@ def cnn() -> Graph:
     return graph
 
 
-def job_of(graph: Graph, *, samples: bool = True, probe: bool = True, **options: Any) -> Job:
-    feeds = SyntheticSamples(graph, count=4)
-    return Job(
-        graph=graph.copy(),
-        reference=graph,
-        target=targets.find("x86-avx2"),
-        samples=feeds if samples else None,
-        probe=Probe(graph, feeds, "random", 4, 1) if probe else None,
-        threads=1,
-        **options,
-    )
+def staged_of(graph: Graph, **options: Any) -> tuple[Stage, Means]:
+    return staged(graph, count=4, target="x86-avx2", **options)
+
+
+class Falling:
+    """A metric that falls by so much from the reference to a model on integers."""
+
+    def __init__(self, fall: float) -> None:
+        self.fall, self.reference = fall, b""
+
+    def __call__(self, outputs: Any, labels: Any) -> float:
+        answer = np.asarray(outputs[0]).tobytes()
+        self.reference = self.reference or answer
+        return 80.0 if answer == self.reference else 80.0 - self.fall
+
+
+class Labelled(SyntheticSamples):
+    @property
+    def labels(self) -> Any:
+        return np.zeros(self.count, np.int64)
 
 
 @pytest.fixture
@@ -64,21 +76,27 @@ def ratios(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Latency against float by the name of the candidate, or how its name begins."""
     given = {STATIC: 0.5, WEIGHTS: 1.0}
 
-    def fake(job: Job, base: Candidate, found: Candidate) -> Ratio:
-        begins = max((name for name in given if found.name.startswith(name)), key=len)
-        return Ratio(given[begins], 0.02)
+    def fake(base: Candidate, candidates: Sequence[Candidate], means: Means) -> list[Ratio]:
+        begins = [max((n for n in given if c.name.startswith(n)), key=len) for c in candidates]
+        return [Ratio(given[name], 0.02) for name in begins]
 
-    monkeypatch.setattr(auto, "_time", fake)
+    monkeypatch.setattr(planner, "_ratios", fake)
     return given
 
 
 def candidate(
-    name: str, size: int, ratio: float | None, db: float | None, problem: str = ""
+    name: str,
+    size: int,
+    ratio: float | None,
+    db: float | None,
+    problem: str = "",
+    kind: Kind = "static",
 ) -> Candidate:
     return Candidate(
+        kind,
         name,
         [],
-        job_of(io.load(MODELS["no-layers"]()), probe=False),
+        staged_of(io.load(MODELS["no-layers"]()), judged=False)[0],
         [],
         size,
         None if ratio is None else Ratio(ratio, 0.02),
@@ -87,7 +105,8 @@ def candidate(
     )
 
 
-FLOAT = candidate("float", 1000, None, None)
+FLOAT = candidate("float", 1000, None, None, kind="float")
+MEANS = staged_of(io.load(MODELS["no-layers"]()), judged=False)[1]
 
 
 @pytest.mark.parametrize(
@@ -134,14 +153,14 @@ def test_a_small_difference_leaves_what_was_proposed_first() -> None:
 def test_those_close_to_the_best_are_timed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     timed: list[str] = []
 
-    def fake(job: Job, base: Candidate, found: Candidate) -> Ratio:
-        timed.append(found.name)
-        return Ratio(0.9, 0.01 if found.name == "steadier" else 0.5)
+    def fake(base: Candidate, candidates: Sequence[Candidate], means: Means) -> list[Ratio]:
+        timed.extend(item.name for item in candidates)
+        return [Ratio(0.9, 0.01 if item.name == "steadier" else 0.5) for item in candidates]
 
-    monkeypatch.setattr(auto, "_time", fake)
+    monkeypatch.setattr(planner, "_ratios", fake)
     steadier, shakier = candidate("steadier", 900, 0.5, 30), candidate("shakier", 900, 0.52, 30)
     far = candidate("far", 900, 0.8, 30)
-    auto._measure_again(FLOAT.job, FLOAT, [steadier, shakier, far])
+    planner._measure_again(FLOAT, [steadier, shakier, far], MEANS)
     assert timed == ["steadier", "shakier"]
     assert steadier.ratio == Ratio(0.9, 0.01)
     assert shakier.ratio == Ratio(0.52, 0.02)
@@ -162,13 +181,11 @@ def test_float_stays_where_nothing_gains() -> None:
         ({"min_sqnr_db": 5.0}, 6.0, 0.5, ""),
         ({}, 40.0, 1.03, "slower than float"),
         ({}, 40.0, 1.01, ""),
-        ({"drop": lambda graph: 2.5, "max_drop": 2.0}, 40.0, 0.5, "falls by 2.5, at most 2 allow"),
-        ({"drop": lambda graph: 2.0, "max_drop": 2.0}, 40.0, 0.5, ""),
     ],
 )
 def test_problems(limits: dict[str, Any], db: float, ratio: float, words: str) -> None:
-    job = job_of(io.load(MODELS["no-layers"]()), probe=False, **limits)
-    problem = auto._problem(job, candidate("int8", 10, ratio, db))
+    means = replace(MEANS, limits=Limits(**limits))
+    problem = planner._problem(candidate("int8", 10, ratio, db), means)
     assert words in problem
     assert bool(problem) is bool(words)
 
@@ -188,57 +205,52 @@ def test_problems(limits: dict[str, Any], db: float, ratio: float, words: str) -
     ],
 )
 def test_proposals_suit_model_and_data(model: str, samples: bool, names: list[str]) -> None:
-    job = job_of(io.load(MODELS[model]()), samples=samples, probe=False)
-    assert [name for name, _ in auto._proposals(job)] == names
+    stage, means = staged_of(io.load(MODELS[model]()), calibrated=samples, judged=False)
+    assert [item.name for item in planner._proposals(stage, means)] == names
 
 
 def test_the_best_candidate_becomes_the_graph(ratios: dict[str, float]) -> None:
     ratios[f"{STATIC}, "] = 0.95  # with layers in float
-    job, messages = job_of(cnn()), list[str]()
-    records, table, passes = auto.run(job, messages)
-    rows = {row.name: row for row in table}
+    choice = search(*staged_of(cnn()))
+    rows = {row.name: row for row in choice.candidates}
     assert list(rows)[:3] == ["float, cleaned", STATIC, WEIGHTS]
     assert [name for name, row in rows.items() if row.chosen] == [STATIC]
-    assert messages == []
-    assert {node.op_type for node in job.graph.main.nodes} >= {"QuantizeLinear"}
-    assert job.float_graph is not None
-    assert "QuantizeLinear" not in {node.op_type for node in job.float_graph.main.nodes}
-    names = [record.name for record in records]
+    assert choice.messages == []
+    assert {node.op_type for node in choice.stage.graph.main.nodes} >= {"QuantizeLinear"}
+    origin = choice.stage.float_stage.graph
+    assert "QuantizeLinear" not in {node.op_type for node in origin.main.nodes}
+    names = [record.name for record in choice.records]
     assert names.index("upgrade-opset") < names.index("quantize-static")
     static = rows[STATIC]
-    assert (static.bytes, static.latency_ratio) == (io.size(job.graph), 0.5)
+    assert (static.bytes, static.latency_ratio) == (io.size(choice.stage.graph), 0.5)
     assert static.sqnr_db is not None
     assert "quantize-static" in static.spec
     assert static.verdict.startswith("gains ")
     base = rows["float, cleaned"]
     assert (base.latency_ratio, base.verdict) == (1.0, "the measure of the others")
-    again = job_of(cnn())
-    run_passes(again, passes)
-    assert io.serialize(again.graph) == io.serialize(job.graph)
+    again, _ = run_passes(*staged_of(cnn()), choice.passes)
+    assert io.serialize(again.graph) == io.serialize(choice.stage.graph)
 
 
 def test_nothing_faster_keeps_the_cleaned_float_model(ratios: dict[str, float]) -> None:
     ratios.update({STATIC: 1.5, WEIGHTS: 1.5})
-    job, messages = job_of(cnn()), list[str]()
-    _, table, passes = auto.run(job, messages)
-    assert [row.name for row in table if row.chosen] == ["float, cleaned"]
-    assert {row.verdict for row in table[1:]} == {"slower than float"}
-    assert messages == ["no candidate is better than the cleaned float model, which is kept"]
-    assert "QuantizeLinear" not in {node.op_type for node in job.graph.main.nodes}
-    assert "quantize-static" not in {item.name for item in passes}
+    choice = search(*staged_of(cnn()))
+    assert [row.name for row in choice.candidates if row.chosen] == ["float, cleaned"]
+    assert {row.verdict for row in choice.candidates[1:]} == {"slower than float"}
+    assert choice.messages == ["no candidate is better than the cleaned float model, which is kept"]
+    assert "QuantizeLinear" not in {node.op_type for node in choice.stage.graph.main.nodes}
+    assert "quantize-static" not in {item.name for item in choice.passes}
 
 
 def test_weights_only_where_integers_are_slow(ratios: dict[str, float]) -> None:
     ratios.update({STATIC: 1.5, WEIGHTS: 1.0})
-    job = job_of(cnn())
-    table = auto.run(job, [])[1]
-    assert [row.name for row in table if row.chosen] == [WEIGHTS]
-    assert io.size(job.graph) < 0.7 * table[0].bytes
+    choice = search(*staged_of(cnn()))
+    assert [row.name for row in choice.candidates if row.chosen] == [WEIGHTS]
+    assert io.size(choice.stage.graph) < 0.7 * choice.candidates[0].bytes
 
 
 def test_a_limit_that_no_candidate_keeps(ratios: dict[str, float]) -> None:
-    job = job_of(cnn(), min_sqnr_db=90.0)
-    table = auto.run(job, [])[1]
+    table = search(*staged_of(cnn(), limits=Limits(min_sqnr_db=90.0))).candidates
     assert [row.name for row in table if row.chosen] == ["float, cleaned"]
     for row in table[1:]:
         assert row.sqnr_db is not None
@@ -246,22 +258,30 @@ def test_a_limit_that_no_candidate_keeps(ratios: dict[str, float]) -> None:
 
 
 def test_a_metric_that_falls_too_far(ratios: dict[str, float]) -> None:
-    def drop(graph: Graph) -> float:
-        return 5.0 * any(node.op_type == "QuantizeLinear" for node in graph.main.nodes)
-
-    table = auto.run(job_of(cnn(), drop=drop, max_drop=1.0), [])[1]
+    graph = cnn()
+    stage, means = staged_of(
+        graph,
+        limits=Limits(max_drop=1.0),
+        metric=("falling", Falling(5.0)),
+        evaluation=Labelled(graph, count=2),
+    )
+    table = search(stage, means).candidates
     rows = {row.name: row for row in table}
-    assert rows[STATIC].verdict == "the metric falls by 5, at most 1 allowed"
-    assert rows[WEIGHTS].chosen
+    for name in (STATIC, WEIGHTS):
+        assert rows[name].verdict == "the metric falls by 5, at most 1 allowed"
+    assert rows["float, cleaned"].chosen
+    means = replace(means, metric=("falling", Falling(1.0)))
+    assert [row.name for row in search(stage, means).candidates if row.chosen] == [STATIC]
 
 
 def test_strict_does_not_end_a_run_of_trials(ratios: dict[str, float]) -> None:
-    table = auto.run(job_of(cnn(), strict=True, min_sqnr_db=25.0), [])[1]
+    limits = Limits(strict=True, min_sqnr_db=25.0)
+    table = search(*staged_of(cnn(), limits=limits)).candidates
     assert len(table) >= 3
 
 
 def test_without_data_only_what_needs_none_is_tried(ratios: dict[str, float]) -> None:
-    table = auto.run(job_of(cnn(), samples=False), [])[1]
+    table = search(*staged_of(cnn(), calibrated=False)).candidates
     assert [row.name for row in table] == ["float, cleaned", WEIGHTS]
 
 
@@ -269,17 +289,17 @@ def test_activations_are_observed_once(
     ratios: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    plain = run.observe
+    plain = observe
 
-    def counting(graph: Graph, requests: list[Any], *arguments: Any, **options: Any) -> Any:
+    def counting(graph: Graph, requests: Any, *rest: Any, **options: Any) -> Any:
         asked.append(sum(type(item).__name__ == "HistogramOf" for item in requests))
-        return plain(graph, requests, *arguments, **options)
+        return plain(graph, requests, *rest, **options)
 
-    monkeypatch.setattr(observer, "observe", counting)
-    monkeypatch.setattr(auto, "GOAL_DB", 500.0)
+    monkeypatch.setattr("graphopt.observe.observer.observe", counting)
+    monkeypatch.setattr(planner, "GOAL_DB", 500.0)
     monkeypatch.setattr(weighing, "_DB_WEIGHT", 0.0)
-    monkeypatch.setattr(auto, "sensitive_layers", lambda job: ["in", "mid", "out"])
-    assert len(auto.run(job_of(cnn()), [])[1]) > 3
+    monkeypatch.setattr(planner, "sensitive_layers", lambda stage, means: ["in", "mid", "out"])
+    assert len(search(*staged_of(cnn())).candidates) > 3
     assert [count for count in asked if count] == [5]
 
 
@@ -299,12 +319,13 @@ def test_the_most_sensitive_layers_stay_float(
     shares: tuple[float, ...],
     names: list[str],
 ) -> None:
-    monkeypatch.setattr(auto, "GOAL_DB", 500.0)
-    monkeypatch.setattr(auto, "_FLOAT_SHARES", shares)
-    monkeypatch.setattr(auto, "sensitive_layers", lambda job: LAYERS)
-    lifted = auto._lift(Candidate("", [], job_of(cnn()), [], 1000))
-    static = auto._try(lifted, lifted, STATIC, "quantize-static")
-    mixed = auto._mixed(lifted, lifted, [static], [])
+    monkeypatch.setattr(planner, "GOAL_DB", 500.0)
+    monkeypatch.setattr(planner, "_FLOAT_SHARES", shares)
+    monkeypatch.setattr(planner, "sensitive_layers", lambda stage, means: LAYERS)
+    stage, means = staged_of(cnn())
+    lifted = planner._lift(Candidate("float", "", [], stage, [], 1000), means)
+    static = planner._try(lifted, means, Proposal("static", STATIC, "quantize-static"))
+    mixed, _ = planner._mixed(lifted, [static], means)
     assert [item.name for item in mixed] == [f"{STATIC}, {name} float" for name in names]
     for count, item in enumerate(mixed, start=1):
         static_pass = next(p for p in item.passes if isinstance(p, QuantizeStatic))
@@ -316,44 +337,44 @@ def test_the_most_sensitive_layers_stay_float(
 def test_no_mixed_candidates_where_static_is_close_or_unknown(
     monkeypatch: pytest.MonkeyPatch, db: float | None
 ) -> None:
-    def never(job: Job) -> list[str]:
+    def never(stage: Stage, means: Means) -> list[str]:
         raise AssertionError
 
-    monkeypatch.setattr(auto, "sensitive_layers", never)
+    monkeypatch.setattr(planner, "sensitive_layers", never)
     static = candidate(STATIC, 300, 0.5, db)
-    assert auto._mixed(static, FLOAT, [static], []) == []
-    assert auto._mixed(static, FLOAT, [], []) == []
+    assert planner._mixed(static, [static], MEANS) == ([], [])
+    assert planner._mixed(static, [], MEANS) == ([], [])
 
 
 def test_no_mixed_candidates_where_layers_cannot_be_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refuse(job: Job) -> list[str]:
+    def refuse(stage: Stage, means: Means) -> list[str]:
         raise PassError("not with this model")
 
-    monkeypatch.setattr(auto, "sensitive_layers", refuse)
+    monkeypatch.setattr(planner, "sensitive_layers", refuse)
     static = candidate(STATIC, 300, 0.5, 10)
-    assert auto._mixed(static, FLOAT, [static], []) == []
+    words = "no candidate with sensitive layers in float: not with this model"
+    assert planner._mixed(static, [static], MEANS) == ([], [words])
 
 
 def test_mixed_follows_the_limit_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Job] = []
+    asked: list[Stage] = []
 
-    def layers(job: Job) -> list[str]:
-        asked.append(job)
+    def layers(stage: Stage, means: Means) -> list[str]:
+        asked.append(stage)
         return []
 
-    monkeypatch.setattr(auto, "sensitive_layers", layers)
+    monkeypatch.setattr(planner, "sensitive_layers", layers)
     static = candidate(STATIC, 300, 0.5, 35)
-    auto._mixed(static, FLOAT, [static], [])
+    planner._mixed(static, [static], MEANS)
     assert asked == []
-    static.job.min_sqnr_db = 40.0
-    auto._mixed(static, FLOAT, [static], [])
-    assert asked == [static.job]
+    planner._mixed(static, [static], replace(MEANS, limits=Limits(min_sqnr_db=40.0)))
+    assert asked == [static.stage]
 
 
 def test_sizes_alone_decide_where_the_model_cannot_be_run(ratios: dict[str, float]) -> None:
-    table = auto.run(job_of(cnn(), samples=False, probe=False), [])[1]
+    table = search(*staged_of(cnn(), calibrated=False, judged=False)).candidates
     assert [row.name for row in table if row.chosen] == [WEIGHTS]
     assert np.isclose(table[1].bytes / table[0].bytes, 0.3, atol=0.3)
 
@@ -362,9 +383,9 @@ def test_a_form_is_tried_under_one_name_only(
     ratios: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     twice = [
-        (WEIGHTS, "quantize-weights"),
-        (f"{WEIGHTS}, again", "quantize-weights,eliminate-dead"),
+        Proposal("weights", WEIGHTS, "quantize-weights"),
+        Proposal("weights", f"{WEIGHTS}, again", "quantize-weights,eliminate-dead"),
     ]
-    monkeypatch.setattr(auto, "_proposals", lambda job: twice)
-    table = auto.run(job_of(cnn(), samples=False), [])[1]
+    monkeypatch.setattr(planner, "_proposals", lambda stage, means: twice)
+    table = search(*staged_of(cnn(), calibrated=False)).candidates
     assert [row.name for row in table if row.latency_ratio is not None][1:] == [WEIGHTS]

@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from graphopt import targets
 from graphopt.data import open_data
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
-from graphopt.run.job import Job
-from graphopt.run.judge import Probe
-from graphopt.search import sensitivity as mixed
+from graphopt.run.means import Means
+from graphopt.run.stage import Stage
+from graphopt.search import sensitivity
 from graphopt.search.sensitivity import sensitive_layers
-from graphopt.testing import model_from_text
+from graphopt.testing import model_from_text, staged
 
 RNG = np.random.default_rng(2)
 TEXT = """<ir_version: 8, opset_import: ["" : 13]>
@@ -28,7 +27,7 @@ g (float[N, 4, 6, 6] x) => (float[N, 4, 6, 6] y) {
 }"""
 
 
-def job_of(text: str = TEXT, **options: Any) -> Job:
+def staged_of(text: str = TEXT, **options: Any) -> tuple[Stage, Means]:
     """``rough`` reads one channel that is 300 times as large as the others, and ignores it."""
     outlier = np.ones((1, 4, 1, 1), np.float32)
     outlier[0, 2] = 300
@@ -37,46 +36,37 @@ def job_of(text: str = TEXT, **options: Any) -> Job:
     w = np.eye(4, dtype=np.float32).reshape(4, 4, 1, 1)
     graph = io.load(model_from_text(text, {"w": w, "v": v, "outlier": outlier}))
     samples = open_data({"x": RNG.normal(size=(8, 4, 6, 6)).astype(np.float32)}, graph)
-    return Job(
-        graph=graph.copy(),
-        reference=graph,
-        target=targets.find("x86-avx2"),
-        samples=samples,
-        probe=Probe(graph, samples, "calib", 8, 1),
-        threads=1,
-        **options,
-    )
+    return staged(graph, samples=samples, target="x86-avx2", **options)
 
 
 def test_the_layer_behind_an_outlier_comes_first() -> None:
-    job = job_of()
-    before = io.serialize(job.graph)
-    found = sensitive_layers(job)
+    stage, means = staged_of()
+    before = io.serialize(stage.graph)
+    found = sensitive_layers(stage, means)
     assert found[0] == "rough"
     assert sorted(found) == ["fine", "last", "rough"]
-    assert io.serialize(job.graph) == before
-    assert job.float_graph is None
+    assert io.serialize(stage.graph) == before
 
 
 def test_a_layer_that_stays_float_anyway_comes_last() -> None:
     computed = TEXT.replace(
         "[last] y = Conv(s, w)", "[last] t = ConvTranspose(s, w) y = Conv(t, v)"
     )
-    found = sensitive_layers(job_of(computed))
+    found = sensitive_layers(*staged_of(computed))
     assert found[0] == "rough"
     assert found[-1] == "last"
 
 
 def test_names_that_look_like_patterns_mean_their_own_layer() -> None:
-    job = job_of()
+    stage, means = staged_of()
     odd = {"fine": "a[0]*", "rough": 'r, "o" \\u', "last": "?"}
-    for node in job.graph.main.nodes:
+    for node in stage.graph.main.nodes:
         node.name = odd.get(node.name, node.name)
-    assert sensitive_layers(job)[0] == 'r, "o" \\u'
+    assert sensitive_layers(stage, means)[0] == 'r, "o" \\u'
 
 
 def test_only_one_layer_is_on_integers_at_a_time() -> None:
-    graph = mixed._alone(job_of(), "rough")
+    graph = sensitivity._alone(*staged_of(), "rough").graph
     quantized = [n.name for n in graph.main.nodes if n.op_type == "Conv" and _integer(graph, n)]
     assert quantized == ["rough"]
 
@@ -88,6 +78,6 @@ def _integer(graph: Graph, node: Any) -> bool:
 
 def test_progress_is_told() -> None:
     steps: list[tuple[str, int, int]] = []
-    sensitive_layers(job_of(progress=lambda *step: steps.append(step)))
+    sensitive_layers(*staged_of(progress=lambda *step: steps.append(step[:3])))
     assert ("measure layers", 0, 3) in steps
     assert ("measure layers", 2, 3) in steps

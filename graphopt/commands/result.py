@@ -1,0 +1,241 @@
+"""The steps that every command with a result takes: what it measures with, and the result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from graphopt import targets
+from graphopt.commands.settings import plan_text
+from graphopt.commands.sources import Data
+from graphopt.contract.recipe import Recipe, format_recipe
+from graphopt.contract.settings import Limits, Machine
+from graphopt.data import open_data
+from graphopt.data.samples import Samples
+from graphopt.data.source import Source
+from graphopt.graph import io
+from graphopt.graph.graph import Graph
+from graphopt.graph.ports import fixed_batch
+from graphopt.run import environment
+from graphopt.run.judge import choose_judge
+from graphopt.run.limits import check_limits
+from graphopt.run.means import Means
+from graphopt.run.metrics import MetricFunction, find_metric
+from graphopt.run.proof import Proof, describe, prove, with_recipe
+from graphopt.run.record import ModelRecord, PassRecord, RunRecord, StartRecord
+from graphopt.run.stage import Stage
+from graphopt.runtime import launch
+from graphopt.search.planner import Choice
+
+__all__ = ["Result", "finished", "looked_at", "means_of", "with_judge"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What ``optimize`` hands back.
+
+    Attributes:
+        graph: The optimized model.
+        report: What was done and measured.
+    """
+
+    graph: Graph
+    report: RunRecord
+
+    @property
+    def model(self) -> onnx.ModelProto:
+        """The optimized model as a message; very large weights stay external references."""
+        return self.graph.to_model()
+
+    @property
+    def limits_met(self) -> bool:
+        """Whether every limit that was asked for is met."""
+        return all(limit.met for limit in self.report.limits)
+
+    def save(self, path: str | Path) -> Result:
+        """Write the model, whole or not at all; of several processes only the leading one does.
+
+        Returns:
+            The same result with a report that tells of the file.
+
+        Raises:
+            SystemFailure: Disk full, no permission, no such folder.
+        """
+        if not launch.leads():
+            return self
+        size, output = io.save(self.graph, Path(path)), self.report.output
+        if output is None:
+            output = describe(self.graph)
+        output = replace(output, path=str(path), sha256=io.sha256(Path(path)), bytes=size)
+        return replace(self, report=replace(self.report, output=output))
+
+
+def means_of(
+    plan: Recipe,
+    data: Data,
+    limits: Limits,
+    machine: Machine,
+    *,
+    reference: Graph,
+    teacher: Graph,
+    student: Graph,
+    **rest: Any,
+) -> Means:
+    """What to measure with, the judge not chosen yet.
+
+    Args:
+        plan: Its target, limits, seed and preprocessing count.
+        data: Where samples come from.
+        limits: ``strict`` counts.
+        machine: All but target and seed counts.
+        reference: What results are measured against.
+        teacher: What training aims at.
+        student: What passes edit; samples must fit it and the teacher.
+        rest: Further fields of ``Means``.
+
+    Raises:
+        DataError: Samples do not fit the inputs.
+        UsageError: No target has that name.
+    """
+    feeder = teacher if fixed_batch(teacher) else student
+
+    def samples(source: Source | None) -> Samples | None:
+        return None if source is None else open_data(source, feeder, plan.images)
+
+    return Means(
+        reference=reference,
+        target=targets.find(plan.target),
+        machine=replace(machine, seed=plan.seed),
+        limits=replace(limits, min_sqnr_db=plan.min_sqnr_db, max_drop=plan.max_drop),
+        calibration=samples(data.calibration),
+        evaluation=samples(data.evaluation),
+        training=samples(data.training),
+        teacher=teacher,
+        **rest,
+    )
+
+
+def with_judge(means: Means, metric: str | MetricFunction | None) -> tuple[Means, str]:
+    """The means with a judge and the metric, and a note on what the judge can prove.
+
+    Calibration samples come first: what is chosen by them leaves the evaluation untouched.
+
+    Raises:
+        DataError: A metric is asked for and there are no labels.
+        LimitError: A drop is limited and there is nothing to measure it with.
+        ModelError: onnxruntime cannot run the model on the data given.
+        UsageError: No metric has that name.
+    """
+    offered = [
+        (means.calibration, "calib"),
+        (means.evaluation, "eval"),
+        (means.training, "train"),
+    ]
+    judge, note = choose_judge(
+        means.reference,
+        offered,
+        memory_limit=means.machine.memory_limit,
+        threads=means.threads,
+        seed=means.seed,
+    )
+    means = replace(means, judge=judge, metric=find_metric(metric, means.evaluation))
+    check_limits(means)
+    return means, note
+
+
+def looked_at(
+    plan: Recipe,
+    stage: Stage,
+    means: Means,
+    path: Path | None,
+    passes: Sequence[PassRecord],
+    messages: Sequence[str],
+) -> Result:
+    """The result of a dry run."""
+    record = RunRecord(
+        command=plan_text(plan),
+        environment=environment.describe(means.target, means.threads),
+        input=describe(stage.graph, path, macs=stage.macs),
+        passes=list(passes),
+        messages=list(messages),
+        dry_run=True,
+    )
+    return Result(stage.graph, record)
+
+
+def finished(
+    plan: Recipe,
+    choice: Choice,
+    means: Means,
+    note: str,
+    *,
+    started: float,
+    path: Path | None,
+    start: tuple[Stage, Path | None] | None = None,
+) -> Result:
+    """Prove what came out of the passes and put the report together.
+
+    Args:
+        plan: What was asked.
+        choice: What came out.
+        means: What to measure with.
+        note: What the judge cannot prove.
+        started: When the command began, by ``time.perf_counter``.
+        path: File of the reference.
+        start: The model as it came with its file, where it is not the reference.
+    """
+    done = tuple(choice.passes)
+    text = format_recipe(replace(plan, auto=False, passes=done))
+    proof, output = Proof(), None
+    before = describe(means.reference, path, macs=Stage(means.reference, means).macs)
+    if launch.leads():  # the clock of the one process should not hear the others
+        first = None if start is None else start[0]
+        proof = prove(choice.stage, means, first, choice.records, note)
+        macs = choice.stage.macs
+        output = describe(choice.stage.graph, macs=macs, latency_ms=proof.after_ms)
+        before = replace(before, latency_ms=proof.before_ms)
+    origin = None
+    if start is not None:
+        origin = StartRecord(describe(start[0].graph, start[1], macs=start[0].macs), proof.start)
+    record = RunRecord(
+        command=plan_text(plan),
+        environment=environment.describe(means.target, means.threads),
+        input=before,
+        output=output,
+        quality=proof.quality,
+        passes=choice.records,
+        candidates=choice.candidates,
+        audit=proof.audit,
+        layers=proof.layers,
+        limits=proof.limits,
+        messages=[*choice.messages, *proof.messages, *_losses(before, output, proof, start)],
+        recipe=text,
+        latency_ratio=None if proof.ratio is None else proof.ratio.median,
+        latency_spread=None if proof.ratio is None else proof.ratio.spread,
+        start=origin,
+        peak_rss_bytes=environment.peak_rss_bytes(),
+        seconds=time.perf_counter() - started,
+    )
+    return Result(with_recipe(choice.stage.graph, text) if done else choice.stage.graph, record)
+
+
+def _losses(
+    before: ModelRecord, after: ModelRecord | None, proof: Proof, start: object | None
+) -> list[str]:
+    """What got worse in bytes or in time, so that nothing gets worse unsaid."""
+    losses = list[str]()
+    other = "the input" if start is None else "its teacher"
+    if after is None or proof.ratio is None:
+        return losses
+    if after.bytes > before.bytes:
+        sizes = f"{after.bytes} bytes against {before.bytes}"
+        losses.append(f"the result is larger than {other}: {sizes}")
+    if proof.ratio.median > 1 + proof.ratio.spread:
+        slower = f"{proof.ratio.median:.2f}x the time"
+        losses.append(f"the result is slower than {other} on this machine: {slower}")
+    return losses

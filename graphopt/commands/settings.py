@@ -1,0 +1,121 @@
+"""What a run is told, grouped: keywords of the API into values that commands and run share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, TypedDict
+
+from graphopt.commands.sources import Data
+from graphopt.contract import recipe
+from graphopt.contract.passes import Pass
+from graphopt.contract.preconditions import TrainingSamples
+from graphopt.contract.recipe import Recipe
+from graphopt.contract.settings import Limits, Machine
+from graphopt.contract.spec import format_passes, parse_passes
+from graphopt.data.source import Source
+from graphopt.errors import UsageError
+
+__all__ = ["Passes", "Settings", "grouped", "plan_text", "planned", "refuse_unused"]
+
+Passes = str | Pass | Sequence[Pass]
+"""Spec text, a pass or several."""
+
+
+class Settings(TypedDict, total=False):
+    """Single fields of ``Data``, ``Limits`` and ``Machine`` as keywords; they go before those."""
+
+    calibration: Source | None
+    training: Source | None
+    evaluation: Source | None
+    images: Mapping[str, Any] | None
+    min_sqnr_db: float | None
+    max_drop: float | None
+    strict: bool
+    target: str | None
+    threads: int
+    seed: int | None
+    memory_limit: int | None
+    device: str
+
+
+def grouped(
+    data: Data | None, limits: Limits | None, machine: Machine | None, given: Mapping[str, Any]
+) -> tuple[Data, Limits, Machine]:
+    """The three values with the keywords put into them.
+
+    Raises:
+        TypeError: A keyword belongs to none, as Python has it for any function.
+    """
+    left = dict(given)
+
+    def updated(value: Any) -> Any:
+        own = {item.name: left.pop(item.name) for item in fields(value) if item.name in left}
+        return replace(value, **own)
+
+    groups = updated(data or Data()), updated(limits or Limits()), updated(machine or Machine())
+    if left:
+        raise TypeError(f"got an unexpected keyword argument {next(iter(left))!r}")
+    return groups
+
+
+def planned(
+    passes: Passes | None,
+    preset: str | None,
+    recipe_file: str | Path | None,
+    data: Data,
+    limits: Limits,
+    machine: Machine,
+) -> Recipe:
+    """What to run, from the one source that was given; single settings go over the recipe's.
+
+    Raises:
+        UsageError: Several sources, or one that names what does not exist.
+    """
+    if sum(source is not None for source in (passes, preset, recipe_file)) > 1:
+        raise UsageError("give one of passes (-p), preset (--preset) and recipe (--recipe)")
+    if recipe_file is not None:
+        plan = recipe.read_recipe(Path(recipe_file))
+    elif passes is not None:
+        plan = Recipe(passes=_listed(passes))
+    else:
+        plan = recipe.from_preset(preset or "auto")
+    given: dict[str, Any] = {
+        "target": machine.target,
+        "max_drop": limits.max_drop,
+        "min_sqnr_db": limits.min_sqnr_db,
+        "images": {**plan.images, **data.images} if data.images else None,
+        "seed": machine.seed,
+    }
+    return replace(plan, **{key: value for key, value in given.items() if value is not None})
+
+
+def _listed(passes: Passes) -> tuple[Pass, ...]:
+    """The passes given as spec text, as one or as several."""
+    if isinstance(passes, str):
+        return tuple(parse_passes(passes))
+    items = (passes,) if isinstance(passes, Pass) else tuple(passes)
+    for item in items:
+        if not isinstance(item, Pass):
+            raise UsageError(
+                f"{item!r} is no pass; give spec text or passes, such as MaskWeights()"
+            )
+    return items
+
+
+def plan_text(plan: Recipe) -> str:
+    """The plan in a line: ``auto`` or spec text."""
+    return "auto" if plan.auto else format_passes(plan.passes)
+
+
+def refuse_unused(plan: Recipe, given: Mapping[str, Any]) -> None:
+    """What only training uses must not be given in vain.
+
+    Raises:
+        UsageError: It is; the message has its name in ``given``.
+    """
+    if not any(item.asks(TrainingSamples) for item in plan.passes):
+        for name, value in given.items():
+            if value is not None:
+                raise UsageError(f"{name} is given and no pass trains; add distill or another one")

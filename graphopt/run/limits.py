@@ -1,0 +1,124 @@
+"""What a result must hold, and what it broke: values, never sentences that somebody reads back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import onnx
+
+from graphopt.errors import LimitError
+from graphopt.graph.graph import Graph
+from graphopt.run.judge import evaluate
+from graphopt.run.means import Means
+from graphopt.run.record import Broken, LimitRecord, PassRecord, Quality
+from graphopt.run.stage import Stage
+
+__all__ = [
+    "LOSSLESS_DB",
+    "broken_by_user",
+    "broken_floor",
+    "check_limits",
+    "drop",
+    "limit_records",
+    "lossless_floor",
+]
+
+LOSSLESS_DB = 90.0
+"""Float32 rounding through a deep network stays above this SQNR."""
+_HALF_DB: dict[int, float] = {onnx.TensorProto.FLOAT16: 45.0, onnx.TensorProto.BFLOAT16: 25.0}
+"""The same for models with weights of 11 and of 8 bits: each rounding costs 68 and 50 dB."""
+
+
+def lossless_floor(graph: Graph) -> float:
+    """What rounding alone may cost in a model of this precision, dB."""
+    kinds = {tensor.data_type for s in graph.scopes() for tensor in s.initializers.values()}
+    return min((_HALF_DB[kind] for kind in kinds if kind in _HALF_DB), default=LOSSLESS_DB)
+
+
+def broken_floor(
+    quality: Quality, floor: float | None, limit: Literal["lossless", "min-sqnr"]
+) -> Broken | None:
+    """The first output whose SQNR is below the floor, if there is one."""
+    if floor is None:
+        return None
+    for output, value in quality.sqnr_db.items():
+        if value is not None and value < floor:
+            return Broken(limit, asked=floor, measured=value, detail=output)
+    return None
+
+
+def drop(stage: Stage, means: Means) -> float | None:
+    """How far the metric falls below the reference's; None where no drop is limited.
+
+    Raises:
+        ModelError: onnxruntime cannot run the model on the evaluation samples.
+        DataError: The metric cannot be computed.
+    """
+    if means.limits.max_drop is None:
+        return None
+    assert means.evaluation is not None
+    reference = means.reference_session
+    (quality,) = evaluate(
+        means.reference,
+        [reference, stage.session],
+        means.evaluation,
+        means.metric,
+        source="eval",
+    )
+    assert quality.metric is not None
+    fall = quality.metric.before - quality.metric.after
+    return math.inf if math.isnan(fall) else fall
+
+
+def broken_by_user(stage: Stage, means: Means) -> Broken | None:
+    """The limit of the user that a model breaks, if it breaks one."""
+    if means.judge is None:
+        return None
+    quality = means.judge.compare(stage.answers)
+    broken = broken_floor(quality, means.limits.min_sqnr_db, "min-sqnr")
+    if broken is not None or means.limits.max_drop is None:
+        return broken
+    fall = drop(stage, means)
+    assert fall is not None
+    if fall > means.limits.max_drop:
+        return Broken("max-drop", asked=means.limits.max_drop, measured=fall)
+    return None
+
+
+def check_limits(means: Means) -> None:
+    """Refuse a limit that nothing can measure.
+
+    Raises:
+        LimitError: A drop is limited and there are no labels, or no metric for them.
+    """
+    if means.limits.max_drop is not None and (means.evaluation is None or means.metric is None):
+        raise LimitError("--max-drop needs --eval DATA with labels, and a metric for them")
+
+
+def limit_records(
+    means: Means, quality: Quality, passes: Sequence[PassRecord]
+) -> list[LimitRecord]:
+    """Every limit asked for, with what was measured.
+
+    A limit for which passes were rolled back is not met by what was asked: the figure is then
+    that of the passes, while the written model, without them, keeps the limit.
+    """
+    limits, records = means.limits, list[LimitRecord]()
+    if limits.min_sqnr_db is not None:
+        broken = _taken_back(passes, "min-sqnr")
+        known = [item.sqnr_db for item in broken if item.sqnr_db is not None]
+        worst = min(known, default=quality.worst_db)
+        met = not broken and worst is not None and worst >= limits.min_sqnr_db
+        records.append(LimitRecord("min_sqnr_db", limits.min_sqnr_db, worst, met))
+    if limits.max_drop is not None:
+        fall = None if quality.metric is None else quality.metric.before - quality.metric.after
+        met = fall is not None and fall <= limits.max_drop and not _taken_back(passes, "max-drop")
+        records.append(LimitRecord("max_drop", limits.max_drop, fall, met))
+    return records
+
+
+def _taken_back(passes: Sequence[PassRecord], limit: str) -> list[PassRecord]:
+    """The passes whose effect a limit cost."""
+    return [item for item in passes if item.broken is not None and item.broken.limit == limit]

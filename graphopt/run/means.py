@@ -1,0 +1,98 @@
+"""What a run measures with: it never changes while passes run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from graphopt.contract.passes import Training
+from graphopt.contract.settings import Limits, Machine
+from graphopt.data.samples import Samples
+from graphopt.graph.graph import Graph
+from graphopt.observe.walk import BATCH
+from graphopt.progress import Progress
+from graphopt.run.judge import Judge
+from graphopt.run.metrics import NamedMetric
+from graphopt.runtime.batches import largest_batch
+from graphopt.runtime.session import Session
+from graphopt.targets import Target
+
+__all__ = ["Means"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """What a run measures with.
+
+    Attributes:
+        reference: What results are measured against: the input model or its teacher.
+        target: What the runtime fuses.
+        machine: Threads, seed, memory and device.
+        limits: What a result must hold.
+        judge: Holds the reference's answers; None where the model cannot be run within the
+            memory limit.
+        calibration: Samples that passes observe; None without.
+        training: Samples to train on; None for the calibration samples.
+        evaluation: Samples that judge the result; None without.
+        metric: What is measured on ``evaluation`` with its labels; None without.
+        teacher: The model that training aims at; None for the reference.
+        checkpoints: Folder for the state of a training; None for nowhere.
+        progress: Told what is going on, how far it is and how far it goes.
+    """
+
+    reference: Graph
+    target: Target
+    machine: Machine = field(default_factory=Machine)
+    limits: Limits = field(default_factory=Limits)
+    judge: Judge | None = None
+    calibration: Samples | None = None
+    training: Samples | None = None
+    evaluation: Samples | None = None
+    metric: NamedMetric | None = None
+    teacher: Graph | None = None
+    checkpoints: Path | None = None
+    progress: Progress | None = None
+
+    @property
+    def threads(self) -> int:
+        """Threads of every session; 0 for all cores."""
+        return self.machine.threads
+
+    @property
+    def seed(self) -> int:
+        """Seed of the passes' random numbers."""
+        return self.machine.seed or 0
+
+    def tell(self, what: str, done: int, total: int) -> None:
+        """Tell the progress, where somebody listens."""
+        if self.progress is not None:
+            self.progress(what, done, total)
+
+    @cached_property
+    def batch(self) -> int:
+        """Calibration samples that one feed may join; found by running the reference."""
+        assert self.calibration is not None
+        return largest_batch(self.reference_session, self.calibration, BATCH)
+
+    @property
+    def reference_session(self) -> Session:
+        """A session of the reference with its own outputs."""
+        if self.judge is not None:
+            return self.judge.session
+        return Session(self.reference, threads=self.threads)
+
+    def lessons(self) -> Training | None:
+        """What the run offers to a pass that trains; None without samples."""
+        samples = self.training or self.calibration
+        if samples is None:
+            return None
+        return Training(
+            samples,
+            self.teacher or self.reference,
+            self.seed,
+            self.threads,
+            self.machine.device,
+            self.checkpoints,
+            self.progress,
+        )

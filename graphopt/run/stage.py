@@ -1,0 +1,103 @@
+"""Where the model stands: one state of the graph, with everything derived from it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from graphopt.facts import cost, shapes
+from graphopt.graph import check
+from graphopt.graph.graph import Graph
+from graphopt.graph.tensors import Array
+from graphopt.observe.observer import Observer
+from graphopt.run.judge import HELD_WEIGHTS_BYTES
+from graphopt.run.means import Means
+from graphopt.runtime.session import Session
+from graphopt.runtime.trace import trace
+
+__all__ = ["Stage"]
+
+
+class Stage:
+    """One state of the model; what is derived from it is found once and goes with it.
+
+    The graph is never edited: a pass works on a copy, which becomes the next stage. Rolling back
+    is to go on from this one.
+
+    Args:
+        graph: The model as it is.
+        means: What the run measures with.
+        origin: The stage before the first lossy pass; None until there was one.
+    """
+
+    def __init__(self, graph: Graph, means: Means, origin: Stage | None = None) -> None:
+        self.graph, self.origin = graph, origin
+        self._means = means
+        self._session: Session | None = None
+
+    @property
+    def float_stage(self) -> Stage:
+        """Where the model stood before the first lossy pass; itself until there was one."""
+        return self.origin or self
+
+    @property
+    def session(self) -> Session:
+        """A session of the graph with its own outputs; held unless the weights are large.
+
+        Raises:
+            ModelError: onnxruntime cannot load it.
+        """
+        judge = self._means.judge
+        if judge is not None and judge.reference is self.graph:
+            return judge.session
+        session = self._session or Session(self.graph, threads=self._means.threads)
+        if self.graph.weight_bytes <= HELD_WEIGHTS_BYTES:
+            self._session = session
+        return session
+
+    @cached_property
+    def problems(self) -> list[str]:
+        """What is wrong with the graph by ONNX's rules."""
+        return check.problems(self.graph)
+
+    @cached_property
+    def shapes(self) -> shapes.Shapes:
+        """Shapes of the graph's tensors; traced in a run where inference leaves ranks open."""
+        inferred = shapes.infer(self.graph)
+        judge = self._means.judge
+        if judge is not None and _unknown(self.graph, inferred):
+            feeds = judge.samples[0].feeds
+            seen = trace(self.graph, feeds, threads=self._means.threads)
+            inferred = shapes.infer(self.graph, seen)
+        return inferred
+
+    @cached_property
+    def macs(self) -> int | None:
+        """Multiply-accumulates of one run; None where they cannot be counted."""
+        return cost.total_macs(self.graph, self.shapes)
+
+    @cached_property
+    def answers(self) -> list[dict[str, Array]]:
+        """What the graph answers to the judge's samples.
+
+        Raises:
+            ModelError: onnxruntime cannot load or run it.
+        """
+        judge = self._means.judge
+        assert judge is not None
+        if judge.reference is self.graph:
+            return [sample.answers for sample in judge.samples]
+        return judge.run(self.session)
+
+    @cached_property
+    def observer(self) -> Observer:
+        """Answers requests about this state, each by one run of the model."""
+        means = self._means
+        limit, threads = means.machine.memory_limit, means.threads
+        return Observer(self.graph, means.calibration, limit, threads, means.progress)
+
+
+def _unknown(graph: Graph, known: shapes.Shapes) -> bool:
+    """Whether inference left the rank of a tensor of the main graph open."""
+    names = (name for node in graph.main.nodes for name in node.output if name)
+    infos = (known.get(name) for name in names)
+    return any(info is None or info.shape is None for info in infos)

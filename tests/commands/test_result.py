@@ -1,0 +1,38 @@
+"""What a run measures with, put together from what the user gave."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphopt.commands.result import means_of
+from graphopt.commands.sources import Data
+from graphopt.contract.recipe import Recipe
+from graphopt.contract.settings import Limits, Machine
+from graphopt.graph import io
+from graphopt.testing import MODELS
+
+
+def test_samples_take_the_batch_that_either_model_fixes() -> None:
+    student, fixed = MODELS["mlp"](), MODELS["mlp"]()
+    for value in (*fixed.graph.input, *fixed.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    (name,) = (value.name for value in student.graph.input)
+    width = student.graph.input[0].type.tensor_type.shape.dim[-1].dim_value
+    samples = {name: np.random.default_rng(0).standard_normal((5, width)).astype(np.float32)}
+    free, teacher = io.load(student), io.load(fixed)
+    batches = []
+    for goal in (free, teacher):
+        means = means_of(
+            Recipe(target="arm", seed=3, max_drop=1.0),
+            Data(evaluation=samples),
+            Limits(strict=True),
+            Machine(threads=1),
+            reference=goal,
+            teacher=goal,
+            student=free,
+        )
+        assert means.evaluation is not None
+        batches.append([len(feeds[name]) for feeds, _ in means.evaluation.feeds(batch=4)])
+        assert (means.target.name, means.seed, means.threads) == ("arm", 3, 1)
+        assert (means.limits.strict, means.limits.max_drop) == (True, 1.0)
+    assert batches == [[4, 1], [1, 1, 1, 1, 1]]

@@ -1,0 +1,124 @@
+"""Limits as asked and as measured, and what is done about one that nothing can measure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from graphopt.contract.settings import Limits
+from graphopt.data.synthetic import SyntheticSamples
+from graphopt.errors import LimitError
+from graphopt.graph import io
+from graphopt.graph.graph import Graph
+from graphopt.run.judge import Judge
+from graphopt.run.limits import check_limits, drop, limit_records, lossless_floor
+from graphopt.run.means import Means
+from graphopt.run.record import Broken, LimitRecord, Metric, PassRecord, Quality
+from graphopt.run.stage import Stage
+from graphopt.testing import MODELS, staged
+
+
+def means_of(**limits: Any) -> Means:
+    return staged(MODELS["cnn"](), judged=False, limits=Limits(**limits))[1]
+
+
+def rolled_back(broken: Broken, sqnr_db: float | None) -> PassRecord:
+    words = str(broken)
+    return PassRecord(
+        "mask-weights", "", "rolled back", words, 0.0, [], [], 0, None, sqnr_db, broken=broken
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "found", "met"), [(20.0, 25.0, True), (20.0, 20.0, True), (20.0, 19.0, False)]
+)
+def test_least_sqnr(asked: float, found: float, met: bool) -> None:
+    quality = Quality({"y": found, "z": 60.0, "n": None})
+    limits = limit_records(means_of(min_sqnr_db=asked), quality, [])
+    assert limits == [LimitRecord("min_sqnr_db", asked, found, met)]
+
+
+@pytest.mark.parametrize(("after", "met"), [(79.0, True), (78.0, True), (77.5, False)])
+def test_most_drop(after: float, met: bool) -> None:
+    quality = Quality({"y": 30.0}, metric=Metric("top-1", 80.0, after))
+    limits = limit_records(means_of(max_drop=2.0), quality, [])
+    assert limits == [LimitRecord("max_drop", 2.0, 80.0 - after, met)]
+
+
+def test_a_drop_that_nobody_measured_is_not_met() -> None:
+    limits = limit_records(means_of(max_drop=2.0), Quality({"y": 30.0}), [])
+    assert limits == [LimitRecord("max_drop", 2.0, None, False)]
+
+
+@pytest.mark.parametrize(("known", "measured"), [(11.0, 11.0), (None, 60.0)])
+def test_a_limit_that_cost_a_pass_is_not_met(known: float | None, measured: float) -> None:
+    passes = [rolled_back(Broken("min-sqnr", 20.0, 11.0, "y"), known)]
+    quality = Quality({"y": 60.0}, metric=Metric("top-1", 80.0, 80.0))
+    assert limit_records(means_of(min_sqnr_db=20.0, max_drop=2.0), quality, passes) == [
+        LimitRecord("min_sqnr_db", 20.0, measured, False),
+        LimitRecord("max_drop", 2.0, 0.0, True),
+    ]
+
+
+def test_a_metric_limit_that_cost_a_pass_is_not_met() -> None:
+    passes = [rolled_back(Broken("max-drop", 2.0, 3.0), None)]
+    quality = Quality({"y": 60.0}, metric=Metric("top-1", 80.0, 80.0))
+    limits = limit_records(means_of(max_drop=2.0), quality, passes)
+    assert limits == [LimitRecord("max_drop", 2.0, 0.0, False)]
+
+
+def metric(outputs: Any, labels: Any) -> float:
+    """Share of samples in which the answer is class 0; labels say nothing."""
+    return float(100 * (np.asarray(outputs[0]).argmax(-1) == 0).mean())
+
+
+class Labelled(SyntheticSamples):
+    @property
+    def labels(self) -> Any:
+        return np.zeros(self.count, np.int64)
+
+
+def measured(function: Any) -> tuple[Stage, Means]:
+    graph = io.load(MODELS["cnn"]())
+    return staged(
+        graph,
+        limits=Limits(max_drop=5.0),
+        metric=("class 0", function),
+        evaluation=Labelled(graph, count=4),
+    )
+
+
+def test_the_metric_is_measured_against_the_reference() -> None:
+    stage, means = measured(metric)
+    assert drop(stage, means) == 0
+    worse = stage.graph.copy()
+    bias = worse.main.constant("B4")
+    assert bias is not None
+    never_0 = np.where(np.arange(bias.shape[0]) == 0, -1e6, bias.values)
+    worse.main.set_constant(bias, never_0.astype(np.float32))
+    before = metric([_answers(means.reference)], None)
+    assert drop(Stage(worse, means), means) == before > 0
+
+
+def test_a_metric_that_is_not_a_number_has_fallen_by_any_amount() -> None:
+    assert drop(*measured(lambda outputs, labels: float("nan"))) == float("inf")
+
+
+def _answers(graph: Graph) -> Any:
+    judge = Judge(graph, Labelled(graph, count=4), "eval", threads=1)
+    return np.concatenate([sample.answers["y"] for sample in judge.samples])
+
+
+def test_a_drop_can_only_be_limited_with_labels() -> None:
+    stage, means = staged(MODELS["cnn"](), judged=False)
+    check_limits(means)
+    assert drop(stage, means) is None
+    with pytest.raises(LimitError, match="with labels, and a metric for them"):
+        check_limits(means_of(max_drop=1.0))
+
+
+def test_half_precision_may_lose_more() -> None:
+    assert lossless_floor(io.load(MODELS["cnn"]())) == 90
+    assert lossless_floor(io.load(MODELS["float16"]())) == 45
