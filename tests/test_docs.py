@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import signal
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,13 +12,15 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from graphopt import errors
 from graphopt.cli.app import app
-from graphopt.contract import presets, recipe
+from graphopt.contract import presets
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "models/README.md", "benchmarks/README.md")
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md"))
+SHOWN = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", *PAGES)}
+"""What users read of commands, by file."""
+DOCUMENTS = (*SHOWN, "CONTRIBUTING.md", "models/README.md", "benchmarks/README.md")
 MEASURED = ("optimize", "distill", "compare", "bench")
 NEEDS_TORCH = ("distill",)
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -30,19 +31,21 @@ def blocks(kind: str, text: str = README) -> list[str]:
     return [body for language, body in BLOCK.findall(text) if language == kind]
 
 
-def transcripts() -> dict[str, str]:
+def transcripts(page: str) -> dict[str, str]:
     """Command to printed text, from the blocks that show both; without torch only some."""
-    parts = (block.partition("\n") for block in blocks("console"))
+    parts = (block.partition("\n") for block in blocks("console", SHOWN[page]))
     shown = {command.removeprefix("$ "): output for command, _, output in parts}
     able = find_spec("torch") is not None
     return {c: text for c, text in shown.items() if able or c.split()[1] not in NEEDS_TORCH}
 
 
 def commands() -> Iterator[str]:
-    """Every graphopt command line in the README, without the environment's folder."""
-    for line in (line for kind in ("sh", "console") for line in "".join(blocks(kind)).split("\n")):
-        yield from re.findall(r"(?:^\$ |\.venv/bin/)(graphopt \w[^&]*)", line)
-    yield from re.findall(r"`(graphopt \w+(?: [^`]+)?)`", README)
+    """Every graphopt command line in the documents, without the environment's folder."""
+    for text in SHOWN.values():
+        code = "".join(body for kind in ("sh", "console") for body in blocks(kind, text))
+        for line in code.split("\n"):
+            yield from re.findall(r"(?:^\$ |\.venv/bin/)(graphopt \w[^&]*)", line)
+        yield from re.findall(r"`(graphopt \w+(?: [^`]+)?)`", BLOCK.sub("", text))
 
 
 @pytest.fixture
@@ -55,7 +58,8 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def printed(command: str) -> str:
     """What a command prints, without blanks at line ends."""
-    result = CliRunner().invoke(app, shlex.split(command)[1:], catch_exceptions=False)
+    name, *arguments = shlex.split(command)
+    result = CliRunner().invoke(app, arguments, prog_name=name, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return "\n".join(line.rstrip() for line in result.stdout.strip("\n").splitlines()) + "\n"
 
@@ -74,7 +78,7 @@ def test_first_block_is_the_main_job_and_the_tests() -> None:
 def test_commands_parse(command: str) -> None:
     name, *arguments = shlex.split(command)[1:]
     found = app.commands[name]
-    if arguments:
+    if arguments and "--help" not in arguments:
         found.make_context(name, arguments)
     for path in (argument for argument in arguments if argument.startswith("models/")):
         assert (ROOT / path).exists()
@@ -88,7 +92,7 @@ def test_named_options_exist() -> None:
         if isinstance(parameter, click.Option)
         for option in parameter.opts
     }
-    prose = re.sub(r"`python [^`]+`", "", BLOCK.sub("", README))
+    prose = re.sub(r"`(python|pytest) [^`]+`", "", BLOCK.sub("", "\n".join(SHOWN.values())))
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", prose)) <= known
 
 
@@ -97,17 +101,20 @@ def test_every_command_has_its_section() -> None:
     assert sorted(headings) == sorted(app.commands)
 
 
-def test_transcripts_are_what_is_printed(clone: Path, request: pytest.FixtureRequest) -> None:
-    """In order, as a reader would type them; ``--update-golden`` writes the README anew."""
-    now = {command: printed(command) for command in transcripts()}
+@pytest.mark.parametrize("page", [page for page in SHOWN if "```console" in SHOWN[page]])
+def test_transcripts_are_what_is_printed(
+    page: str, clone: Path, request: pytest.FixtureRequest
+) -> None:
+    """In order, as a reader would type them; ``--update-golden`` writes the page anew."""
+    now = {command: printed(command) for command in transcripts(page)}
     if request.config.getoption("--update-golden"):
-        text = README
-        for command, shown in transcripts().items():
+        text = SHOWN[page]
+        for command, shown in transcripts(page).items():
             text = text.replace(f"$ {command}\n{shown}```", f"$ {command}\n{now[command]}```")
-        (ROOT / "README.md").write_text(text, encoding="utf-8")
+        (ROOT / page).write_text(text, encoding="utf-8")
         return
-    for command, shown in transcripts().items():
-        measured = command.split()[1] in MEASURED
+    for command, shown in transcripts(page).items():
+        measured = command.split()[1] in MEASURED and "--help" not in command
         assert (titles(shown) <= titles(now[command])) if measured else shown == now[command]
 
 
@@ -128,31 +135,9 @@ def test_torch_example_is_five_lines_that_compile() -> None:
     assert len(example.splitlines()) == 5
 
 
-def test_recipe_reads() -> None:
-    (text,) = blocks("toml")
-    found = recipe.parse_recipe(text)
-    assert found.min_sqnr_db == 20
-    assert recipe.parse_recipe(recipe.format_recipe(found)) == found
-
-
 def test_presets_are_listed() -> None:
     row = next(line for line in README.splitlines() if line.startswith("| `--preset NAME`"))
     assert {*re.findall(r"`([a-z0-9-]+)`", row)} == {*presets.names()} - {"auto"}
-
-
-def test_exit_codes_are_those_of_the_errors() -> None:
-    _, _, section = README.partition("## Exit codes")
-    section, _, _ = section.partition("\n## ")
-    codes = ",".join(re.findall(r"^\| ([\d, ]+) \|", section, re.MULTILINE))
-    classes = (getattr(errors, name) for name in errors.__all__)
-    signals = {128 + signal.SIGINT, 128 + signal.SIGTERM}
-    assert {*map(int, codes.split(","))} == {0, *signals, *(each.exit_code for each in classes)}
-
-
-def test_every_room_is_in_the_table() -> None:
-    rooms = [p.parent for p in ROOT.glob("graphopt/*/__init__.py") if not p.parent.is_symlink()]
-    for room in rooms:
-        assert f"| `{room.relative_to(ROOT).as_posix()}/` |" in README
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -161,7 +146,7 @@ def test_links_and_paths_lead_somewhere(document: str) -> None:
     text = path.read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (path.parent / link).exists(), link
-    for named in re.findall(r"`((?:graphopt|passes|tests|models|benchmarks)/[\w./-]+)`", text):
+    for named in re.findall(r"`((?:graphopt|passes|tests|models|benchmarks|docs)/[\w./-]+)`", text):
         assert (ROOT / named).exists(), named
 
 
@@ -176,3 +161,8 @@ def test_benchmarks_are_described() -> None:
     text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
     scripts = {path.name for path in (ROOT / "benchmarks").glob("*.py")}
     assert scripts == set(re.findall(r"`(\w+\.py)`", text))
+
+
+def test_every_page_is_named_in_the_readme() -> None:
+    for page in PAGES:
+        assert f"]({page})" in README

@@ -1,1 +1,1 @@
-"""The model in memory and on disk: scopes of nodes and constants, shapes, cost, surgery."""
+"""The model in memory and on disk, on the ONNX messages: load, edit, check, save."""
