@@ -1,0 +1,301 @@
+"""How the axes of a node's outputs follow from those of its inputs: a node as a nest of loops.
+
+Every operator computes its elements in loops, and each axis of each operand runs through some of
+them. A matrix product has three, ``row``, ``in`` and ``out``: its operands are ``row in`` and
+``in out``, its result is ``row out``. Axes that share a loop are coupled: whoever removes value
+``v`` of a loop removes it from all of them at once, and every other element of the result stays
+as it was (where the loop is summed: as it was with zeros at ``v``). A loop that cannot lose a
+value stands in ``fixed``, with the reason.
+
+Source: the indexing maps of MLIR's linalg dialect and the notation of einops say the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from onnx import NodeProto
+
+from graphopt.facts.shapes import Dim
+from graphopt.graph.node import attribute
+from graphopt.graph.tensors import Array
+
+__all__ = [
+    "ONE",
+    "Axes",
+    "Axis",
+    "AxisRule",
+    "Call",
+    "Draft",
+    "Nest",
+    "Piece",
+    "Shape",
+    "Unknown",
+    "loops_of",
+    "opaque",
+]
+
+Shape = tuple[Dim, ...]
+_APART = "its elements are not told apart"
+
+
+class Unknown(Exception):  # noqa: N818 - no failure: the axes are fixed with this reason
+    """Why nothing can be said of a node's axes."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of an axis.
+
+    Attributes:
+        loops: What it runs through, the outermost first: element ``(i, j)`` of loops of sizes
+            ``(m, n)`` stands at ``i * n + j``. Without any it is a single element.
+        picks: Values of its one loop, in the order in which they come; None for all of them.
+    """
+
+    loops: tuple[str, ...] = ()
+    picks: tuple[int, ...] | None = None
+
+
+Axis = tuple[Piece, ...]
+"""Stretches that stand one behind the other; none at all is an axis of size 0."""
+Axes = tuple[Axis, ...]
+ONE: Axis = (Piece(),)
+"""An axis of size 1 that is broadcast, or left over."""
+
+
+@dataclass(frozen=True)
+class Nest:
+    """The loops of one node.
+
+    Attributes:
+        sizes: Of each loop, as far as it is known.
+        inputs: Axes of each input; None where it is absent or its rank is unknown.
+        outputs: Axes of each output, likewise.
+        fixed: Loops that cannot lose a value, and why not.
+        counts: Where the node says sizes: attributes by name, constant inputs by index. Each
+            entry is the length of an axis (several: a list). They are written anew when a loop
+            shrinks. An input that the node does not have is then added.
+        picks: The constant input that holds the picks of an output, to be numbered anew.
+        bodies: For If, Loop and Scan: axes of the inputs and outputs of each body.
+    """
+
+    sizes: Mapping[str, Dim]
+    inputs: tuple[Axes | None, ...]
+    outputs: tuple[Axes | None, ...]
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    counts: Mapping[str | int, tuple[Axis, ...]] = field(default_factory=dict)
+    picks: int | None = None
+    bodies: Mapping[str, tuple[tuple[Axes | None, ...], tuple[Axes | None, ...]]] = field(
+        default_factory=dict
+    )
+
+    @property
+    def loops(self) -> list[str]:
+        """Names of all loops, in the order in which the operands name them."""
+        return list(self.sizes)
+
+    @property
+    def summed(self) -> list[str]:
+        """Loops of inputs that no output has: products over them are added up."""
+        shown = {loop for axes in self.outputs for axis in axes or () for loop in loops_of(axis)}
+        return [
+            loop
+            for loop in self.sizes
+            if loop not in shown and any(self.axes_of(index, loop) for index in self.read)
+        ]
+
+    @property
+    def read(self) -> list[int]:
+        """Inputs whose axes are known."""
+        return [index for index, axes in enumerate(self.inputs) if axes is not None]
+
+    def axes_of(self, index: int, loop: str) -> list[int]:
+        """Numbers of the axes of input ``index`` that run through ``loop``."""
+        axes = self.inputs[index] if index < len(self.inputs) else None
+        return [number for number, axis in enumerate(axes or ()) if loop in loops_of(axis)]
+
+    def length(self, axis: Axis) -> int | None:
+        """Elements of an axis; None where a loop has no known size."""
+        total = 0
+        for piece in axis:
+            sizes = [self.sizes[loop] for loop in piece.loops]
+            known = [size for size in sizes if isinstance(size, int)]
+            if len(known) < len(sizes):
+                return None
+            total += len(piece.picks) if piece.picks is not None else math.prod(known)
+        return total
+
+    def positions(self, axis: Axis, loop: str, value: int) -> list[int]:
+        """Where on an axis the elements of value ``value`` of ``loop`` stand.
+
+        Raises:
+            Unknown: A loop of the axis has no known size.
+        """
+        places: list[int] = []
+        offset = 0
+        if loop not in loops_of(axis):
+            return places
+        for piece in axis:
+            length = self.length((piece,))
+            if length is None:
+                raise Unknown("a size is not known")
+            if piece.picks is not None and loop in piece.loops:
+                places += [offset + at for at, pick in enumerate(piece.picks) if pick == value]
+            elif loop in piece.loops:
+                depth = piece.loops.index(loop)
+                size = self.length((Piece((loop,)),)) or 1
+                inner = self.length((Piece(piece.loops[depth + 1 :]),)) or 1
+                places += [offset + p for p in range(length) if p // inner % size == value]
+            offset += length
+        return places
+
+
+def loops_of(axis: Axis) -> set[str]:
+    """Names of the loops that an axis runs through."""
+    return {loop for piece in axis for loop in piece.loops}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A node with what is known of its operands.
+
+    Attributes:
+        node: The node.
+        inputs: Shapes of its inputs; None where absent or of unknown rank.
+        outputs: Shapes of its outputs, likewise.
+        constant: The value of an input by its index; None where it is computed.
+        opset: Version of the node's domain.
+    """
+
+    node: NodeProto
+    inputs: tuple[Shape | None, ...]
+    outputs: tuple[Shape | None, ...]
+    constant: Callable[[int], Array | None]
+    opset: int
+
+    def has(self, index: int) -> bool:
+        """Whether the node reads an input at ``index``."""
+        return index < len(self.node.input) and bool(self.node.input[index])
+
+    def attribute(self, name: str, default: Any) -> Any:
+        """Value of an attribute, or ``default``."""
+        return attribute(self.node, name, default)
+
+    def shape(self, index: int = 0) -> Shape:
+        """Shape of an input.
+
+        Raises:
+            Unknown: Its rank is not known.
+        """
+        shape = self.inputs[index] if index < len(self.inputs) else None
+        if shape is None:
+            raise Unknown("the rank of its input is not known")
+        return shape
+
+    def result(self, index: int = 0) -> Shape:
+        """Shape of an output.
+
+        Raises:
+            Unknown: Its rank is not known.
+        """
+        shape = self.outputs[index]
+        if shape is None:
+            raise Unknown("the rank of its result is not known")
+        return shape
+
+    def where(self, name: str, index: int) -> str | int:
+        """Whether an attribute or an input of that meaning is there; the input if neither."""
+        return name if any(item.name == name for item in self.node.attribute) else index
+
+    def integers(self, name: str, index: int) -> list[int] | None:
+        """What older versions say by an attribute and newer ones by an input; None if neither.
+
+        Raises:
+            Unknown: It is computed.
+        """
+        if self.where(name, index) == name:
+            return list(self.attribute(name, []))
+        if not self.has(index):
+            return None
+        values = self.constant(index)
+        if values is None:
+            raise Unknown(f"its {name} are computed")
+        return [int(value) for value in values.reshape(-1)]
+
+
+AxisRule = Callable[[Call], Nest]
+
+
+class Draft:
+    """A nest in the making: the rule of an operator sets what it knows, the rest is fixed."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.sizes: dict[str, Dim] = {}
+        self.fixed: dict[str, str] = {}
+        self.counts: dict[str | int, tuple[Axis, ...]] = {}
+        self.inputs: list[Axes | None] = [None] * len(call.inputs)
+        self.outputs: list[Axes | None] = [None] * len(call.outputs)
+        self.picks: int | None = None
+
+    def loop(self, size: Dim, name: str = "loop", why: str = "") -> Axis:
+        """An axis that runs through a new loop; fixed where ``why`` says a reason."""
+        base, count = name, 0
+        while name in self.sizes:
+            count += 1
+            name = f"{base}_{count}"
+        self.sizes[name] = size
+        if why:
+            self.fixed[name] = why
+        return (Piece((name,)),)
+
+    def each(self, shape: Sequence[Dim], why: str = "") -> list[Axis]:
+        """A new loop for each axis of a shape."""
+        return [self.loop(size, why=why) for size in shape]
+
+    def fix(self, axis: Axis, why: str) -> Axis:
+        """The same axis, none of whose loops can lose a value any more."""
+        self.fixed.update({loop: why for loop in loops_of(axis) if loop not in self.fixed})
+        return axis
+
+    def set_input(self, index: int, axes: Sequence[Axis] | None) -> None:
+        """Say the axes of an input, if the node has it and they are known."""
+        if axes is not None and index < len(self.inputs) and self.call.has(index):
+            self.inputs[index] = tuple(axes)
+
+    def set_output(self, index: int, axes: Sequence[Axis] | None) -> None:
+        """Say the axes of an output, if the node has it and they are known."""
+        if axes is not None and index < len(self.outputs) and self.call.node.output[index]:
+            self.outputs[index] = tuple(axes)
+
+    def done(self) -> Nest:
+        """The nest; axes that nobody spoke of get fixed loops of their own."""
+        for known, shapes in ((self.inputs, self.call.inputs), (self.outputs, self.call.outputs)):
+            for index, shape in enumerate(shapes):
+                if known[index] is None and shape is not None:
+                    known[index] = tuple(self.each(shape, _APART))
+        return Nest(
+            self.sizes,
+            tuple(self.inputs),
+            tuple(self.outputs),
+            self.fixed,
+            self.counts,
+            self.picks,
+        )
+
+
+def opaque(why: str) -> AxisRule:
+    """Axes of which nothing is known but the reason."""
+
+    def rule(call: Call) -> Nest:
+        draft = Draft(call)
+        for set_, shapes in ((draft.set_input, call.inputs), (draft.set_output, call.outputs)):
+            for index, shape in enumerate(shapes):
+                set_(index, None if shape is None else draft.each(shape, why))
+        return draft.done()
+
+    return rule

@@ -1,0 +1,92 @@
+"""What a row of the table of operators says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from graphopt.facts.axes import AxisRule
+
+__all__ = ["CONTRIB", "Kind", "Operator", "rows"]
+
+CONTRIB = "com.microsoft"
+"""The domain of onnxruntime's own operators."""
+
+Kind = Literal[
+    "product",
+    "convolution",
+    "recurrent",
+    "attention",
+    "elementwise",
+    "cast",
+    "view",
+    "permute",
+    "repeat",
+    "select",
+    "join",
+    "normalize",
+    "softmax",
+    "reduce",
+    "order",
+    "pool",
+    "resize",
+    "signal",
+    "quantize",
+    "integer",
+    "make",
+    "measure",
+    "loss",
+    "control",
+    "sequence",
+    "text",
+]
+"""``view`` keeps the order of the elements, ``permute`` changes it, ``repeat`` copies elements,
+``select`` takes some or puts constants around them, ``join`` takes them from several inputs;
+``quantize`` goes between floats and codes, ``integer`` computes on codes by its definition;
+``make`` has results that no float input decides, ``measure`` gives shapes and sizes."""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator.
+
+    Attributes:
+        name: Its type.
+        kind: What it does to values.
+        axes: How each axis of each output follows from the inputs.
+        domain: Empty for ONNX's own.
+        data: Inputs that carry the values it works on; None: all. Others are parameters, sizes,
+            indices and bounds.
+        weights: Inputs that hold what is trained, where they are constant floats.
+        factors: The two inputs that are multiplied with each other, which is what MACs count.
+        codes: Of a quantizing or integer operator: inputs that hold values. Scales and zero
+            points are none.
+        zeros: Pairs of an input of codes and the input that holds its zero points.
+        exact: Its result is the same, bit by bit, on every runtime.
+        random: Its result is drawn.
+        sized_by_values: How large its result is depends on values, not on shapes alone.
+        homogeneous: f(a x) = a f(x) for every a > 0.
+        fuses: Passes and runtimes merge it into the layer in front.
+        same_name: It has this type whether it computes on floats or on integers.
+    """
+
+    name: str
+    kind: Kind
+    axes: AxisRule
+    domain: str = ""
+    data: tuple[int, ...] | None = (0,)
+    weights: tuple[int, ...] = ()
+    factors: tuple[int, int] | None = None
+    codes: tuple[int, ...] = ()
+    zeros: tuple[tuple[int, int], ...] = ()
+    exact: bool = False
+    random: bool = False
+    sized_by_values: bool = False
+    homogeneous: bool = False
+    fuses: bool = False
+    same_name: bool = False
+
+
+def rows(names: str, kind: Kind, axes: AxisRule, **columns: Any) -> list[Operator]:
+    """One row for each of the names, which have all else in common."""
+    return [Operator(name, kind, axes, **columns) for name in names.split()]
