@@ -3,102 +3,79 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from onnx import NodeProto
 
-from graphopt.facts.ops import WEIGHTED, Weight, depthwise, weight_of, weighted_nodes
+from graphopt.facts.layers import Layer, Refusal, layer, layers
+from graphopt.facts.ops import WEIGHTED
 from graphopt.graph.graph import Constant, Graph, Scope
 from graphopt.graph.node import is_op, label
 
-__all__ = ["Layer", "WeightGroup", "rank_of_product", "weight_groups"]
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One node that reads a weight."""
-
-    scope: Scope
-    node: NodeProto
-    weight: Weight
-
-    @property
-    def data_index(self) -> int:
-        """Which input of the node is the data: 0, or 1 for a MatMul with its weight on the left."""
-        return 1 - self.weight.index
-
-    @property
-    def has_bias(self) -> bool:
-        """Whether the node adds a third input, constant or not."""
-        return len(self.node.input) > 2 and bool(self.node.input[2])
+__all__ = ["WeightGroup", "grouped", "rank_of_product", "weight_groups"]
 
 
 @dataclass(frozen=True)
 class WeightGroup:
-    """A constant float weight and its readers.
+    """A weight and the layers that read it.
 
     Attributes:
-        constant: The weight.
-        layers: The chosen nodes that read it, in order; at least one.
-        reason: Why it must be left alone; empty where it may be changed.
+        constant: The weight as it is stored.
+        layers: Its layers in order; at least one.
     """
 
     constant: Constant
     layers: tuple[Layer, ...]
-    reason: str
 
     @property
     def name(self) -> str:
         """The label of the first node, for reports."""
         return label(self.layers[0].node)
 
+    def refusal(self, min_size: int = 0) -> Refusal | None:
+        """Why its values must be left alone, or None.
+
+        That is so where it is smaller than ``min_size`` elements, not stored as floats, where a
+        caller may replace it, where it is an output, and where others than these layers read it.
+        """
+        first, origin = self.layers[0], self.constant.origin
+        size = math.prod(self.constant.shape)
+        if size < min_size:
+            return Refusal(first.node, f"{size} elements, min_size is {min_size}")
+        for each in self.layers:
+            if refusal := each.refusal("float", "fixed"):
+                return refusal
+        known = {id(each.node) for each in self.layers}
+        for use in first.readers:
+            if id(use.node) not in known:
+                reader = label(use.node)
+                reason = f"its weight {origin!r} is also read by {reader}, which stays"
+                return Refusal(first.node, reason)
+        if first.given_out:
+            return Refusal(first.node, f"its weight {origin!r} is an output of the model")
+        return None
+
 
 def weight_groups(
-    graph: Graph,
-    chosen: Callable[[NodeProto], bool],
-    op_types: Sequence[str] = WEIGHTED,
-    min_size: int = 0,
+    graph: Graph, chosen: Callable[[NodeProto], bool], op_types: Sequence[str] = WEIGHTED
 ) -> Iterator[WeightGroup]:
-    """Every weight of the chosen nodes, bodies included, each once.
-
-    A weight must be left alone where it is smaller than ``min_size`` elements, where a caller may
-    replace it, and where a node reads it that is not chosen, not of ``op_types``, or reads it as
-    something else than its weight.
-    """
-    found: dict[tuple[int, str], list[Layer]] = {}
-    for scope in graph.scopes():
-        for node, weight in weighted_nodes(scope):
-            if is_op(node, *op_types) and chosen(node):
-                key = (id(weight.constant.scope), weight.constant.origin)
-                found.setdefault(key, []).append(Layer(scope, node, weight))
-    for layers in found.values():
-        constant = layers[0].weight.constant
-        yield WeightGroup(constant, tuple(layers), _reason(constant, layers, min_size))
+    """Every weight of the chosen nodes of these operators, bodies included, each once."""
+    yield from grouped(
+        each
+        for each in layers(graph)
+        if isinstance(each, Layer) and is_op(each.node, *op_types) and chosen(each.node)
+    )
 
 
-def _reason(constant: Constant, layers: Sequence[Layer], min_size: int) -> str:
-    size = math.prod(constant.shape)
-    if size < min_size:
-        return f"{size} elements, min_size is {min_size}"
-    if constant.overridable:
-        return f"{constant.origin!r} is an optional input; put freeze-initializers first"
-    known = {id(layer.node) for layer in layers}
-    for node in _readers(constant.scope, constant.origin):
-        if id(node) not in known:
-            return f"its weight {constant.origin!r} is also read by {label(node)}, which stays"
-    if constant.scope.is_output(constant.origin):
-        return f"its weight {constant.origin!r} is an output of the model"
-    return ""
-
-
-def _readers(scope: Scope, name: str) -> Iterator[NodeProto]:
-    """The nodes that read a tensor, those behind Identity nodes included."""
-    for use in scope.uses(name):
-        if use.index >= 0 and is_op(use.node, "Identity"):
-            yield from _readers(use.scope, use.node.output[0])
-        else:
-            yield use.node
+def grouped(each: Iterable[Layer]) -> Iterator[WeightGroup]:
+    """Layers by the weights that they read, in order of the first of each."""
+    groups: dict[tuple[int, str], list[Layer]] = {}
+    for one in each:
+        constant = one.weight.constant
+        groups.setdefault((id(constant.scope), constant.origin), []).append(one)
+    for group in groups.values():
+        yield WeightGroup(group[0].weight.constant, tuple(group))
 
 
 def rank_of_product(layer: Layer) -> int | None:
@@ -123,34 +100,39 @@ def rank_of_product(layer: Layer) -> int | None:
     return None
 
 
+def _layer(scope: Scope, node: NodeProto) -> Layer | None:
+    found = layer(scope, node) if is_op(node, *WEIGHTED) else None
+    return found if isinstance(found, Layer) else None
+
+
 def _part_before(scope: Scope, node: NodeProto) -> NodeProto | None:
     """The layer without bias whose output this layer alone reads."""
-    weight = weight_of(scope, node)
-    before = scope.producer(node.input[1 - weight.index]) if weight is not None else None
+    one = _layer(scope, node)
+    before = scope.producer(one.data) if one is not None else None
     return before if before is not None and _part_after(scope, before) is node else None
 
 
 def _part_after(scope: Scope, node: NodeProto) -> NodeProto | None:
     """The layer that alone reads as its data what this one, without bias, makes."""
-    weight, uses = weight_of(scope, node), scope.uses(node.output[0])
-    if weight is None or Layer(scope, node, weight).has_bias or scope.is_output(node.output[0]):
+    one, uses = _layer(scope, node), scope.uses(node.output[0])
+    if one is None or one.adds or scope.is_output(node.output[0]):
         return None
     if len(uses) != 1 or uses[0].index < 0 or is_op(uses[0].node, "Conv") != is_op(node, "Conv"):
         return None
-    after = weight_of(scope, uses[0].node)
-    return uses[0].node if after is not None and uses[0].index == 1 - after.index else None
+    after = _layer(scope, uses[0].node)
+    return uses[0].node if after is not None and uses[0].index == after.data_index else None
 
 
 def _product_rank(scope: Scope, parts: Sequence[NodeProto]) -> int | None:
     """The channels between the parts, where those parts are smaller than their product."""
-    weights = [weight for node in parts if (weight := weight_of(scope, node)) is not None]
+    row = [one for node in parts if (one := _layer(scope, node)) is not None]
     if len(parts) > 2 and not is_op(parts[0], "Conv"):
         return None
-    size, whole = 0, weights[0].in_channels * weights[-1].out_channels
-    for place, weight in enumerate(weights):
-        if weight.groups > 1 and not (0 < place < len(weights) - 1 and depthwise(weight)):
+    size, whole = 0, row[0].in_channels * row[-1].out_channels
+    for place, one in enumerate(row):
+        if one.groups > 1 and not (0 < place < len(row) - 1 and one.depthwise):
             return None
-        one = math.prod(weight.constant.shape)
-        size += one
-        whole *= one * weight.groups // (weight.in_channels * weight.out_channels)  # its taps
-    return min(weight.out_channels for weight in weights[:-1]) if size < whole else None
+        elements = math.prod(one.weight.constant.shape)
+        size += elements
+        whole *= elements * one.groups // (one.in_channels * one.out_channels)  # its taps
+    return min(one.out_channels for one in row[:-1]) if size < whole else None

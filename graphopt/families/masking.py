@@ -47,10 +47,10 @@ def prunable(
 ) -> list[WeightGroup]:
     """Weights of the chosen nodes that may lose elements; the reasons of the others are noted."""
     found = []
-    for group in weight_groups(graph, chosen, min_size=min_size):
+    for group in weight_groups(graph, chosen):
         width = group.constant.shape[input_axis(group)]
-        if group.reason:
-            changes.skip(group.name, group.reason)
+        if refusal := group.refusal(min_size):
+            changes.skip(refusal)
         elif np.isnan(group.constant.values).any():
             changes.skip(group.name, "its weight holds NaN")
         elif pattern is not None and width % pattern.group:
@@ -62,7 +62,7 @@ def prunable(
 
 def input_axis(group: WeightGroup) -> int:
     """The axis along which an N:M pattern has its groups."""
-    return group.layers[0].weight.in_axis
+    return group.layers[0].in_axis
 
 
 def zeros_of(values: Array) -> str:

@@ -10,7 +10,6 @@ import numpy as np
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import Unquantized
 from graphopt.contract.registry import register
-from graphopt.facts import ops
 from graphopt.facts.select import select
 from graphopt.facts.weights import WeightGroup, rank_of_product, weight_groups
 from graphopt.families.low_rank import low_rank_budget
@@ -95,12 +94,14 @@ class FactorizeConv(Pass):
         changes = Changes()
         chosen = select(graph, self.nodes, self.exclude)
         seed = int(context.rng.integers(2**32))
-        for group in weight_groups(graph, chosen, ("Conv",), self.min_size):
-            reason = group.reason or _reason(group)
-            if reason:
+        for group in weight_groups(graph, chosen, ("Conv",)):
+            if refusal := group.refusal(self.min_size):
+                changes.skip(refusal)
+                continue
+            if reason := _reason(group):
                 changes.skip(group.name, reason)
                 continue
-            values = group.constant.values
+            values = group.layers[0].weight.values()
             moved = strides(group.layers[0].node, values.ndim - 2)
             found = factorize_conv(values, self._budget(), moved, _SCHEMES[self.scheme], seed)
             if found is None:
@@ -119,14 +120,16 @@ class FactorizeConv(Pass):
 
 def _reason(group: WeightGroup) -> str:
     """Why the form of the layers does not allow it; empty where it does."""
-    if any(layer.weight.groups > 1 for layer in group.layers):
-        kind = "depthwise" if ops.depthwise(group.layers[0].weight) else "grouped"
+    if any(layer.groups > 1 for layer in group.layers):
+        kind = "depthwise" if group.layers[0].depthwise else "grouped"
         return f"it is {kind}, and only plain convolutions are factorized"
     axes = len(group.constant.shape) - 2
     if not all(fits_kernel(layer.node, axes) for layer in group.layers):
         return "its strides, pads or dilations do not fit its kernel"
     if len({tuple(strides(layer.node, axes)) for layer in group.layers}) > 1:
         return "layers of different strides share its weight"
+    if len({layer.weight.order for layer in group.layers}) > 1:
+        return "its weight is read with its axes in several orders"
     for layer in group.layers:
         rank = rank_of_product(layer)
         if rank is not None:

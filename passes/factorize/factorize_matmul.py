@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from onnx import helper
@@ -11,8 +11,9 @@ from onnx import helper
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import Unquantized
 from graphopt.contract.registry import register
+from graphopt.facts.layers import Layer
 from graphopt.facts.select import select
-from graphopt.facts.weights import Layer, WeightGroup, rank_of_product, weight_groups
+from graphopt.facts.weights import WeightGroup, rank_of_product, weight_groups
 from graphopt.families.low_rank import low_rank_budget
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import attribute, is_op, label
@@ -68,9 +69,10 @@ class FactorizeMatmul(Pass):
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
         chosen = select(graph, self.nodes, self.exclude)
-        for group in weight_groups(graph, chosen, ("MatMul", "Gemm"), self.min_size):
-            reason = group.reason or _reason(group, graph.opset)
-            if reason:
+        for group in weight_groups(graph, chosen, ("MatMul", "Gemm")):
+            if refusal := group.refusal(self.min_size):
+                changes.skip(refusal)
+            elif reason := _reason(group, graph.opset):
                 changes.skip(group.name, reason)
             else:
                 _factorize(group, self._budget(), changes)
@@ -81,12 +83,14 @@ def _reason(group: WeightGroup, opset: int) -> str:
     """Why the form of the layers does not allow it; empty where it does."""
     if len(group.constant.shape) != 2:
         return f"its weight has rank {len(group.constant.shape)}, only matrices are factorized"
-    if len({layer.weight.out_axis for layer in group.layers}) > 1:
+    if len({layer.out_axis for layer in group.layers}) > 1:
         return "its weight is read in both orientations"
     for layer in group.layers:
         rank = rank_of_product(layer)
         if rank is not None:
             return f"it is part of a product of rank {rank} already"
+        if is_op(layer.node, "Gemm") and layer.weight.index == 0:
+            return "its weight is the left operand of a Gemm"
         turned = is_op(layer.node, "Gemm") and attribute(layer.node, "transA", 0)
         if turned and opset < _NO_BIAS_OPSET:
             return f"a Gemm with transA needs opset {_NO_BIAS_OPSET}; put upgrade-opset first"
@@ -98,8 +102,7 @@ def _factorize(group: WeightGroup, budget: Budget, changes: Changes) -> None:
     if not np.isfinite(values).all():
         changes.skip(group.name, "its weight is not finite")
         return
-    turned = group.layers[0].weight.out_axis == 0
-    found = decompose(values.T if turned else values)
+    found = decompose(values.T if group.layers[0].out_axis == 0 else values)
     cost = matrix_cost(*values.shape)
     rank = budget.rank(found.values, cost)
     if rank == 0:
@@ -110,17 +113,18 @@ def _factorize(group: WeightGroup, budget: Budget, changes: Changes) -> None:
         )
         return
     first, second = found.factors(rank)
-    if turned:
-        second = second.T
     home, origin = group.constant.scope, group.constant.origin
-    stored_second = home.add_constant(f"{origin}_second", second.astype(values.dtype))
-    names: dict[bool, str] = {}
+    names: dict[tuple[str, bool], str] = {}
+
+    def name(part: Literal["first", "second"], factor: Array, turned: bool) -> str:
+        if (part, turned) not in names:
+            stored = (factor.T if turned else factor).astype(values.dtype)
+            names[part, turned] = home.add_constant(f"{origin}_{part}", stored)
+        return names[part, turned]
+
     for layer in group.layers:
-        on_left = layer.weight.index == 0
-        if on_left not in names:
-            stored: Array = (first.T if on_left else first).astype(values.dtype)
-            names[on_left] = home.add_constant(f"{origin}_first", stored)
-        _split(layer, names[on_left], stored_second)
+        stored_second = name("second", second, layer.read_axes[0] == 0)
+        _split(layer, name("first", first, layer.weight.index == 0), stored_second)
         changes.edit(
             layer.node,
             f"rank {rank} of {len(found.values)}: keeps {found.energy(rank):.1%} of the energy "
@@ -132,16 +136,15 @@ def _factorize(group: WeightGroup, budget: Budget, changes: Changes) -> None:
 def _split(layer: Layer, first: str, second: str) -> None:
     """Put the first product in front of the layer, which becomes the second."""
     scope, node = layer.scope, layer.node
-    data = node.input[layer.data_index]
     hidden = scope.graph.unique_name(f"{node.output[0]}_rank")
     name = scope.graph.unique_name(f"{label(node)}_first")
     if is_op(node, "Gemm") and attribute(node, "transA", 0):
-        added = helper.make_node("Gemm", [data, first], [hidden], name, transA=1)
+        added = helper.make_node("Gemm", [layer.data, first], [hidden], name, transA=1)
         for item in node.attribute:
             if item.name == "transA":
                 item.i = 0
     else:
-        inputs = [first, data] if layer.weight.index == 0 else [data, first]
+        inputs = [first, layer.data] if layer.weight.index == 0 else [layer.data, first]
         added = helper.make_node("MatMul", inputs, [hidden], name)
     old = node.input[layer.weight.index]
     scope.add(added, before=node)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto
 
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import MinOpset, When
 from graphopt.contract.registry import register
 from graphopt.facts import ops
+from graphopt.facts.layers import Layer, layers
 from graphopt.facts.select import select
-from graphopt.graph.graph import Constant, Graph, Scope, Use
-from graphopt.graph.node import is_op, label
+from graphopt.facts.weights import WeightGroup, grouped
+from graphopt.graph.graph import Constant, Graph, Use
+from graphopt.graph.node import label
 from graphopt.numerics import grids, ranges
 from graphopt.numerics.grids import CODE_TYPES, CodeType
 from graphopt.rewrite import edit, qdq
@@ -77,19 +77,25 @@ class QuantizeWeights(Pass):
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
         chosen = select(graph, self.nodes, self.exclude)
-        for weight in list(_weights(graph)):
-            places = ", ".join(dict.fromkeys(label(use.node) for use in weight.uses))
-            reason = self._reason(weight, all(chosen(use.node) for use in weight.uses))
+        with_scales = (
+            each for each in layers(graph) if isinstance(each, Layer) and _scale_axes(each)
+        )
+        for group in list(grouped(with_scales)):
+            readers = [use.node for use in group.layers[0].readers]
+            places = ", ".join(dict.fromkeys(label(node) for node in readers))
+            reason = self._reason(group, all(chosen(node) for node in readers))
             if reason:
-                changes.skip(places, f"{weight.constant.origin}: {reason}")
+                changes.skip(places, f"{group.constant.origin}: {reason}")
                 continue
-            values = weight.constant.values
+            values = group.constant.values
             if not np.isfinite(values).all():
-                changes.skip(places, f"{weight.constant.origin} holds NaN or infinity")
+                changes.skip(places, f"{group.constant.origin} holds NaN or infinity")
                 continue
-            _store(weight, values, self._codes, self._method)
-            what = f"stored as {self.weight_type}, {weight.channels}"
-            changes.edit(places, f"{weight.constant.origin} {what}")
+            _store(group, values, self._codes, self._method)
+            axes = _scale_axes(group.layers[0])
+            channels = f"{_scales(group)} scales along axis {', '.join(map(str, axes))}"
+            what = f"stored as {self.weight_type}, {channels}"
+            changes.edit(places, f"{group.constant.origin} {what}")
         return changes
 
     @property
@@ -102,103 +108,67 @@ class QuantizeWeights(Pass):
             return "mse" if self.weight_type == "int4" else "max"
         return self.ranges
 
-    def _reason(self, weight: _Weight, chosen: bool) -> str:
+    def _reason(self, group: WeightGroup, chosen: bool) -> str:
         """Why a weight stays float; empty where it does not."""
+        constant, lookups, scales = group.constant, _lookups(group.constant), _scales(group)
         if not chosen:
             return "kept float by the options nodes and exclude"
-        if self.which == "embeddings" and not weight.lookups:
+        if self.which == "embeddings" and not lookups:
             return "not read by a Gather, and which is embeddings"
-        size = math.prod(weight.constant.shape)
+        size = math.prod(constant.shape)
         if size < self.min_size:
             return f"{size} elements, min_size is {self.min_size}"
-        if weight.lookups and self.weight_type == "int4":
+        if lookups and self.weight_type == "int4":
             return "a table whose rows are looked up; onnxruntime has no Gather of 4 bits"
-        stored = size * self._codes.bits / 8 + _SCALE_BYTES * weight.groups
-        if stored >= weight.constant.nbytes / 2:
-            return f"{weight.groups} scales for {size} elements; hardly anything to gain"
-        if weight.given_out:
+        stored = size * self._codes.bits / 8 + _SCALE_BYTES * scales
+        if stored >= constant.nbytes / 2:
+            return f"{scales} scales for {size} elements; hardly anything to gain"
+        if group.layers[0].given_out:
             return "also an output of its graph"
-        if weight.constant.overridable:
-            return "listed as an input; put freeze-initializers before"
-        return ""
+        refusal = group.layers[0].refusal("fixed")
+        return "" if refusal is None else refusal.reason
 
 
-@dataclass(frozen=True)
-class _Weight:
-    """A constant, all that reads it, and the axes along which it has scales of its own."""
-
-    constant: Constant
-    uses: list[Use]
-    axes: tuple[int, ...]
-
-    @property
-    def lookups(self) -> list[Use]:
-        return [use for use in self.uses if ops.picks_rows(use.node, use.index)]
-
-    @property
-    def given_out(self) -> bool:
-        """Whether a graph hands it out as it is."""
-        return self.constant.scope.is_output(self.constant.origin) or any(
-            use.index < 0 for use in self.uses
-        )
-
-    @property
-    def groups(self) -> int:
-        return math.prod(self.constant.shape[axis] for axis in self.axes)
-
-    @property
-    def channels(self) -> str:
-        return f"{self.groups} scales along axis {', '.join(map(str, self.axes))}"
+def _scale_axes(layer: Layer) -> tuple[int, ...]:
+    """The axes of a float32 weight that have scales of their own; none for one to leave alone."""
+    turned, shape = layer.weight.turned, layer.weight.constant.shape
+    if layer.refusal("float32") is not None:
+        return ()
+    if layer.kind == "table":
+        rows = layer.out_axis == 0 and not turned and math.prod(shape[1:]) > 1
+        return (0,) if rows else ()
+    if layer.kind == "recurrent":
+        return () if turned else (0, 1)
+    return (layer.out_axis,)
 
 
-def _weights(graph: Graph) -> Iterator[_Weight]:
-    """Every float constant that is the weight of some node, once, in order of its first reader."""
-    seen: set[tuple[int, str]] = set()
-    for scope in graph.scopes():
-        for node in scope.nodes:
-            for index, name in enumerate(node.input):
-                axes = _channel_axes(scope, Use(scope, node, index))
-                constant = scope.constant(name) if axes is not None else None
-                if constant is None or axes is None or constant.data_type != TensorProto.FLOAT:
-                    continue
-                key = (id(constant.scope), constant.origin)
-                if key not in seen:
-                    seen.add(key)
-                    yield _Weight(constant, constant.scope.uses(constant.origin), axes)
+def _scales(group: WeightGroup) -> int:
+    return math.prod(group.constant.shape[axis] for axis in _scale_axes(group.layers[0]))
 
 
-def _channel_axes(scope: Scope, use: Use) -> tuple[int, ...] | None:
-    """The axes with scales of their own, if the input is a weight; None if it is none."""
-    node, index = use.node, use.index
-    if ops.picks_rows(node, index):
-        constant = scope.constant(node.input[0])
-        return (0,) if constant is not None and math.prod(constant.shape[1:]) > 1 else None
-    if is_op(node, *ops.RECURRENT) and index in (1, 2):
-        return (0, 1)
-    weight = ops.weight_of(scope, node)
-    if weight is None or weight.index != index:
-        return None
-    return (weight.out_axis,)
+def _lookups(constant: Constant) -> list[Use]:
+    uses = constant.scope.uses(constant.origin)
+    return [use for use in uses if ops.picks_rows(use.node, use.index)]
 
 
 def _store(
-    weight: _Weight, values: NDArray[Any], kind: CodeType, method: Literal["max", "mse"]
+    group: WeightGroup, values: NDArray[Any], kind: CodeType, method: Literal["max", "mse"]
 ) -> None:
     """Put codes and scales in place of the constant."""
-    constant = weight.constant
-    rows = np.moveaxis(values, weight.axes, range(len(weight.axes)))
-    kept = rows.shape[: len(weight.axes)]
-    flat = ranges.weight_scales(rows.reshape(weight.groups, -1), 0, kind.qmax, method)
+    constant, axes = group.constant, _scale_axes(group.layers[0])
+    rows = np.moveaxis(values, axes, range(len(axes)))
+    kept = rows.shape[: len(axes)]
+    flat = ranges.weight_scales(rows.reshape(math.prod(kept), -1), 0, kind.qmax, method)
     shape = [1] * values.ndim
-    for axis, length in zip(weight.axes, kept, strict=True):
+    for axis, length in zip(axes, kept, strict=True):
         shape[axis] = length
     scale = flat.reshape(shape)
     codes = grids.quantize(values / scale, 1.0, 0, -kind.qmax, kind.qmax).astype(kind.dtype)
     home, name = constant.scope, constant.origin
     stored = home.add_constant(f"{name}_quantized", codes)
     factor = home.add_constant(f"{name}_scale", scale)
-    lookups = weight.lookups if weight.axes == (0,) else []
-    others = [use for use in weight.uses if all(use is not other for other in lookups)]
+    lookups = _lookups(constant) if axes == (0,) else []
+    others = [use for use in home.uses(name) if all(use is not other for other in lookups)]
     for use in lookups:
         qdq.gather_rows(use.scope, use.node, stored, factor)
     if others:

@@ -1,20 +1,26 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 
-from graphopt.facts.weights import Layer, rank_of_product, weight_groups
+from graphopt.facts.layers import Layer, layers
+from graphopt.facts.weights import WeightGroup, grouped, rank_of_product, weight_groups
 from graphopt.graph import io
 from graphopt.graph.node import label
 from graphopt.testing import MODELS, model_from_text
 
 
+def reasons(groups: Iterable[WeightGroup], min_size: int = 0) -> list[str]:
+    refusals = [group.refusal(min_size) for group in groups]
+    return ["" if refusal is None else refusal.reason for refusal in refusals]
+
+
 def test_a_shared_weight_is_one_group() -> None:
     graph = io.load(MODELS["shared-weights"]())
     groups = list(weight_groups(graph, lambda node: True))
-    assert [(g.name, len(g.layers), g.reason) for g in groups] == [
-        ("matmul_0", 3, ""),
-        ("matmul_5", 1, ""),
-    ]
+    assert [(g.name, len(g.layers)) for g in groups] == [("matmul_0", 3), ("matmul_5", 1)]
+    assert reasons(groups) == ["", ""]
 
 
 def test_bodies_share_with_what_is_around_them() -> None:
@@ -25,14 +31,42 @@ def test_bodies_share_with_what_is_around_them() -> None:
 
 def test_reasons() -> None:
     graph = io.load(MODELS["shared-weights"]())
-    (group, other) = weight_groups(graph, lambda node: node.op_type == "MatMul", min_size=10)
-    assert group.reason == "its weight 'W' is also read by gemm_4, which stays"
-    assert other.reason == ""
-    small = list(weight_groups(graph, lambda node: True, min_size=2000))
-    assert small[0].reason == "1024 elements, min_size is 2000"
+    products = list(weight_groups(graph, lambda node: node.op_type == "MatMul"))
+    assert reasons(products, min_size=10) == [
+        "its weight 'W' is also read by gemm_4, which stays",
+        "",
+    ]
+    small = weight_groups(graph, lambda node: True)
+    assert reasons(small, 2000)[0] == "1024 elements, min_size is 2000"
     listed = io.load(MODELS["listed-inputs"]())
-    reasons = [g.reason for g in weight_groups(listed, lambda node: True)]
-    assert all(reason.endswith("put freeze-initializers first") for reason in reasons)
+    found = reasons(weight_groups(listed, lambda node: True))
+    assert found and all(reason.endswith("put freeze-initializers before") for reason in found)
+
+
+TURNED = """<ir_version: 8, opset_import: ["" : 13]>
+g (float[N,32] x, int64[2] i) => (float y, float[2,32] e) {
+  t = Transpose (W)  y = MatMul (x, t)  e = Gather (W, i)
+}"""
+
+
+def test_a_weight_behind_a_transpose_has_all_its_readers() -> None:
+    graph = io.load(model_from_text(TURNED, {"W": (16, 32)}))
+    (group,) = weight_groups(graph, lambda node: True)
+    assert (group.constant.origin, group.layers[0].out_axis) == ("W", 0)
+    assert reasons([group]) == ["its weight 'W' is also read by Gather(e), which stays"]
+    (whole,) = grouped(each for each in layers(graph) if isinstance(each, Layer))
+    assert [each.kind for each in whole.layers] == ["linear", "table"]
+    assert reasons([whole]) == [""]
+
+
+def test_an_output_and_integers_are_left_alone() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 13]>
+    g (float[N,32] x) => (float y, float[16,32] W) { t = Transpose (W)  y = MatMul (x, t) }"""
+    graph = io.load(model_from_text(text, {"W": (16, 32)}))
+    groups = weight_groups(graph, lambda node: True)
+    assert reasons(groups) == ["its weight 'W' is an output of the model"]
+    quantized = weight_groups(io.load(MODELS["quantized"]()), lambda node: True)
+    assert set(reasons(quantized)) == {"it is quantized already"}
 
 
 def test_parts_of_a_product() -> None:

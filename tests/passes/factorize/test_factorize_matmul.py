@@ -37,6 +37,11 @@ def _shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
             [(64,), (10, 64), (48, 10)],
         ),
         ("t = Transpose (x) y = MatMul (W, t)", {"W": (64, 48)}, [(64, 10), (10, 48)]),
+        ("t = Transpose (W) y = MatMul (x, t)", {"W": (64, 48)}, [(10, 64), (48, 10)]),
+        (
+            "t = Transpose (W) h = MatMul (x, t) y = Gemm <transB = 1> (x, W, h)",
+            *({"W": (64, 48)}, [(10, 64), (48, 10), (64, 10)]),
+        ),
     ],
 )
 def test_splits_each_form(

@@ -11,7 +11,7 @@ from graphopt.commands.optimize import optimize
 from graphopt.errors import SystemFailure, UsageError
 from graphopt.graph.graph import Graph
 from graphopt.passes.prune import MaskWeights
-from graphopt.testing import MODELS, apply_pass, run_model
+from graphopt.testing import MODELS, apply_pass, model_from_text, run_model
 
 
 def _zeros(graph: Graph) -> dict[str, float]:
@@ -33,6 +33,15 @@ def test_each_layer_loses_its_smallest_weights() -> None:
     assert np.abs(old[new == 0]).max() <= np.abs(new[new != 0]).min()
     np.testing.assert_array_equal(new[new != 0], old[new != 0])
     assert record.changes[0].what == "25.0% of 432 weights are zero"
+
+
+def test_a_weight_behind_a_transpose_is_one_too() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 13]>
+    g (float[N,32] x) => (float[N,16] y) { t = Transpose (W)  y = MatMul (x, t) }"""
+    graph, record = apply_pass(MaskWeights(pattern="2:4"), model_from_text(text, {"W": (16, 32)}))
+    values = graph.read(graph.main.initializers["W"])
+    assert (np.count_nonzero(values.reshape(16, 8, 4), axis=2) == 2).all()
+    assert record.changes[0].node == "MatMul(y)"
 
 
 def test_global_lets_layers_compete() -> None:
@@ -69,7 +78,7 @@ def test_patterns_choose_the_layers() -> None:
     ("model", "options", "words"),
     [
         ("cnn", {}, "elements, min_size is 256"),
-        ("listed-inputs", {}, "put freeze-initializers first"),
+        ("listed-inputs", {}, "put freeze-initializers before"),
         ("shared-weights", {"exclude": ("gemm_4",)}, "also read by gemm_4, which stays"),
     ],
 )
