@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from onnx import NodeProto
 
-from graphopt.facts import ops
+from graphopt.facts.layers import Layer, layer
 from graphopt.graph.graph import Scope
 from graphopt.graph.order import sorted_nodes
 
@@ -35,7 +35,7 @@ def _outermost(scope: Scope, nodes: list[NodeProto], *, forwards: bool) -> Itera
         read = set(scope.reads(node))
         source, result = (read, node.output) if forwards else (set(node.output), read)
         met = not behind.isdisjoint(source)
-        is_layer = ops.weight_of(scope, node) is not None
+        is_layer = _is_layer(scope, node)
         if is_layer and not met:
             yield node
         if met or is_layer or any(_has_layer(body) for body in bodies):
@@ -43,4 +43,9 @@ def _outermost(scope: Scope, nodes: list[NodeProto], *, forwards: bool) -> Itera
 
 
 def _has_layer(body: Scope) -> bool:
-    return any(True for scope in body.walk() for _ in ops.weighted_nodes(scope))
+    return any(_is_layer(scope, node) for scope in body.walk() for node in scope.nodes)
+
+
+def _is_layer(scope: Scope, node: NodeProto) -> bool:
+    found = layer(scope, node)
+    return isinstance(found, Layer) and found.multiplies

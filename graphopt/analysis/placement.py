@@ -6,24 +6,23 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 from onnx import NodeProto, TensorProto
 
-from graphopt.facts import ops
+from graphopt.facts.layers import Layer, Refusal, layer, layers
 from graphopt.facts.shapes import Shapes
 from graphopt.graph.graph import Scope
 from graphopt.graph.node import attribute, is_op
 from graphopt.rewrite.quantized_activations import Placement
 from graphopt.targets import OpRule, Target
 
-__all__ = ["Refusal", "place"]
+__all__ = ["Refuse", "place"]
 
-Refusal = Callable[[NodeProto], str | None]
+Refuse = Callable[[NodeProto], str | None]
 """Why a node must stay float; None where it may compute on integers."""
 
 
 def place(
-    scope: Scope, shapes: Shapes, target: Target, refuse: Refusal, *, kernels: bool = True
+    scope: Scope, shapes: Shapes, target: Target, refuse: Refuse, *, kernels: bool = True
 ) -> Placement:
     """Plan the quantization of a scope by the target's rules.
 
@@ -49,39 +48,41 @@ class _Planner:
     shapes: Shapes
     target: Target
 
-    def plan(self, refuse: Refusal) -> Placement:
+    def plan(self, refuse: Refuse) -> Placement:
         placement = self._layers(refuse)
-        placement.moved = self._settle(placement.layers, refuse)
+        placement.moved = self._settle(placement.nodes, refuse)
         self._name_tensors(placement)
         placement.guarded = [
-            node
-            for node in self.scope.nodes
-            if is_op(node, *self.target.requantizes)
-            and not placement.integer(node)
-            and ops.weight_of(self.scope, node) is not None
-            and self._unmoved(node.input[0], placement.produced) in placement.produced
+            each
+            for each in layers(self.scope)
+            if isinstance(each, Layer)
+            and is_op(each.node, *self.target.requantizes)
+            and not placement.integer(each.node)
+            and (each.weight.form, each.weight.index) == ("float", 1)
+            and self._unmoved(each.data, placement.produced) in placement.produced
         ]
         return placement
 
-    def plan_layers(self, refuse: Refusal) -> Placement:
+    def plan_layers(self, refuse: Refuse) -> Placement:
         """Q and DQ in front of each layer and nowhere else."""
         placement = self._layers(refuse)
-        read = sorted({name for node in placement.layers for name in self.activations(node)})
+        read = sorted({name for node in placement.nodes for name in self.activations(node)})
         placement.roots = {name: name for name in read}
         return placement
 
-    def _layers(self, refuse: Refusal) -> Placement:
+    def _layers(self, refuse: Refuse) -> Placement:
         """The layers with a weight: which become integer, which do not and why."""
         placement = Placement()
         for node in self.scope.nodes:
             rule = self._rule(node)
             if rule is None or rule.role != "weighted":
                 continue
-            reason = refuse(node) or self._layer_problem(node)
-            if reason is None:
-                placement.layers.append(node)
+            reason = refuse(node)
+            found = self._layer(node) if reason is None else Refusal(node, reason)
+            if isinstance(found, Layer):
+                placement.layers.append(found)
             else:
-                placement.refused.append((node, reason))
+                placement.refused.append(found)
         return placement
 
     # single nodes
@@ -98,38 +99,26 @@ class _Planner:
         info = self.shapes.get(tensor)
         return info is not None and info.data_type == TensorProto.FLOAT
 
-    def _layer_problem(self, node: NodeProto) -> str | None:
-        weight = ops.weight_of(self.scope, node)
-        if weight is None:
-            if is_op(node, "MatMul") and not any(map(self.scope.constant, node.input)):
-                return "both operands are computed, so there is no weight"
-            return "its weight is not a float constant"
-        if weight.constant.data_type != TensorProto.FLOAT:
-            return "its weight is not float32; onnxruntime has integer kernels for float32 only"
-        if weight.index != 1:
-            return "its constant stands on the left; integer kernels want it on the right"
-        if is_op(node, "MatMul") and len(weight.constant.shape) != 2:
-            return f"its weight has rank {len(weight.constant.shape)}; integer kernels want 2"
-        if is_op(node, "Gemm") and attribute(node, "transA", 0):
-            return "transA=1 has no integer kernel"
-        if (width := self._narrow_group(node, weight)) is not None:
-            return f"{width} channels a group; its integer kernel is slower than the float one"
-        if len(node.input) > 2 and node.input[2] and not _plain_bias(weight):
-            return "its bias is not a constant of one value per output channel"
-        constants = [item for item in (weight.constant, weight.bias) if item is not None]
-        if any(item.overridable for item in constants):
-            return "its weight or bias is listed as an input; put freeze-initializers before"
-        if not all(np.isfinite(item.values).all() for item in constants):
-            return "its weight or bias holds NaN or infinity"
-        if self.scope.constant(node.input[0]) is not None:
-            return "its input is constant; fold-constants computes it once"
-        return None
+    def _layer(self, node: NodeProto) -> Layer | Refusal:
+        """The layer that a node is, if it can compute on integers."""
+        found = layer(self.scope, node)
+        if not isinstance(found, Layer):
+            return found or Refusal(node, "it has no weight")
+        refusal = found.refusal("float32", "right") or (
+            found.refusal("matrix") if found.kind == "linear" else None
+        )
+        if refusal is None and (width := self._narrow_group(found)) is not None:
+            reason = f"{width} channels a group; its integer kernel is slower than the float one"
+            return Refusal(node, reason)
+        refusal = refusal or (found.refusal("bias") if found.adds else None)
+        return refusal or found.refusal("fixed", "finite") or found
 
-    def _narrow_group(self, node: NodeProto, weight: ops.Weight) -> int | None:
+    def _narrow_group(self, found: Layer) -> int | None:
         """Channels of a group, where there are more than one but too few; else None."""
-        if not is_op(node, "Conv") or weight.groups == 1 or len(weight.constant.shape) != 4:
+        shape = found.weight.constant.shape
+        if not is_op(found.node, "Conv") or found.groups == 1 or len(shape) != 4:
             return None
-        width = weight.constant.shape[1]
+        width = shape[found.in_axis]
         return width if 1 < width < self.target.narrow_group else None
 
     def activations(self, node: NodeProto) -> list[str]:
@@ -180,7 +169,7 @@ class _Planner:
 
     # the whole scope
 
-    def _settle(self, layers: list[NodeProto], refuse: Refusal) -> list[NodeProto]:
+    def _settle(self, layers: list[NodeProto], refuse: Refuse) -> list[NodeProto]:
         """The largest set of other nodes that satisfies both conditions of ``place``."""
         moved = [node for node in self.scope.nodes if self._may_move(node, refuse)]
         while True:
@@ -190,7 +179,7 @@ class _Planner:
                 return kept
             moved = kept
 
-    def _may_move(self, node: NodeProto, refuse: Refusal) -> bool:
+    def _may_move(self, node: NodeProto, refuse: Refuse) -> bool:
         rule = self._rule(node)
         if rule is None or rule.role == "weighted" or refuse(node) is not None:
             return False
@@ -231,8 +220,8 @@ class _Planner:
 
     def _name_tensors(self, placement: Placement) -> None:
         """Which tensors get Q and DQ, and from whom they take their parameters."""
-        needed, carried = self._flow(placement.layers, placement.moved)
-        for node in (*placement.layers, *placement.moved):
+        needed, carried = self._flow(placement.nodes, placement.moved)
+        for node in (*placement.nodes, *placement.moved):
             placement.produced.update((carried | needed).intersection(self.outputs(node)))
         same = {}
         for node in placement.moved:
@@ -257,13 +246,3 @@ class _Planner:
 
 
 _COPIES = ("Identity", "Dropout")
-
-
-def _plain_bias(weight: ops.Weight) -> bool:
-    """Whether the bias is a constant with one value, or one per output channel."""
-    if weight.bias is None or weight.bias.data_type != TensorProto.FLOAT:
-        return False
-    shape = weight.bias.shape
-    return math.prod(shape) == 1 or (
-        math.prod(shape) == weight.out_channels and shape[-1] == weight.out_channels
-    )

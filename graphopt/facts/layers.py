@@ -136,6 +136,11 @@ class Layer:
         return -1 if is_op(self.node, "MatMul") else 1
 
     @property
+    def multiplies(self) -> bool:
+        """Whether it is a Conv, ConvTranspose, MatMul or Gemm on floats."""
+        return self.kind in ("conv", "linear") and self.weight.form != "integer"
+
+    @property
     def depthwise(self) -> bool:
         """Whether it is a Conv with one input channel a group."""
         return is_op(self.node, "Conv") and self.groups > 1 and self.weight.constant.shape[1] == 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from onnx import NodeProto
 
-from graphopt.facts import ops
+from graphopt.facts.layers import Layer, Refusal
 from graphopt.graph.graph import Scope
 from graphopt.graph.node import attribute, is_op, label
 from graphopt.numerics.grids import CODE_TYPES, CodeName
@@ -22,27 +22,32 @@ class Placement:
     """The plan for one scope.
 
     Attributes:
-        layers: Nodes with a constant weight that become integer, in order.
+        layers: The layers that become integer, in order.
         moved: Other nodes that become integer, in order.
         roots: For each tensor that gets Q and DQ the tensor whose parameters it takes: its own
             name, or that of the tensor whose values it moves.
         produced: Tensors among these that an integer kernel computes; every reader gets the
             dequantized one. Of the others only integer nodes do.
-        refused: Nodes of a weighted kind that stay float, with the reason.
-        guarded: Nodes that stay float and that the runtime would quantize by itself, as what they
+        refused: Why the other nodes of a weighted kind stay float.
+        guarded: Layers that stay float and that the runtime would quantize by itself, as what they
             read comes from an integer kernel, moved at most.
     """
 
-    layers: list[NodeProto] = field(default_factory=list)
+    layers: list[Layer] = field(default_factory=list)
     moved: list[NodeProto] = field(default_factory=list)
     roots: dict[str, str] = field(default_factory=dict)
     produced: set[str] = field(default_factory=set)
-    refused: list[tuple[NodeProto, str]] = field(default_factory=list)
-    guarded: list[NodeProto] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    guarded: list[Layer] = field(default_factory=list)
+
+    @property
+    def nodes(self) -> list[NodeProto]:
+        """The nodes of the layers that become integer."""
+        return [layer.node for layer in self.layers]
 
     def integer(self, node: NodeProto) -> bool:
         """Whether the node computes on integers in this plan."""
-        return any(node is other for other in (*self.layers, *self.moved))
+        return any(node is other for other in (*self.nodes, *self.moved))
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,7 @@ def _rename_result(scope: Scope, tensor: str) -> str:
     return inner
 
 
-def _guard_float_layers(scope: Scope, nodes: Sequence[NodeProto]) -> None:
+def _guard_float_layers(scope: Scope, layers: Sequence[Layer]) -> None:
     """Dequantize what some float layers read once more: per channel, with equal scales.
 
     onnxruntime (1.22 to 1.32, WeightBiasQuantization) rewrites a float Conv, ConvTranspose or
@@ -125,13 +130,11 @@ def _guard_float_layers(scope: Scope, nodes: Sequence[NodeProto]) -> None:
     moves DequantizeLinear behind operators that only move values to get there.
     """
     guarded: dict[tuple[str, int], str] = {}
-    for node in nodes:
-        weight = ops.weight_of(scope, node)
-        assert weight is not None
-        tensor = node.input[0]
+    for layer in layers:
+        node, tensor = layer.node, layer.data
         axis = 0 if is_op(node, "Gemm") and attribute(node, "transA", 0) else 1
         if (tensor, axis) not in guarded:
             guarded[tensor, axis] = qdq.dequantize_per_channel(
-                scope, tensor, axis, weight.in_channels, node
+                scope, tensor, axis, layer.in_channels, node
             )
         scope.set_input(node, 0, guarded[tensor, axis])

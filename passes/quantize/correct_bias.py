@@ -13,12 +13,14 @@ from graphopt.contract.passes import Changes, ChannelMean, Context, Option, Pass
 from graphopt.contract.preconditions import CalibrationSamples
 from graphopt.contract.registry import register
 from graphopt.errors import PassError
+from graphopt.facts.layers import Layer, layers
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import label
-from graphopt.rewrite.integer_layers import IntegerLayer, integer_layers, set_integer_bias
+from graphopt.rewrite.integer_layers import bias_step, set_integer_bias
 
 __all__ = ["CorrectBias"]
 
+Step = NDArray[np.float32]
 _RIGHT_ALREADY = 1e-3
 """Share of the largest mean of a layer that is not worth a change."""
 
@@ -46,48 +48,51 @@ class CorrectBias(Pass):
     requires = (CalibrationSamples(),)
 
     def check(self, graph: Graph, context: Context) -> None:
-        if next(integer_layers(graph.main), None) is None:
+        if not _integer_layers(graph):
             raise PassError("there is no layer with integer weights; put quantize-static before it")
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
-        layers: list[tuple[IntegerLayer, NodeProto, ChannelMean]] = []
+        corrected: list[tuple[Layer, Step, NodeProto, ChannelMean]] = []
         float_nodes = {label(node): node for node in context.reference.main.nodes}
-        for layer in integer_layers(graph.main):
-            if layer.adder is None:
+        for layer, step in _integer_layers(graph):
+            place = layer.bias_place
+            if place is None or (layer.bias is not None and layer.bias.form != "dequantized"):
                 changes.skip(layer.node, "no node behind it adds a bias")
                 continue
-            original = float_nodes.get(label(layer.adder))
+            original = float_nodes.get(label(place[0]))
             if original is None:
                 changes.skip(layer.node, "the float model has no node of that name")
                 continue
-            wanted = ChannelMean(original.output[0], layer.out_axis)
-            layers.append((layer, layer.adder, wanted))
-        requests = [wanted for _, _, wanted in layers]
+            wanted = ChannelMean(original.output[0], layer.result_axis)
+            corrected.append((layer, step, place[0], wanted))
+        requests = [wanted for *_, wanted in corrected]
         means = context.observe(requests, context.reference, self.samples)
         walk = context.walk(graph, self.samples)
-        for layer, adder, wanted in layers:
-            now = walk.ask(ChannelMean(adder.output[0], layer.out_axis))
+        for layer, step, adder, wanted in corrected:
+            now = walk.ask(ChannelMean(adder.output[0], layer.result_axis))
             shift = means[wanted] - now
-            enough = np.maximum(_RIGHT_ALREADY * np.abs(now).max(initial=0.0), _step(layer))
+            enough = np.maximum(_RIGHT_ALREADY * np.abs(now).max(initial=0.0), step)
             if (np.abs(shift) <= enough).all():
                 changes.skip(layer.node, "its mean is right already")
                 continue
-            _add(graph, layer, adder, shift)
+            _add(layer, step, shift)
             changes.edit(layer.node, f"bias moved by up to {np.abs(shift).max():.3g}")
         return changes
 
 
-def _step(layer: IntegerLayer) -> NDArray[np.float32]:
-    """Least change of the bias of a layer, rank 0 or ``(out,)``."""
-    return np.asarray(layer.weight_scale * np.float32(layer.input_scale))
+def _integer_layers(graph: Graph) -> list[tuple[Layer, Step]]:
+    """The layers of the main graph on integers, each with the step of its bias."""
+    found = [(each, bias_step(each)) for each in layers(graph.main) if isinstance(each, Layer)]
+    return [(layer, step) for layer, step in found if step is not None]
 
 
-def _add(graph: Graph, layer: IntegerLayer, adder: NodeProto, shift: NDArray[np.float64]) -> None:
+def _add(layer: Layer, step: Step, shift: NDArray[np.float64]) -> None:
     """Add a shift ``(out,)`` to the bias of a layer, on the layer's own int32 grid."""
     if layer.bias is None:
-        set_integer_bias(graph.main, adder, layer.bias_index, shift, _step(layer))
+        assert layer.bias_place is not None
+        set_integer_bias(layer.scope, *layer.bias_place, shift, step)
         return
-    limits = np.iinfo(np.int32)
-    codes = layer.bias.values.astype(np.float64) + np.rint(shift / _step(layer))
-    graph.main.set_constant(layer.bias, codes.clip(limits.min, limits.max).astype(np.int32))
+    limits, constant = np.iinfo(np.int32), layer.bias.constant
+    codes = constant.values.astype(np.float64) + np.rint(shift / step)
+    constant.scope.set_constant(constant, codes.clip(limits.min, limits.max).astype(np.int32))

@@ -25,7 +25,7 @@ from graphopt.contract.preconditions import (
 )
 from graphopt.contract.registry import register
 from graphopt.errors import UsageError
-from graphopt.facts import ops
+from graphopt.facts.layers import Layer, layers
 from graphopt.facts.select import select
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import label
@@ -167,12 +167,11 @@ class QuantizeStatic(Pass):
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
         placement = self._place(graph, context)
-        for node, reason in placement.refused:
-            changes.skip(node, reason)
-        for scope in graph.scopes():
-            if scope is not graph.main:
-                for node, _ in ops.weighted_nodes(scope):
-                    changes.skip(node, body_reason(scope))
+        for refusal in placement.refused:
+            changes.skip(refusal)
+        for layer in layers(graph):
+            if isinstance(layer, Layer) and layer.scope is not graph.main and layer.multiplies:
+                changes.skip(layer.node, body_reason(layer.scope))
         if not placement.layers:
             return changes
         grids_of = self._activation_grids(graph, context, placement)
@@ -194,9 +193,9 @@ class QuantizeStatic(Pass):
         """The grid of each tensor that gets Q and DQ."""
         wide = self._wide(graph.main)
         kinds = dict.fromkeys(placement.roots.values(), self.activation_type)
-        for node in placement.layers:
-            if label(node) in wide:
-                kinds[placement.roots[node.input[0]]] = _WIDE[self.activation_type]
+        for layer in placement.layers:
+            if label(layer.node) in wide:
+                kinds[placement.roots[layer.data]] = _WIDE[self.activation_type]
         limits = self._limits(kinds, context)
         found = {}
         for root, kind in kinds.items():
@@ -215,19 +214,15 @@ class QuantizeStatic(Pass):
         """Weights and biases of the layers as integers."""
         wide = self._wide(graph.main)
         stored: StoredWeights = {}
-        for node in placement.layers:
-            weight = ops.weight_of(graph.main, node)
-            assert weight is not None
-            kind: CodeName = "int8" if label(node) in wide else self.weight_type
+        for layer in placement.layers:
+            kind: CodeName = "int8" if label(layer.node) in wide else self.weight_type
             grid = self._weight_grid(kind, saturates=context.target.saturates)
-            read = activations[node.input[0]]
-            _, raised = set_integer_weight(
-                graph.main, node, weight, float(read.scale), grid, stored
-            )
+            read = activations[layer.data]
+            _, raised = set_integer_weight(layer, float(read.scale), grid, stored)
             note = f", {raised} channel scales raised against saturation" if raised else ""
             if kind == "int4":
                 note += "; onnxruntime has no kernel for 4 bits and computes in floats"
-            changes.edit(node, f"{kind} weight, {read.kind} activation{note}")
+            changes.edit(layer.node, f"{kind} weight, {read.kind} activation{note}")
 
     def _weight_grid(self, kind: CodeName, *, saturates: bool) -> WeightGrid:
         method = self.weight_ranges

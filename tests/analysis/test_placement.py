@@ -12,6 +12,7 @@ import pytest
 from graphopt import targets
 from graphopt.analysis.placement import place
 from graphopt.facts import shapes
+from graphopt.facts.layers import Layer
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import label
 from graphopt.rewrite.quantized_activations import Placement
@@ -51,12 +52,12 @@ def planned(
     )
 
 
-def names(nodes: Sequence[onnx.NodeProto]) -> list[str]:
-    return [label(node) for node in nodes]
+def names(nodes: Sequence[onnx.NodeProto | Layer]) -> list[str]:
+    return [label(each.node if isinstance(each, Layer) else each) for each in nodes]
 
 
 def reasons(plan: Placement) -> dict[str, str]:
-    return {label(node): reason for node, reason in plan.refused}
+    return {label(each.node): each.reason for each in plan.refused}
 
 
 def own(*tensors: str) -> dict[str, str]:
@@ -70,7 +71,7 @@ def test_a_chain_of_convolutions_is_quantized_behind_the_activations() -> None:
     assert plan.roots == own("x", "r", "y")
     assert plan.produced == {"r", "y"}
     assert (plan.moved, plan.refused, plan.guarded) == ([], [], [])
-    assert plan.integer(plan.layers[0])
+    assert plan.integer(plan.nodes[0])
 
 
 @pytest.mark.parametrize("shape", [(), (1,)])
@@ -276,14 +277,14 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "freeze-initializers before": ("y = Conv(x, w, listed)", {"listed": (4,)}, ""),
     "NaN or infinity": ("y = Conv(x, nan)", {"nan": NAN}, ""),
     "holds NaN or infinity": ("y = Conv(x, w, nan)", {"nan": NAN.ravel()[:4]}, ""),
-    "float32 only": (
+    "is double, not float": (
         "d = Cast<to = 11>(x) e = Conv(d, k) y = Cast<to = 1>(e)",
         {"k": np.ones((4, 4, 1, 1))},
         "",
     ),
-    "on the left": ("y = MatMul(k, x)", {"k": (4, 4)}, MATRIX),
+    "left operand": ("y = MatMul(k, x)", {"k": (4, 4)}, MATRIX),
     "rank 3": ("y = MatMul(x, k)", {"k": (2, 4, 4)}, "(float[4, 4] x) => (float[2, 4, 4] y)"),
-    "transA=1": ("y = Gemm<transA = 1>(x, k)", {"k": (4, 4)}, MATRIX),
+    "transA is set": ("y = Gemm<transA = 1>(x, k)", {"k": (4, 4)}, MATRIX),
     "bias is not a constant": (
         "y = Gemm(x, k, c)",
         {"k": (4, 4)},
@@ -388,5 +389,5 @@ def test_narrow_groups_stay_float(group: int, target: str, refused: bool) -> Non
         target=target,
     )
     reason = "4 channels a group; its integer kernel is slower than the float one"
-    assert [text for _, text in plan.refused] == [reason] * refused
+    assert [each.reason for each in plan.refused] == [reason] * refused
     assert len(plan.layers) == (not refused)

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from graphopt.data.samples import Feeds
-from graphopt.facts import ops
+from graphopt.facts.layers import Layer, layers
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.observe.means import ChannelMean
@@ -160,8 +160,9 @@ def test_codes_are_held_in_place_of_what_they_stand_for() -> None:
         "c = Conv(x, w) r = Relu(c) y = Conv(r, v)", IMAGE, w=(8, 3, 1, 1), v=(8, 8, 1, 1)
     )
     grid = WeightGrid(per_channel=True, method="max", saturates=True)
-    for node, weight in ops.weighted_nodes(graph.main):
-        set_integer_weight(graph.main, node, weight, 0.03, grid)
+    for layer in layers(graph.main):
+        assert isinstance(layer, Layer)
+        set_integer_weight(layer, 0.03, grid)
     qdq.add_quantize_dequantize(graph.main, "x", 0.03, 128)
     qdq.add_quantize_dequantize(graph.main, "r", 0.03, 0)
     samples = images(2)

@@ -9,17 +9,15 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from graphopt.facts import ops
+from graphopt.facts.layers import Layer, layers
 from graphopt.graph import check
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import label
 from graphopt.numerics import saturation
 from graphopt.rewrite import qdq
 from graphopt.rewrite.integer_layers import (
-    IntegerLayer,
     WeightGrid,
-    bias_place,
-    integer_layers,
+    bias_step,
     kernel_matrix,
     set_integer_bias,
     set_integer_weight,
@@ -44,12 +42,17 @@ def graph_of(body: str, ports: str, **constants: Any) -> Graph:
     return Graph(model_from_text(f"{head} g {ports} {{ {body} }}", constants))
 
 
+def only(graph: Graph) -> Layer:
+    (layer,) = layers(graph.main)
+    assert isinstance(layer, Layer)
+    return layer
+
+
 def convert(
     graph: Graph, input_scale: float = 0.02, grid: WeightGrid = PLAIN
 ) -> tuple[Floats, int, dict[str, NDArray[Any]]]:
     """Make the graph's one layer integer; its scales, raised ones, and all constants by name."""
-    ((node, weight),) = ops.weighted_nodes(graph.main)
-    scales, raised = set_integer_weight(graph.main, node, weight, input_scale, grid)
+    scales, raised = set_integer_weight(only(graph), input_scale, grid)
     values = {name: graph.read(tensor) for name, tensor in graph.main.initializers.items()}
     assert check.problems(graph) == []
     return scales, raised, values
@@ -174,8 +177,6 @@ def test_the_bias_of_a_matmul_is_that_of_the_add_behind() -> None:
 )
 def test_what_is_no_bias_of_a_matmul(body: str, ports: str, constants: dict[str, Any]) -> None:
     graph = graph_of(body, ports, w=floats(16, 8), **constants)
-    ((node, weight),) = ops.weighted_nodes(graph.main)
-    assert bias_place(graph.main, node, weight) is None
     _, _, values = convert(graph)
     assert not any(item.dtype == np.int32 for item in values.values())
 
@@ -215,11 +216,11 @@ def test_no_pair_can_overflow(
 
     def codes(saturates: bool) -> tuple[NDArray[Any], int, Floats]:
         graph = graph_of(body, ports, w=w)
-        ((node, weight),) = ops.weighted_nodes(graph.main)
+        layer = only(graph)
         grid = WeightGrid(per_channel, "max", saturates)
-        scales, raised = set_integer_weight(graph.main, node, weight, 0.02, grid)
+        scales, raised = set_integer_weight(layer, 0.02, grid)
         stored = graph.read(graph.main.initializers["w_quantized"])
-        return kernel_matrix(node, weight, stored), raised, scales
+        return kernel_matrix(layer, stored), raised, scales
 
     exact, none, fine = codes(saturates=False)
     assert saturation.unsafe_channels(exact).any()
@@ -259,8 +260,10 @@ def test_a_layer_without_bias_gets_one() -> None:
     assert stored.dtype == np.int32
 
 
-def found(scope: Scope) -> dict[str, IntegerLayer]:
-    return {label(layer.node): layer for layer in integer_layers(scope)}
+def steps(scope: Scope) -> dict[str, Any]:
+    """The step of the bias of each layer on integers, by the label of its node."""
+    found = {label(each.node): bias_step(each) for each in layers(scope) if isinstance(each, Layer)}
+    return {name: step for name, step in found.items() if step is not None}
 
 
 def test_integer_layers_are_found_again() -> None:
@@ -268,23 +271,46 @@ def test_integer_layers_are_found_again() -> None:
     ports = IMAGE.replace("[1, 8, 6, 6]", "[1, 5]")
     graph = graph_of(body, ports, w=(8, 4, 1, 1), b=(8,), k=(288, 5), d=(5,))
     scope = graph.main
-    assert found(scope) == {}
-    for node, weight in list(ops.weighted_nodes(scope)):
-        set_integer_weight(scope, node, weight, 0.5, PLAIN)
-    assert found(scope) == {}  # float activations: no integer kernel takes them
+    assert steps(scope) == {}
+    scales = []
+    for layer in list(layers(scope)):
+        assert isinstance(layer, Layer)
+        scales.append(set_integer_weight(layer, 0.5, PLAIN)[0])
+    assert steps(scope) == {}  # float activations: no integer kernel takes them
     for tensor in ("x", "f"):
         qdq.add_quantize_dequantize(scope, tensor, 0.5, 128)
-    layers = found(scope)
-    assert list(layers) == ["c", "m"]
-    conv, product = layers["c"], layers["m"]
-    assert (conv.adder is conv.node, conv.bias_index, conv.out_axis) == (True, 2, 1)
-    assert product.adder is not None
-    assert (product.adder.name, product.bias_index, product.out_axis) == ("a", 1, -1)
-    assert [layer.input_scale for layer in layers.values()] == [0.5, 0.5]
-    assert [layer.weight_scale.shape for layer in layers.values()] == [(8,), (5,)]
-    for layer in layers.values():
-        assert layer.bias is not None
-        assert layer.bias.data_type == onnx.TensorProto.INT32
+    assert list(steps(scope)) == ["c", "m"]
+    for step, scale in zip(steps(scope).values(), scales, strict=True):
+        np.testing.assert_array_equal(step, scale * np.float32(0.5))
+    for layer, name in zip(layers(scope), ("c", "a"), strict=True):
+        assert isinstance(layer, Layer)
+        assert layer.bias is not None and layer.bias.node.name == name
+        assert layer.bias.constant.data_type == onnx.TensorProto.INT32
+
+
+def test_a_weight_behind_a_transpose_is_stored_as_the_node_reads_it() -> None:
+    graph = graph_of("t = Transpose(w) y = MatMul(x, t)", ROWS, w=(8, 16))
+    x = floats(2, 16)
+    expected = Session(graph).run({"x": x})["y"]
+    matrix = only(graph).matrix()
+    scales, _, values = convert(graph)
+    assert (set(values), values["w_quantized"].shape) == (
+        {"w_quantized", "w_scale", "w_zero_point"},
+        (16, 8),
+    )
+    np.testing.assert_allclose(scales, np.abs(matrix).max(0) / 127, rtol=1e-6)
+    actual = Session(graph, level="off").run({"x": x})["y"]
+    assert (np.abs(actual - expected) <= 0.51 * np.abs(x).sum(1, keepdims=True) * scales).all()
+
+
+def test_a_float_bias_of_its_own_is_not_corrected_on_integers() -> None:
+    graph = graph_of("y = Conv(x, w, b)", IMAGE, w=(8, 4, 1, 1), b=(8,))
+    set_integer_weight(only(graph), 0.5, PLAIN)
+    qdq.add_quantize_dequantize(graph.main, "x", 0.5, 128)
+    assert list(steps(graph.main)) == ["Conv(y)"]
+    name = graph.main.add_constant("b", floats(8))
+    graph.main.set_input(graph.main.nodes[-1], 2, name)
+    assert steps(graph.main) == {}
 
 
 def test_a_product_of_activations_is_no_layer() -> None:
@@ -292,4 +318,4 @@ def test_a_product_of_activations_is_no_layer() -> None:
     graph = graph_of("a = Relu(x) y = MatMul(x, a)", ports)
     for tensor in ("x", "a"):
         qdq.add_quantize_dequantize(graph.main, tensor, 0.5, 128)
-    assert found(graph.main) == {}
+    assert steps(graph.main) == {}

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from graphopt.contract.passes import Changes, Context, Pass
 from graphopt.data import open_data
 from graphopt.errors import PassError
+from graphopt.facts.layers import Layer, layers
 from graphopt.graph import check
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import label
 from graphopt.passes.quantize import CorrectBias, QuantizeStatic
-from graphopt.rewrite.integer_layers import integer_layers
+from graphopt.rewrite.integer_layers import bias_step
 from graphopt.runtime.session import Session
 from graphopt.testing import Applied, apply_pass, model_from_text
 
@@ -89,23 +90,26 @@ class Gap:
 
 def gaps(model: onnx.ModelProto, graph: Graph, x: Floats) -> Iterator[Gap]:
     """Each layer that can be corrected, with plain means of the whole graphs at no optimization."""
-    layers = [layer for layer in integer_layers(graph.main) if layer.adder is not None]
-    now = {label(layer.node): str(layer.adder.output[0]) for layer in layers if layer.adder}
+    corrected = [
+        (layer, step, layer.bias_place[0])
+        for layer in layers(graph.main)
+        if isinstance(layer, Layer) and layer.bias_place is not None
+        if (step := bias_step(layer)) is not None
+    ]
+    now = {label(layer.node): str(adder.output[0]) for layer, _, adder in corrected}
     reference = Graph(model)
     names = {label(node): str(node.output[0]) for node in reference.main.nodes}
-    tensors = {key: names[label(layer.adder)] for key, layer in zip(now, layers, strict=True)
-               if layer.adder}  # fmt: skip
+    tensors = {label(layer.node): names[label(adder)] for layer, _, adder in corrected}
     right = Session(reference, level="off", outputs=list(tensors.values())).run({"x": x})
     found = Session(graph, level="off", outputs=list(now.values())).run({"x": x})
-    for layer in layers:
+    for layer, step, _ in corrected:
         name = label(layer.node)
-        axes = tuple(i for i in range(x.ndim) if i != layer.out_axis % x.ndim)
+        axes = tuple(i for i in range(x.ndim) if i != layer.result_axis % x.ndim)
         means = [
             np.asarray(values, np.float64).mean(axes)
             for values in (right[tensors[name]], found[now[name]])
         ]
-        step = np.asarray(layer.weight_scale, np.float64) * layer.input_scale
-        yield Gap(name, np.abs(means[0] - means[1]), step)
+        yield Gap(name, np.abs(means[0] - means[1]), step.astype(np.float64))
 
 
 @pytest.mark.parametrize(

@@ -347,7 +347,9 @@ def test_a_guard_on_a_transposed_operand_lies_along_its_channels(quantize: Quant
         k=(8, 8),
         n=(4, 8),
     )
-    assert [skip.reason for skip in record.skipped] == ["transA=1 has no integer kernel"]
+    assert [skip.reason for skip in record.skipped] == [
+        "transA is set, only plain left operands are supported"
+    ]
     axes = [
         (constant(graph, node.input[1]).size, attribute.i)
         for node in graph.main.nodes
@@ -517,13 +519,27 @@ def test_layers_in_bodies_are_left_with_a_reason(apply_pass: ApplyPass) -> None:
     assert "p" in graph.main.initializers
 
 
+@pytest.mark.parametrize("between", ["t = Transpose(p)", "t = Identity(q)"])
+def test_what_stands_between_a_weight_and_its_layer_goes(quantize: Quantize, between: str) -> None:
+    ports = "(float[N, 16] x) => (float[N, 8] y)"
+    shape = (8, 16) if "Transpose" in between else (16, 8)
+    graph, record = quantize(f"{between} y = MatMul(x, t)", ports, **{between[-2]: shape})
+    assert record.skipped == []
+    assert [node.op_type for node in graph.main.nodes][-1] == "MatMul"
+    assert not {"Transpose", "Identity"} & {node.op_type for node in graph.main.nodes}
+    assert {between[-2], "t"}.isdisjoint(graph.main.initializers)
+    (codes,) = (t for t in graph.main.initializers.values() if len(t.dims) == 2)
+    assert (list(codes.dims), codes.data_type) == ([16, 8], onnx.TensorProto.INT8)
+    assert [entry.op_type for entry in audit(graph).integer] == ["MatMul"]
+
+
 def test_every_refusal_is_recorded(apply_pass: ApplyPass) -> None:
     ports = "(float[N, 16] x) => (float[N, 8] y)"
     body = "h = MatMul(x, p) s = Mul(x, x) [bad] z = MatMul(s, n) y = Add(h, z)"
     model = model_of(body, ports, p=(16, 8), n=np.full((16, 8), np.inf, np.float32))
     _, record = apply_pass(model, QuantizeStatic(), calibration=samples(ports))
     assert [(s.node, s.reason) for s in record.skipped] == [
-        ("bad", "its weight or bias holds NaN or infinity")
+        ("bad", "the weight holds NaN or infinity")
     ]
 
 
