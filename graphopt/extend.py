@@ -6,7 +6,6 @@ or the class that registers one.
 
 from __future__ import annotations
 
-import graphopt.passes  # noqa: F401 - names of our own are taken before others ask for them
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import (
     CalibrationSamples,
@@ -20,12 +19,14 @@ from graphopt.contract.registry import register
 from graphopt.errors import PassError
 from graphopt.graph.graph import Constant, Graph, Scope
 from graphopt.graph.node import attribute, is_op, label
+from graphopt.passes.foreign import Foreign
 
 __all__ = [
     "CalibrationSamples",
     "Changes",
     "Constant",
     "Context",
+    "Foreign",
     "Graph",
     "MinOpset",
     "Option",

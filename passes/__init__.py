@@ -1,5 +1,5 @@
 """All passes; importing this package fills the registry."""
 
-from graphopt.passes import cleanup, factorize, prune, quantize, train
+from graphopt.passes import cleanup, factorize, foreign, prune, quantize, train
 
-__all__ = ["cleanup", "factorize", "prune", "quantize", "train"]
+__all__ = ["cleanup", "factorize", "foreign", "prune", "quantize", "train"]

@@ -44,8 +44,8 @@ def optimize(
 
     Args:
         model: Path, serialized bytes or a model in memory; never modified.
-        passes: Spec text, a pass or several; without it, ``preset`` or ``recipe_file``, and
-            without these too the preset ``auto``.
+        passes: Spec text, a pass or several, where functions from model to model are passes too;
+            without it, ``preset`` or ``recipe_file``, and without these the preset ``auto``.
         preset: Name of a preset.
         recipe_file: TOML file.
         data: Calibration, training and evaluation samples.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypedDict
@@ -16,11 +16,12 @@ from graphopt.contract.settings import Limits, Machine
 from graphopt.contract.spec import format_passes, parse_passes
 from graphopt.data.source import Source
 from graphopt.errors import UsageError
+from graphopt.passes.foreign import Foreign
 
 __all__ = ["Passes", "Settings", "grouped", "plan_text", "planned", "refuse_unused"]
 
-Passes = str | Pass | Sequence[Pass]
-"""Spec text, a pass or several."""
+Passes = str | Pass | Callable[[Any], Any] | Sequence[Pass | Callable[[Any], Any]]
+"""Spec text, a pass or several; a function from model to model is one too."""
 
 
 class Settings(TypedDict, total=False):
@@ -92,16 +93,20 @@ def planned(
 
 
 def _listed(passes: Passes) -> tuple[Pass, ...]:
-    """The passes given as spec text, as one or as several."""
+    """The passes given as spec text, as one or as several; functions of the caller's as well."""
     if isinstance(passes, str):
         return tuple(parse_passes(passes))
-    items = (passes,) if isinstance(passes, Pass) else tuple(passes)
-    for item in items:
-        if not isinstance(item, Pass):
-            raise UsageError(
-                f"{item!r} is no pass; give spec text or passes, such as MaskWeights()"
-            )
-    return items
+    return tuple(_one_pass(item) for item in (passes if isinstance(passes, Sequence) else [passes]))
+
+
+def _one_pass(item: object) -> Pass:
+    if isinstance(item, Pass):
+        return item
+    if callable(item) and not isinstance(item, type):
+        return Foreign(item)
+    raise UsageError(
+        f"{item!r} is no pass; give spec text, passes such as MaskWeights(), or functions"
+    )
 
 
 def plan_text(plan: Recipe) -> str:

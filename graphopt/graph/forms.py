@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+import typing
+from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from onnx import ModelProto
 
@@ -15,19 +18,58 @@ if TYPE_CHECKING:
     import onnx_ir
     import torch.onnx
 
-__all__ = ["FORMS", "Form", "form_of", "from_message", "to_message"]
+__all__ = ["FORMS", "Form", "asked_form", "form_of", "from_message", "to_message"]
 
 Form: TypeAlias = "ModelProto | onnx_graphsurgeon.Graph | onnx_ir.Model | torch.onnx.ONNXProgram"
 
 FORMS = ("onnx.ModelProto", "onnx_graphsurgeon.Graph", "onnx_ir.Model", "torch.onnx.ONNXProgram")
 """What a model in memory can be, by the name of its class."""
+_MESSAGE = FORMS[0]
+
+
+def asked_form(function: Callable[..., Any]) -> str:
+    """Which of ``FORMS`` a function takes, by the annotation of its first parameter.
+
+    Without an annotation, or with one that leaves it open such as ``Any``, it is a message.
+
+    Raises:
+        ModelError: The annotation is something else.
+    """
+    try:
+        first = next(iter(inspect.signature(function).parameters.values()))
+    except (StopIteration, TypeError, ValueError):  # built-in functions have no signature
+        return _MESSAGE
+    try:
+        hint = typing.get_type_hints(function).get(first.name, first.annotation)
+    except (NameError, TypeError):  # imported for type checkers alone; no function but an object
+        hint = first.annotation
+    if hint in (first.empty, Any, object) or isinstance(hint, TypeVar):
+        return _MESSAGE
+    parts = hint.split("|") if isinstance(hint, str) else typing.get_args(hint) or (hint,)
+    form = next((form for form in map(_annotated, parts) if form), None)
+    if form is None:
+        raise ModelError(f"its first parameter is {hint!r}; it can be {', '.join(FORMS)}")
+    return form
+
+
+def _annotated(part: Any) -> str | None:
+    """The form that a class, or the name of one, stands for."""
+    if isinstance(part, str):
+        name = part.strip().rpartition(".")[2]
+        return next((form for form in FORMS if form.endswith(f".{name}")), None)
+    return next((form for form in FORMS if part is _class(form)), None)
+
+
+def _class(form: str) -> type | None:
+    """The class of a form; None where its library is not loaded, so that nothing can be of it."""
+    module, _, name = form.rpartition(".")
+    return getattr(sys.modules.get(module), name, None)
 
 
 def form_of(model: object) -> str | None:
-    """Which of ``FORMS`` an object is, or None; what is not loaded cannot have made it."""
+    """Which of ``FORMS`` an object is, or None."""
     for form in FORMS:
-        module, _, name = form.rpartition(".")
-        kind = getattr(sys.modules.get(module), name, None)
+        kind = _class(form)
         if kind is not None and isinstance(model, kind):
             return form
     return None
@@ -41,7 +83,7 @@ def to_message(model: Form) -> ModelProto:
     """
     form = form_of(model)
     given: Any = model
-    if form == "onnx.ModelProto":
+    if form == _MESSAGE:
         return given  # type: ignore[no-any-return]  # form_of has looked
     try:
         if form == "onnx_graphsurgeon.Graph":
@@ -70,7 +112,7 @@ def from_message(message: ModelProto, form: str) -> Any:
     Raises:
         ModelError: The library is not installed, or cannot read the model.
     """
-    if form == "onnx.ModelProto":
+    if form == _MESSAGE:
         return message
     library = form.partition(".")[0]
     try:

@@ -14,7 +14,7 @@ from graphopt.graph.check import malformed_nodes
 from graphopt.graph.graph import Graph
 from graphopt.graph.save import save
 
-__all__ = ["file_bytes", "load", "save", "serialize", "sha256", "size"]
+__all__ = ["file_bytes", "load", "save", "serialize", "sha256", "size", "whole"]
 
 MESSAGE_LIMIT = 2**31 - 1
 """Protocol buffers cannot be longer; larger models need external data."""
@@ -98,14 +98,23 @@ def serialize(graph: Graph) -> bytes:
     Raises:
         ModelError: More than 2 GB; save it with external data instead.
     """
+    data: bytes = whole(graph).SerializeToString()
+    return data
+
+
+def whole(graph: Graph) -> ModelProto:
+    """The model as one message, all weights inside.
+
+    Raises:
+        ModelError: More than 2 GB.
+    """
     if graph.weight_bytes > MESSAGE_LIMIT - (16 << 20):
         raise ModelError(f"the weights take {graph.weight_bytes} bytes, 2 GB fit in one message")
     model = graph.to_model()
     for tensor in tensors.walk(model):
         if tensors.is_external(tensor):
             tensors.fill(tensor, graph.chunks(tensor))
-    data: bytes = model.SerializeToString()
-    return data
+    return model
 
 
 def size(graph: Graph) -> int:

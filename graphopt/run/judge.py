@@ -121,18 +121,25 @@ class Judge:
 
 
 class Tally:
-    """Sums over samples from which SQNR and top-1 agreement follow, per output."""
+    """Sums over samples from which SQNR and top-1 agreement follow, per output.
+
+    An output that one side does not have is left out.
+    """
 
     def __init__(self, outputs: Sequence[str]) -> None:
         self.sums = {name: ErrorSums() for name in outputs}
         self.same = dict.fromkeys(outputs, 0)
         self.positions = dict.fromkeys(outputs, 0)
+        self.gone: set[str] = set()
         self.samples = 0
 
     def add(self, right: dict[str, Array], answer: dict[str, Array], rows: Rows) -> None:
         """Count one feed; of outputs with a row per sample only the real rows."""
         self.samples += rows.real
         for name in self.sums:
+            if name not in right or name not in answer:
+                self.gone.add(name)
+                continue
             f, g = right[name], answer[name]
             if not isinstance(f, np.ndarray) or f.dtype.kind not in "fiub" or f.size == 0:
                 continue
@@ -151,7 +158,7 @@ class Tally:
         """The figures so far; ``source`` says where the samples came from."""
         first = next((name for name in self.sums if self.positions[name]), None)
         return Quality(
-            sqnr_db={name: sums.sqnr_db for name, sums in self.sums.items()},
+            sqnr_db={n: sums.sqnr_db for n, sums in self.sums.items() if n not in self.gone},
             agreement_top1=(
                 None if first is None else 100 * self.same[first] / self.positions[first]
             ),
@@ -190,7 +197,8 @@ def evaluate(
 
     Args:
         reference: The graph of the first session.
-        sessions: Of the models, all of the reference's outputs.
+        sessions: Of the models, each with its own outputs. The metric gets those of the
+            reference, in its order, or where one of these is missing the model's own.
         samples: All of them are run.
         metric: What to measure with the labels of ``samples``.
         source: Where the samples are from, for the record.
@@ -202,6 +210,8 @@ def evaluate(
     """
     tallies = [Tally(reference.main.outputs) for _ in sessions[1:]]
     outputs: list[list[list[Array]]] = [[] for _ in sessions]
+    own = reference.main.outputs
+    measured = [own if {*own} <= {*session.outputs} else session.outputs for session in sessions]
     done = 0
     batch = largest_batch(sessions[0], samples, _BATCH)
     for feeds, rows in with_rows(reference, samples, batch):
@@ -209,8 +219,8 @@ def evaluate(
         for tally, answer in zip(tallies, answers[1:], strict=True):
             tally.add(answers[0], answer, rows)
         if metric is not None:
-            for store, answer in zip(outputs, answers, strict=True):
-                store.append([rows.keep(answer[name]) for name in reference.main.outputs])
+            for names, store, answer in zip(measured, outputs, answers, strict=True):
+                store.append([rows.keep(answer[name]) for name in names])
         done += rows.real
         if progress is not None:
             progress(done, samples.count)

@@ -117,8 +117,19 @@ def prove(
         latency.ratio(times[1], times[0]),
         kernels,
         layers,
-        [*missing, *notes],
+        [*missing, *notes, *_ports(means.reference, stage.graph)],
     )
+
+
+def _ports(before: Graph, after: Graph) -> list[str]:
+    """Which outputs a step of the user's took away or added: nobody compared them."""
+    ours, theirs = before.main.outputs, after.main.outputs
+    gone, new = ([n for n in a if n not in b] for a, b in ((ours, theirs), (theirs, ours)))
+    return [
+        f"{words}, so not compared: {', '.join(map(repr, names))}"
+        for words, names in (("outputs no longer there", gone), ("new outputs", new))
+        if names
+    ]
 
 
 def _judged(stages: Sequence[Stage], means: Means) -> list[Quality]:

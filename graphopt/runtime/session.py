@@ -139,7 +139,7 @@ class Session:
         """The asked tensors for one feed, by name.
 
         Args:
-            feeds: One array for each required input.
+            feeds: One array for each required input; what is none of the inputs is left out.
 
         Returns:
             An array for a tensor, a list for a sequence, None for an optional without value.
@@ -148,7 +148,7 @@ class Session:
         Raises:
             ModelError: The feed does not fit the inputs, or a node fails; the message names it.
         """
-        prepared = {name: self._feed(name, value) for name, value in feeds.items()}
+        prepared = {n: self._feed(n, value) for n, value in feeds.items() if n in self.inputs}
         try:
             values = (
                 self._session.run(self._fetched, prepared, self._run_options)
@@ -164,7 +164,7 @@ class Session:
         """The value as onnxruntime takes it: types that numpy lacks go by their ONNX number."""
         if isinstance(value, np.generic):
             value = np.asarray(value)
-        kind = self.inputs[name].tensor_type.elem_type if name in self.inputs else 0
+        kind = self.inputs[name].tensor_type.elem_type
         if kind and isinstance(value, np.ndarray) and value.dtype.kind == "V":
             return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(value, kind)
         return value
