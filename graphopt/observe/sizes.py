@@ -14,7 +14,7 @@ from graphopt.graph.graph import Graph
 from graphopt.observe.extract import extract
 from graphopt.runtime.trace import trace
 
-__all__ = ["Sizes", "sizes_of"]
+__all__ = ["Sizes", "shapes_on", "sizes_of"]
 
 _NO_NUMBERS = {TensorProto.STRING, TensorProto.COMPLEX64, TensorProto.COMPLEX128}
 
@@ -32,21 +32,28 @@ class Sizes:
     floats: Container[str]
 
 
-def sizes_of(graph: Graph, tensors: Collection[str], feeds: Feeds, threads: int) -> Sizes:
-    """Shapes and types of tensors of the main graph on one feed.
+def shapes_on(graph: Graph, tensors: Collection[str], feeds: Feeds, threads: int) -> shapes.Shapes:
+    """What is known of tensors of the main graph on one feed.
 
     Inferred from the shapes of the feed where that is enough; else the model is run once.
+    """
+    part = extract(graph, tensors)
+    _fix_inputs(part, feeds)
+    known = shapes.infer(part)
+    if all(known.static_shape(name) is not None for name in tensors):
+        return known
+    fed = {name: info for name in feeds if (info := known.get(name)) is not None}
+    return shapes.Shapes(fed | trace(part, feeds, threads=threads))
+
+
+def sizes_of(graph: Graph, tensors: Collection[str], feeds: Feeds, threads: int) -> Sizes:
+    """Shapes and types of tensors of the main graph on one feed, all of them known.
 
     Raises:
         DataError: A tensor does not hold real numbers.
         ModelError: The model cannot be run, or a name stands for a sequence.
     """
-    part = extract(graph, tensors)
-    _fix_inputs(part, feeds)
-    known = shapes.infer(part)
-    if any(known.static_shape(name) is None for name in tensors):
-        fed = {name: info for name in feeds if (info := known.get(name)) is not None}
-        known = shapes.Shapes(fed | trace(part, feeds, threads=threads))
+    known = shapes_on(graph, tensors, feeds, threads)
     found: dict[str, tuple[int, ...]] = {}
     floats = set()
     for name in tensors:

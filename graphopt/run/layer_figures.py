@@ -20,10 +20,10 @@ from graphopt.facts.shapes import Shapes
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import is_op, label
 from graphopt.numerics.sqnr import ErrorSums
+from graphopt.observe.sizes import shapes_on
 from graphopt.run.record import LayerRecord
 from graphopt.runtime.profile import node_times
 from graphopt.runtime.session import Session
-from graphopt.runtime.trace import trace
 
 __all__ = ["Layer", "describe", "match"]
 
@@ -207,7 +207,7 @@ def _noise(
     """SQNR of each layer's tensor, in dB, over all samples."""
     pairs = {x.tensor: x.observed for x in layers if x.tensor is not None and x.observed}
     found: dict[str, float | None] = {}
-    shapes = Shapes(trace(reference, samples[0], threads=threads))
+    shapes = shapes_on(reference, list(pairs), samples[0], threads)
     for names in _groups(list(pairs), shapes):
         observed = [pairs[name] for name in names]
         sums = {name: ErrorSums() for name in names}
