@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 
 from onnx import NodeProto
 
-from graphopt.analysis.float_reasons import float_reason
-from graphopt.facts.ops import WEIGHTED
+from graphopt.analysis.float_reasons import float_reason, layer_at
+from graphopt.facts.layers import Layer
 from graphopt.facts.quantized import (
     between_quantizers,
     integer_op,
     moves_data,
-    weight_form,
-    weight_index,
 )
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import is_op, label
@@ -67,30 +65,31 @@ def audit(graph: Graph, reasons: Mapping[str, str] | None = None, *, threads: in
     found = Audit()
     for scope in graph.scopes():
         for node in scope.nodes:
-            kernel = running.kernel(scope, node) if _is_layer(scope, node) else None
+            layer = layer_at(scope, node)
+            looked_at = layer is not None or _computes(scope, node)
+            kernel = running.kernel(scope, node) if looked_at else None
             if kernel is None:
                 continue
             name, op_type = label(node), str(node.op_type)
             if running.on_integers(kernel):
-                reason = _oddity(scope, node, kernel)
+                reason = _oddity(node, layer, kernel)
                 found.integer.append(Entry(name, op_type, str(kernel.op_type), reason))
                 continue
             reason = (reasons or {}).get(name) or float_reason(scope, node)
             if running.dequantizes_weight(kernel):
-                reason += _defect(scope, node)
+                reason += _defect(layer)
             found.float_.append(Entry(name, op_type, str(kernel.op_type), reason))
     return found
 
 
-def _is_layer(scope: Scope, node: NodeProto) -> bool:
-    if is_op(node, *WEIGHTED) and weight_index(scope, node) is not None:
-        return True
+def _computes(scope: Scope, node: NodeProto) -> bool:
+    """Whether another operator is on integers, or was meant to be."""
     return integer_op(node) or (between_quantizers(scope, node) and not moves_data(node))
 
 
-def _oddity(scope: Scope, node: NodeProto, kernel: NodeProto) -> str:
+def _oddity(node: NodeProto, layer: Layer | None, kernel: NodeProto) -> str:
     """What is to be known about a layer that runs on integers."""
-    if is_op(node, "Conv", "Gemm") and weight_form(scope, node) == "float":
+    if is_op(node, "Conv", "Gemm") and layer is not None and layer.weight.form == "float":
         return (
             "its weight is float in the file, but onnxruntime quantizes it when it loads the model"
             " (int8, one scale for all channels), as the tensors around are quantized"
@@ -100,9 +99,9 @@ def _oddity(scope: Scope, node: NodeProto, kernel: NodeProto) -> str:
     return ""
 
 
-def _defect(scope: Scope, node: NodeProto) -> str:
+def _defect(layer: Layer | None) -> str:
     """What a float layer suffers whose kernel reads a dequantized weight."""
-    if weight_form(scope, node) == "float":
+    if layer is not None and layer.weight.form == "float":
         return "; onnxruntime rounds its float weight to int8 all the same and gains nothing"
-    what = "weight" if is_op(node, *WEIGHTED) else "constant"
+    what = "constant" if layer is None else "weight"
     return f"; its {what} is dequantized at every run, which costs time"

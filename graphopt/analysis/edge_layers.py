@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from onnx import NodeProto
 
-from graphopt.facts.layers import Layer, layer
+from graphopt.facts.layers import float_layers
 from graphopt.graph.graph import Scope
 from graphopt.graph.order import sorted_nodes
 
@@ -30,12 +30,13 @@ def edge_layers(scope: Scope) -> list[NodeProto]:
 def _outermost(scope: Scope, nodes: list[NodeProto], *, forwards: bool) -> Iterator[NodeProto]:
     """The layers that one meets first on each way through ``nodes``."""
     behind: set[str] = set()
+    weighted = {id(layer.node) for layer in float_layers(scope)}
     for node in nodes:
         bodies = list(scope.children(node).values())
         read = set(scope.reads(node))
         source, result = (read, node.output) if forwards else (set(node.output), read)
         met = not behind.isdisjoint(source)
-        is_layer = _is_layer(scope, node)
+        is_layer = id(node) in weighted
         if is_layer and not met:
             yield node
         if met or is_layer or any(_has_layer(body) for body in bodies):
@@ -43,9 +44,4 @@ def _outermost(scope: Scope, nodes: list[NodeProto], *, forwards: bool) -> Itera
 
 
 def _has_layer(body: Scope) -> bool:
-    return any(_is_layer(scope, node) for scope in body.walk() for node in scope.nodes)
-
-
-def _is_layer(scope: Scope, node: NodeProto) -> bool:
-    found = layer(scope, node)
-    return isinstance(found, Layer) and found.multiplies
+    return any(True for scope in body.walk() for _ in float_layers(scope))

@@ -8,18 +8,16 @@ from __future__ import annotations
 import numpy as np
 from onnx import NodeProto, TensorProto
 
+from graphopt.facts.layers import Layer, layer
 from graphopt.facts.quantized import (
     dequantizer,
     is_dequantized,
     quantizers,
-    stored,
-    weight_form,
-    weight_index,
 )
 from graphopt.graph.graph import Constant, Scope
 from graphopt.graph.node import attribute, is_op
 
-__all__ = ["float_reason"]
+__all__ = ["float_reason", "layer_at"]
 
 _HAS_KERNEL = (
     "Add",
@@ -54,26 +52,30 @@ def float_reason(scope: Scope, node: NodeProto) -> str:
     return UNKNOWN
 
 
+def layer_at(scope: Scope, node: NodeProto) -> Layer | None:
+    """The Conv, ConvTranspose, Gemm or MatMul with a constant weight that a node is."""
+    found = layer(scope, node)
+    return found if isinstance(found, Layer) and found.multiplies else None
+
+
 def _weight(scope: Scope, node: NodeProto) -> str:
-    form = weight_form(scope, node)
-    if form == "float":
+    found = layer_at(scope, node)
+    if found is None:
+        return ""
+    if found.weight.form == "float":
         return "its weight is float"
-    if form == "expanded":
+    if found.weight.form == "expanded":
         return "its weight is only stored small; onnxruntime expands it to float at load"
-    index = weight_index(scope, node)
-    found = None if index is None else stored(scope, node.input[index])
-    if found is not None and found.constant.data_type not in _BYTES:
-        return (
-            f"its weight has {_type_name(found.constant.data_type)} codes, the kernels take 8 bits"
-        )
-    return ""
+    kind = found.weight.constant.data_type
+    if kind in _BYTES:
+        return ""
+    return f"its weight has {_type_name(kind)} codes, the kernels take 8 bits"
 
 
 def _inputs(scope: Scope, node: NodeProto) -> str:
     """An input that is not dequantized, or has codes that no kernel takes."""
-    index = weight_index(scope, node)
-    single = is_op(node, "Conv", "Gemm", "MatMul") and index is not None
-    read = [1 - index] if single and index is not None else range(len(node.input))
+    found = layer_at(scope, node)
+    read = range(len(node.input)) if found is None else [found.data_index]
     if is_op(node, "Resize"):
         read = [0]
     for position in read:
@@ -187,20 +189,16 @@ def _signed(scope: Scope, node: NodeProto) -> str:
 
 def _per_channel(scope: Scope, node: NodeProto) -> str:
     """A weight whose scales lie along another axis than the output channels."""
-    index = weight_index(scope, node)
-    made = None if index is None else dequantizer(scope, node.input[index])
-    scale = None if made is None else scope.constant(made.input[1])
-    if made is None or scale is None or scale.shape in ((), (1,)):
+    found = layer_at(scope, node)
+    if found is None or found.weight.dequantizer is None or found.weight.turned:
         return ""
-    codes = scope.constant(made.input[0])
-    rank = 2 if codes is None else len(codes.shape)
-    axis = attribute(made, "axis", 1) % max(rank, 1)
-    wanted = 0 if is_op(node, "Conv") else rank - 1
-    if is_op(node, "Gemm") and attribute(node, "transB", 0):
-        wanted = 0
-    if axis == wanted:
+    made, scale = found.weight.dequantizer.node, found.weight.scale
+    if scale is None or scale.shape in ((), (1,)) or not is_op(made, "DequantizeLinear"):
         return ""
-    return f"its weight has a scale for each index of axis {axis}; it must be axis {wanted}"
+    axis = attribute(made, "axis", 1) % len(found.weight.constant.shape)
+    if axis == found.out_axis:
+        return ""
+    return f"its weight has a scale for each index of axis {axis}; it must be axis {found.out_axis}"
 
 
 def _bias(scope: Scope, node: NodeProto) -> str:

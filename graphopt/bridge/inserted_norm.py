@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
-from graphopt.facts.ops import weighted_nodes
+from graphopt.facts.layers import Refusal, float_layers
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import is_op, label
 from graphopt.graph.tensors import Array
 from graphopt.numerics.batchnorm import scale_channels, scale_shift
-from graphopt.rewrite.absorb import Refused, layer_of
-from graphopt.rewrite.values import read_by_one
+from graphopt.rewrite.absorb import absorber
 
 __all__ = ["InsertedNorm", "fold_norms", "insert_norms", "set_moments"]
 
@@ -53,16 +52,15 @@ def insert_norms(graph: Graph) -> list[InsertedNorm]:
         graph: Edited in place: a copy for the training.
     """
     scope, found = graph.main, list[InsertedNorm]()
-    for node, weight in list(weighted_nodes(scope)):
-        if not is_op(node, "Conv") or weight.bias is None or _normalized(scope, node):
+    for layer in list(float_layers(scope)):
+        node = layer.node
+        if not is_op(node, "Conv") or layer.bias is None or _normalized(scope, node):
             continue
-        if not all(read_by_one(scope, each) for each in (weight.constant, weight.bias)):
+        if not (layer.weight.alone and layer.bias.alone):
             continue
-        try:
-            layer_of(scope, node)
-        except Refused:
+        if isinstance(absorber(scope, node), Refusal):
             continue
-        output, one = node.output[0], np.ones(weight.out_channels, weight.constant.values.dtype)
+        output, one = node.output[0], np.ones(layer.channels, layer.weight.constant.values.dtype)
         values = dict(zip(_ROLES, (one, 0 * one, 0 * one, one), strict=True))
         names = [scope.add_constant(f"{output}_{role}", value) for role, value in values.items()]
         data = graph.unique_name(f"{output}_raw")
@@ -119,11 +117,15 @@ def fold_norms(trained: Graph, norms: Sequence[InsertedNorm], graph: Graph) -> l
         scope = trained.main
         node = scope.producer(norm.data)
         assert node is not None
-        layer = layer_of(scope, node)
+        absorbing = absorber(scope, node)
+        assert not isinstance(absorbing, Refusal)
+        layer, values, bias = absorbing
+        assert layer.bias is not None
         gamma, beta, mean, variance = (_values(scope, name) for name in norm.constants)
         k, s = scale_shift(gamma, beta, mean, variance, _EPSILON)
-        folded[node.input[1]] = scale_channels(layer.values, layer.weight.out_axis, k)
-        folded[node.input[2]] = k * layer.bias + s
+        scaled = scale_channels(values, layer.read_axes[0], k)
+        folded[layer.weight.constant.origin] = layer.weight.stored(scaled)
+        folded[layer.bias.constant.origin] = k * bias + s
     changed = []
     for name in dict.fromkeys([*folded, *graph.main.initializers]):
         constant, other = graph.main.constant(name), trained.main.constant(name)

@@ -13,11 +13,10 @@ from graphopt.contract.preconditions import CalibrationSamples
 from graphopt.contract.recipe import METADATA_KEY
 from graphopt.errors import MissingSamplesError
 from graphopt.facts import cost, shapes
-from graphopt.facts.ops import WEIGHTED
-from graphopt.facts.quantized import integer_op, stored, weight_index
+from graphopt.facts.layers import Layer, layer
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
-from graphopt.graph.node import in_default_domain, is_op
+from graphopt.graph.node import in_default_domain
 from graphopt.progress import Progress
 from graphopt.report.findings import Inspection, Outlook, Port, Quantization
 from graphopt.run.drive import drive
@@ -29,8 +28,6 @@ __all__ = ["inspect"]
 _MOST_BYTES = 1 << 30
 _NEEDS_DATA = "needs calibration samples"
 _DYNAMIC = ("ConvInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger")
-_CONTRACTING = ("Attention", "Conv", "Gemm", "MatMul")
-"""Words in the names of integer operators that are layers; the others are QLinearAdd and such."""
 
 
 def inspect(model: Model, passes: bool = True, progress: Progress | None = None) -> Inspection:
@@ -97,15 +94,12 @@ def _quantization(graph: Graph) -> Quantization:
     for scope in graph.scopes():
         for node in scope.nodes:
             seen.add(str(node.op_type))
-            if integer_op(node) and any(word in node.op_type for word in _CONTRACTING):
-                layers, integers = layers + 1, integers + 1
-            index = weight_index(scope, node)
-            weight = None if index is None else stored(scope, node.input[index])
-            if weight is None or not is_op(node, *WEIGHTED):
+            found = layer(scope, node)
+            if not isinstance(found, Layer) or found.kind not in ("conv", "linear"):
                 continue
-            half = weight.constant.data_type in (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+            half = found.weight.constant.data_type in (TensorProto.FLOAT16, TensorProto.BFLOAT16)
             layers, halves = layers + 1, halves + half
-            integers += weight.form != "float" and not half
+            integers += found.weight.form != "float" and not half
     if any(name.startswith("QLinear") for name in seen):
         form = "qoperator"
     elif seen.intersection(_DYNAMIC):

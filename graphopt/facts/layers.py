@@ -13,10 +13,10 @@ from onnx import NodeProto, TensorProto
 
 from graphopt.facts.operands import Operand, operand
 from graphopt.facts.ops import RECURRENT
-from graphopt.graph.graph import Graph, Scope, Use
+from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import attribute, is_op
 
-__all__ = ["Kind", "Layer", "Need", "Refusal", "layer", "layers"]
+__all__ = ["Kind", "Layer", "Need", "Refusal", "float_layers", "layer", "layers"]
 
 Kind = Literal["conv", "linear", "table", "recurrent"]
 """Conv and ConvTranspose; MatMul and Gemm; a Gather from a constant; RNN, GRU and LSTM. Operators
@@ -119,16 +119,24 @@ class Layer:
         return self.weight.constant.shape[self.out_axis]
 
     @property
+    def groups_in(self) -> int:
+        """Groups that the axis of the input channels counts within."""
+        return self.groups if is_op(self.node, "Conv") else 1
+
+    @property
+    def groups_out(self) -> int:
+        """Groups that the axis of the output channels counts within."""
+        return self.groups if is_op(self.node, "ConvTranspose") else 1
+
+    @property
     def in_channels(self) -> int:
         """Input channels, those of all groups together."""
-        size = self.weight.constant.shape[self.in_axis]
-        return size * self.groups if is_op(self.node, "Conv") else size
+        return self.weight.constant.shape[self.in_axis] * self.groups_in
 
     @property
     def channels(self) -> int:
         """Output channels, those of all groups together."""
-        grouped = is_op(self.node, "ConvTranspose")
-        return self.out_channels * self.groups if grouped else self.out_channels
+        return self.out_channels * self.groups_out
 
     @property
     def result_axis(self) -> int:
@@ -193,22 +201,12 @@ class Layer:
 
     # who else reads it
 
-    @property
-    def readers(self) -> list[Use]:
-        """All that reads the weight, through Identity and Transpose; -1 where a body returns it."""
-        return list(_readers(self.weight.constant.scope, self.weight.constant.origin))
-
-    @property
-    def given_out(self) -> bool:
-        """Whether the weight, turned or not, is an output of the model or of a body."""
-        return _given_out(self.weight.constant.scope, self.weight.constant.origin)
-
     def owned_by(self, nodes: Collection[NodeProto]) -> bool:
         """Whether none but ``nodes`` reads the weight, and its values may be changed."""
         known = {id(node) for node in nodes}
-        if self.weight.constant.overridable or self.given_out:
+        if self.weight.constant.overridable or self.weight.given_out:
             return False
-        return all(id(use.node) in known for use in self.readers)
+        return all(id(use.node) in known for use in self.weight.readers)
 
     # changing it
 
@@ -232,6 +230,13 @@ class Layer:
             if reason:
                 return Refusal(self.node, reason)
         return None
+
+
+def float_layers(graph: Graph | Scope) -> Iterator[Layer]:
+    """Each Conv, ConvTranspose, MatMul and Gemm whose weight is stored as floats, in order."""
+    for each in layers(graph):
+        if isinstance(each, Layer) and each.multiplies and each.refusal("float") is None:
+            yield each
 
 
 def layers(graph: Graph | Scope) -> Iterator[Layer | Refusal]:
@@ -277,7 +282,7 @@ def _convolution(scope: Scope, node: NodeProto) -> Layer | Refusal:
         return Refusal(node, _CONSTANT)
     groups = attribute(node, "group", 1)
     axes = (0, 1) if is_op(node, "Conv") else (1, 0)
-    return Layer(scope, node, "conv", weight, axes, operand(scope, node, 2), groups)
+    return Layer(scope, node, "conv", weight, axes, _third(scope, node), groups)
 
 
 def _product(scope: Scope, node: NodeProto) -> Layer | Refusal:
@@ -299,9 +304,13 @@ def _product(scope: Scope, node: NodeProto) -> Layer | Refusal:
     plain = not attribute(node, "transB" if weight.index == 1 else "transA", 0)
     axes = (1, 0) if plain is (weight.index == 1) else (0, 1)
     alpha, beta = attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0)
-    return Layer(
-        scope, node, "linear", weight, axes, operand(scope, node, 2), alpha=alpha, beta=beta
-    )
+    return Layer(scope, node, "linear", weight, axes, _third(scope, node), alpha=alpha, beta=beta)
+
+
+def _third(scope: Scope, node: NodeProto) -> Operand | None:
+    """The constant that a node adds, where it reads it as it is stored."""
+    bias = operand(scope, node, 2)
+    return None if bias is None or bias.turned else bias
 
 
 def _added(one: Layer) -> Operand | None:
@@ -338,27 +347,6 @@ def _codes(scope: Scope, node: NodeProto, index: int) -> Operand | None:
 
 def _fixed(found: Operand | None) -> bool:
     return found is not None and not found.constant.overridable
-
-
-def _readers(scope: Scope, name: str) -> Iterator[Use]:
-    for use in scope.uses(name):
-        if _hands_on(use):
-            yield from _readers(use.scope, use.node.output[0])
-        else:
-            yield use
-
-
-def _given_out(scope: Scope, name: str) -> bool:
-    uses = scope.uses(name)
-    return (
-        scope.is_output(name)
-        or any(use.index < 0 for use in uses)
-        or any(_hands_on(use) and _given_out(use.scope, use.node.output[0]) for use in uses)
-    )
-
-
-def _hands_on(use: Use) -> bool:
-    return use.index >= 0 and is_op(use.node, "Identity", "Transpose")
 
 
 # needs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -72,6 +73,21 @@ class Operand:
         """The scale of the codes; None where they have none or it is computed."""
         use = self.dequantizer
         return None if use is None else use.scope.constant(use.node.input[1 - use.index])
+
+    @property
+    def readers(self) -> list[Use]:
+        """All that reads the constant, through Identity and Transpose; -1: a body returns it."""
+        return list(_readers(self.constant.scope, self.constant.origin))
+
+    @property
+    def given_out(self) -> bool:
+        """Whether the constant, turned or not, is an output of the model or of a body."""
+        return _given_out(self.constant.scope, self.constant.origin)
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other place reads the constant and it is no output."""
+        return len(self.readers) == 1 and not self.given_out
 
     def values(self) -> NDArray[Any]:
         """What the node reads, computed anew: ``(codes - zero point) * scale`` where quantized."""
@@ -171,3 +187,24 @@ def _spread(node: NodeProto, values: NDArray[Any], shape: tuple[int, ...]) -> ND
     if block:
         return np.repeat(values, block, axis).take(range(shape[axis]), axis)
     return values.reshape([-1 if at == axis else 1 for at in range(len(shape))])
+
+
+def _readers(scope: Scope, name: str) -> Iterator[Use]:
+    for use in scope.uses(name):
+        if _hands_on(use):
+            yield from _readers(use.scope, use.node.output[0])
+        else:
+            yield use
+
+
+def _given_out(scope: Scope, name: str) -> bool:
+    uses = scope.uses(name)
+    return (
+        scope.is_output(name)
+        or any(use.index < 0 for use in uses)
+        or any(_hands_on(use) and _given_out(use.scope, use.node.output[0]) for use in uses)
+    )
+
+
+def _hands_on(use: Use) -> bool:
+    return use.index >= 0 and is_op(use.node, "Identity", "Transpose")

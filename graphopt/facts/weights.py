@@ -47,12 +47,12 @@ class WeightGroup:
             if refusal := each.refusal("float", "fixed"):
                 return refusal
         known = {id(each.node) for each in self.layers}
-        for use in first.readers:
+        for use in first.weight.readers:
             if id(use.node) not in known:
                 reader = label(use.node)
                 reason = f"its weight {origin!r} is also read by {reader}, which stays"
                 return Refusal(first.node, reason)
-        if first.given_out:
+        if first.weight.given_out:
             return Refusal(first.node, f"its weight {origin!r} is an output of the model")
         return None
 

@@ -2,131 +2,86 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from graphopt.facts.ops import Weight, weight_of
+from graphopt.facts.layers import Layer, Refusal, layer
 from graphopt.graph.graph import Constant, Scope
-from graphopt.graph.node import attribute, is_op
+from graphopt.graph.node import is_op
+from graphopt.rewrite.edit import set_attributes
 from graphopt.rewrite.values import set_values
 
-__all__ = ["Layer", "Refused", "added_by", "fixed", "layer_of", "store"]
+__all__ = ["absorber", "added_by", "fixed", "store"]
 
 Floats = NDArray[np.float64]
 
 
-class Refused(Exception):  # noqa: N818 - no failure: the node simply stays
-    """Why a node cannot be moved into a layer."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A layer with the weight and the bias that it really applies, alpha and beta included.
-
-    ``values`` has the shape of the weight, ``bias`` is ``(channels,)``; both are in double.
-    """
-
-    scope: Scope
-    node: NodeProto
-    weight: Weight
-    values: Floats
-    bias: Floats
-
-    @property
-    def groups_out(self) -> int:
-        """Groups that the axis of the output channels counts within."""
-        return self.weight.groups if is_op(self.node, "ConvTranspose") else 1
-
-    @property
-    def groups_in(self) -> int:
-        """Groups that the axis of the input channels counts within."""
-        return self.weight.groups if is_op(self.node, "Conv") else 1
-
-
-def fixed(scope: Scope, name: str) -> Constant:
-    """A constant that no caller can replace.
-
-    Raises:
-        Refused: It is computed, or an optional input.
-    """
+def fixed(scope: Scope, node: NodeProto, name: str) -> Constant | Refusal:
+    """A constant that no caller can replace; else why ``node``, which reads it, stays."""
     constant = scope.constant(name)
     if constant is None:
-        raise Refused(f"{name!r} is computed at run time")
+        return Refusal(node, f"{name!r} is computed at run time")
     if constant.overridable:
-        raise Refused(f"{name!r} is an optional input; put freeze-initializers first")
+        return Refusal(node, f"{name!r} is listed as an input; put freeze-initializers before")
     return constant
 
 
-def layer_of(scope: Scope, node: NodeProto) -> Layer:
-    """The layer of a node whose weight and bias are constants.
+def absorber(scope: Scope, node: NodeProto) -> tuple[Layer, Floats, Floats] | Refusal:
+    """A layer with the weight and the bias that it really applies; see ``Layer.effective``.
 
-    Raises:
-        Refused: They are not, or the bias has other values than one a channel.
+    A layer whose weight or bias is not stored as floats is refused, and a MatMul that has its
+    weight on the left or of another rank than 2.
     """
-    weight = weight_of(scope, node)
-    if weight is None:
-        raise Refused(f"{node.op_type} has no constant float weight")
-    fixed(scope, node.input[weight.index])
-    if is_op(node, "MatMul") and (weight.index != 1 or len(weight.constant.shape) != 2):
-        raise Refused("the weight of the MatMul is not a matrix on its right side")
-    values = weight.constant.values.astype(np.float64)
-    channels = weight.out_channels * (weight.groups if is_op(node, "ConvTranspose") else 1)
-    bias = np.zeros(channels)
-    if weight.bias_index is not None and any(list(node.input)[weight.bias_index :]):
-        added = fixed(scope, node.input[weight.bias_index])
-        if added.shape not in ((channels,), (1, channels), (1,), (1, 1), ()):
-            raise Refused(f"the {node.op_type} adds {list(added.shape)}, not a value a channel")
-        bias = bias + added.values.astype(np.float64).reshape(-1)
-    if is_op(node, "Gemm"):
-        values = values * attribute(node, "alpha", 1.0)
-        bias = bias * attribute(node, "beta", 1.0)
-    return Layer(scope, node, weight, values, bias)
+    one = layer(scope, node)
+    if not isinstance(one, Layer):
+        return one or Refusal(node, f"{node.op_type} has no weight")
+    refusal = one.refusal("float")
+    if refusal is None and is_op(node, "MatMul"):
+        refusal = one.refusal("right", "matrix")
+    if refusal is None and one.bias is not None and one.bias.form != "float":
+        refusal = Refusal(node, "its bias is quantized already")
+    effective = refusal or one.effective()
+    return effective if isinstance(effective, Refusal) else (one, *effective)
 
 
-def store(layer: Layer, values: Floats | None, bias: Floats | None) -> str:
+def store(one: Layer, values: Floats | None, bias: Floats | None) -> str | Refusal:
     """Give the layer its new weight and, unless it is a MatMul, bias; a note where it was shared.
 
-    What is None stays as it is.
-
-    Raises:
-        Refused: The type of the weight cannot hold the new values; nothing is edited then.
+    What is None stays as it is. Where the type of the weight cannot hold the new values, nothing
+    is edited.
     """
-    scope, node, weight = layer.scope, layer.node, layer.weight
+    scope, node, weight = one.scope, one.node, one.weight
     kind = weight.constant.values.dtype
     with np.errstate(over="ignore"):
         stored = None if values is None else values.astype(kind)
         stored_bias = None if bias is None else bias.astype(kind)
     if not all(np.isfinite(part).all() for part in (stored, stored_bias) if part is not None):
-        raise Refused(f"the fused weights do not fit into {kind}")
-    copied = stored is not None and set_values(scope, node, weight.index, stored)
-    if stored_bias is not None and weight.bias_index is not None:
-        if len(node.input) > weight.bias_index and node.input[weight.bias_index]:
-            set_values(scope, node, weight.bias_index, stored_bias)
+        return Refusal(node, f"the fused weights do not fit into {kind}")
+    copied = stored is not None and set_values(weight, stored)
+    if stored_bias is not None and not is_op(node, "MatMul"):
+        if one.bias is not None:
+            set_values(one.bias, stored_bias)
         else:
             name = scope.add_constant(f"{weight.constant.origin}_bias", stored_bias)
-            scope.set_input(node, weight.bias_index, name)
+            scope.set_input(node, 2, name)
     if is_op(node, "Gemm"):
-        kept = [a for a in node.attribute if a.name not in ("alpha", "beta")]
-        del node.attribute[:]
-        node.attribute.extend(kept)
+        set_attributes(node, drop=("alpha", "beta"))
     return " (its weight is shared: copied)" if copied else ""
 
 
-def added_by(layer: Layer, add: NodeProto) -> Floats:
-    """The constant that a node combines with the layer's output, ``(channels,)`` or ``(1,)``.
-
-    Raises:
-        Refused: It is not constant, or has other values than one for all or one a channel.
-    """
-    constant = fixed(layer.scope, next(n for n in add.input if n != layer.node.output[0]))
-    channels, spatial = layer.bias.size, len(layer.weight.constant.shape) - 2
+def added_by(one: Layer, add: NodeProto) -> Floats | Refusal:
+    """The constant that a node combines with the layer's output, ``(channels,)`` or ``(1,)``."""
+    name = next(n for n in add.input if n != one.node.output[0])
+    constant = fixed(one.scope, add, name)
+    if isinstance(constant, Refusal):
+        return constant
+    spatial = len(one.weight.constant.shape) - 2
     values: Floats = constant.values.astype(np.float64).reshape(-1)
-    one_each = (channels, *[1] * spatial)
+    one_each = (one.channels, *[1] * spatial)
     if constant.shape not in (one_each, (1, *one_each)) and (
         values.size != 1 or len(constant.shape) > spatial + 2
     ):
-        raise Refused(f"the Add before it adds {list(constant.shape)}, not a value a channel")
+        reason = f"the Add before it adds {list(constant.shape)}, not a value a channel"
+        return Refusal(add, reason)
     return values

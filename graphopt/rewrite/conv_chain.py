@@ -10,6 +10,7 @@ from onnx import NodeProto, helper
 
 from graphopt.graph.graph import Scope
 from graphopt.graph.node import attribute, label
+from graphopt.rewrite.edit import set_attributes
 from graphopt.rewrite.values import drop_unread
 
 __all__ = ["PLACES", "Link", "fits_kernel", "replace_conv", "strides"]
@@ -63,7 +64,7 @@ def replace_conv(scope: Scope, node: NodeProto, links: Sequence[Link]) -> None:
         data = hidden
     scope.set_input(node, 0, data)
     scope.set_input(node, 1, links[-1].weight)
-    _set_attributes(node, given[-1])
+    set_attributes(node, ("pads", "auto_pad"), **given[-1])
     drop_unread(scope, [old])
 
 
@@ -86,10 +87,3 @@ def _attributes(node: NodeProto, link: Link) -> dict[str, Any]:
     if link.groups > 1:
         given["group"] = link.groups
     return given
-
-
-def _set_attributes(node: NodeProto, given: dict[str, Any]) -> None:
-    kept = [item for item in node.attribute if item.name not in (*given, "pads", "auto_pad")]
-    del node.attribute[:]
-    node.attribute.extend(kept)
-    node.attribute.extend(helper.make_attribute(key, value) for key, value in given.items())

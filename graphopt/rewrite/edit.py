@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import Any
 
+import onnx
 from onnx import NodeProto
 
 from graphopt.graph.graph import Graph, Scope, Use
 from graphopt.graph.node import label
 from graphopt.graph.order import sorted_nodes
 
-__all__ = ["bypass", "forget", "only_reader", "redirect", "remove_dead", "rename_output"]
+__all__ = [
+    "bypass",
+    "forget",
+    "only_reader",
+    "redirect",
+    "remove_dead",
+    "rename_output",
+    "set_attributes",
+]
 
 
 def only_reader(scope: Scope, name: str) -> Use | None:
@@ -109,3 +119,11 @@ def _sweep(scope: Scope) -> list[str]:
     scope.drop_initializer(*unread)
     forget(scope, [*unread, *(name for node in dead for name in node.output)])
     return [*removed, *map(label, dead), *unread]
+
+
+def set_attributes(node: NodeProto, drop: Collection[str] = (), **given: Any) -> None:
+    """Take attributes away from a node and give it others, which stand last."""
+    kept = [item for item in node.attribute if item.name not in {*drop, *given}]
+    del node.attribute[:]
+    node.attribute.extend(kept)
+    node.attribute.extend(onnx.helper.make_attribute(key, value) for key, value in given.items())

@@ -16,6 +16,7 @@ from graphopt.graph.node import is_op
 from graphopt.numerics import grids, ranges, saturation
 from graphopt.numerics.grids import CODE_TYPES, CodeType
 from graphopt.rewrite import qdq
+from graphopt.rewrite.edit import set_attributes
 from graphopt.rewrite.values import drop_unread
 
 __all__ = [
@@ -74,7 +75,7 @@ def set_integer_weight(
         bias = np.ravel(place.values()).astype(np.float64) * layer.beta
         bias = np.repeat(bias, layer.channels) if bias.size == 1 else bias
     if is_op(node, "Gemm"):
-        _drop_attributes(node, ("alpha", "beta"))
+        set_attributes(node, drop=("alpha", "beta"))
     scales, raised = _scales(layer, values, grid)
     if bias is not None:
         scales = _fit_bias(scales, bias, input_scale)
@@ -93,12 +94,6 @@ def set_integer_weight(
     if place is not None and bias is not None:
         set_integer_bias(scope, place.node, place.index, bias, scales * np.float32(input_scale))
     return scales, raised
-
-
-def _drop_attributes(node: NodeProto, names: tuple[str, ...]) -> None:
-    kept = [item for item in node.attribute if item.name not in names]
-    del node.attribute[:]
-    node.attribute.extend(kept)
 
 
 def _scales(

@@ -4,46 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from onnx import NodeProto
-
-from graphopt.graph.graph import Constant, Scope
+from graphopt.facts.operands import Operand
+from graphopt.graph.graph import Scope
 from graphopt.graph.node import is_op
 from graphopt.graph.tensors import Array
 from graphopt.rewrite.edit import forget
 
-__all__ = ["drop_unread", "read_by_one", "set_values"]
+__all__ = ["drop_unread", "set_values"]
 
 
-def read_by_one(scope: Scope, constant: Constant) -> bool:
-    """Whether a single place reads the constant, through Identity nodes too."""
-    home, name = scope, constant.name
-    while True:
-        while not home.defines(name):
-            assert home.parent is not None
-            home = home.parent
-        if home.only_use(name) is None or home.is_output(name):
-            return False
-        if name == constant.origin:
-            return True
-        identity = home.producer(name)
-        assert identity is not None
-        name = identity.input[0]
-
-
-def set_values(scope: Scope, node: NodeProto, index: int, values: Array) -> bool:
-    """Let ``node`` alone read ``values`` where it reads a constant now.
+def set_values(operand: Operand, values: Array) -> bool:
+    """Let a node alone read ``values``, in the shape that it sees, where it reads a constant now.
 
     In place where nobody else reads the constant, else as a new initializer.
 
     Returns:
         Whether a copy had to be made.
     """
-    constant = scope.constant(node.input[index])
-    assert constant is not None
-    if read_by_one(scope, constant) and not constant.overridable:
-        scope.set_constant(constant, values)
+    scope, constant = operand.scope, operand.constant
+    if operand.alone and not constant.overridable:
+        constant.scope.set_constant(constant, operand.stored(values))
         return False
-    scope.set_input(node, index, scope.add_constant(f"{constant.origin}_copy", values))
+    replaced = operand.node.input[operand.index]
+    name = scope.add_constant(f"{constant.origin}_copy", values)
+    scope.set_input(operand.node, operand.index, name)
+    drop_unread(scope, [replaced])
     return True
 
 

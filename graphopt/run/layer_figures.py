@@ -15,7 +15,8 @@ from onnx import NodeProto
 
 from graphopt.data.samples import Feeds
 from graphopt.errors import ModelError
-from graphopt.facts.quantized import quantizers, weight_index
+from graphopt.facts.layers import Layer, layer
+from graphopt.facts.quantized import quantizers
 from graphopt.facts.shapes import Shapes
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import is_op, label
@@ -25,18 +26,16 @@ from graphopt.run.record import LayerRecord
 from graphopt.runtime.profile import node_times
 from graphopt.runtime.session import Session
 
-__all__ = ["Layer", "describe", "match"]
+__all__ = ["Match", "describe", "match"]
 
 _TAIL = ("Add", "BatchNormalization", "Clip", "LeakyRelu", "Mul", "Relu")
 """What passes and onnxruntime merge into the layer in front."""
-_TABLES = {"Gather": 0, "GRU": 1, "LSTM": 1, "RNN": 1}
-"""Operators besides the linear ones that have a weight, and which input it is."""
 _GROUP_BYTES = 64 << 20
 _ELEMENT_BYTES = 8
 
 
 @dataclass(frozen=True)
-class Layer:
+class Match:
     """One layer of the input model and what became of it.
 
     Attributes:
@@ -83,20 +82,20 @@ def describe(
         messages.append(f"no SQNR of single layers: {err}")
     records = [
         LayerRecord(
-            node=label(layer.node),
-            op_type=layer.node.op_type,
-            bytes_before=_constant_bytes(reference.main, layer.before),
-            bytes_after=_constant_bytes(result.main, layer.after),
-            ms_before=_time(times[0], layer.before),
-            ms_after=_time(times[1], layer.after),
-            sqnr_db=None if layer.tensor is None else noise.get(layer.tensor),
+            node=label(each.node),
+            op_type=each.node.op_type,
+            bytes_before=_constant_bytes(reference.main, each.before),
+            bytes_after=_constant_bytes(result.main, each.after),
+            ms_before=_time(times[0], each.before),
+            ms_after=_time(times[1], each.after),
+            sqnr_db=None if each.tensor is None else noise.get(each.tensor),
         )
-        for layer in layers
+        for each in layers
     ]
     return records, messages
 
 
-def match(reference: Graph, result: Graph) -> list[Layer]:
+def match(reference: Graph, result: Graph) -> list[Match]:
     """The layers of the input model with the nodes of either model that compute their results.
 
     No node is counted twice: one that several layers share belongs to the first of them.
@@ -105,30 +104,20 @@ def match(reference: Graph, result: Graph) -> list[Layer]:
     taken: tuple[set[int], set[int]] = (set(), set())
     layers = []
     for node in reference.main.nodes:
-        if not _weighted(reference.main, node):
+        if not isinstance(layer(reference.main, node), Layer):
             continue
         chain = list(_chain(reference.main, node))
         tensor, observed = _meeting(result.main, chain)
         if tensor is None or observed is None:
             taken[0].add(id(node))
-            layers.append(Layer(node, None, None, [node], []))
+            layers.append(Match(node, None, None, [node], []))
             continue
         stops = live - set(chain[: chain.index(tensor) + 1])
         before = _between(reference.main, tensor, stops, taken[0])
         layers.append(
-            Layer(node, tensor, observed, before, _between(result.main, tensor, stops, taken[1]))
+            Match(node, tensor, observed, before, _between(result.main, tensor, stops, taken[1]))
         )
     return layers
-
-
-def _weighted(scope: Scope, node: NodeProto) -> bool:
-    """Whether a node has a weight worth a line: of a linear layer, an embedding, a recurrence."""
-    if weight_index(scope, node) is not None:
-        return True
-    if not is_op(node, *_TABLES):
-        return False
-    constant = scope.constant(node.input[_TABLES[node.op_type]])
-    return constant is not None and len(constant.shape) >= 2
 
 
 def _live(graph: Graph) -> set[str]:
@@ -200,7 +189,7 @@ def _time(times: Mapping[str, float], nodes: Sequence[NodeProto]) -> float | Non
 def _noise(
     reference: Graph,
     result: Graph,
-    layers: Sequence[Layer],
+    layers: Sequence[Match],
     samples: Sequence[Feeds],
     threads: int,
 ) -> dict[str, float | None]:

@@ -12,9 +12,9 @@ from graphopt.contract.recipe import Recipe
 from graphopt.contract.settings import Limits
 from graphopt.contract.spec import format_value, parse_passes
 from graphopt.errors import DataError, LimitError, ModelError, PassError
-from graphopt.facts import cost, ops
+from graphopt.facts import cost
+from graphopt.facts.layers import float_layers
 from graphopt.graph import io
-from graphopt.graph.node import is_op
 from graphopt.run.limits import drop
 from graphopt.run.means import Means
 from graphopt.run.record import CandidateRecord, PassRecord
@@ -153,9 +153,9 @@ def _proposals(stage: Stage, means: Means) -> list[Proposal]:
 def _macs(stage: Stage) -> tuple[int, int]:
     """MACs of the layers with a constant weight: convolutions, and matrix products."""
     conv = linear = 0
-    for node, _ in ops.weighted_nodes(stage.graph.main):
-        macs = cost.node_macs(stage.graph.main, node, stage.shapes) or 1
-        if is_op(node, "Conv", "ConvTranspose"):
+    for layer in float_layers(stage.graph.main):
+        macs = cost.node_macs(layer.scope, layer.node, stage.shapes) or 1
+        if layer.kind == "conv":
             conv += macs
         else:
             linear += macs

@@ -7,7 +7,7 @@ from dataclasses import replace
 from graphopt.contract.settings import Limits
 from graphopt.contract.spec import format_value, parse_passes
 from graphopt.errors import PassError
-from graphopt.facts import ops
+from graphopt.facts.layers import float_layers
 from graphopt.graph.node import label
 from graphopt.run.drive import drive
 from graphopt.run.means import Means
@@ -32,7 +32,7 @@ def sensitive_layers(stage: Stage, means: Means) -> list[str]:
         ModelError: onnxruntime cannot run it.
     """
     assert means.judge is not None
-    layers = [label(node) for node, _ in ops.weighted_nodes(stage.graph.main)]
+    layers = [label(layer.node) for layer in float_layers(stage.graph.main)]
     judge = means.judge.first(_sample_count(stage, len(layers)))
     expected = judge.run(stage.session)
     noise: dict[str, float] = {}

@@ -10,18 +10,20 @@ from onnx import NodeProto
 
 from graphopt.contract.passes import Changes, Context, Pass
 from graphopt.contract.registry import register
+from graphopt.facts.layers import Layer, Refusal
 from graphopt.facts.shapes import Shapes
 from graphopt.graph.graph import Graph, Scope, Use
 from graphopt.graph.node import attribute, is_op
 from graphopt.numerics.batchnorm import scale_channels, scale_shift
-from graphopt.rewrite.absorb import Layer, Refused, added_by, fixed, layer_of, store
+from graphopt.rewrite.absorb import absorber, added_by, fixed, store
 from graphopt.rewrite.edit import only_reader
-from graphopt.rewrite.values import drop_unread, read_by_one
+from graphopt.rewrite.values import drop_unread
 
 __all__ = ["FuseBatchnorm"]
 
 Floats = NDArray[np.float64]
 _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_NONE_BEFORE = "no Conv, ConvTranspose, Gemm or MatMul before it that serves it alone"
 _ELEMENTWISE = ("Add", "Sub", "Mul", "Div")
 
 
@@ -53,10 +55,11 @@ class FuseBatchnorm(Pass):
                         changes.edit(node, done)
                 if not is_op(node, "BatchNormalization"):
                     continue
-                try:
-                    changes.edit(node, _fuse(scope, node, graph.opset, context.shapes))
-                except Refused as err:
-                    changes.skip(node, str(err))
+                found = _fuse(scope, node, graph.opset, context.shapes)
+                if isinstance(found, Refusal):
+                    changes.skip(node, found.reason)
+                else:
+                    changes.edit(node, found)
         if not changes.edits and not changes.skips:
             changes.skip("model", "no BatchNormalization")
         return changes
@@ -70,56 +73,74 @@ class _Affine:
     s: Floats
 
 
-def _fuse(scope: Scope, node: NodeProto, opset: int, shapes: Shapes) -> str:
+def _fuse(scope: Scope, node: NodeProto, opset: int, shapes: Shapes) -> str | Refusal:
     """Fuse one normalization in either direction and say what was done; nothing is half done."""
     affine = _affine(scope, node, opset)
-    try:
-        done = _fuse_into_producer(scope, node, affine, shapes)
-    except Refused as first:
-        try:
-            done = _fuse_into_reader(scope, node, affine, shapes)
-        except Refused as second:
-            raise Refused(f"{first}; {second}") from second
+    if isinstance(affine, Refusal):
+        return affine
+    done = _fuse_into_producer(scope, node, affine, shapes)
+    if isinstance(done, Refusal):
+        second = _fuse_into_reader(scope, node, affine, shapes)
+        if isinstance(second, Refusal):
+            return Refusal(node, f"{done.reason}; {second.reason}")
+        done = second
     drop_unread(scope, list(node.input)[1:])
     return done
 
 
-def _affine(scope: Scope, node: NodeProto, opset: int) -> _Affine:
+def _affine(scope: Scope, node: NodeProto, opset: int) -> _Affine | Refusal:
     training = attribute(node, "training_mode", 0) if opset >= 14 else 0
     if training or (opset < 7 and not attribute(node, "is_test", 0)):
-        raise Refused("it is in training mode; export the model in evaluation mode")
+        return Refusal(node, "it is in training mode; export the model in evaluation mode")
     if opset < 9 and not attribute(node, "spatial", 1):
-        raise Refused("it normalizes each position by itself (spatial=0)")
+        return Refusal(node, "it normalizes each position by itself (spatial=0)")
     for name in list(node.output)[1:]:
         if name and (scope.is_read(name) or scope.is_output(name)):
-            raise Refused("its running statistics are read")
-    gamma, beta, mean, var = (fixed(scope, name).values for name in list(node.input)[1:5])
+            return Refusal(node, "its running statistics are read")
+    constants = []
+    for name in list(node.input)[1:5]:
+        constant = fixed(scope, node, name)
+        if isinstance(constant, Refusal):
+            return constant
+        constants.append(constant.values)
+    gamma, beta, mean, var = constants
     k, s = scale_shift(gamma, beta, mean, var, attribute(node, "epsilon", 1e-5))
     if not (np.isfinite(k).all() and np.isfinite(s).all()):
-        raise Refused("its variance is negative or its parameters are not finite")
+        return Refusal(node, "its variance is negative or its parameters are not finite")
     return _Affine(k, s)
 
 
 # into the layer before it
 
 
-def _fuse_into_producer(scope: Scope, node: NodeProto, affine: _Affine, shapes: Shapes) -> str:
+def _fuse_into_producer(
+    scope: Scope, node: NodeProto, affine: _Affine, shapes: Shapes
+) -> str | Refusal:
     add, found = None, _sole_producer(scope, node.input[0])
     if found is not None and is_op(found, "Add"):
         add = found
         makers = [_sole_producer(scope, name) for name in add.input]
         found = next((m for m in makers if m is not None and is_op(m, *_LAYERS)), None)
     if found is None or not is_op(found, *_LAYERS):
-        raise Refused("no Conv, ConvTranspose, Gemm or MatMul before it that serves it alone")
-    layer = layer_of(scope, found)
-    if layer.bias.size != affine.k.size:
-        raise Refused("its channels are not those of the layer before it")
+        return Refusal(node, _NONE_BEFORE)
+    absorbing = absorber(scope, found)
+    if isinstance(absorbing, Refusal):
+        return absorbing
+    layer, values, bias = absorbing
+    if layer.channels != affine.k.size:
+        return Refusal(node, "its channels are not those of the layer before it")
     if is_op(found, "MatMul") and not _is_matrix(shapes, found.output[0]):
-        raise Refused("the MatMul before it is not known to give a matrix")
-    added = np.zeros(1) if add is None else added_by(layer, add)
-    values = scale_channels(layer.values, layer.weight.out_axis, affine.k, layer.groups_out)
-    bias = affine.k * (layer.bias + added) + affine.s
+        return Refusal(node, "the MatMul before it is not known to give a matrix")
+    if add is not None and (layer.bias is None or layer.bias.node is not add):
+        added = added_by(layer, add)
+        if isinstance(added, Refusal):
+            return added
+        bias = bias + added
+    values = scale_channels(values, layer.read_axes[0], affine.k, layer.groups_out)
+    bias = affine.k * bias + affine.s
     note = store(layer, values, bias)
+    if isinstance(note, Refusal):
+        return note
     if is_op(found, "MatMul"):
         _add_behind(layer, node if add is None else add, node.output[0], bias)
     else:
@@ -165,21 +186,22 @@ def _fuse_constant(scope: Scope, node: NodeProto) -> str | None:
     found = _sole_producer(scope, node.input[constant.index(False)])
     if found is None or not is_op(found, "Conv", "ConvTranspose"):
         return None
-    try:
-        layer = layer_of(scope, found)
-        value = np.broadcast_to(added_by(layer, node), layer.bias.shape)
-        if is_op(node, "Add", "Sub"):
-            note = store(layer, None, layer.bias + (value if is_op(node, "Add") else -value))
-        elif not read_by_one(scope, layer.weight.constant):
-            return None
-        else:
-            biased = len(found.input) > 2 and found.input[2]
-            with np.errstate(all="ignore"):
-                k = value if is_op(node, "Mul") else 1 / value
-                scaled = scale_channels(layer.values, layer.weight.out_axis, k, layer.groups_out)
-                bias = layer.bias * k if biased else None
-            note = store(layer, scaled, bias)
-    except Refused:
+    absorbing = absorber(scope, found)
+    if isinstance(absorbing, Refusal):
+        return None
+    layer, values, bias = absorbing
+    added = added_by(layer, node)
+    if isinstance(added, Refusal) or not (is_op(node, "Add", "Sub") or layer.weight.alone):
+        return None
+    value = np.broadcast_to(added, bias.shape)
+    if is_op(node, "Add", "Sub"):
+        note = store(layer, None, bias + (value if is_op(node, "Add") else -value))
+    else:
+        with np.errstate(all="ignore"):
+            k = value if is_op(node, "Mul") else 1 / value
+            scaled = scale_channels(values, layer.read_axes[0], k, layer.groups_out)
+            note = store(layer, scaled, bias * k if layer.adds else None)
+    if isinstance(note, Refusal):
         return None
     scope.set_output(found, 0, node.output[0])
     scope.remove([node])
@@ -190,46 +212,53 @@ def _fuse_constant(scope: Scope, node: NodeProto) -> str | None:
 # into the layer behind it
 
 
-def _fuse_into_reader(scope: Scope, node: NodeProto, affine: _Affine, shapes: Shapes) -> str:
+def _fuse_into_reader(
+    scope: Scope, node: NodeProto, affine: _Affine, shapes: Shapes
+) -> str | Refusal:
     uses = scope.uses(node.output[0])
     if not uses or scope.is_output(node.output[0]):
-        raise Refused("nothing behind it but an output")
+        return Refusal(node, "nothing behind it but an output")
     if len(uses) > 1:
-        raise Refused("several nodes behind it")
-    layer = _reader(scope, uses[0], affine)
+        return Refusal(node, "several nodes behind it")
+    absorbing = _reader(scope, uses[0], affine)
+    if isinstance(absorbing, Refusal):
+        return absorbing
+    layer, before, added = absorbing
     if is_op(layer.node, "MatMul") and not _is_matrix(shapes, node.input[0]):
-        raise Refused("the MatMul behind it is not known to read a matrix")
-    axis, groups = layer.weight.in_axis, layer.groups_in
-    values = scale_channels(layer.values, axis, affine.k, groups)
+        return Refusal(node, "the MatMul behind it is not known to read a matrix")
+    out_axis, axis = layer.read_axes
+    values = scale_channels(before, axis, affine.k, layer.groups_in)
     bias = None
     if affine.s.any():
-        lost = tuple(a for a in range(values.ndim) if a != layer.weight.out_axis)
-        bias = layer.bias + scale_channels(layer.values, axis, affine.s, groups).sum(axis=lost)
-    elif is_op(layer.node, "Gemm") and layer.weight.bias is not None:
-        bias = layer.bias
+        lost = tuple(a for a in range(values.ndim) if a != out_axis)
+        bias = added + scale_channels(before, axis, affine.s, layer.groups_in).sum(axis=lost)
+    elif is_op(layer.node, "Gemm") and layer.bias is not None:
+        bias = added
     note = store(layer, values, bias)
+    if isinstance(note, Refusal):
+        return note
     scope.set_input(layer.node, 0, node.input[0])
     scope.remove([node])
     return f"moved into the {layer.node.op_type} behind it{note}"
 
 
-def _reader(scope: Scope, use: Use, affine: _Affine) -> Layer:
+def _reader(scope: Scope, use: Use, affine: _Affine) -> tuple[Layer, Floats, Floats] | Refusal:
     """The layer that reads the normalization, where it can do the normalization exactly."""
     node, shifted = use.node, bool(affine.s.any())
     if use.scope is not scope or use.index != 0 or not is_op(node, *_LAYERS):
-        raise Refused("no Conv, ConvTranspose, Gemm or MatMul behind it")
+        return Refusal(node, "no Conv, ConvTranspose, Gemm or MatMul behind it")
     if is_op(node, "Gemm") and attribute(node, "transA", 0):
-        raise Refused("the Gemm behind it transposes its input")
+        return Refusal(node, "the Gemm behind it transposes its input")
     if is_op(node, "MatMul") and shifted:
-        raise Refused("the MatMul behind it has no bias to take the shift")
+        return Refusal(node, "the MatMul behind it has no bias to take the shift")
     if is_op(node, "ConvTranspose") and shifted:
-        raise Refused("the ConvTranspose behind it spreads a shift unevenly at the border")
+        return Refusal(node, "the ConvTranspose behind it spreads a shift unevenly at the border")
     if is_op(node, "Conv") and shifted and _padded(node):
-        raise Refused("the Conv behind it pads with zeros, which the shift would change")
-    layer = layer_of(scope, node)
-    if layer.values.shape[layer.weight.in_axis] * layer.groups_in != affine.k.size:
-        raise Refused("its channels are not those of the layer behind it")
-    return layer
+        return Refusal(node, "the Conv behind it pads with zeros, which the shift would change")
+    found = absorber(scope, node)
+    if not isinstance(found, Refusal) and found[0].in_channels != affine.k.size:
+        return Refusal(node, "its channels are not those of the layer behind it")
+    return found
 
 
 def _padded(node: NodeProto) -> bool:

@@ -25,7 +25,7 @@ from graphopt.contract.preconditions import (
 )
 from graphopt.contract.registry import register
 from graphopt.errors import UsageError
-from graphopt.facts.layers import Layer, layers
+from graphopt.facts.layers import float_layers
 from graphopt.facts.select import select
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import label
@@ -169,8 +169,8 @@ class QuantizeStatic(Pass):
         placement = self._place(graph, context)
         for refusal in placement.refused:
             changes.skip(refusal)
-        for layer in layers(graph):
-            if isinstance(layer, Layer) and layer.scope is not graph.main and layer.multiplies:
+        for layer in float_layers(graph):
+            if layer.scope is not graph.main:
                 changes.skip(layer.node, body_reason(layer.scope))
         if not placement.layers:
             return changes

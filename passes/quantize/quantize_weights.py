@@ -81,7 +81,7 @@ class QuantizeWeights(Pass):
             each for each in layers(graph) if isinstance(each, Layer) and _scale_axes(each)
         )
         for group in list(grouped(with_scales)):
-            readers = [use.node for use in group.layers[0].readers]
+            readers = [use.node for use in group.layers[0].weight.readers]
             places = ", ".join(dict.fromkeys(label(node) for node in readers))
             reason = self._reason(group, all(chosen(node) for node in readers))
             if reason:
@@ -123,7 +123,7 @@ class QuantizeWeights(Pass):
         stored = size * self._codes.bits / 8 + _SCALE_BYTES * scales
         if stored >= constant.nbytes / 2:
             return f"{scales} scales for {size} elements; hardly anything to gain"
-        if group.layers[0].given_out:
+        if group.layers[0].weight.given_out:
             return "also an output of its graph"
         refusal = group.layers[0].refusal("fixed")
         return "" if refusal is None else refusal.reason

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from graphopt.facts.layers import Layer, Refusal, layer, layers
+from graphopt.facts.layers import Layer, Refusal, float_layers, layer, layers
 from graphopt.graph import check
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import label
@@ -395,17 +395,27 @@ def test_bodies_capture_the_weights_around_them() -> None:
     assert list(layers(graph.main)) == []
 
 
+def test_bodies_capture_what_is_expanded_around_them() -> None:
+    body = """v = DequantizeLinear(i, s) y = If(c) <
+      then_branch = one () => (float[2, 4] p) { p = MatMul(x, v) },
+      else_branch = two () => (float[2, 4] q) { q = Relu(h) } >"""
+    graph = graph_of(body, "(float[2, 6] x, float[2, 4] h, bool c) => (float[2, 4] y)")
+    one = only(graph)
+    assert (one.weight.form, one.weight.constant.origin) == ("dequantized", "i")
+    assert one.weight.dequantizer is not None and one.weight.dequantizer.scope is graph.main
+
+
 def test_who_else_reads_a_weight() -> None:
     ports = "(float[2, 6] x, int64[3] i) => (float y, float[3, 6] z, float[2, 4] u)"
     body = "v = Transpose(t) p = MatMul(x, v) y = Relu(p) z = Gather(t, i) u = MatMul(x, w)"
     tied, table, alone = layers(graph_of(body, ports))
     assert isinstance(tied, Layer) and isinstance(table, Layer) and isinstance(alone, Layer)
-    assert [label(use.node) for use in tied.readers] == ["MatMul(p)", "Gather(z)"]
+    assert [label(use.node) for use in tied.weight.readers] == ["MatMul(p)", "Gather(z)"]
     assert not tied.owned_by([tied.node])
     assert tied.owned_by([tied.node, table.node])
     assert alone.owned_by([alone.node])
     handed = only(graph_of("v = Transpose(t) y = MatMul(x, v)", ROWS[:-1] + ", float[6, 4] v)"))
-    assert handed.given_out and not handed.owned_by([handed.node])
+    assert handed.weight.given_out and not handed.owned_by([handed.node])
     assert not only(graph_of("y = MatMul(x, w)", listed="w")).owned_by([])
 
 
@@ -443,6 +453,12 @@ def test_operators_on_integers_by_definition(op_type: str, monkeypatch: pytest.M
     assert (one.node.op_type, one.weight.form, one.out_axis) == (op_type, "integer", out_axis)
     refusal = one.refusal("float")
     assert refusal is not None and "quantized already" in refusal.reason
+
+
+def test_layers_whose_weight_is_stored_as_floats() -> None:
+    body = "a = MatMul(x, w) v = DequantizeLinear(i, s) b = MatMul(x, v) y = Add(a, b)"
+    graph = graph_of(body)
+    assert [label(each.node) for each in float_layers(graph)] == ["MatMul(a)"]
 
 
 def test_an_integer_product_of_activations_is_no_layer() -> None:

@@ -11,9 +11,6 @@ from graphopt.facts.quantized import (
     is_dequantized,
     moves_data,
     quantizers,
-    stored,
-    weight_form,
-    weight_index,
 )
 from graphopt.graph.graph import Graph, Scope
 
@@ -39,35 +36,6 @@ def scope_of(body: str) -> Scope:
 
 def last(scope: Scope) -> NodeProto:
     return scope.nodes[-1]
-
-
-@pytest.mark.parametrize(
-    ("body", "form", "index"),
-    [
-        ("y = MatMul(x, f)", "float", 1),
-        ("y = MatMul(f, x)", "float", 0),
-        ("w = DequantizeLinear(i, s) y = MatMul(x, w)", "dequantized", 1),
-        ("w = DequantizeLinear(i, s) t = Transpose(w) y = MatMul(x, t)", "dequantized", 1),
-        ("w = Cast<to = 1>(h) y = MatMul(x, w)", "expanded", 1),
-        ("c = Cast<to = 1>(i) w = Mul(c, s) y = Gemm(x, w, v)", "expanded", 1),
-        ("w = Identity(f) y = MatMul(x, w)", "float", 1),
-        ("y = MatMul(x, x2)", None, None),
-        ("y = MatMul(x, v)", None, None),
-        ("y = MatMul(f, f)", None, None),
-        ("m = Mul(x2, s) y = MatMul(x, m)", None, None),
-        ("y = Add(x, f)", None, None),
-    ],
-)
-def test_form_of_a_weight(body: str, form: str | None, index: int | None) -> None:
-    scope = scope_of(body)
-    assert weight_form(scope, last(scope)) == form
-    assert weight_index(scope, last(scope)) == index
-
-
-def test_stored_keeps_the_constant() -> None:
-    scope = scope_of("w = Cast<to = 1>(h) y = MatMul(x, w)")
-    found = stored(scope, "w")
-    assert found is not None and found.constant.origin == "h"
 
 
 def test_dequantized_activations_and_constants() -> None:
@@ -108,12 +76,3 @@ def test_kinds_of_operators() -> None:
     move, integer, other = scope.nodes
     assert moves_data(move) and not moves_data(other)
     assert integer_op(integer) and not integer_op(other)
-
-
-def test_weights_captured_by_a_body() -> None:
-    scope = scope_of(
-        "w = DequantizeLinear(i, s) y = If(x) < then_branch = t () => (float[N, 4] a) "
-        "{ a = MatMul(x, w) }, else_branch = e () => (float[N, 4] b) { b = Identity(x) } >"
-    )
-    body = scope.children(scope.nodes[-1])["then_branch"]
-    assert weight_form(body, body.nodes[0]) == "dequantized"

@@ -52,7 +52,7 @@ def graph(text: str) -> Graph:
     return io.load(parser.parse_model(text))
 
 
-def names(found: list[layers.Layer]) -> list[tuple[str, list[str], list[str]]]:
+def names(found: list[layers.Match]) -> list[tuple[str, list[str], list[str]]]:
     return [
         (
             str(layer.node.name),

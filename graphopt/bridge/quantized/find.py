@@ -17,6 +17,7 @@ from graphopt.bridge.quantized.points import (
 )
 from graphopt.bridge.quantized.ties import tied
 from graphopt.bridge.tensors import SUB_BYTE
+from graphopt.facts.layers import Layer, layers
 from graphopt.graph.graph import Constant, Graph, Scope
 from graphopt.graph.node import attribute, is_op, label
 from graphopt.graph.tensors import Array
@@ -240,6 +241,11 @@ def _biases(
 ) -> Iterator[BiasPoint]:
     weight_of = {point.output: point for point in weights}
     activation_of = {output: point for point in activations for output in point.outputs}
+    biased: dict[str, list[Layer]] = {}
+    for each in layers(scope):
+        made = each.bias.dequantizer if isinstance(each, Layer) and each.bias else None
+        if isinstance(each, Layer) and made is not None:
+            biased.setdefault(made.node.output[0], []).append(each)
     for node in scope.nodes:
         if not is_op(node, "DequantizeLinear"):
             continue
@@ -250,26 +256,17 @@ def _biases(
         if constant.overridable or zero is None or zero[1].any():
             continue
         layer = None
-        for data, kernel in _layers(scope, node.output[0]):
-            x, w = activation_of.get(data), weight_of.get(kernel)
+        for each in biased.get(node.output[0], []):
+            kernel = each.node.input[each.weight.index]
+            x, w = activation_of.get(each.data), weight_of.get(kernel)
             if x is not None and w is not None and _is_product(scale, x, w):
-                layer = (data, kernel)
+                layer = (each.data, kernel)
         axis = attribute(node, "axis", 1) if scale.size > 1 else 0
         values = constant.values.astype(np.float32) * (
             scale if scale.size == constant.values.size else scale.reshape(())
         )
         places = Place(node, 0), Place(node, 1)
         yield BiasPoint(node.output[0], values, scale, axis, *places, layer)
-
-
-def _layers(scope: Scope, bias: str) -> Iterator[tuple[str, str]]:
-    """Data and weight of the layers that add a bias, themselves or by the Add behind them."""
-    for use in scope.uses(bias):
-        node: NodeProto | None = use.node
-        if node is not None and is_op(node, "Add"):
-            node = scope.producer(node.input[1 - use.index])
-        if node is not None and is_op(node, "Conv", "ConvTranspose", "Gemm", "MatMul"):
-            yield node.input[0], node.input[1]
 
 
 def _is_product(scale: Array, x: ActivationPoint, w: WeightPoint) -> bool:

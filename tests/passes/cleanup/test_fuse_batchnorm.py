@@ -71,6 +71,13 @@ _NORM = "y = BatchNormalization (c, g, b, m, v)"
         (_MATRIX, f"c = MatMul (x, W) {_NORM}", 8, {"W": (4, 8)}, ["MatMul", "Add"]),
         (
             _MATRIX,
+            f"t = Transpose (W) c = MatMul (x, t) {_NORM}",
+            8,
+            {"W": (8, 4)},
+            ["Transpose", "MatMul", "Add"],
+        ),
+        (
+            _MATRIX,
             f"h = MatMul (x, W) c = Add (B, h) {_NORM}",
             8,
             {"W": (4, 8), "B": (8,)},
@@ -165,7 +172,7 @@ def test_optional_inputs_are_left_alone() -> None:
         {"W": (8, 4, 1, 1), **dict.fromkeys(_AFFINE, (8,))},
     )
     _, record = apply_pass(FuseBatchnorm(), model)
-    assert "put freeze-initializers first" in record.skipped[0].reason
+    assert "put freeze-initializers before" in record.skipped[0].reason
 
 
 @pytest.mark.parametrize(
