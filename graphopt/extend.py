@@ -6,7 +6,20 @@ or the class that registers one.
 
 from __future__ import annotations
 
-from graphopt.contract.passes import Changes, Context, Option, Pass
+from graphopt.contract.passes import (
+    Changes,
+    ChannelAbsMax,
+    ChannelMean,
+    Context,
+    Gram,
+    HistogramOf,
+    MeanOutput,
+    MeanSquare,
+    MinMax,
+    Option,
+    Pass,
+    Values,
+)
 from graphopt.contract.preconditions import (
     CalibrationSamples,
     MinOpset,
@@ -19,23 +32,38 @@ from graphopt.contract.registry import register
 from graphopt.errors import PassError
 from graphopt.graph.graph import Constant, Graph, Scope
 from graphopt.graph.node import attribute, is_op, label
+from graphopt.observe.request import Folder, Request, Rows
+from graphopt.observe.taps import Tap, TapNodes
 from graphopt.passes.foreign import Foreign
 
 __all__ = [
     "CalibrationSamples",
     "Changes",
+    "ChannelAbsMax",
+    "ChannelMean",
     "Constant",
     "Context",
+    "Folder",
     "Foreign",
+    "Gram",
     "Graph",
+    "HistogramOf",
+    "MeanOutput",
+    "MeanSquare",
+    "MinMax",
     "MinOpset",
     "Option",
     "Pass",
     "PassError",
     "Precondition",
+    "Request",
+    "Rows",
     "Scope",
+    "Tap",
+    "TapNodes",
     "TrainingSamples",
     "Unquantized",
+    "Values",
     "When",
     "attribute",
     "is_op",

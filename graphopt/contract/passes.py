@@ -16,8 +16,10 @@ from graphopt.facts.layers import Refusal
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import label
 from graphopt.observe.extremes import ChannelAbsMax, HistogramOf, MinMax
-from graphopt.observe.means import ChannelMean, MeanSquare
+from graphopt.observe.gram import Gram
+from graphopt.observe.means import ChannelMean, MeanOutput, MeanSquare
 from graphopt.observe.request import Answers, Request
+from graphopt.observe.values import Values
 from graphopt.options import Option, Options
 from graphopt.progress import Progress
 
@@ -35,7 +37,9 @@ __all__ = [
     "ChannelMean",
     "Context",
     "Edit",
+    "Gram",
     "HistogramOf",
+    "MeanOutput",
     "MeanSquare",
     "MinMax",
     "Observe",
@@ -44,6 +48,7 @@ __all__ = [
     "Request",
     "Skip",
     "Training",
+    "Values",
     "Walk",
     "body_reason",
 ]

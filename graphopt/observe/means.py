@@ -9,11 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from graphopt.errors import DataError
 from graphopt.graph.tensors import Array
 from graphopt.observe.request import Folder, Request, Rows, not_finite, same_channels
-from graphopt.observe.taps import Reduction, SizeOf, Tap, rows_and
+from graphopt.observe.taps import Reduction, SizeOf, Tap, Whole, rows_and
 
-__all__ = ["ChannelMean", "MeanSquare"]
+__all__ = ["ChannelMean", "MeanOutput", "MeanSquare"]
+
+_DOUBLE_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,18 @@ class MeanSquare(Request[NDArray[np.float64]]):
 
     def folder(self, shape: tuple[int, ...], per_run: int) -> Folder[NDArray[np.float64]]:
         return _ChannelMean(self.tensor, shape, self.axis_of(shape, self.axis), squared=True)
+
+
+@dataclass(frozen=True)
+class MeanOutput(Request[NDArray[np.float64]]):
+    """Mean over the samples at each position: float64, the shape without the axis of the batch."""
+
+    def folder(self, shape: tuple[int, ...], per_run: int) -> Folder[NDArray[np.float64]]:
+        self.axis_of(shape, 0)
+        return _MeanOutput(self.tensor, shape)
+
+    def bytes(self, shape: tuple[int, ...]) -> int:
+        return math.prod(shape[1:]) * _DOUBLE_BYTES
 
 
 class _ChannelMean(Folder[NDArray[np.float64]]):
@@ -60,6 +75,30 @@ class _ChannelMean(Folder[NDArray[np.float64]]):
         same_channels(self.tensor, self.sums, means[0] if len(means) else self.sums)
         self.sums += means[:counted].sum(axis=0) * values
         self.count += counted * values
+
+    def result(self) -> NDArray[np.float64]:
+        return self.sums / max(self.count, 1)
+
+
+class _MeanOutput(Folder[NDArray[np.float64]]):
+    def __init__(self, tensor: str, shape: tuple[int, ...]) -> None:
+        self.whole = Whole(tensor)
+        self.taps = (self.whole,)
+        self.sums: NDArray[np.float64] = np.zeros(shape[1:])
+        self.count = 0
+
+    def take(self, arrays: Mapping[Tap, Array], rows: Rows) -> None:
+        values = arrays[self.whole]
+        if values.shape[1:] != self.sums.shape:
+            raise DataError(
+                f"tensor {self.whole.tensor!r} has positions {list(self.sums.shape)} on one sample "
+                f"and {list(values.shape[1:])} on another"
+            )
+        values = values[: rows.count(len(values), len(values))]
+        if not np.isfinite(values).all():
+            raise not_finite(self.whole.tensor, "NaN or infinite values")
+        self.sums += values.sum(axis=0, dtype=np.float64)
+        self.count += len(values)
 
     def result(self) -> NDArray[np.float64]:
         return self.sums / max(self.count, 1)

@@ -62,7 +62,10 @@ class Observer:
             threads=self.threads,
             progress=self.progress,
         )
-        self._kept |= {(request, limit): answer for request, answer in new.items()}
+        for request, answer in new.items():
+            if isinstance(answer, np.ndarray):
+                answer.flags.writeable = False  # whoever asks next gets the same array
+            self._kept[request, limit] = answer
         answers = Answers({request: self._kept[request, limit] for request in asked})
         self._forget_oldest()
         return answers

@@ -144,16 +144,18 @@ class _Runner:
         self.taps = taps
         self.inside: dict[Tap, str] = {}
         self.whole: dict[Tap, str] = {}
-        self.constants: dict[Tap, Array] = {
+        self.outside: dict[Tap, Array | None] = {
             tap: graph.read(constants[tap.tensor]) for tap in taps if tap.tensor in constants
         }
         part = extract(graph, {tap.tensor for tap in taps})
         nodes = TapNodes(part, sizes.floats)
         for tap in taps:
-            if tap in self.constants:
+            if tap in self.outside:
                 continue
             if (name := tap.add(nodes)) is not None:
                 self.inside[tap] = name
+            elif graph.main.producer(tap.tensor) is None:
+                self.outside[tap] = None
             else:
                 self.whole[tap] = nodes.floats(tap.tensor)
         outputs = [*self.inside.values(), *self.whole.values()]
@@ -162,8 +164,8 @@ class _Runner:
     def run(self, feeds: Feeds, rng: np.random.Generator) -> dict[Tap, Array]:
         drawn = draw(self.taps, rng)
         arrays = {
-            tap: tap.compute(feeds.get(tap.tensor, values), drawn)
-            for tap, values in self.constants.items()
+            tap: tap.compute(feeds[tap.tensor] if values is None else values, drawn)
+            for tap, values in self.outside.items()
         }
         if self.session is not None:
             starts = {

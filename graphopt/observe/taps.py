@@ -153,7 +153,8 @@ class Reduction(Tap):
     def compute(self, values: Array, drawn: Mapping[int, int]) -> Array:
         floats = np.asarray(values, dtype=np.float32)
         if self.squared:
-            floats = floats * floats
+            with np.errstate(over="ignore"):  # infinite means are refused by who reads them
+                floats = floats * floats
         if self.kind == "min":
             return np.asarray(floats.min(axis=self._axes, initial=np.inf))
         if self.kind == "max":
