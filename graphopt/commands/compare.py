@@ -18,19 +18,15 @@ from graphopt.errors import DataError, ModelError
 from graphopt.graph.graph import Graph
 from graphopt.graph.ports import compatible, described, fixed_batch
 from graphopt.observe.request import Rows
-from graphopt.observe.run import with_rows
 from graphopt.progress import Progress
 from graphopt.report.findings import Comparison
-from graphopt.run.judge import Tally
+from graphopt.run.evaluation import Tally, answered
 from graphopt.run.proof import describe
 from graphopt.run.record import Quality
 from graphopt.runtime import latency
-from graphopt.runtime.batches import largest_batch
 from graphopt.runtime.session import Session
 
 __all__ = ["compare"]
-
-_BATCH = 16
 
 
 def compare(
@@ -121,19 +117,13 @@ def _judge(
 
     ``judge`` is the one of the two models whose inputs say which batch both get.
     """
-    outputs = judge.main.outputs
-    tally = Tally(outputs)
-    cosines = {name: _Cosine() for name in outputs}
-    done = 0
-    batch = largest_batch(sessions[0], samples, _BATCH)
-    for feeds, rows in with_rows(judge, samples, batch):
-        right, answer = (session.run(feeds) for session in sessions)
+    tally = Tally(judge.main.outputs)
+    cosines = {name: _Cosine() for name in judge.main.outputs}
+    told = None if progress is None else lambda done, of: progress("compare", done, of)
+    for (right, answer), rows in answered(judge, sessions, samples, told):
         tally.add(right, answer, rows)
         for name, cosine in cosines.items():
             cosine.add(right[name], answer[name], rows)
-        done += rows.real
-        if progress is not None:
-            progress("compare", done, samples.count)
     return tally.quality(source), {name: cosine.value for name, cosine in cosines.items()}
 
 

@@ -10,7 +10,7 @@ import onnx
 
 from graphopt.errors import LimitError
 from graphopt.graph.graph import Graph
-from graphopt.run.judge import evaluate
+from graphopt.run.evaluation import evaluate
 from graphopt.run.means import Means
 from graphopt.run.record import Broken, LimitRecord, PassRecord, Quality
 from graphopt.run.stage import Stage

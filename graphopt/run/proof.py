@@ -15,7 +15,7 @@ from graphopt.facts import cost, shapes
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.run import layer_figures
-from graphopt.run.judge import evaluate
+from graphopt.run.evaluation import evaluate
 from graphopt.run.limits import limit_records
 from graphopt.run.means import Means
 from graphopt.run.record import LayerRecord, LimitRecord, ModelRecord, PassRecord, Quality
@@ -27,6 +27,8 @@ __all__ = ["Proof", "describe", "prove", "with_recipe"]
 
 _TRAIN_SAMPLES = 1000
 """Samples to judge on of those that were trained on, where there are no others."""
+_SETTLED = 0.01
+"""Spread of the ratio of latencies that is small enough to be told."""
 _LAYER_SAMPLES = 4
 """Samples for the SQNR of single layers; each layer's result has many elements."""
 
@@ -103,7 +105,8 @@ def prove(
     stages = [stage] if start is None else [stage, start]
     quality, *before = [replace(q, note=note) for q in _judged(stages, means)]
     feeds = [sample.feeds for sample in means.judge.samples[:_LAYER_SAMPLES]]
-    times = latency.measure([means.judge.session, stage.session], [feeds[0], feeds[0]])
+    sessions = [means.judge.session, stage.session]
+    times = latency.measure(sessions, [feeds[0], feeds[0]], settled=_SETTLED)
     layers, notes = layer_figures.describe(
         means.reference, stage.graph, feeds, threads=means.threads
     )

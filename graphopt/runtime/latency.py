@@ -17,6 +17,7 @@ __all__ = ["Ratio", "Times", "measure", "ratio"]
 _BURST_SECONDS = 0.02
 _MOST_RUNS = 1000
 _LEAST_ROUNDS = 5
+_STEADY_ROUNDS = 10
 _WARM_UPS = 3
 _WARM_SECONDS = 1.0
 
@@ -68,6 +69,7 @@ def measure(
     *,
     rounds: int = 30,
     seconds: float = 10.0,
+    settled: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Times]:
     """Run the sessions in turns and time them.
@@ -80,6 +82,8 @@ def measure(
         feeds: One feed for each session.
         rounds: Bursts of each session.
         seconds: No further round starts after this time, once there were five.
+        settled: Spread of the ratios to the first session at which no further round starts, once
+            there were ten; 0 for all rounds.
         progress: Called with the rounds done and asked.
 
     Raises:
@@ -93,6 +97,8 @@ def measure(
     for number in range(rounds):
         if number >= _LEAST_ROUNDS and time.perf_counter() - started > seconds:
             break
+        if settled and number >= _STEADY_ROUNDS and _spread(bursts) <= settled:
+            break
         # A shuffled order and then its reverse: no model always follows the same other one.
         order = order[::-1] if number % 2 else list(shuffle.permutation(len(sessions)))
         for index in order:
@@ -100,6 +106,12 @@ def measure(
         if progress is not None:
             progress(number + 1, rounds)
     return [Times(tuple(burst)) for burst in bursts]
+
+
+def _spread(bursts: Sequence[Sequence[float]]) -> float:
+    """The largest spread of the ratios to the first session so far."""
+    base, *others = (Times(tuple(each)) for each in bursts)
+    return max((ratio(times, base).spread for times in others), default=0.0)
 
 
 def _runs(session: Session, feed: Mapping[str, Array]) -> int:

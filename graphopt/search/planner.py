@@ -31,6 +31,8 @@ _CLOSE = 0.2
 _FLOAT_SHARES = (0.04, 0.1, 0.2)
 """Shares of the layers, the most sensitive ones first, that mixed candidates keep float."""
 _LATENCY_SECONDS = 4.0
+_SETTLED = 0.01
+"""Far below the margin within which candidates count as equal."""
 _MATMUL_SHARE = 0.5
 
 _LIFT = "upgrade-opset"
@@ -212,7 +214,9 @@ def _ratios(base: Candidate, candidates: Sequence[Candidate], means: Means) -> l
     feeds = means.judge.samples[0].feeds
     sessions = [item.stage.session for item in (base, *candidates)]
     seconds = _LATENCY_SECONDS * len(candidates)
-    first, *others = latency.measure(sessions, [feeds] * len(sessions), seconds=seconds)
+    first, *others = latency.measure(
+        sessions, [feeds] * len(sessions), seconds=seconds, settled=_SETTLED
+    )
     return [latency.ratio(times, first) for times in others]
 
 

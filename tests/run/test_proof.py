@@ -25,7 +25,7 @@ from graphopt.testing import MODELS, staged
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two milliseconds before, one after."""
     times = [Times((2.0, 2.0)), Times((1.0, 1.0))]
-    monkeypatch.setattr(latency, "measure", lambda sessions, feeds: times)
+    monkeypatch.setattr(latency, "measure", lambda sessions, feeds, settled: times)
 
 
 def halved(stage: Stage, means: Means) -> Stage:

@@ -76,3 +76,11 @@ def test_slow_models_get_fewer_rounds() -> None:
     turns: list[str] = []
     times = measure([Sleeper("a", 0.01, turns)], [{}], rounds=1000, seconds=0.0)
     assert len(times[0].bursts_ms) == 5
+
+
+@pytest.mark.parametrize(("settled", "rounds"), [(0.0, 12), (1e-9, 12), (10.0, 10)])
+def test_no_round_more_than_the_spread_asks_for(settled: float, rounds: int) -> None:
+    turns: list[str] = []
+    sleepers = [Sleeper("a", 0.001, turns), Sleeper("b", 0.002, turns)]
+    times = measure(sleepers, [{}, {}], rounds=12, settled=settled)
+    assert [len(each.bursts_ms) for each in times] == [rounds, rounds]
