@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from onnx import NodeProto, TensorProto
@@ -52,12 +53,13 @@ class _Planner:
         placement = self._layers(refuse)
         placement.moved = self._settle(placement.nodes, refuse)
         self._name_tensors(placement)
+        integer = placement.integer_nodes()
         placement.guarded = [
             each
             for each in layers(self.scope)
             if isinstance(each, Layer)
             and is_op(each.node, *self.target.requantizes)
-            and not placement.integer(each.node)
+            and id(each.node) not in integer
             and (each.weight.form, each.weight.index) == ("float", 1)
             and self._unmoved(each.data, placement.produced) in placement.produced
         ]
@@ -170,14 +172,29 @@ class _Planner:
     # the whole scope
 
     def _settle(self, layers: list[NodeProto], refuse: Refuse) -> list[NodeProto]:
-        """The largest set of other nodes that satisfies both conditions of ``place``."""
-        moved = [node for node in self.scope.nodes if self._may_move(node, refuse)]
-        while True:
-            needed, made = self._flow(layers, moved)
-            kept = [node for node in moved if self._holds(node, needed, made)]
-            if len(kept) == len(moved):
-                return kept
-            moved = kept
+        """The largest set of other nodes that satisfies both conditions of ``place``.
+
+        Starts from all and takes out what does not hold, then looks again at its neighbours.
+        """
+        moved = {id(n): n for n in self.scope.nodes if self._may_move(n, refuse)}
+        needed, carried = self._flow(layers, list(moved.values()))
+        makers, readers = dict[str, list[int]](), dict[str, list[int]]()
+        for key, node in moved.items():
+            for name in self.outputs(node):
+                makers.setdefault(name, []).append(key)
+            for name in self.activations(node):
+                readers.setdefault(name, []).append(key)
+        waiting = list(moved)
+        while waiting:
+            key = waiting.pop()
+            if key not in moved or self._holds(moved[key], needed, carried):
+                continue
+            less_needed, less_carried = self._flow([], [moved.pop(key)])
+            for name in _take(needed, less_needed):
+                waiting += makers.get(name, ())
+            for name in _take(carried, less_carried):
+                waiting += readers.get(name, ())
+        return list(moved.values())
 
     def _may_move(self, node: NodeProto, refuse: Refuse) -> bool:
         rule = self._rule(node)
@@ -196,10 +213,15 @@ class _Planner:
         """Whether every output is used; onnxruntime wants Q on each of them."""
         return all(self.scope.is_read(name) or self.scope.is_output(name) for name in node.output)
 
-    def _flow(self, layers: list[NodeProto], moved: list[NodeProto]) -> tuple[set[str], set[str]]:
-        """Tensors that an integer node reads, and tensors that one must have as integers."""
-        needed = {name for node in (*layers, *moved) for name in self.activations(node)}
-        carried = {name for node in layers for name in self.activations(node)}
+    def _flow(
+        self, layers: list[NodeProto], moved: list[NodeProto]
+    ) -> tuple[Counter[str], Counter[str]]:
+        """Tensors that an integer node reads, and tensors that one must have as integers.
+
+        Each with the number of nodes that ask for it.
+        """
+        needed = Counter(name for node in (*layers, *moved) for name in self.activations(node))
+        carried = Counter(name for node in layers for name in self.activations(node))
         for node in layers:
             rule = self._rule(node)
             if rule is not None and (rule.needs_output or self._activated(node)):
@@ -211,24 +233,26 @@ class _Planner:
                 carried.update(self.activations(node))
         return needed, carried
 
-    def _holds(self, node: NodeProto, needed: set[str], carried: set[str]) -> bool:
+    def _holds(self, node: NodeProto, needed: Counter[str], carried: Counter[str]) -> bool:
         rule = self._rule(node)
         assert rule is not None
-        if needed.isdisjoint(self.outputs(node)):
+        if not any(name in needed for name in self.outputs(node)):
             return False
         return rule.role == "same" or all(name in carried for name in self.activations(node))
 
     def _name_tensors(self, placement: Placement) -> None:
         """Which tensors get Q and DQ, and from whom they take their parameters."""
         needed, carried = self._flow(placement.nodes, placement.moved)
+        quantized = {*needed, *carried}
         for node in (*placement.nodes, *placement.moved):
-            placement.produced.update((carried | needed).intersection(self.outputs(node)))
-        same = {}
+            placement.produced.update(quantized.intersection(self.outputs(node)))
+        same: dict[str, str] = {}
         for node in placement.moved:
             rule = self._rule(node)
             if rule is not None and rule.role == "same":
-                same.update(dict.fromkeys(node.output, self.activations(node)[0]))
-        for name in sorted(carried | needed):
+                source = self.activations(node)[0]
+                same.update(dict.fromkeys(node.output, same.get(source, source)))
+        for name in sorted(quantized):
             root = name
             while root in same:
                 root = same[root]
@@ -243,6 +267,15 @@ class _Planner:
                 break
             name = node.input[0]
         return name
+
+
+def _take(counts: Counter[str], less: Counter[str]) -> Iterator[str]:
+    """Subtract counts; the names of which nothing is left."""
+    counts.subtract(less)
+    for name in less:
+        if not counts[name]:
+            del counts[name]
+            yield name
 
 
 _COPIES = ("Identity", "Dropout")

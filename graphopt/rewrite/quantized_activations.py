@@ -45,9 +45,9 @@ class Placement:
         """The nodes of the layers that become integer."""
         return [layer.node for layer in self.layers]
 
-    def integer(self, node: NodeProto) -> bool:
-        """Whether the node computes on integers in this plan."""
-        return any(node is other for other in (*self.nodes, *self.moved))
+    def integer_nodes(self) -> set[int]:
+        """``id`` of each node that computes on integers in this plan."""
+        return {id(node) for node in (*self.nodes, *self.moved)}
 
 
 @dataclass(frozen=True)
@@ -72,24 +72,24 @@ def quantize_activations(
     for node in scope.nodes:
         if is_op(node, "Clip") and node.output[0] in activations:
             _flatten_bounds(scope, node)
+    integer = placement.integer_nodes()
     for name, grid in activations.items():
-        _quantize_activation(scope, placement, name, grid)
+        _quantize_activation(scope, name, grid, integer, produced=name in placement.produced)
     _guard_float_layers(scope, placement.guarded)
 
 
 def _quantize_activation(
-    scope: Scope, placement: Placement, tensor: str, grid: ActivationGrid
+    scope: Scope, tensor: str, grid: ActivationGrid, integer: set[int], *, produced: bool
 ) -> None:
     """Put Q and DQ on a tensor.
 
     Every reader of what an integer kernel makes gets the rounded tensor; of what a float node
     makes only the integer ones do.
     """
-    produced = tensor in placement.produced
     uses = [
         use
         for use in scope.uses(tensor)
-        if use.index >= 0 and (produced or (use.scope is scope and placement.integer(use.node)))
+        if use.index >= 0 and (produced or (use.scope is scope and id(use.node) in integer))
     ]
     parameters = float(grid.scale), grid.zero_point, CODE_TYPES[grid.kind].dtype
     if produced and scope.is_output(tensor):

@@ -71,7 +71,7 @@ def test_a_chain_of_convolutions_is_quantized_behind_the_activations() -> None:
     assert plan.roots == own("x", "r", "y")
     assert plan.produced == {"r", "y"}
     assert (plan.moved, plan.refused, plan.guarded) == ([], [], [])
-    assert plan.integer(plan.nodes[0])
+    assert id(plan.nodes[0]) in plan.integer_nodes()
 
 
 @pytest.mark.parametrize("shape", [(), (1,)])

@@ -1,0 +1,156 @@
+"""How the time of a pass grows with the graph: doubling the layers should double it.
+
+    python benchmarks/growth.py [PASS ...] [--layers 1000 2000 4000]
+
+Prints the processor seconds of each pass alone on generated chains, and the last over the one
+before. Calibration is made up, so that nothing but the pass is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, helper
+
+from graphopt import targets
+from graphopt.contract import registry
+from graphopt.contract.passes import Changes, Context, Pass, Statistic
+from graphopt.facts.shapes import infer
+from graphopt.graph.graph import Graph
+
+WIDTH = 32
+OPSET = 18
+
+
+def matmuls(layers: int) -> ModelProto:
+    """``x -> MatMul -> Relu -> MatMul -> ...``, all weights ``(WIDTH, WIDTH)``."""
+    nodes, weights, rng = list[NodeProto](), dict[str, NDArray[Any]](), np.random.default_rng(0)
+    for i in range(layers):
+        weights[f"w{i}"] = rng.normal(size=(WIDTH, WIDTH)).astype(np.float32)
+        nodes.append(helper.make_node("MatMul", [f"h{i}", f"w{i}"], [f"p{i}"], f"matmul{i}"))
+        nodes.append(helper.make_node("Relu", [f"p{i}"], [f"h{i + 1}"], f"relu{i}"))
+    return _chain(nodes, weights, (1, WIDTH))
+
+
+def convolutions(layers: int) -> ModelProto:
+    """``x -> Conv -> BatchNormalization -> ...``; the moments are shared, as after clean-up."""
+    nodes, rng = list[NodeProto](), np.random.default_rng(0)
+    parts = ("gamma", "beta", "mean", "variance")
+    weights: dict[str, NDArray[Any]] = {name: np.ones(4, np.float32) for name in parts}
+    for i in range(layers):
+        weights[f"w{i}"] = rng.normal(size=(4, 4, 1, 1)).astype(np.float32)
+        inputs = [f"p{i}", *parts]
+        nodes.append(helper.make_node("Conv", [f"h{i}", f"w{i}"], [f"p{i}"], f"conv{i}"))
+        nodes.append(helper.make_node("BatchNormalization", inputs, [f"h{i + 1}"], f"norm{i}"))
+    return _chain(nodes, weights, (1, 4, 2, 2))
+
+
+def constants(layers: int) -> ModelProto:
+    """``h + (c * two)`` again and again: each product can be computed; ``two`` is shared."""
+    nodes = list[NodeProto]()
+    weights: dict[str, NDArray[Any]] = {"two": np.full(4, 2, np.float32)}
+    for i in range(layers):
+        weights[f"c{i}"] = np.full(4, i, np.float32)
+        nodes.append(helper.make_node("Mul", [f"c{i}", "two"], [f"p{i}"], f"mul{i}"))
+        nodes.append(helper.make_node("Add", [f"h{i}", f"p{i}"], [f"h{i + 1}"], f"add{i}"))
+    return _chain(nodes, weights, (1, 4))
+
+
+def identities(layers: int) -> ModelProto:
+    """``x -> Identity -> Relu -> ...``."""
+    nodes = list[NodeProto]()
+    for i in range(layers):
+        nodes.append(helper.make_node("Identity", [f"h{i}"], [f"p{i}"], f"identity{i}"))
+        nodes.append(helper.make_node("Relu", [f"p{i}"], [f"h{i + 1}"], f"relu{i}"))
+    return _chain(nodes, {}, (1, 4))
+
+
+def _chain(
+    nodes: Sequence[NodeProto], weights: dict[str, NDArray[Any]], shape: tuple[int, ...]
+) -> ModelProto:
+    """A model from ``h0`` to what the last node makes, every tensor declared."""
+
+    def declared(name: str) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+    graph = helper.make_graph(
+        nodes,
+        "chain",
+        [declared("h0")],
+        [declared(nodes[-1].output[0])],
+        [onnx.numpy_helper.from_array(values, name) for name, values in weights.items()],
+        value_info=[declared(node.output[0]) for node in nodes[:-1] if node.op_type != "Mul"],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+
+
+CASES: dict[str, tuple[Callable[[int], ModelProto], dict[str, Any]]] = {
+    "quantize-weights": (matmuls, {"min_size": 0}),
+    "quantize-static": (matmuls, {"ranges": "minmax"}),
+    "quantize-dynamic": (matmuls, {"min_size": 0}),
+    "fuse-batchnorm": (convolutions, {}),
+    "fold-constants": (constants, {}),
+    "eliminate-identity": (identities, {}),
+}
+"""The chain on which each pass has something to do at every layer, and its options."""
+
+
+class _MadeUp(dict[Statistic, Any]):
+    """Ranges as calibration would find them."""
+
+    def __missing__(self, request: Statistic) -> tuple[float, float]:
+        return -1.0, 1.0
+
+
+def _refuse(*_: Any, **__: Any) -> Any:
+    raise NotImplementedError("nothing is observed here")
+
+
+def prepared(name: str, layers: int) -> Callable[[], Changes]:
+    """A call that runs the pass, once, over a chain of so many layers."""
+    make, options = CASES[name]
+    graph, item = Graph(make(layers)), registry.find(name)(**options)
+    context = Context(
+        target=targets.find("generic"),
+        shapes=infer(graph),
+        statistics=_MadeUp(),
+        observe=_refuse,
+        walk=_refuse,
+        rng=np.random.default_rng(0),
+        reference=graph,
+    )
+    return lambda: _run(item, graph, context)
+
+
+def _run(item: Pass, graph: Graph, context: Context) -> Changes:
+    item.check(graph, context)
+    return item.run(graph, context)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("passes", nargs="*", default=list(CASES), metavar="PASS")
+    parser.add_argument("--layers", nargs="+", type=int, default=[1000, 2000, 4000])
+    given = parser.parse_args()
+    print("| pass |", " | ".join(f"{count} layers" for count in given.layers), "| ratio |")
+    print("|---|" + "---|" * (len(given.layers) + 1))
+    for name in given.passes or CASES:
+        seconds: list[float] = []
+        for count in given.layers:
+            run = prepared(name, count)
+            started = time.process_time()
+            run()
+            seconds.append(time.process_time() - started)
+        cells = " | ".join(f"{each:.2f} s" for each in seconds)
+        print(f"| `{name}` | {cells} | {seconds[-1] / seconds[-2]:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
