@@ -240,9 +240,11 @@ class Index:
             self._makers.setdefault(name, []).append(node)
 
     def _drop_maker(self, name: str, node: NodeProto) -> None:
-        left = [other for other in self._makers.pop(name, ()) if other is not node]
-        if left:
-            self._makers[name] = left
+        if name:
+            makers = self._makers[name]
+            del makers[next(at for at, other in enumerate(makers) if other is node)]
+            if not makers:
+                del self._makers[name]
 
     def _add_read(self, name: str, key: _Key, read: _Read, around: list[Index]) -> None:
         if name:

@@ -182,6 +182,15 @@ def test_many_insertions_at_one_place(count: int) -> None:
     assert graph.main.following(before) is graph.main.nodes[3]
 
 
+def test_a_node_that_names_two_outputs_alike_keeps_one() -> None:
+    main = Graph(onnx.parser.parse_model(NESTED)).main
+    node = main.nodes[0]
+    node.output[:] = ["twice", "twice"]
+    main.touch(node)
+    main.set_output(node, 0, "other")
+    assert main.producer("twice") is main.producer("other") is node
+
+
 def test_ancestors_stop_where_told() -> None:
     main = Graph(onnx.parser.parse_model(NESTED)).main
     assert main.ancestors(["y"]) == list(main.nodes[:4])
