@@ -30,6 +30,7 @@ from graphopt.contract.preconditions import (
 )
 from graphopt.contract.registry import register
 from graphopt.errors import PassError
+from graphopt.facts.layers import Layer, Refusal, layer, layers
 from graphopt.graph.graph import Constant, Graph, Scope
 from graphopt.graph.node import attribute, is_op, label
 from graphopt.observe.request import Folder, Request, Rows
@@ -48,6 +49,7 @@ __all__ = [
     "Gram",
     "Graph",
     "HistogramOf",
+    "Layer",
     "MeanOutput",
     "MeanSquare",
     "MinMax",
@@ -56,6 +58,7 @@ __all__ = [
     "Pass",
     "PassError",
     "Precondition",
+    "Refusal",
     "Request",
     "Rows",
     "Scope",
@@ -68,5 +71,7 @@ __all__ = [
     "attribute",
     "is_op",
     "label",
+    "layer",
+    "layers",
     "register",
 ]
