@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from onnx import parser
 
 from graphopt.graph.graph import Graph
@@ -36,3 +37,11 @@ def test_what_a_body_reads_is_an_ancestor() -> None:
     assert [node.output[0] for node in part.nodes] == ["early", "late", "y"]
     assert set(part.initializers) == {"v", "w"}
     assert whole.main.outputs == ["y"]
+
+
+def test_from_what_is_held_only_the_rest_is_computed() -> None:
+    held = {"late": np.zeros(2, np.float32), "c": np.array(True), "x": np.zeros(2, np.float32)}
+    part = extract(Graph(parser.parse_model(TEXT)), ["y"], held)
+    assert [node.output[0] for node in part.main.nodes] == ["y"]
+    assert part.main.inputs == ["c", "late"]
+    assert not part.main.initializers
