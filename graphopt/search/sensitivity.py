@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from graphopt.contract.settings import Limits
 from graphopt.contract.spec import format_value, parse_passes
 from graphopt.errors import PassError
-from graphopt.facts.layers import float_layers
+from graphopt.facts.layers import Layer, float_layers
 from graphopt.graph.node import label
+from graphopt.observe.means import ChannelMean
 from graphopt.run.drive import drive
 from graphopt.run.means import Means
 from graphopt.run.stage import Stage
@@ -32,17 +34,20 @@ def sensitive_layers(stage: Stage, means: Means) -> list[str]:
         ModelError: onnxruntime cannot run it.
     """
     assert means.judge is not None
-    layers = [label(layer.node) for layer in float_layers(stage.graph.main)]
+    layers = list(float_layers(stage.graph.main))
+    strict = replace(means, limits=Limits(strict=True))
+    _observe(stage, layers)
     judge = means.judge.first(_sample_count(stage, len(layers)))
     expected = judge.run(stage.session)
     noise: dict[str, float] = {}
-    for index, name in enumerate(layers):
-        means.tell("measure layers", index, len(layers))
-        alone = _alone(stage, means, name)
+    names = [label(layer.node) for layer in layers]
+    for index, name in enumerate(names):
+        means.tell("measure layers", index, len(names))
+        alone = _alone(stage, strict, name)
         answers = expected if alone is stage else judge.run(alone.session)
         worst = judge.compare(answers, expected).worst_db
         noise[name] = 10 ** (-(_EXACT_DB if worst is None else worst) / 10)
-    return sorted(layers, key=lambda name: -noise[name])
+    return sorted(names, key=lambda name: -noise[name])
 
 
 def _sample_count(stage: Stage, layers: int) -> int:
@@ -51,14 +56,26 @@ def _sample_count(stage: Stage, layers: int) -> int:
     return max(_LEAST_SAMPLES, min(_SAMPLES, _MOST_MACS // max(work, 1)))
 
 
+def _observe(stage: Stage, layers: Sequence[Layer]) -> None:
+    """Ask for all layers at once what correct-bias asks for each, so that it is one run."""
+    places = ((layer.bias_place, layer.result_axis) for layer in layers)
+    requests = [ChannelMean(place[0].output[0], axis) for place, axis in places if place]
+    stage.observer.ask(requests, _SAMPLES)
+
+
 def _alone(stage: Stage, means: Means, name: str) -> Stage:
-    """The model with only the layer called ``name`` on integers; as it is where that cannot be."""
+    """The model with only the layer called ``name`` on integers; as it is where that cannot be.
+
+    Args:
+        stage: The float model.
+        means: What to measure with; ``strict``, so that a refusal is told apart.
+        name: Label of the layer.
+    """
     nodes = format_value((name,))
     spec = f"quantize-static{{nodes={nodes}}},correct-bias{{samples={_SAMPLES}}}"
-    strict = replace(means, limits=Limits(strict=True))
     for item in parse_passes(spec):
         try:
-            stage = drive(item, stage, strict, until="edit").stage
+            stage = drive(item, stage, means, until="edit").stage
         except PassError:  # this layer cannot be quantized
             break
     return stage
