@@ -6,6 +6,7 @@ or the class that registers one.
 
 from __future__ import annotations
 
+from graphopt.contract.examples import Example
 from graphopt.contract.passes import (
     Changes,
     ChannelAbsMax,
@@ -44,6 +45,7 @@ __all__ = [
     "ChannelMean",
     "Constant",
     "Context",
+    "Example",
     "Folder",
     "Foreign",
     "Gram",

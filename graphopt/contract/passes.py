@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
@@ -26,6 +26,7 @@ from graphopt.progress import Progress
 if TYPE_CHECKING:
     from onnx import NodeProto
 
+    from graphopt.contract.examples import Example
     from graphopt.data.samples import Samples
     from graphopt.facts.shapes import Shapes
     from graphopt.targets import Target
@@ -201,6 +202,8 @@ class Pass(Options, ABC):
     """Kept only if it brings the outputs closer than they were."""
     requires: ClassVar[tuple[Precondition, ...]] = ()
     """What must hold before the first edit."""
+    may_grow: ClassVar[str] = ""
+    """Why the weights may be larger afterwards; empty where that would be a fault."""
 
     def asks(self, kind: type[Precondition]) -> bool:
         """Whether the pass, with the options that it has, requires such a thing."""
@@ -219,6 +222,11 @@ class Pass(Options, ABC):
 
         Finds nothing to do: changes nothing and says so in ``skips``.
         """
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        """Models and options with which it has something to do, for ``testing.check_pass``."""
+        return ()
 
 
 def body_reason(scope: Scope) -> str:

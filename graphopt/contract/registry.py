@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
@@ -11,7 +12,7 @@ from graphopt.contract.passes import Pass
 from graphopt.errors import SystemFailure, UsageError
 from graphopt.options import near_miss
 
-__all__ = ["GROUP", "find", "names", "register"]
+__all__ = ["GROUP", "find", "lent", "names", "register"]
 
 GROUP = "graphopt.passes"
 """Group of the entry points whose modules register passes; named like the package of our own."""
@@ -36,6 +37,23 @@ def register(name: str) -> Callable[[_PassClass], _PassClass]:
         return pass_class
 
     return enter
+
+
+@contextmanager
+def lent(pass_class: type[Pass]) -> Iterator[None]:
+    """Know a pass under its name for a while; nothing is done for one that is registered.
+
+    Raises:
+        ValueError: Another pass has its name (a bug).
+    """
+    if _PASSES.get(pass_class.name) is pass_class:
+        yield
+        return
+    register(pass_class.name)(pass_class)
+    try:
+        yield
+    finally:
+        del _PASSES[pass_class.name]
 
 
 def find(name: str) -> type[Pass]:

@@ -117,8 +117,12 @@ def gradient_scores(
     names = names_of(graph, [group.constant for group in groups])
     training = context.training
     wanted = [each for each in names if each is not None]
-    found = importance_of(
-        graph, training.samples, criterion, wanted, seed=training.seed, threads=training.threads
+    found = (
+        {}
+        if not wanted
+        else importance_of(
+            graph, training.samples, criterion, wanted, seed=training.seed, threads=training.threads
+        )
     )
     ranks = []
     for group, each in zip(groups, names, strict=True):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from graphopt.contract.curves import TrainingCurves
+from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass, Training
 from graphopt.contract.preconditions import Labels, Precondition, TrainingSamples, When
 from graphopt.errors import PassError, SystemFailure, UsageError
@@ -21,7 +22,15 @@ if TYPE_CHECKING:
     from graphopt.bridge.training.hooks import Hook
     from graphopt.bridge.training.options import TrainOptions
 
-__all__ = ["DistillingPass", "TrainingPass", "require_torch", "require_torch_for", "told"]
+__all__ = [
+    "DistillingPass",
+    "TrainingPass",
+    "distilling_examples",
+    "require_torch",
+    "require_torch_for",
+    "told",
+    "training_examples",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +176,47 @@ class TrainingPass(Pass):
         if curves.diverged and not curves.best_step:
             raise PassError(f"{self.name}: {curves.stopped}")
         return curves
+
+
+def training_examples(plain: Example) -> list[Example]:
+    """Short trainings of a tiny net of pictures that reach the options of ``TrainingPass``."""
+    short = plain.but(steps=4, batch=6, held_out=0.25, evaluations=2)
+    return [
+        short,
+        short.but(
+            optimizer="sgd",
+            weight_decay=0.01,
+            warmup=0.5,
+            clip_norm=1.0,
+            ema=0.5,
+            patience=2,
+            batch_norm="batch",
+            precision="float32",
+        ),
+        short.but(
+            steps=None,
+            epochs=1.0,
+            accumulate=2,
+            batch_norm="frozen",
+            dropout=True,
+            flip=True,
+            shift=1,
+            precision="bfloat16",
+        ),
+        short.but(keep_zeros=False, nodes=("Gemm", "Conv"), exclude=("conv_0",), frozen=("r1",)),
+    ]
+
+
+def distilling_examples(plain: Example) -> list[Example]:
+    """Examples that reach the options of ``DistillingPass`` as well."""
+    first, *others = training_examples(plain)
+    return [
+        first,
+        *others,
+        first.but(soft="kl", temperature=2.0, alpha=0.5, hard="cross-entropy"),
+        first.but(soft="mse", features=("r2",), gamma=0.5, beta=0.5),
+        replace(first.but(soft="cosine", alpha=0.5, hard="mse"), labels="values"),
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

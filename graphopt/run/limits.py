@@ -33,7 +33,7 @@ _HALF_DB: dict[int, float] = {onnx.TensorProto.FLOAT16: 45.0, onnx.TensorProto.B
 
 def lossless_floor(graph: Graph) -> float:
     """What rounding alone may cost in a model of this precision, dB."""
-    kinds = {tensor.data_type for s in graph.scopes() for tensor in s.initializers.values()}
+    kinds = {tensor.data_type for scope in graph.scopes() for tensor in scope.tensors()}
     return min((_HALF_DB[kind] for kind in kinds if kind in _HALF_DB), default=LOSSLESS_DB)
 
 

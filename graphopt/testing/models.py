@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from graphopt.testing.forms import constants_as_nodes
+
 __all__ = ["MODELS", "model_from_text"]
 
 _HEAD = '<ir_version: 8, opset_import: ["" : 13], doc_string: "tiny", producer_name: "tests">'
@@ -174,15 +176,7 @@ def _old() -> onnx.ModelProto:
 def _constants() -> onnx.ModelProto:
     """Weights in Constant nodes and behind Identity, as some exporters write them."""
     model = _cnn()
-    made = []
-    for tensor in model.graph.initializer:
-        hidden = f"{tensor.name}_stored"
-        made.append(onnx.helper.make_node("Constant", [], [hidden], f"make_{hidden}", value=tensor))
-        made.append(onnx.helper.make_node("Identity", [hidden], [tensor.name], f"hide_{hidden}"))
-    del model.graph.initializer[:]
-    nodes = [*made, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    constants_as_nodes(model)
     return model
 
 
@@ -291,6 +285,69 @@ def _nothing() -> onnx.ModelProto:
     )
 
 
+def _clutter() -> onnx.ModelProto:
+    """What exporters leave: dead nodes, and nodes that depend on constants or fixed sizes."""
+    return _dressed(
+        model_from_text(
+            f"""{_HEAD}
+            clutter (float[N,4,6] x) => (float[N,24] y, float[N,4,6] aside) {{
+              dead = Exp (x)
+              deader = Mul (dead, unread)
+              half = Constant <value = float {{0.5}}> ()
+              quarter = Mul (half, half)
+              scaled = Mul (x, quarter)
+              sizes = Shape (x)
+              first = Constant <value = int64 {{1}}> ()
+              four = Gather (sizes, first)
+              same = Mul (four, first)
+              axis = Constant <value = int64[1] {{0}}> ()
+              listed = Unsqueeze (same, axis)
+              rest = Constant <value = int64[1] {{6}}> ()
+              free = Constant <value = int64[1] {{-1}}> ()
+              shape = Concat <axis = 0> (free, listed, rest)
+              shaped = Reshape (scaled, shape)
+              y = Flatten (shaped)
+              {_BYSTANDER}
+            }}""",
+            {"unread": (6,)},
+        )
+    )
+
+
+def _outliers() -> onnx.ModelProto:
+    """A few channels far larger than the others, in front of layers with and without neighbours."""
+    sizes = np.where(np.arange(32) % 8 == 0, 40, 1).astype(np.float32)
+    return _dressed(
+        model_from_text(
+            f"""{_HEAD}
+            outliers (float[N,32] x) => (float[N,32] y, float[N,32] aside) {{
+              wide = Mul (x, sizes)
+              h = MatMul (wide, W1)
+              kept = Mul (h, sizes)
+              d = MatMul (kept, W2)
+              y = Add (d, kept)
+              {_BYSTANDER}
+            }}""",
+            {"sizes": sizes, "W1": (32, 32), "W2": (32, 32)},
+        )
+    )
+
+
+def _embedding() -> onnx.ModelProto:
+    """A table whose rows are looked up, and a layer behind it."""
+    return _dressed(
+        model_from_text(
+            f"""{_HEAD}
+            embedding (int64[N,T] index, float[N,4] x) => (float[N,T,40] y, float[N,4] aside) {{
+              rows = Gather (Table, index)
+              y = MatMul (rows, W)
+              {_BYSTANDER}
+            }}""",
+            {"Table": (64, 32), "W": (32, 40)},
+        )
+    )
+
+
 def _function() -> onnx.ModelProto:
     """A layer inside a local function."""
     return onnx.parser.parse_model(
@@ -319,5 +376,8 @@ MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
     "quantized": _quantized,
     "no-layers": _nothing,
     "function": _function,
+    "clutter": _clutter,
+    "outliers": _outliers,
+    "embedding": _embedding,
 }
 """By name, functions that make a fresh model. Each has a node ``Sin`` that no pass may touch."""

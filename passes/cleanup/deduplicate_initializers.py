@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
+from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.registry import register
 from graphopt.graph.graph import Graph, Scope
@@ -80,6 +81,10 @@ class DeduplicateInitializers(Pass):
         for node in scope.nodes:
             for body in scope.children(node).values():
                 self._merge(body, seen, groups, changes)
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example("shared-weights"), Example("shared-weights", {"min_bytes": 0})]
 
 
 def _key(tensor: TensorProto) -> _Key:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Pass
 from graphopt.contract.registry import register
 from graphopt.graph.graph import Graph
@@ -31,3 +33,7 @@ class EliminateDead(Pass):
         if not changes:
             changes.skip("model", "every node and initializer is needed")
         return changes
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example("clutter")]

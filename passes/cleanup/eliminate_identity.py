@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from onnx import NodeProto
 
+from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Pass
 from graphopt.contract.registry import register
 from graphopt.facts.shapes import Shapes, TensorInfo, proven
@@ -51,6 +52,10 @@ class EliminateIdentity(Pass):
         if not changes.edits and not changes.skips:
             changes.skip("model", "no node hands its input on unchanged")
         return changes
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example("cnn"), Example("opset-9"), Example("bodies"), Example("function")]
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
 from onnx import NodeProto
 
+from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.registry import register
 from graphopt.facts.evaluate import NotEvaluated, can_evaluate, evaluate, moves_only
@@ -63,6 +65,10 @@ class FoldConstants(Pass):
         if not changes.edits and not changes.skips:
             changes.skip("model", "no node depends on constants alone")
         return changes
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example("clutter"), Example("clutter", {"max_bytes": 1000})]
 
 
 def _inline_branch(scope: Scope, changes: Changes) -> bool:

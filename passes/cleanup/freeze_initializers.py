@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
+from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.registry import register
 from graphopt.errors import PassError
@@ -58,3 +60,7 @@ class FreezeInitializers(Pass):
         if not changes.edits and not changes.skips:
             changes.skip("model", "no initializer is listed as an input")
         return changes
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example("listed-inputs"), Example("listed-inputs", {"keep": ("W1",)})]

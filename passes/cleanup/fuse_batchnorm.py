@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
+from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Pass
 from graphopt.contract.registry import register
 from graphopt.facts.layers import Layer, Refusal
@@ -63,6 +65,10 @@ class FuseBatchnorm(Pass):
         if not changes.edits and not changes.skips:
             changes.skip("model", "no BatchNormalization")
         return changes
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example("cnn"), Example("mlp"), Example("float16")]
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
+from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.registry import register
 from graphopt.errors import PassError
@@ -30,6 +32,7 @@ class UpgradeOpset(Pass):
     opset: Annotated[
         int | None, Option("version to lift to; the target's least by default", low=13, high=NEWEST)
     ] = None
+    may_grow: ClassVar[str] = "attributes become inputs"
 
     def check(self, graph: Graph, context: Context) -> None:
         wanted = self._wanted(context)
@@ -59,3 +62,7 @@ class UpgradeOpset(Pass):
 
     def _wanted(self, context: Context) -> int:
         return context.target.min_opset if self.opset is None else self.opset
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [Example("opset-9"), *(Example("cnn", {"opset": each}) for each in (14, 18, 21))]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
+from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import Unquantized
 from graphopt.contract.registry import register
@@ -116,6 +118,16 @@ class FactorizeConv(Pass):
             return f"a kernel of {kernel} has no {self.scheme} form"
         budget = self._budget()
         return f"no rank within {budget.kind} {budget.value:g} makes it cheaper"
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        schemes = ("spatial", "channel", "tucker", "cp")
+        return [
+            Example("cnn"),
+            *(Example("cnn", {"scheme": each, "macs": 0.4}) for each in schemes),
+            Example("cnn", {"rank": 2, "nodes": ("conv_0",), "min_size": 0}),
+            Example("cnn", {"energy": 0.8, "exclude": ("conv_0",)}),
+        ]
 
 
 def _reason(group: WeightGroup) -> str:

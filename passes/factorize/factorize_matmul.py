@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from onnx import helper
 
+from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import Unquantized
 from graphopt.contract.registry import register
@@ -77,6 +79,15 @@ class FactorizeMatmul(Pass):
             else:
                 _factorize(group, self._budget(), changes)
         return changes
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [
+            Example("mlp"),
+            Example("transformer", {"rank": 3, "min_size": 1500}),
+            Example("shared-weights", {"energy": 0.8, "nodes": ("MatMul",)}),
+            Example("bodies", {"macs": 0.3, "exclude": ("Gemm",)}),
+        ]
 
 
 def _reason(group: WeightGroup, opset: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ import onnx
 from onnx import ModelProto
 
 from graphopt.callables import imported, is_reference
+from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.registry import register
 from graphopt.errors import ModelError, PassError, UsageError
@@ -129,6 +130,11 @@ class ApplyFunction(Pass):
                 f"{self.function} drops the output {gone[0]!r}, which is not lossless; "
                 "leave lossless=true away"
             )
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        plain = Example("cnn", {"function": "graphopt.testing.forms:constants_as_nodes"})
+        return [plain, plain.but(lossless=True)]
 
 
 def _declare_outputs(result: Graph, known: Shapes) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import TrainingSamples, Unquantized, When
 from graphopt.contract.registry import register
@@ -154,6 +155,18 @@ class MaskWeights(Pass):
             together = list(ranks)
             size = sum(rank.size for rank in together)
             yield from scores.lowest_masks(together, scores.zero_count(size, self.sparsity))
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        plain = Example("mlp")
+        return [
+            plain.but(sparsity=0.9, storage="sparse"),
+            plain.but(scope="global", min_size=0),
+            plain.but(threshold=0.1, nodes=("Gemm",)),
+            *(plain.but(pattern=each) for each in PATTERNS),
+            plain.but(criterion="taylor", exclude=("Gemm",)),
+            plain.but(criterion="snip", scope="global"),
+        ]
 
 
 def _store_sparse(layer: WeightGroup, values: Array, changes: Changes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
+from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, ChannelMean, Context, Option, Pass
 from graphopt.contract.preconditions import CalibrationSamples
 from graphopt.contract.registry import register
@@ -45,6 +47,7 @@ class CorrectBias(Pass):
     lossy: ClassVar[bool] = True
     joins: ClassVar[bool] = True
     must_help: ClassVar[bool] = True
+    may_grow: ClassVar[str] = "a layer may get a bias"
     requires = (CalibrationSamples(),)
 
     def check(self, graph: Graph, context: Context) -> None:
@@ -79,6 +82,11 @@ class CorrectBias(Pass):
             _add(layer, step, shift)
             changes.edit(layer.node, f"bias moved by up to {np.abs(shift).max():.3g}")
         return changes
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        coarse = "quantize-static{per_channel=false,ranges=percentile,percentile=90}"
+        return [Example(each, {"samples": 8}, coarse, samples=16) for each in ("cnn", "mlp")]
 
 
 def _integer_layers(graph: Graph) -> list[tuple[Layer, Step]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
@@ -11,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
+from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import MinOpset
 from graphopt.contract.registry import register
@@ -98,6 +100,15 @@ class QuantizeDynamic(Pass):
         if size < self.min_size:
             return Refusal(layer.node, f"{size} elements, min_size is {self.min_size}")
         return layer.refusal("finite")
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [
+            Example("mlp"),
+            Example("transformer", {"weights": "uint8", "nodes": ("MatMul",)}),
+            Example("bodies", {"per_channel": False, "ranges": "mse", "exclude": ("Gemm",)}),
+            Example("shared-weights", {"min_size": 0}),
+        ]
 
 
 @dataclass(frozen=True)

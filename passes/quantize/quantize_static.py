@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from graphopt.analysis.edge_layers import edge_layers
 from graphopt.analysis.placement import place
+from graphopt.contract.examples import Example
 from graphopt.contract.passes import (
     Changes,
     Context,
@@ -229,3 +230,17 @@ class QuantizeStatic(Pass):
         if method == "auto":
             method = "mse" if kind == "int4" else "max"
         return WeightGrid(self.per_channel, method, saturates, grids.CODE_TYPES[kind])
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        four = Example("cnn", {"weight_type": "int4"}, before="upgrade-opset{opset=21}")
+        return [
+            Example("cnn"),
+            Example("mlp", {"ranges": "minmax", "per_channel": False, "weight_ranges": "mse"}),
+            Example("transformer", {"ranges": "entropy", "nodes": ("MatMul",)}),
+            Example("cnn", {"ranges": "percentile", "percentile": 99.0, "exclude": ("Gemm",)}),
+            Example("cnn", {"activation_type": "int8"}),
+            four.but(weight_ranges="max"),
+            four.but(activation_type="uint4"),
+            four.but(activation_type="int4", edges="same"),
+        ]

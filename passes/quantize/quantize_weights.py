@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import MinOpset, When
 from graphopt.contract.registry import register
@@ -127,6 +129,17 @@ class QuantizeWeights(Pass):
             return "also an output of its graph"
         refusal = group.layers[0].refusal("fixed")
         return "" if refusal is None else refusal.reason
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        return [
+            Example("cnn"),
+            Example("embedding", {"which": "embeddings", "ranges": "max", "exclude": ("MatMul",)}),
+            Example("shared-weights", {"ranges": "mse", "min_size": 0, "nodes": ("MatMul",)}),
+            Example(
+                "mlp", {"weight_type": "int4", "exclude": ("Gemm",)}, "upgrade-opset{opset=21}"
+            ),
+        ]
 
 
 def _scale_axes(layer: Layer) -> tuple[int, ...]:

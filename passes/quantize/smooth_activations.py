@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 
+from graphopt.contract.examples import Example
 from graphopt.contract.passes import (
     Changes,
     ChannelAbsMax,
@@ -67,6 +69,7 @@ class SmoothActivations(Pass):
     exclude: Annotated[
         tuple[str, ...], Option("patterns of layers to leave alone", patterns=True)
     ] = ()
+    may_grow: ClassVar[str] = "it may add a factor for each channel"
     requires = (CalibrationSamples(),)
 
     def run(self, graph: Graph, context: Context) -> Changes:
@@ -98,7 +101,7 @@ class SmoothActivations(Pass):
     def _divide(self, scope: Scope, tensor: str, group: list[Layer], found: Smoothing) -> str:
         """Divide the tensor where it pays; how that was done, empty where it was not."""
         nodes = [layer.node for layer in group]
-        free = found.gain_db >= min(_FREE_GAIN_DB, self.min_gain)
+        free = found.gain_db >= max(min(_FREE_GAIN_DB, self.min_gain), _LEAST_GAIN_DB)
         if free and fold_division(scope, tensor, found.factors, nodes):
             return "in the layer before"
         if found.gain_db < max(self.min_gain, _LEAST_GAIN_DB):
@@ -125,6 +128,16 @@ class SmoothActivations(Pass):
             else:
                 groups.setdefault(layer.data, []).append(layer)
         return {tensor: group for tensor, group in groups.items() if _movable(group, changes)}
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        plain = Example("outliers")
+        return [
+            plain,
+            plain.but(min_gain=0.0, min_size=0),
+            plain.but(nodes=("matmul_1",)),
+            plain.but(exclude=("matmul_1",)),
+        ]
 
 
 def _skip(changes: Changes, group: list[Layer], reason: str) -> None:

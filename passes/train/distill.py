@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context
 from graphopt.contract.preconditions import OtherTeacher, When
 from graphopt.contract.registry import register
-from graphopt.families.training import DistillingPass, told
+from graphopt.families.training import DistillingPass, distilling_examples, told
 from graphopt.graph.graph import Graph
 
 __all__ = ["Distill"]
@@ -38,3 +40,9 @@ class Distill(DistillingPass):
         trainee = self.trainee(graph, context)
         curves = self.train(trainee, context, self.losses())
         return told(curves, Changes(), trainee.write_back(graph) if curves.best_step else [])
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        before = "fuse-batchnorm,mask-weights{sparsity=0.8}"
+        first, *others = distilling_examples(Example("cnn", {"lr": 2e-3}, before, 24, "classes"))
+        return [first, *others, first.but(batch_norm="insert")]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
+from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option
 from graphopt.contract.preconditions import Labels
 from graphopt.contract.registry import register
-from graphopt.families.training import TrainingPass, require_torch, told
+from graphopt.families.training import TrainingPass, require_torch, told, training_examples
 from graphopt.graph.graph import Graph
 
 __all__ = ["Finetune"]
@@ -45,3 +47,14 @@ class Finetune(TrainingPass):
         trainee = self.trainee(graph, context)
         curves = self.train(trainee, context, losses)
         return told(curves, Changes(), trainee.write_back(graph) if curves.best_step else [])
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        before = "fuse-batchnorm,mask-weights{sparsity=0.8}"
+        first, *others = training_examples(Example("cnn", {"lr": 2e-3}, before, 24, "classes"))
+        return [
+            first,
+            *others,
+            first.but(batch_norm="insert", hard="cross-entropy"),
+            replace(first.but(hard="mse"), labels="values"),
+        ]

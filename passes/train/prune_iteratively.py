@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option
 from graphopt.contract.preconditions import Unquantized
 from graphopt.contract.registry import register
@@ -21,7 +22,7 @@ from graphopt.families.masking import (
     reached,
     zeros_of,
 )
-from graphopt.families.training import DistillingPass, told
+from graphopt.families.training import DistillingPass, distilling_examples, told
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 
@@ -172,6 +173,21 @@ class PruneIteratively(DistillingPass):
         if self.criterion == "snip" or (self.criterion == "taylor" and self.schedule == "once"):
             return self.criterion
         return None
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        first, *others = distilling_examples(
+            Example("cnn", {"rounds": 3, "lr": 1e-3}, "", 24, "classes")
+        )
+        return [
+            first,
+            *(each.but(keep=("conv_0",)) for each in others),
+            first.but(sparsity=0.7, scope="local", criterion="movement", schedule="even"),
+            first.but(criterion="taylor", regrow=True, until=0.5, min_score=1.0, min_size=0),
+            first.but(criterion="snip", schedule="once", prune=("Conv",), keep=("conv_0",)),
+            *(first.but(pattern=each) for each in ("2:4", "1:4", "4:8")),
+            replace(first.but(batch_norm="insert"), before="fuse-batchnorm"),
+        ]
 
 
 def _values(layer: WeightGroup) -> Array:

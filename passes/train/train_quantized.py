@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import OtherTeacher, Precondition, When
 from graphopt.contract.registry import register
@@ -12,7 +14,7 @@ from graphopt.errors import PassError
 from graphopt.facts.ops import QUANTIZE_OPS
 from graphopt.facts.quantized import integer_op
 from graphopt.facts.select import select
-from graphopt.families.training import DistillingPass, require_torch, told
+from graphopt.families.training import DistillingPass, distilling_examples, require_torch, told
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import is_op, label
 
@@ -128,3 +130,17 @@ class TrainQuantized(DistillingPass):
                 f"graph, and no QuantizeLinear; {_ADVICE}"
             )
         return trainee
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        coarse = "per_channel=false,ranges=percentile,percentile=90"
+        static = f"fuse-batchnorm,quantize-static{{{coarse}}}"
+        lift = "upgrade-opset{opset=21},fuse-batchnorm,"
+        four = f"quantize-static{{{coarse},weight_type=int4,weight_ranges=max,edges=same}}"
+        first, *others = distilling_examples(Example("cnn", {"lr": 5e-5}, static, 24, "classes"))
+        return [
+            first,
+            *others,
+            replace(first, before=lift + four),
+            replace(first.but(scales="fixed"), before=lift + "quantize-weights{weight_type=int4}"),
+        ]

@@ -1,20 +1,56 @@
-"""Every registered pass against every tiny model: what the design promises for all of them."""
+"""Every registered pass against its own examples and every tiny model."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from importlib.util import find_spec
+from functools import cache
 
 import pytest
 
-import graphopt.passes  # noqa: F401 - fills the registry
 from graphopt.contract import registry
+from graphopt.contract.examples import Example
 from graphopt.contract.passes import Pass
-from graphopt.families.training import TrainingPass
-from graphopt.testing import CLASS_CHECKS, MODEL_CHECKS, MODELS
+from graphopt.testing import CELL_CHECKS, CLASS_CHECKS, EXAMPLE_CHECKS, MODELS, Cell, unreached
 
 _KNOWN_FAILURES: dict[tuple[str, str, str], str] = {}
-"""Reason by pass, check and model; a failure that is gone fails the test."""
+"""Reason by pass, check and cell; a failure that is gone fails the test."""
+
+
+@cache
+def _cell(name: str, model: str) -> Cell:
+    """A pass with its default options on a tiny model."""
+    return Cell(registry.find(name), Example(model))
+
+
+@cache
+def _examples(name: str) -> list[Cell]:
+    pass_class = registry.find(name)
+    return [Cell(pass_class, each) for each in pass_class.examples()]
+
+
+def _marked(name: str, check: str, cell: Cell, *values: object) -> object:
+    reason = _KNOWN_FAILURES.get((name, check, str(cell)))
+    marks = [pytest.mark.xfail(reason=reason)] if reason else []
+    return pytest.param(*values, id=f"{check}-{cell}", marks=marks)
+
+
+def _on_models() -> list[object]:
+    return [
+        _marked(name, check, _cell(name, model), name, check, model)
+        for name in registry.names()
+        for model in MODELS
+        for check in CELL_CHECKS
+    ]
+
+
+def _on_examples() -> list[object]:
+    return [
+        _marked(name, check, cell, name, check, index)
+        for name in registry.names()
+        for index, cell in enumerate(_examples(name))
+        for check in EXAMPLE_CHECKS
+    ]
 
 
 @pytest.mark.parametrize("check", CLASS_CHECKS.values(), ids=CLASS_CHECKS.keys())
@@ -23,25 +59,46 @@ def test_class(name: str, check: Callable[[type[Pass]], None]) -> None:
     check(registry.find(name))
 
 
-def _cases() -> list[object]:
-    return [
-        pytest.param(
-            name,
-            check,
-            model,
-            id=f"{name}-{check}-{model}",
-            marks=[pytest.mark.xfail(reason=reason)] if reason else [],
-        )
-        for name in registry.names()
-        for check in MODEL_CHECKS
-        for model in MODELS
-        for reason in [_KNOWN_FAILURES.get((name, check, model))]
-    ]
-
-
-@pytest.mark.parametrize(("name", "check", "model"), _cases())
-def test_model(name: str, check: str, model: str) -> None:
+@pytest.mark.parametrize("name", registry.names())
+def test_page(name: str) -> None:
     pass_class = registry.find(name)
-    if issubclass(pass_class, TrainingPass) and find_spec("torch") is None:
-        pytest.skip("trains, and torch is missing")
-    MODEL_CHECKS[check](pass_class, MODELS[model]())
+    assert name.replace("-", "_") == pass_class.__module__.rsplit(".", 1)[-1]
+    assert "becomes" in str(inspect.getdoc(pass_class)), "the page shows what becomes what"
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_examples_reach_every_option(name: str) -> None:
+    pass_class = registry.find(name)
+    assert pass_class.examples()
+    assert unreached(pass_class, pass_class.examples()) == []
+
+
+@pytest.mark.parametrize(("name", "check", "model"), _on_models())
+def test_model(name: str, check: str, model: str) -> None:
+    _hold(CELL_CHECKS[check], _cell(name, model))
+
+
+@pytest.mark.parametrize(("name", "check", "index"), _on_examples())
+def test_example(name: str, check: str, index: int) -> None:
+    _hold(EXAMPLE_CHECKS[check], _examples(name)[index])
+
+
+def _hold(check: Callable[[Cell], None], cell: Cell) -> None:
+    if not cell.runnable:
+        pytest.skip("takes gradients, and torch is missing")
+    check(cell)
+
+
+def test_how_many_cells_edit() -> None:
+    """Every example is edited; of the other cells it is told how many are."""
+    examples = [cell for name in registry.names() for cell in _examples(name) if cell.runnable]
+    others = [_cell(name, model) for name in registry.names() for model in MODELS]
+    others = [cell for cell in others if cell.runnable]
+    counts = [sum(cell.first.edited for cell in cells) for cells in (examples, others)]
+    print(f"\nedited: {counts[0]} of {len(examples)} examples, {counts[1]} of {len(others)} others")  # noqa: T201 - read it with pytest -rP
+    assert counts[0] == len(examples)
+    assert {cell.pass_class for cell in examples} >= {
+        registry.find(name)
+        for name in registry.names()
+        if Cell(registry.find(name), Example("mlp")).runnable
+    }
