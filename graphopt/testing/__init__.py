@@ -5,8 +5,9 @@ from graphopt.testing.battery import check_pass
 from graphopt.testing.cell import Cell
 from graphopt.testing.cell_checks import CELL_CHECKS, EXAMPLE_CHECKS
 from graphopt.testing.class_checks import CLASS_CHECKS, unreached
-from graphopt.testing.models import MODELS, model_from_text
+from graphopt.testing.models import MODELS
 from graphopt.testing.stages import staged
+from graphopt.testing.text import model_from_text
 
 __all__ = [
     "CELL_CHECKS",

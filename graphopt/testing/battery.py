@@ -38,6 +38,7 @@ def check_pass(
         AssertionError: A promise is broken; the message names the check and the example.
     """
     found = registry.find(pass_class) if isinstance(pass_class, str) else pass_class
+    assert getattr(found, "name", ""), f"{found.__name__}: register it, or give it a name"
     with registry.lent(found):
         for name, class_check in CLASS_CHECKS.items():
             _hold(f"{found.name}: {name}", class_check, found)

@@ -50,6 +50,7 @@ class Application:
         record: What the run says.
         lies: What the pass did otherwise than it says.
         reads_target: Whether it looked at the target.
+        kept_reference: Whether ``context.reference`` is what it was.
     """
 
     before: onnx.ModelProto
@@ -57,6 +58,7 @@ class Application:
     record: PassRecord
     lies: Sequence[str]
     reads_target: bool
+    kept_reference: bool
 
     @property
     def edited(self) -> bool:
@@ -155,7 +157,12 @@ class Cell:
             assert record.status == "done", f"{record.name} before it: {record.reason}"
         message = after.to_model()
         return Application(
-            notes.before or message, message, records[-1], notes.lies, notes.reads_target
+            message if notes.before is None else notes.before,
+            message,
+            records[-1],
+            notes.lies,
+            notes.reads_target,
+            notes.kept_reference,
         )
 
     @cached_property
@@ -191,6 +198,7 @@ class _Notes:
     before: onnx.ModelProto | None = None
     lies: list[str] = field(default_factory=list)
     reads_target: bool = False
+    kept_reference: bool = True
 
 
 @dataclass
@@ -219,8 +227,7 @@ def _watched(item: Pass, notes: _Notes) -> Pass:
             notes.lies.append("it edited the graph and says nothing of it")
         if changes and not edited:
             notes.lies.append(f"it claims an edit that it did not make: {changes.edits[0]}")
-        if apart is not None and not same(reference.to_model(), apart):
-            notes.lies.append("it edited the reference")
+        notes.kept_reference = apart is None or same(reference.to_model(), apart)
         return changes
 
     kind = type(f"Watched{type(item).__name__}", (type(item),), {"run": run})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,39 +10,11 @@ import onnx
 from numpy.typing import NDArray
 
 from graphopt.testing.forms import constants_as_nodes
+from graphopt.testing.text import dressed, model_from_text, random_weight
 
-__all__ = ["MODELS", "model_from_text"]
+__all__ = ["MODELS"]
 
 _HEAD = '<ir_version: 8, opset_import: ["" : 13], doc_string: "tiny", producer_name: "tests">'
-
-
-def model_from_text(
-    text: str, weights: Mapping[str, NDArray[Any] | tuple[int, ...]] | None = None, seed: int = 0
-) -> onnx.ModelProto:
-    """A model from ONNX's text form, with initializers added.
-
-    Args:
-        text: As ``onnx.parser.parse_model`` reads it; it may read names that ``weights`` defines.
-        weights: Values by name; a shape stands for seeded random float32 values whose matrix of
-            outputs by inputs has singular values that fall off, as trained weights do.
-        seed: Seed of the random values.
-    """
-    model = onnx.parser.parse_model(text)
-    rng = np.random.default_rng(seed)
-    for name, given in (weights or {}).items():
-        values = _weight(given, rng) if isinstance(given, tuple) else given
-        model.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
-    return model
-
-
-def _weight(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
-    if len(shape) < 2:
-        return rng.uniform(0.5, 1.5, shape).astype(np.float32)
-    rows, columns = shape[0], int(np.prod(shape[1:]))
-    left = np.linalg.qr(rng.standard_normal((rows, min(rows, columns))))[0]
-    right = np.linalg.qr(rng.standard_normal((columns, min(rows, columns))))[0]
-    values = (left * 0.7 ** np.arange(min(rows, columns))) @ right.T
-    return np.asarray(2.0 * values, np.float32).reshape(shape)
 
 
 _BYSTANDER = "aside = Sin (x)"
@@ -75,25 +47,11 @@ def _cnn(batch: str = "N", head: str = _HEAD) -> onnx.ModelProto:
         }}""",
         _CNN_WEIGHTS,
     )
-    return _dressed(model)
-
-
-def _dressed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Names, metadata and doc strings on everything that can carry them."""
-    model.metadata_props.add(key="author", value="tests")
-    model.graph.metadata_props.add(key="graph", value="kept")
-    model.graph.doc_string = "a graph"
-    for index, node in enumerate(model.graph.node):
-        node.name = f"{node.op_type.lower()}_{index}"
-        node.doc_string = f"about node {index}"
-        node.metadata_props.add(key="namespace", value=f"layer{index}")
-    for value in (*model.graph.input, *model.graph.output):
-        value.doc_string = f"about {value.name}"
-    return model
+    return dressed(model)
 
 
 def _mlp() -> onnx.ModelProto:
-    return _dressed(
+    return dressed(
         model_from_text(
             f"""{_HEAD}
             mlp (float[N,32] x) => (float[N,24] y, float[N,32] aside) {{
@@ -117,7 +75,7 @@ def _mlp() -> onnx.ModelProto:
 
 
 def _transformer() -> onnx.ModelProto:
-    return _dressed(
+    return dressed(
         model_from_text(
             f"""{_HEAD}
             block (float[N,T,32] x) => (float[N,T,32] y, float[N,T,32] aside) {{
@@ -170,7 +128,7 @@ def _old() -> onnx.ModelProto:
           {_BYSTANDER}
         }}"""
     scales = np.array([1, 1, 2, 2], np.float32)
-    return _dressed(model_from_text(text, {"W1": (16, 3, 3, 3), "W2": (16, 12), "scales": scales}))
+    return dressed(model_from_text(text, {"W1": (16, 3, 3, 3), "W2": (16, 12), "scales": scales}))
 
 
 def _constants() -> onnx.ModelProto:
@@ -181,7 +139,7 @@ def _constants() -> onnx.ModelProto:
 
 
 def _shared() -> onnx.ModelProto:
-    return _dressed(
+    return dressed(
         model_from_text(
             f"""{_HEAD}
             shared (float[N,32] x) => (float[N,32] y, float[N,32] aside) {{
@@ -194,14 +152,14 @@ def _shared() -> onnx.ModelProto:
               y = Tanh (h4)
               {_BYSTANDER}
             }}""",
-            {"W": (32, 32), "B": (32,), "Twin": _weight((32, 32), np.random.default_rng(0))},
+            {"W": (32, 32), "B": (32,), "Twin": random_weight((32, 32), np.random.default_rng(0))},
         )
     )
 
 
 def _bodies() -> onnx.ModelProto:
     """Layers inside If and Loop bodies that capture weights from outside."""
-    return _dressed(
+    return dressed(
         model_from_text(
             f"""{_HEAD}
             bodies (float[2,32] x) => (float[2,32] y, float[2,32] aside) {{
@@ -248,7 +206,7 @@ def _half() -> onnx.ModelProto:
 
 def _quantized() -> onnx.ModelProto:
     weight = np.random.default_rng(0).integers(-127, 128, (32, 32)).astype(np.int8)
-    return _dressed(
+    return dressed(
         model_from_text(
             f"""{_HEAD}
             qdq (float[N,32] x) => (float[N,32] y, float[N,32] aside) {{
@@ -271,7 +229,7 @@ def _quantized() -> onnx.ModelProto:
 
 def _nothing() -> onnx.ModelProto:
     """No layer with weights, several kinds of inputs, one of them read by nobody."""
-    return _dressed(
+    return dressed(
         model_from_text(
             f"""{_HEAD}
             nothing (float[N,4] x, int64[N,4] index, bool[N,4] mask, float[2] unread)
@@ -287,7 +245,7 @@ def _nothing() -> onnx.ModelProto:
 
 def _clutter() -> onnx.ModelProto:
     """What exporters leave: dead nodes, and nodes that depend on constants or fixed sizes."""
-    return _dressed(
+    return dressed(
         model_from_text(
             f"""{_HEAD}
             clutter (float[N,4,6] x) => (float[N,24] y, float[N,4,6] aside) {{
@@ -317,7 +275,7 @@ def _clutter() -> onnx.ModelProto:
 def _outliers() -> onnx.ModelProto:
     """A few channels far larger than the others, in front of layers with and without neighbours."""
     sizes = np.where(np.arange(32) % 8 == 0, 40, 1).astype(np.float32)
-    return _dressed(
+    return dressed(
         model_from_text(
             f"""{_HEAD}
             outliers (float[N,32] x) => (float[N,32] y, float[N,32] aside) {{
@@ -335,7 +293,7 @@ def _outliers() -> onnx.ModelProto:
 
 def _embedding() -> onnx.ModelProto:
     """A table whose rows are looked up, and a layer behind it."""
-    return _dressed(
+    return dressed(
         model_from_text(
             f"""{_HEAD}
             embedding (int64[N,T] index, float[N,4] x) => (float[N,T,40] y, float[N,4] aside) {{

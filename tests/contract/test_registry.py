@@ -149,3 +149,22 @@ print(codes, main(["passes"]), "tiny_plugin" in sys.modules)
     assert done.stdout.splitlines()[-1] == "[0, 0, 0] 5 False"
     (line,) = done.stderr.splitlines()
     assert line.startswith("graphopt: error: the passes of the installed distribution 'tiny-plug")
+
+
+def test_a_pass_is_lent_for_a_while() -> None:
+    class Lent(MaskWeights):
+        name = "lent"
+
+    with registry.lent(Lent):
+        assert registry.find("lent") is Lent
+        assert parse_passes("lent{sparsity=0.25}") == [Lent(sparsity=0.25)]
+    assert "lent" not in registry.names()
+    with registry.lent(MaskWeights):
+        assert registry.find("mask-weights") is MaskWeights
+    assert registry.find("mask-weights") is MaskWeights
+
+    class Impostor(MaskWeights):
+        name = "mask-weights"
+
+    with pytest.raises(ValueError, match="two passes are called 'mask-weights'"):
+        registry.lent(Impostor).__enter__()
