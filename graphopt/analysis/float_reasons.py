@@ -16,26 +16,10 @@ from graphopt.facts.quantized import (
 )
 from graphopt.graph.graph import Constant, Scope
 from graphopt.graph.node import attribute, is_op
+from graphopt.targets import KERNELS
 
 __all__ = ["float_reason", "layer_at"]
 
-_HAS_KERNEL = (
-    "Add",
-    "AveragePool",
-    "Concat",
-    "Conv",
-    "Gemm",
-    "GlobalAveragePool",
-    "LeakyRelu",
-    "MatMul",
-    "MaxPool",
-    "Mul",
-    "ReduceMax",
-    "Resize",
-    "Sigmoid",
-    "Softmax",
-    "Where",
-)
 _BYTES = (TensorProto.INT8, TensorProto.UINT8)
 _BIAS_TOLERANCE = 1e-5  # relative; float32 rounding of the product of the scales
 UNKNOWN = "no rule of onnxruntime matched, although all that is known to matter is in place"
@@ -43,7 +27,7 @@ UNKNOWN = "no rule of onnxruntime matched, although all that is known to matter 
 
 def float_reason(scope: Scope, node: NodeProto) -> str:
     """Why a layer that is known to run in float does so, as a sentence."""
-    if not is_op(node, *_HAS_KERNEL):
+    if not is_op(node, *KERNELS):
         return f"onnxruntime has no integer kernel for {node.op_type}"
     for find in (_weight, _inputs, _output, _parameters, _per_channel, _bias, _gemm, _signed):
         reason = find(scope, node)

@@ -263,7 +263,9 @@ class _Planner:
         while name not in known:
             node = self.scope.producer(name)
             rule = None if node is None else self._rule(node)
-            if node is None or not (is_op(node, *_COPIES) or (rule and rule.role == "same")):
+            if node is None or not (
+                is_op(node, "Identity", "Dropout") or (rule and rule.role == "same")
+            ):
                 break
             name = node.input[0]
         return name
@@ -276,6 +278,3 @@ def _take(counts: Counter[str], less: Counter[str]) -> Iterator[str]:
         if not counts[name]:
             del counts[name]
             yield name
-
-
-_COPIES = ("Identity", "Dropout")

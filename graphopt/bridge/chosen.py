@@ -9,15 +9,10 @@ from onnx import NodeProto
 from graphopt.bridge.functions import without_functions
 from graphopt.bridge.names import constants
 from graphopt.bridge.roles import roles
+from graphopt.facts.operators import KEEPS, is_kind
 from graphopt.graph.graph import Graph, Scope
-from graphopt.graph.node import is_op
 
 __all__ = ["is_read", "weights_of"]
-
-_MOVING = (
-    *("Cast", "DequantizeLinear", "Expand", "Identity", "QuantizeLinear", "Reshape", "Squeeze"),
-    *("Transpose", "Unsqueeze"),
-)
 
 
 def weights_of(graph: Graph, chosen: Callable[[NodeProto], bool]) -> list[str]:
@@ -36,7 +31,7 @@ def weights_of(graph: Graph, chosen: Callable[[NodeProto], bool]) -> list[str]:
 def is_read(scope: Scope, name: str, chosen: Callable[[NodeProto], bool]) -> bool:
     """Whether some chosen node reads a tensor, as it is or moved."""
     for use in scope.uses(name):
-        if is_op(use.node, *_MOVING):
+        if is_kind(use.node, *KEEPS, "repeat"):
             if is_read(use.scope, use.node.output[0], chosen):
                 return True
         elif chosen(use.node):

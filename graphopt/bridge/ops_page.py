@@ -7,36 +7,12 @@ from collections.abc import Iterator
 import onnx
 
 import graphopt.bridge.ops  # noqa: F401 - fills the table
+from graphopt.bridge.ops.left_out import LEFT_OUT
 from graphopt.bridge.ops.table import operators
 
-__all__ = ["LEFT_OUT", "OLDEST_OPSET", "page", "versions_in_onnx"]
+__all__ = ["OLDEST_OPSET", "page", "versions_in_onnx"]
 
 OLDEST_OPSET = 7
-
-_OPTIONAL = "optional values: a tensor is always there"
-_SEQUENCE = "sequences: their length is no shape"
-_TEXT = "text"
-LEFT_OUT = {
-    "ConcatFromSequence": _SEQUENCE,
-    "ImageDecoder": "files of pictures",
-    "Optional": _OPTIONAL,
-    "OptionalGetElement": _OPTIONAL,
-    "OptionalHasElement": _OPTIONAL,
-    "RegexFullMatch": _TEXT,
-    "SequenceAt": _SEQUENCE,
-    "SequenceConstruct": _SEQUENCE,
-    "SequenceEmpty": _SEQUENCE,
-    "SequenceErase": _SEQUENCE,
-    "SequenceInsert": _SEQUENCE,
-    "SequenceLength": _SEQUENCE,
-    "SequenceMap": _SEQUENCE,
-    "SplitToSequence": _SEQUENCE,
-    "StringConcat": _TEXT,
-    "StringNormalizer": _TEXT,
-    "StringSplit": _TEXT,
-    "TfIdfVectorizer": "counts of n-grams, mostly of text: nothing to train",
-}
-"""Operators of the default domain that the bridge lacks, with the reason."""
 
 _HEAD = """# Operators of the retraining bridge
 

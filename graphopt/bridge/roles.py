@@ -15,40 +15,16 @@ from onnx import NodeProto
 from graphopt.bridge.functions import without_functions
 from graphopt.bridge.names import constants, scopes
 from graphopt.bridge.tensors import FLOATS
+from graphopt.facts.operators import KEEPS, MOVES, Kind, find, is_kind
 from graphopt.graph.graph import Constant, Graph, Scope
 from graphopt.graph.node import is_op
 
 __all__ = ["Roles", "roles"]
 
-_LAYERS: dict[str, tuple[int, ...]] = {
-    "BatchNormalization": (1, 2),
-    "CausalConvWithState": (1, 2),
-    "Conv": (1, 2),
-    "ConvTranspose": (1, 2),
-    "DeformConv": (1, 3),
-    "GRU": (1, 2, 3),
-    "Gather": (0,),
-    "Gemm": (0, 1, 2),
-    "GroupNormalization": (1, 2),
-    "InstanceNormalization": (1, 2),
-    "LSTM": (1, 2, 3, 7),
-    "LayerNormalization": (1, 2),
-    "MatMul": (0, 1),
-    "PRelu": (1,),
-    "RMSNormalization": (1,),
-    "RNN": (1, 2, 3),
-}
-"""Inputs that hold weights, by operator."""
-_PRODUCTS = ("Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul", "RNN", "GRU", "LSTM")
-_MOVING = (
-    *("Cast", "Concat", "DequantizeLinear", "Expand", "Flatten", "Identity", "QuantizeLinear"),
-    *("Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
-)
-"""What they read keeps its role."""
-_ANGLES = ("Sin", "Cos")
 _MASKED = -1e4
 """Addends below are masks: exp of them is nothing."""
 _STATISTICS = (3, 4)
+_PRODUCTS: tuple[Kind, ...] = ("product", "convolution", "recurrent")
 
 
 @dataclass
@@ -84,7 +60,7 @@ def _before_products(scope: Scope) -> set[str]:
     """Tensors of the scope that a product with weights follows; bodies count as having one."""
     before: set[str] = set()
     for node in reversed(scope.nodes):
-        if scope.children(node) or is_op(node, *_PRODUCTS) or not before.isdisjoint(node.output):
+        if scope.children(node) or is_kind(node, *_PRODUCTS) or not before.isdisjoint(node.output):
             before.update(scope.reads(node))
     return before
 
@@ -100,13 +76,20 @@ def _is_weight(constant: Constant, name: str, before: dict[int, set[str]]) -> bo
     """Whether some reader of ``name`` uses the constant as a weight."""
     for use in constant.scope.uses(name):
         node, index = use.node, use.index
-        if is_op(node, *_MOVING) and (index == 0 or is_op(node, "Concat")):
+        if _moves(node) and (index == 0 or is_op(node, "Concat")):
             moved = Constant(node.output[0], use.scope, constant.origin, None, constant.tensor)
             if any(_is_weight(moved, output, before) for output in node.output if output):
                 return True
         elif _used_as_weight(constant, use.scope, node, index, before):
             return True
     return False
+
+
+def _moves(node: NodeProto) -> bool:
+    """Whether what a node reads first, a Concat in any place, keeps its role in the result."""
+    row = find(node)
+    moved = row is not None and row.kind in (*MOVES, *KEEPS) and not row.weights
+    return moved or is_op(node, "Concat")
 
 
 def _used_as_weight(
@@ -118,8 +101,9 @@ def _used_as_weight(
         return not _only_angles(scope, node.output[0])
     if is_op(node, "Gather"):
         return index == 0 and len(constant.shape) > 1
-    if is_op(node, *_LAYERS):
-        return index in _LAYERS[node.op_type]
+    row = find(node)
+    if row is not None and row.weights:
+        return index in row.weights
     wide = sum(size > 1 for size in constant.shape)
     if is_op(node, "Mul"):
         return wide == 1
@@ -135,8 +119,8 @@ def _only_angles(scope: Scope, name: str) -> bool:
     """Whether all that is done with a tensor are sines and cosines: then it holds frequencies."""
     uses = scope.uses(name)
     return bool(uses) and all(
-        is_op(use.node, *_ANGLES)
-        or (is_op(use.node, *_MOVING) and _only_angles(use.scope, use.node.output[0]))
+        is_op(use.node, "Sin", "Cos")
+        or (_moves(use.node) and _only_angles(use.scope, use.node.output[0]))
         for use in uses
     )
 
@@ -154,4 +138,4 @@ def _is_mask(constant: Constant, scope: Scope, node: NodeProto) -> bool:
 def _after_product(scope: Scope, node: NodeProto, index: int) -> bool:
     """Whether the other addend is a layer's product: then even a single number is its bias."""
     source = scope.producer(node.input[1 - index])
-    return source is not None and is_op(source, *_PRODUCTS)
+    return source is not None and is_kind(source, *_PRODUCTS)

@@ -27,7 +27,6 @@ __all__ = ["inspect"]
 
 _MOST_BYTES = 1 << 30
 _NEEDS_DATA = "needs calibration samples"
-_DYNAMIC = ("ConvInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger")
 
 
 def inspect(model: Model, passes: bool = True, progress: Progress | None = None) -> Inspection:
@@ -102,7 +101,7 @@ def _quantization(graph: Graph) -> Quantization:
             integers += found.weight.form != "float" and not half
     if any(name.startswith("QLinear") for name in seen):
         form = "qoperator"
-    elif seen.intersection(_DYNAMIC):
+    elif any(name.startswith("DynamicQuantize") or name.endswith("Integer") for name in seen):
         form = "dynamic"
     elif "QuantizeLinear" in seen:
         form = "qdq"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from graphopt.errors import DataError, GraphoptError, MissingSamplesError, PassError
-from graphopt.facts import ops
+from graphopt.facts.quantized import integer_nodes
 from graphopt.graph.graph import Graph
 from graphopt.graph.lossless import same_model
 from graphopt.graph.node import label
@@ -81,7 +81,7 @@ class Unquantized(Precondition):
     words = "weights that no pass before has quantized"
 
     def problem(self, item: Pass, graph: Graph, context: Context) -> str:
-        nodes = [node for scope in graph.scopes() for node in ops.integer_weights(scope)]
+        nodes = [node for scope in graph.scopes() for node in integer_nodes(scope)]
         if not nodes:
             return ""
         others = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 from onnx import NodeProto, TensorProto
 
+from graphopt.facts.operators import find
 from graphopt.facts.shapes import Dim, Shapes
 from graphopt.graph import tensors
 from graphopt.graph.graph import Constant, Graph, Scope
@@ -27,41 +28,6 @@ __all__ = ["node_macs", "params", "sparsity", "total_macs"]
 _FLOATS = ("FLOAT", "DOUBLE", "BFLOAT")
 _WIDE_INTEGERS = (TensorProto.INT32, TensorProto.INT16, TensorProto.UINT16)
 _SMALL_INTEGERS = ("INT8", "UINT8", "INT4", "UINT4", "INT2", "UINT2")
-_VALUES = {
-    "QuantizeLinear": (0,),
-    "DequantizeLinear": (0,),
-    "QLinearConv": (0, 3, 8),
-    "QLinearMatMul": (0, 3),
-    "ConvInteger": (0, 1),
-    "MatMulInteger": (0, 1),
-    "QGemm": (0, 3, 6),
-    "DynamicQuantizeMatMul": (0, 1, 4),
-    "MatMulIntegerToFloat": (0, 1, 6),
-    "MatMulNBits": (0, 1, 5),
-}
-"""Inputs of quantizing and integer operators that are values; others are scales, zero points."""
-_ZERO_POINT = {
-    ("DequantizeLinear", 0): 2,
-    ("QLinearConv", 3): 5,
-    ("QLinearMatMul", 3): 5,
-    ("ConvInteger", 1): 3,
-    ("MatMulInteger", 1): 3,
-}
-"""Where the zero point of an integer weight is read, by operator and input of the weight."""
-_CONVOLUTIONS = {"Conv": 1, "FusedConv": 1, "ConvTranspose": 1, "ConvInteger": 1, "QLinearConv": 3}
-"""Which input is the weight."""
-_PRODUCTS = {
-    "Gemm": (0, 1),
-    "MatMul": (0, 1),
-    "FusedMatMul": (0, 1),
-    "MatMulInteger": (0, 1),
-    "QLinearMatMul": (0, 3),
-    "QGemm": (0, 3),
-    "DynamicQuantizeMatMul": (0, 1),
-    "MatMulIntegerToFloat": (0, 1),
-    "MatMulNBits": (0, 1),
-}
-"""Which inputs are multiplied."""
 
 
 def params(graph: Graph) -> int:
@@ -102,7 +68,8 @@ def _weights(graph: Graph) -> Iterator[Constant]:
 
 def _is_weight(constant: Constant) -> bool:
     uses = constant.scope.uses(constant.origin)
-    values = [use.index in _VALUES[use.node.op_type] for use in uses if use.node.op_type in _VALUES]
+    rows = [(use.index, find(use.node)) for use in uses]
+    values = [index in row.codes for index, row in rows if row is not None and row.codes]
     if values and len(values) == len(uses) and not any(values):
         return False  # nothing but a scale or zero point
     kind = TensorProto.DataType.Name(constant.data_type)
@@ -114,7 +81,8 @@ def _is_weight(constant: Constant) -> bool:
 def _zero(constant: Constant, values: Array) -> Array:
     """What stands for zero in a constant's values, in a shape that broadcasts to them."""
     for use in constant.scope.uses(constant.origin):
-        at = _ZERO_POINT.get((use.node.op_type, use.index))
+        row = find(use.node)
+        at = dict(row.zeros).get(use.index) if row is not None else None
         if at is None or len(use.node.input) <= at or not use.node.input[at]:
             continue
         zero = use.scope.constant(use.node.input[at])
@@ -140,26 +108,27 @@ def node_macs(scope: Scope, node: NodeProto, shapes: Shapes) -> int | None:
     Returns:
         0 for operators without any; None where a shape that is needed is unknown.
     """
-    op = node.op_type
-    if op in _CONVOLUTIONS:
-        at = 0 if op == "ConvTranspose" else None
-        over = _sizes(scope, node.output[0] if at is None else node.input[0], shapes, spatial=True)
-        weight = _sizes(scope, node.input[_CONVOLUTIONS[op]], shapes)
+    row = find(node)
+    if row is None or row.factors is None:
+        return 0
+    if "Conv" in row.name:
+        name = node.input[0] if is_op(node, "ConvTranspose") else node.output[0]
+        over = _sizes(scope, name, shapes, spatial=True)
+        weight = _sizes(scope, node.input[row.factors[1]], shapes)
         return None if over is None or weight is None else math.prod(over) * math.prod(weight[1:])
-    if op in _PRODUCTS:
-        return _product_macs(scope, node, shapes)
-    if op in ("LSTM", "GRU", "RNN"):
+    if row.kind == "recurrent":
         parts = [_sizes(scope, name, shapes) for name in node.input[:3]]
         steps, weight, recurrent = parts
         if steps is None or weight is None or recurrent is None:
             return None
         return math.prod(steps[:2]) * (math.prod(weight) + math.prod(recurrent))
-    return 0
+    return _product_macs(scope, node, shapes, *row.factors)
 
 
-def _product_macs(scope: Scope, node: NodeProto, shapes: Shapes) -> int | None:
+def _product_macs(
+    scope: Scope, node: NodeProto, shapes: Shapes, left: int, right: int
+) -> int | None:
     """Elements of the result times the length of the sums."""
-    left, right = _PRODUCTS[node.op_type]
     result = _sizes(scope, node.output[0], shapes)
     a = _dims(scope, node.input[left], shapes)
     b = _dims(scope, node.input[right], shapes)

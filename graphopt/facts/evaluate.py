@@ -3,43 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto
 from onnx.reference import ReferenceEvaluator
 
+from graphopt.facts.operators import MOVES, find, is_kind
 from graphopt.graph.node import is_op
 from graphopt.graph.tensors import Array
 
 __all__ = ["NotEvaluated", "can_evaluate", "evaluate", "moves_only"]
 
-MOVING = (
-    *("Compress", "Concat", "Expand", "Flatten", "Gather", "GatherElements", "GatherND"),
-    *("Identity", "Pad", "Reshape", "ScatterElements", "ScatterND", "Slice", "Split", "Squeeze"),
-    *("Tile", "Transpose", "Trilu", "Unsqueeze", "Where"),
-)
-MAKING = ("ConstantOfShape", "EyeLike", "NonZero", "OneHot", "Range")
-ELEMENTWISE = (
-    *("Abs", "Add", "And", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Cast"),
-    *("CastLike", "Ceil", "Clip", "Cos", "Div", "Equal", "Erf", "Exp", "Floor", "Greater"),
-    *("GreaterOrEqual", "IsInf", "IsNaN", "LeakyRelu", "Less", "LessOrEqual", "Log", "Max"),
-    *("Mean", "Min", "Mod", "Mul", "Neg", "Not", "Or", "Pow", "Reciprocal", "Relu", "Round"),
-    *("Sigmoid", "Sign", "Sin", "Softplus", "Sqrt", "Sub", "Sum", "Tanh", "Xor"),
-)
-REDUCING = (
-    *("ArgMax", "ArgMin", "CumSum", "MatMul", "ReduceL1", "ReduceL2", "ReduceLogSum"),
-    *("ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"),
-    "ReduceSumSquare",
-)
-DETERMINISTIC = frozenset([*MOVING, *MAKING, *ELEMENTWISE, *REDUCING])
-"""Operators whose result depends on nothing but their inputs and is the same on every runtime.
-
-Quantization operators are missing on purpose: folded away, a layer would be float again.
-"""
-_SIZE_BY_VALUE = frozenset(["Compress", "NonZero"])
-"""Their output is as large as the values say, but never larger than rank x input."""
 _KNOWN_ELEMENTS = 4096
 
 
@@ -48,8 +24,13 @@ class NotEvaluated(Exception):  # noqa: N818 - no failure: the node simply stays
 
 
 def can_evaluate(node: NodeProto) -> bool:
-    """Whether the operator is one that may be computed at build time."""
-    return is_op(node, *DETERMINISTIC)
+    """Whether the operator is one that may be computed at build time.
+
+    Its result depends on nothing but its inputs and is the same on every runtime. Quantization
+    operators are missing on purpose: folded away, a layer would be float again.
+    """
+    row = find(node)
+    return row is not None and row.exact and not row.domain
 
 
 def evaluate(
@@ -68,7 +49,7 @@ def evaluate(
             message is a phrase for the report.
     """
     half = any(v.dtype.itemsize < 4 and v.dtype.kind not in "iub" for v in inputs.values())
-    if half and not is_op(node, *MOVING, "Cast", "CastLike"):
+    if half and not is_kind(node, *MOVES, "join", "cast"):
         # runtimes compute in float32 and round once, the evaluator rounds after every node
         raise NotEvaluated("arithmetic in half precision is left to the runtime")
     model = _model_of(node, inputs, opset)
@@ -104,13 +85,15 @@ def _expected(
         inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except (onnx.shape_inference.InferenceError, RuntimeError) as err:
         raise NotEvaluated(f"onnx refuses it: {str(err).splitlines()[0]}") from err
+    row = find(node)
+    by_values = row is not None and row.sized_by_values
     found: dict[str, tuple[int, tuple[int, ...] | None]] = {}
     total = 0
     for value in inferred.graph.output:
         kind = value.type.tensor_type
         dims = [d.dim_value if d.HasField("dim_value") else -1 for d in kind.shape.dim]
         known = kind.HasField("shape") and -1 not in dims
-        if not known and node.op_type not in _SIZE_BY_VALUE:
+        if not known and not by_values:  # else never larger than rank x input
             raise NotEvaluated("the size of its result is not known beforehand")
         count = (
             math.prod(dims) if known else 8 * sum(v.size * max(1, v.ndim) for v in inputs.values())
@@ -141,7 +124,4 @@ def _checked(value: object, expected: tuple[int, tuple[int, ...] | None]) -> Arr
 
 def moves_only(node: NodeProto) -> bool:
     """Whether the node rearranges elements of its first input without computing on them."""
-    return is_op(node, *_SELECTING)
-
-
-_SELECTING: Sequence[str] = ("Gather", "Slice", "Squeeze", "Unsqueeze", "Identity")
+    return is_op(node, "Gather", "Slice", "Squeeze", "Unsqueeze", "Identity")

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
 from graphopt.facts.operands import Operand, operand
-from graphopt.facts.ops import RECURRENT
+from graphopt.facts.operators import find, is_kind
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import attribute, is_op
 
-__all__ = ["Kind", "Layer", "Need", "Refusal", "float_layers", "layer", "layers"]
+__all__ = ["Kind", "Layer", "Need", "Refusal", "float_layers", "layer", "layers", "picks_rows"]
 
 Kind = Literal["conv", "linear", "table", "recurrent"]
 """Conv and ConvTranspose; MatMul and Gemm; a Gather from a constant; RNN, GRU and LSTM. Operators
@@ -30,18 +30,6 @@ which no caller may replace."""
 
 Floats = NDArray[np.float64]
 
-_INTEGER: Mapping[str, tuple[Kind, int, int, int]] = {
-    "ConvInteger": ("conv", 1, 0, 1),
-    "QLinearConv": ("conv", 3, 0, 1),
-    "MatMulInteger": ("linear", 1, -1, -2),
-    "QLinearMatMul": ("linear", 3, -1, -2),
-    "MatMulIntegerToFloat": ("linear", 1, -1, -2),
-    "DynamicQuantizeMatMul": ("linear", 1, -1, -2),
-    "QGemm": ("linear", 3, 1, 0),
-    "QAttention": ("linear", 1, 1, 0),
-    "MatMulNBits": ("linear", 1, 0, -1),
-}
-"""Operators on integers: kind, which input is the weight, its axes of outputs and inputs."""
 _CODES = (
     *(TensorProto.INT8, TensorProto.UINT8, TensorProto.INT4, TensorProto.UINT4),
     *(TensorProto.INT2, TensorProto.UINT2),
@@ -265,13 +253,20 @@ def _layers_of(scope: Scope, node: NodeProto) -> Iterator[Layer | Refusal]:
         if table is not None and rank >= 2:
             axis = attribute(node, "axis", 0) % rank
             yield Layer(scope, node, "table", table, (axis, rank - 1))
-    elif is_op(node, *RECURRENT):
+    elif is_kind(node, "recurrent"):
         for index in (1, 2):
             weight = operand(scope, node, index)
             if weight is not None:
                 yield Layer(scope, node, "recurrent", weight, (1, 2))
-    elif node.op_type in _INTEGER:
-        yield _integer(scope, node)
+    else:
+        row = find(node)
+        if row is not None and row.coded is not None:
+            yield _integer(scope, node, *row.coded)
+
+
+def picks_rows(node: NodeProto, index: int) -> bool:
+    """Whether input ``index`` of ``node`` is a table whose rows a Gather looks up."""
+    return is_op(node, "Gather") and index == 0 and attribute(node, "axis", 0) == 0
 
 
 def _convolution(scope: Scope, node: NodeProto) -> Layer | Refusal:
@@ -325,15 +320,17 @@ def _added(one: Layer) -> Operand | None:
     return bias if bias is not None and bias.constant.shape == (one.out_channels,) else None
 
 
-def _integer(scope: Scope, node: NodeProto) -> Layer | Refusal:
-    kind, index, *axes = _INTEGER[node.op_type]
+def _integer(
+    scope: Scope, node: NodeProto, index: int, out_axis: int, in_axis: int
+) -> Layer | Refusal:
     weight = _codes(scope, node, index)
     if weight is None:
         return Refusal(node, "its weight is not a constant of codes")
-    out_axis, in_axis = (axis % len(weight.constant.shape) for axis in axes)
+    out_axis, in_axis = (axis % len(weight.constant.shape) for axis in (out_axis, in_axis))
     if attribute(node, "transB", 0):
         out_axis, in_axis = in_axis, out_axis
     groups = attribute(node, "group", 1)
+    kind: Kind = "conv" if "Conv" in node.op_type else "linear"
     return Layer(scope, node, kind, weight, (out_axis, in_axis), groups=groups)
 
 

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
-from graphopt.facts.ops import FLOATS
 from graphopt.graph.graph import Constant, Scope, Use
 from graphopt.graph.node import attribute, is_op
 
-__all__ = ["Form", "Operand", "operand", "producer"]
+__all__ = ["FLOATS", "Form", "Operand", "operand", "producer"]
+
+FLOATS = (1, 10, 11, 16)
+"""ONNX element types float, float16, double, bfloat16."""
 
 Form = Literal["float", "dequantized", "expanded", "integer"]
 """How a constant is stored: as floats, as codes behind a DequantizeLinear, as codes or half floats

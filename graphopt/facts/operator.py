@@ -62,6 +62,8 @@ class Operator:
         codes: Of a quantizing or integer operator: inputs that hold values. Scales and zero
             points are none.
         zeros: Pairs of an input of codes and the input that holds its zero points.
+        coded: Of an integer operator with a weight: which input it is, and its axes of outputs and
+            inputs; ``transB`` swaps them.
         exact: Its result is the same, bit by bit, on every runtime.
         random: Its result is drawn.
         sized_by_values: How large its result is depends on values, not on shapes alone.
@@ -79,6 +81,7 @@ class Operator:
     factors: tuple[int, int] | None = None
     codes: tuple[int, ...] = ()
     zeros: tuple[tuple[int, int], ...] = ()
+    coded: tuple[int, int, int] | None = None
     exact: bool = False
     random: bool = False
     sized_by_values: bool = False

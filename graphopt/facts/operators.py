@@ -21,6 +21,8 @@ from graphopt.graph.tensors import Array
 
 __all__ = [
     "CONTRIB",
+    "KEEPS",
+    "LINEAR",
     "MOVES",
     "Kind",
     "Operator",
@@ -40,6 +42,12 @@ _LAYOUTS = ("com.ms.internal.nhwc", "com.microsoft.nchwc")
 
 MOVES: tuple[Kind, ...] = ("view", "permute", "repeat", "select")
 """Kinds that rearrange, copy or leave out elements of their first input."""
+KEEPS: tuple[Kind, ...] = ("view", "permute", "cast", "quantize")
+"""Kinds whose result stands for all values of their first input, in another order or type."""
+LINEAR = tuple(
+    row.name for row in ROWS if row.kind in ("product", "convolution") and row.factors is not None
+)
+"""ONNX's own operators that are linear in a weight: Conv, ConvTranspose, Gemm and MatMul."""
 
 
 def operators() -> Iterator[Operator]:

@@ -5,56 +5,29 @@ from __future__ import annotations
 from onnx import NodeProto
 
 from graphopt.facts.operands import producer
+from graphopt.facts.operators import MOVES, is_kind
 from graphopt.graph.graph import Scope
 from graphopt.graph.node import is_op
 
 __all__ = [
     "between_quantizers",
     "dequantizer",
+    "integer_nodes",
     "integer_op",
     "is_dequantized",
     "moves_data",
     "quantizers",
 ]
 
-_INTEGER = (
-    "ConvInteger",
-    "DynamicQuantizeLSTM",
-    "DynamicQuantizeMatMul",
-    "MatMulInteger",
-    "MatMulIntegerToFloat",
-    "MatMulNBits",
-    "QAttention",
-    "QGemm",
-)
-_MOVES = (
-    "DepthToSpace",
-    "Expand",
-    "Flatten",
-    "Gather",
-    "Identity",
-    "Pad",
-    "Reshape",
-    "Shape",
-    "Slice",
-    "SpaceToDepth",
-    "Split",
-    "Squeeze",
-    "Tile",
-    "Transpose",
-    "Unsqueeze",
-)
-_CONVERTS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
-
 
 def integer_op(node: NodeProto) -> bool:
     """Whether an operator computes on integers by its definition (QOperator, MatMulInteger...)."""
-    return node.op_type.startswith("QLinear") or node.op_type in _INTEGER
+    return is_kind(node, "integer")
 
 
 def moves_data(node: NodeProto) -> bool:
     """Whether a node only moves, copies or measures elements."""
-    return is_op(node, *_MOVES)
+    return is_kind(node, *MOVES, "measure")
 
 
 def dequantizer(scope: Scope, name: str) -> NodeProto | None:
@@ -74,12 +47,17 @@ def quantizers(scope: Scope, name: str) -> list[NodeProto]:
     return [use.node for use in scope.uses(name) if is_op(use.node, "QuantizeLinear")]
 
 
+def integer_nodes(scope: Scope) -> list[NodeProto]:
+    """Nodes of the scope that quantize, dequantize or compute on integers already."""
+    return [node for node in scope.nodes if is_kind(node, "quantize", "integer")]
+
+
 def between_quantizers(scope: Scope, node: NodeProto) -> bool:
     """Whether a node was quantized: it reads dequantized tensors and its result is quantized.
 
     MatMul, Add, Mul and Concat count without the latter where all they read is dequantized.
     """
-    if node.op_type in _CONVERTS or not node.output:
+    if is_kind(node, "quantize") or not node.output:
         return False
     read = [name for name in node.input if name]
     if not any(is_dequantized(scope, name) for name in read):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from onnx import NodeProto
 
 from graphopt.facts.layers import Layer, Refusal, layer, layers
-from graphopt.facts.ops import WEIGHTED
+from graphopt.facts.operators import LINEAR
 from graphopt.graph.graph import Constant, Graph, Scope
 from graphopt.graph.node import is_op, label
 
@@ -58,7 +58,7 @@ class WeightGroup:
 
 
 def weight_groups(
-    graph: Graph, chosen: Callable[[NodeProto], bool], op_types: Sequence[str] = WEIGHTED
+    graph: Graph, chosen: Callable[[NodeProto], bool], op_types: Sequence[str] = LINEAR
 ) -> Iterator[WeightGroup]:
     """Every weight of the chosen nodes of these operators, bodies included, each once."""
     yield from grouped(
@@ -101,7 +101,7 @@ def rank_of_product(layer: Layer) -> int | None:
 
 
 def _layer(scope: Scope, node: NodeProto) -> Layer | None:
-    found = layer(scope, node) if is_op(node, *WEIGHTED) else None
+    found = layer(scope, node) if is_op(node, *LINEAR) else None
     return found if isinstance(found, Layer) else None
 
 

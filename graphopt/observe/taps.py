@@ -17,7 +17,6 @@ from graphopt.graph.tensors import Array
 
 __all__ = ["Reduction", "Sampled", "SizeOf", "Tap", "TapNodes", "Whole", "rows_and", "start_input"]
 
-_OPERATORS = {"min": "ReduceMin", "max": "ReduceMax", "mean": "ReduceMean"}
 _AXES_ARE_INPUTS = 18  # opset from which ReduceMin, ReduceMax and ReduceMean take axes as input
 _SLICE_HAS_STEPS = 10
 _END = np.iinfo(np.int64).max
@@ -148,7 +147,7 @@ class Reduction(Tap):
         if self.squared:
             square = [source, source]
             source = nodes.once(("square", source), lambda: nodes.node("Mul", square))
-        return nodes.reduce(_OPERATORS[self.kind], source, self._axes)
+        return nodes.reduce(f"Reduce{self.kind.capitalize()}", source, self._axes)
 
     def compute(self, values: Array, drawn: Mapping[int, int]) -> Array:
         floats = np.asarray(values, dtype=np.float32)

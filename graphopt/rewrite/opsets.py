@@ -260,15 +260,9 @@ def _upsample(scope: Scope, node: NodeProto, shapes: Shapes) -> None:  # noqa: A
     _feed(scope, node, 1, "scales", np.array(scales, np.float32))
 
 
-_REDUCING = (
-    *("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean"),
-    *("ReduceMin", "ReduceProd", "ReduceSumSquare"),
-)
-_LOGICAL = ("And", "Or", "Xor", "Equal", "Greater", "Less")
-_ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Pow", "Gemm", "PRelu", *_LOGICAL)
-
 _CHANGES: list[tuple[int, tuple[str, ...], _Change]] = [
-    (7, _ARITHMETIC, _broadcast),
+    (7, ("Add", "Sub", "Mul", "Div", "Pow", "Gemm", "PRelu"), _broadcast),
+    (7, ("And", "Or", "Xor", "Equal", "Greater", "Less"), _broadcast),
     (7, ("BatchNormalization", "Dropout"), _evaluation_mode),
     (7, ("LSTM", "GRU", "RNN"), _refuse("has the outputs of an opset before 7")),
     (7, ("Upsample",), _refuse("has the scales of an opset before 7")),
@@ -287,7 +281,13 @@ _CHANGES: list[tuple[int, tuple[str, ...], _Change]] = [
     (13, ("Split",), _int_list_to_input("split", 1)),
     (14, ("BatchNormalization",), _batchnorm_outputs),
     (16, ("RoiAlign",), _roi_align),
-    (18, _REDUCING, _int_list_to_input("axes", 1)),
+    (
+        18,
+        ("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp"),
+        _int_list_to_input("axes", 1),
+    ),
+    (18, ("ReduceMax", "ReduceMean", "ReduceMin"), _int_list_to_input("axes", 1)),
+    (18, ("ReduceProd", "ReduceSumSquare"), _int_list_to_input("axes", 1)),
     (18, ("Split",), _split),
     (20, ("GridSample",), _grid_sample),
     (20, ("DFT",), _refuse("has its axis as an attribute, as before opset 20")),

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from graphopt.facts.layers import Layer, layer
+from graphopt.facts.operators import find, is_kind
 from graphopt.graph.graph import Constant, Scope
 from graphopt.graph.node import attribute, is_op
 from graphopt.rewrite import edit, qdq
@@ -18,11 +19,6 @@ from graphopt.rewrite.values import drop_unread
 __all__ = ["fold_division", "insert_division"]
 
 _Edit = Callable[[], None]
-_TRANSPARENT = ("Relu", "LeakyRelu", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
-"""f(x / s) = f(x) / s for s > 0. Operators that only reshape keep the order of the elements; where
-the last axis has as many before and after, which the size of the constant found in the end proves,
-each keeps its channel."""
-_READS_SHAPE = ("Shape", "Size")
 _FOLLOWED = 16  # nodes between the tensor and the constants that absorb the factors
 
 
@@ -84,7 +80,11 @@ def _plan(
         return False
     if is_op(node, "LayerNormalization"):
         return _divide_norm(scope, node, factors, edits)
-    if is_op(node, *_TRANSPARENT):
+    row = find(node)
+    if row is not None and row.homogeneous:
+        # f(x / s) = f(x) / s for s > 0. Operators that only reshape keep the order of the elements;
+        # where the last axis has as many before and after, which the size of the constant found in
+        # the end proves, each keeps its channel.
         return _plan(scope, node.input[0], factors, [node], edits, left - 1)
     if is_op(node, "Mul", "Div", "Add", "Sub"):
         return _divide_elementwise(scope, node, factors, edits, left)
@@ -96,8 +96,7 @@ def _others_read(scope: Scope, tensor: str, readers: Collection[NodeProto]) -> b
     """Whether some node other than ``readers`` reads the values of ``tensor``."""
     known = {id(node) for node in readers}
     return any(
-        id(use.node) not in known and not is_op(use.node, *_READS_SHAPE)
-        for use in scope.uses(tensor)
+        id(use.node) not in known and not is_kind(use.node, "measure") for use in scope.uses(tensor)
     )
 
 

@@ -16,6 +16,7 @@ from onnx import NodeProto
 from graphopt.data.samples import Feeds
 from graphopt.errors import ModelError
 from graphopt.facts.layers import Layer, layer
+from graphopt.facts.operators import find
 from graphopt.facts.quantized import quantizers
 from graphopt.facts.shapes import Shapes
 from graphopt.graph.graph import Graph, Scope
@@ -28,8 +29,6 @@ from graphopt.runtime.session import Session
 
 __all__ = ["Match", "describe", "match"]
 
-_TAIL = ("Add", "BatchNormalization", "Clip", "LeakyRelu", "Mul", "Relu")
-"""What passes and onnxruntime merge into the layer in front."""
 _GROUP_BYTES = 64 << 20
 _ELEMENT_BYTES = 8
 
@@ -139,7 +138,9 @@ def _chain(scope: Scope, node: NodeProto) -> Iterator[str]:
             return
         follower = uses[0].node
         others = [read for read in follower.input if read and read != name]
-        if not is_op(follower, *_TAIL) or any(scope.constant(read) is None for read in others):
+        row = find(follower)
+        merged = row is not None and row.fuses
+        if not merged or any(scope.constant(read) is None for read in others):
             return
         name = follower.output[0]
 

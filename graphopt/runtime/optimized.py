@@ -9,6 +9,7 @@ import onnx
 from onnx import AttributeProto, GraphProto, NodeProto
 
 from graphopt.errors import ModelError
+from graphopt.facts.operators import KEEPS, find, is_kind
 from graphopt.facts.quantized import integer_op, moves_data
 from graphopt.graph.graph import Graph, Scope
 from graphopt.runtime.scratch import scratch_folder
@@ -21,19 +22,6 @@ _OUTSIDE = {
     "session.optimized_model_external_initializers_file_name": "weights.bin",
     "session.optimized_model_external_initializers_min_size_in_bytes": "1024",
 }
-_WRAPPERS = (
-    "Cast",
-    "DequantizeLinear",
-    "Identity",
-    "QuantizeLinear",
-    "Reshape",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
-)
-"""What onnxruntime puts around a kernel; a kernel itself only where there is nothing else."""
-_CARRIES = ("MaxPool", "ReduceMax", "ReduceMin")
-"""Operators of one name for floats and integers; their input's type decides."""
 
 
 class RunningGraph:
@@ -73,7 +61,8 @@ class RunningGraph:
             return len(node.input) > 7 and bool(node.input[7])
         if node.op_type.startswith("QLinear"):
             return True
-        carries = moves_data(node) or node.op_type in _CARRIES
+        row = find(node)
+        carries = moves_data(node) or (row is not None and row.same_name)
         return carries and bool(node.input) and node.input[0] in self._integers
 
     def kernel(self, scope: Scope, node: NodeProto) -> NodeProto | None:
@@ -82,9 +71,10 @@ class RunningGraph:
         Where a node's name is gone, it went into the producer of the first tensor downstream that
         both graphs have. None if there is no such tensor: folded, or never read.
         """
+        # what onnxruntime puts around a kernel is a kernel itself only where there is nothing else
         named = self._marked.get(self._numbers[id(node)])
         if named:
-            return min(named, key=lambda made: made.op_type in _WRAPPERS)
+            return min(named, key=lambda made: is_kind(made, *KEEPS))
         ahead, seen = list(node.output), set[str]()
         while ahead:
             name = ahead.pop(0)
@@ -99,7 +89,7 @@ class RunningGraph:
 
     def _unwrapped(self, node: NodeProto) -> NodeProto:
         """The node whose result ``node`` only converts or reshapes."""
-        while node.op_type in _WRAPPERS and node.input[0] in self._producers:
+        while is_kind(node, *KEEPS) and node.input[0] in self._producers:
             node = self._producers[node.input[0]]
         return node
 

@@ -6,10 +6,10 @@ import difflib
 
 from graphopt.errors import UsageError
 from graphopt.targets.host import host_name
-from graphopt.targets.tables import TARGETS
+from graphopt.targets.tables import KERNELS, TARGETS
 from graphopt.targets.target import OpRule, Role, Target
 
-__all__ = ["OpRule", "Role", "Target", "find", "names"]
+__all__ = ["KERNELS", "OpRule", "Role", "Target", "find", "names"]
 
 
 def names() -> list[str]:

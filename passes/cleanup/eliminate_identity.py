@@ -87,7 +87,7 @@ class _View:
 
     def source(self, node: NodeProto) -> str:
         """The tensor that the node hands on."""
-        if is_op(node, *_EITHER_SIDE) and self.neutral(node, 0) and not self.neutral(node, 1):
+        if is_op(node, "Mul", "Add") and self.neutral(node, 0) and not self.neutral(node, 1):
             return str(node.input[1])
         if is_op(node, "Transpose") and not _same_order(node, self):
             before = self.scope.producer(node.input[0])
@@ -111,7 +111,6 @@ class _View:
 
 
 _SMALL_BYTES = 1 << 20
-_EITHER_SIDE = ("Mul", "Add")
 _Rule = Callable[[NodeProto, _View], bool]
 
 

@@ -13,6 +13,7 @@ from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Pass
 from graphopt.contract.registry import register
 from graphopt.facts.layers import Layer, Refusal
+from graphopt.facts.operators import LINEAR
 from graphopt.facts.shapes import Shapes
 from graphopt.graph.graph import Graph, Scope, Use
 from graphopt.graph.node import attribute, is_op
@@ -24,9 +25,7 @@ from graphopt.rewrite.values import drop_unread
 __all__ = ["FuseBatchnorm"]
 
 Floats = NDArray[np.float64]
-_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _NONE_BEFORE = "no Conv, ConvTranspose, Gemm or MatMul before it that serves it alone"
-_ELEMENTWISE = ("Add", "Sub", "Mul", "Div")
 
 
 @register("fuse-batchnorm")
@@ -51,7 +50,7 @@ class FuseBatchnorm(Pass):
         changes = Changes()
         for scope in list(graph.scopes()):
             for node in list(scope.nodes):
-                if is_op(node, *_ELEMENTWISE):
+                if is_op(node, "Add", "Sub", "Mul", "Div"):
                     done = _fuse_constant(scope, node)
                     if done:
                         changes.edit(node, done)
@@ -126,8 +125,8 @@ def _fuse_into_producer(
     if found is not None and is_op(found, "Add"):
         add = found
         makers = [_sole_producer(scope, name) for name in add.input]
-        found = next((m for m in makers if m is not None and is_op(m, *_LAYERS)), None)
-    if found is None or not is_op(found, *_LAYERS):
+        found = next((m for m in makers if m is not None and is_op(m, *LINEAR)), None)
+    if found is None or not is_op(found, *LINEAR):
         return Refusal(node, _NONE_BEFORE)
     absorbing = absorber(scope, found)
     if isinstance(absorbing, Refusal):
@@ -251,7 +250,7 @@ def _fuse_into_reader(
 def _reader(scope: Scope, use: Use, affine: _Affine) -> tuple[Layer, Floats, Floats] | Refusal:
     """The layer that reads the normalization, where it can do the normalization exactly."""
     node, shifted = use.node, bool(affine.s.any())
-    if use.scope is not scope or use.index != 0 or not is_op(node, *_LAYERS):
+    if use.scope is not scope or use.index != 0 or not is_op(node, *LINEAR):
         return Refusal(node, "no Conv, ConvTranspose, Gemm or MatMul behind it")
     if is_op(node, "Gemm") and attribute(node, "transA", 0):
         return Refusal(node, "the Gemm behind it transposes its input")

@@ -16,8 +16,7 @@ from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import MinOpset
 from graphopt.contract.registry import register
-from graphopt.facts import ops
-from graphopt.facts.layers import Layer, Refusal, layer
+from graphopt.facts.layers import Layer, Refusal, layer, picks_rows
 from graphopt.facts.select import select
 from graphopt.graph.graph import Graph, Scope, Use
 from graphopt.graph.node import is_op
@@ -181,7 +180,7 @@ def _row_lookups(layer: Layer) -> list[Use]:
     if layer.out_axis != 0:
         return []
     uses = layer.weight.constant.scope.uses(layer.weight.constant.origin)
-    return [use for use in uses if ops.picks_rows(use.node, use.index)]
+    return [use for use in uses if picks_rows(use.node, use.index)]
 
 
 def _read_rows(tables: list[Use], codes: str, scales: NDArray[np.float32], name: str) -> None:

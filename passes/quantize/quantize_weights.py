@@ -14,8 +14,7 @@ from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import MinOpset, When
 from graphopt.contract.registry import register
-from graphopt.facts import ops
-from graphopt.facts.layers import Layer, layers
+from graphopt.facts.layers import Layer, layers, picks_rows
 from graphopt.facts.select import select
 from graphopt.facts.weights import WeightGroup, grouped
 from graphopt.graph.graph import Constant, Graph, Use
@@ -161,7 +160,7 @@ def _scales(group: WeightGroup) -> int:
 
 def _lookups(constant: Constant) -> list[Use]:
     uses = constant.scope.uses(constant.origin)
-    return [use for use in uses if ops.picks_rows(use.node, use.index)]
+    return [use for use in uses if picks_rows(use.node, use.index)]
 
 
 def _store(

@@ -11,7 +11,7 @@ from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import OtherTeacher, Precondition, When
 from graphopt.contract.registry import register
 from graphopt.errors import PassError
-from graphopt.facts.ops import QUANTIZE_OPS
+from graphopt.facts.operators import is_kind
 from graphopt.facts.quantized import integer_op
 from graphopt.facts.select import select
 from graphopt.families.training import DistillingPass, distilling_examples, require_torch, told
@@ -44,7 +44,7 @@ class Dequantizes(Precondition):
                     "gradient passes; give the model in QDQ form"
                 )
         small = {tensor.data_type for scope in graph.scopes() for tensor in scope.tensors()}
-        if any(is_op(node, *QUANTIZE_OPS) for node in nodes) or small & _SMALL_INTEGERS:
+        if any(is_kind(node, "quantize") for node in nodes) or small & _SMALL_INTEGERS:
             return ""
         return f"{item.name}: the model is not quantized; {_ADVICE}"
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import ast
+from pathlib import Path
 from typing import Any
 
 import onnx
 import onnx.parser
+import pytest
 from onnx import NodeProto, helper
 
 from graphopt.facts.axes import Call, Nest, Piece
@@ -18,6 +21,60 @@ TOOLS = """FusedConv FusedGemm FusedMatMul Gelu FastGelu BiasGelu QuickGelu Skip
     QLinearSigmoid QLinearLeakyRelu QLinearConcat QLinearAveragePool QLinearGlobalAveragePool
     QLinearSoftmax QLinearReduceMean QLinearWhere DynamicQuantizeMatMul MatMulIntegerToFloat
     MatMulNBits GatherBlockQuantized NhwcMaxPool Rfft Irfft DynamicQuantizeLSTM"""
+
+
+ROOT = Path(__file__).parents[2]
+TABLES = (
+    "graphopt/facts/operator",
+    "graphopt/targets/",
+    "graphopt/bridge/ops/",
+    "graphopt/testing/",
+)
+DISPATCH = {
+    "passes/cleanup/eliminate_identity.py": ["_RULES"],
+    "graphopt/rewrite/opsets.py": ["_CHANGES"],
+}
+"""Not facts about operators, but the function of the file that takes care of each of them."""
+
+
+def lists_of_operators(tree: ast.Module) -> list[str]:
+    """Names of module-level values that spell out two operator types or more."""
+    names = {row.name for row in operators()}
+    found = []
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
+            texts = (
+                each.value for each in ast.walk(statement.value) if isinstance(each, ast.Constant)
+            )
+            if len(names & {text for text in texts if isinstance(text, str)}) > 1:
+                target = (
+                    statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
+                )
+                found.append(ast.unparse(target))
+    return found
+
+
+def test_no_file_holds_a_list_of_operators() -> None:
+    found = {}
+    for path in [*ROOT.glob("graphopt/**/*.py"), *ROOT.glob("passes/**/*.py")]:
+        name = path.relative_to(ROOT).as_posix()
+        if not name.startswith((*TABLES, "graphopt/passes/")):
+            lists = lists_of_operators(ast.parse(path.read_text(encoding="utf-8")))
+            found.update({name: lists} if lists else {})
+    assert found == DISPATCH
+
+
+@pytest.mark.parametrize(
+    ("text", "lists"),
+    [
+        ('A = ("Relu", "Clip")', ["A"]),
+        ('A: dict[str, int] = {"Conv": 1, "Gemm": 2}', ["A"]),
+        ('A = "Relu"', []),
+        ('def f():\n    return ("Relu", "Clip")', []),
+    ],
+)
+def test_lists_are_seen(text: str, lists: list[str]) -> None:
+    assert lists_of_operators(ast.parse(text)) == lists
 
 
 def shaped(op: str, *shapes: Any, result: Any, domain: str = "", **attributes: Any) -> Nest:

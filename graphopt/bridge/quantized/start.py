@@ -11,7 +11,7 @@ from torch import Tensor
 from graphopt.bridge.quantized.fake import Grid
 from graphopt.bridge.quantized.points import WeightPoint
 from graphopt.bridge.tensors import to_tensor
-from graphopt.facts.ops import FLOATS
+from graphopt.facts.operands import FLOATS
 from graphopt.graph.graph import Graph
 
 __all__ = ["start", "zeros_of"]

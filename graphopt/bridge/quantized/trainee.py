@@ -27,7 +27,6 @@ from graphopt.graph.node import attribute, is_op
 
 __all__ = ["QuantizedTrainee", "quantized_trainee"]
 
-_KERNELS = ("Conv", "Gemm", "MatMul")
 _BITS_8 = 255
 
 
@@ -232,7 +231,7 @@ class _Builder:
         found = []
         for use in self.graph.main.uses(point.output):
             node = use.node
-            if not is_op(node, *_KERNELS) or use.index != 1 or span < _BITS_8 - 1:
+            if not is_op(node, "Conv", "Gemm", "MatMul") or use.index != 1 or span < _BITS_8 - 1:
                 continue
             data = self.grids.get(node.input[0])
             wide = data is not None and data.codes.qmax - data.codes.qmin == _BITS_8

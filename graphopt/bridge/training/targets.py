@@ -7,17 +7,13 @@ from typing import Literal
 
 from onnx import NodeProto
 
+from graphopt.facts.operators import KEEPS, is_kind
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import is_op
 
 __all__ = ["Kind", "block_ends", "kind_of"]
 
 Kind = Literal["logits", "probabilities", "embedding", "values"]
-
-_MOVING = (
-    *("Cast", "DequantizeLinear", "Flatten", "Identity", "QuantizeLinear", "Reshape"),
-    *("Squeeze", "Transpose", "Unsqueeze"),
-)
 
 
 def kind_of(graph: Graph, output: str, rank: int, width: int) -> Kind:
@@ -46,7 +42,7 @@ def _maker(scope: Scope, name: str) -> NodeProto | None:
     node = scope.producer(name)
     if node is None or is_op(node, "Constant"):
         return None
-    if is_op(node, *_MOVING):
+    if is_kind(node, *KEEPS):
         return _maker(scope, node.input[0])
     if is_op(node, "Add") or (is_op(node, "Mul", "Div") and _by_a_number(scope, node)):
         makers = [each for each in (_maker(scope, name) for name in node.input) if each is not None]

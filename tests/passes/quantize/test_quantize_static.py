@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from graphopt.analysis.audit import audit
 from graphopt.errors import PassError, UsageError
-from graphopt.facts import ops
+from graphopt.facts.operators import LINEAR
 from graphopt.graph.graph import Graph
 from graphopt.numerics import grids, ranges, saturation, sqnr
 from graphopt.passes.quantize import QuantizeStatic
@@ -232,7 +232,7 @@ def test_onnxruntime_runs_it_on_integers(quantize: Quantize, tmp_path: Path, nam
     body, ports, weights, expected = INTEGER[name]
     graph, _ = quantize(body, ports, **weights)
     found = audit(graph)
-    assert [entry.node for entry in found.float_ if entry.op_type in ops.WEIGHTED] == []
+    assert [entry.node for entry in found.float_ if entry.op_type in LINEAR] == []
     if expected:
         around = {"QuantizeLinear": 1} | ({} if name == "mlp" else {"DequantizeLinear": 1})
         assert running(graph, tmp_path) == expected | around
