@@ -42,6 +42,8 @@ class Target:
         saturates: Its uint8 x int8 kernels add two neighbouring products in a saturating int16.
         rules: What runs on integers, by operator of the default domain.
         activations: Operators that vanish into the integer kernel before them.
+        weight_types: Codes of weights for which it has integer kernels.
+        activation_types: Codes of activations for which it has.
         requantizes: Float operators with a weight that the runtime quantizes by itself where they
             stand between a DequantizeLinear with scalar scale and a QuantizeLinear.
         min_opset: Least version of the default domain that quantized models need.
@@ -57,3 +59,9 @@ class Target:
     requantizes: tuple[str, ...] = ("Conv", "ConvTranspose", "Gemm")
     min_opset: int = 13
     narrow_group: int = 0
+    weight_types: tuple[str, ...] = ("int8",)
+    activation_types: tuple[str, ...] = ("uint8", "int8")
+
+    def computes(self, weights: str, activations: str) -> bool:
+        """Whether it has integer kernels for weights and activations of these codes."""
+        return weights in self.weight_types and activations in self.activation_types

@@ -157,12 +157,12 @@ class QuantizeStatic(Pass):
             context.shapes,
             context.target,
             lambda node: None if chosen(node) else _CHOSEN_FLOAT,
-            kernels=not self._narrow,
+            kernels=context.target.computes(self.weight_type, self.activation_type),
         )
 
     @property
     def _narrow(self) -> bool:
-        """Whether some layers get types for which onnxruntime (1.32) has no integer kernel."""
+        """Whether layers get fewer than 8 bits, which the first and last may not bear."""
         return self.weight_type == "int4"
 
     def run(self, graph: Graph, context: Context) -> Changes:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -9,6 +10,7 @@ import pytest
 
 from graphopt import targets
 from graphopt.errors import UsageError
+from graphopt.numerics.grids import CODE_TYPES
 from graphopt.targets import host
 from graphopt.targets.tables import TARGETS
 
@@ -120,3 +122,18 @@ def test_names_and_flags_are_read_from_the_kernels_list(
     monkeypatch.setattr(platform, "machine", lambda: "loongarch64")
     assert host.cpu_flags() == frozenset()
     assert host.cpu_name() == "loongarch64"
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=str)
+def test_no_target_of_onnxruntime_computes_on_four_bits(target: targets.Target) -> None:
+    assert {*target.weight_types, *target.activation_types} <= set(CODE_TYPES)
+    assert target.computes("int8", "uint8") and target.computes("int8", "int8")
+    assert not target.computes("int4", "uint8") and not target.computes("int8", "uint4")
+    phone = replace(target, weight_types=("int8", "int4"))
+    assert phone.computes("int4", "uint8") and not phone.computes("int4", "int4")
+
+
+def test_kernels_are_those_of_the_rules_that_compute_and_some_that_do_not_pay() -> None:
+    rules = targets.find("x86-vnni").rules
+    ruled = {name for name, rule in rules.items() if rule.role != "same"}
+    assert set(targets.KERNELS) - ruled == {"MaxPool", "Resize", "ReduceMax", "Softmax", "Where"}
