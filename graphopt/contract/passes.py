@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
@@ -21,13 +20,12 @@ from graphopt.observe.means import ChannelMean, MeanOutput, MeanSquare
 from graphopt.observe.request import Answers, Request
 from graphopt.observe.values import Values
 from graphopt.options import Option, Options
-from graphopt.progress import Progress
 
 if TYPE_CHECKING:
     from onnx import NodeProto
 
     from graphopt.contract.examples import Example
-    from graphopt.data.samples import Samples
+    from graphopt.contract.training import Training
     from graphopt.facts.shapes import Shapes
     from graphopt.targets import Target
 
@@ -48,7 +46,6 @@ __all__ = [
     "Pass",
     "Request",
     "Skip",
-    "Training",
     "Values",
     "Walk",
     "body_reason",
@@ -135,29 +132,6 @@ class Walk(Protocol):
         Raises:
             DataError: The tensor holds NaN or infinite values.
         """
-
-
-@dataclass(frozen=True)
-class Training:
-    """What the run offers to a pass that trains.
-
-    Attributes:
-        samples: What to train on, with or without labels.
-        teacher: The model whose answers count; never to be edited.
-        seed: Of all random numbers.
-        threads: Threads of torch and onnxruntime; 0 for all cores.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        checkpoints: Folder in which the state is kept to be taken up later; None for nowhere.
-        progress: Told what is going on, how far it is and how far it goes.
-    """
-
-    samples: Samples
-    teacher: Graph
-    seed: int = 0
-    threads: int = 0
-    device: str = "auto"
-    checkpoints: Path | None = None
-    progress: Progress | None = None
 
 
 @dataclass(frozen=True)

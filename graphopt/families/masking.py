@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -20,22 +20,12 @@ if TYPE_CHECKING:
     from onnx import NodeProto
 
 __all__ = [
-    "PATTERNS",
-    "PatternName",
     "gradient_scores",
     "input_axis",
     "prunable",
     "reached",
     "zeros_of",
 ]
-
-PatternName = Literal["none", "2:4", "1:4", "4:8"]
-PATTERNS: Mapping[PatternName, Pattern | None] = {
-    "none": None,
-    "2:4": Pattern(2, 4),
-    "1:4": Pattern(1, 4),
-    "4:8": Pattern(4, 8),
-}
 
 
 def prunable(

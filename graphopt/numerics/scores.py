@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "PATTERNS",
     "Pattern",
+    "PatternName",
     "lowest_masks",
     "magnitudes",
     "pattern_mask",
@@ -30,6 +32,15 @@ class Pattern(NamedTuple):
     def sparsity(self) -> float:
         """Share of zeros."""
         return 1 - self.kept / self.group
+
+
+PatternName = Literal["none", "2:4", "1:4", "4:8"]
+PATTERNS: Mapping[PatternName, Pattern | None] = {
+    "none": None,
+    "2:4": Pattern(2, 4),
+    "1:4": Pattern(1, 4),
+    "4:8": Pattern(4, 8),
+}
 
 
 def zero_count(size: int, sparsity: float) -> int:

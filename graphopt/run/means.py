@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from graphopt.contract.passes import Training
 from graphopt.contract.settings import Limits, Machine
+from graphopt.contract.training import Training
 from graphopt.data.samples import Samples
 from graphopt.graph.graph import Graph
 from graphopt.observe.walk import BATCH

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
 from graphopt.contract.examples import Example
-from graphopt.contract.passes import Changes, Context, Option, Pass
-from graphopt.contract.preconditions import Unquantized
+from graphopt.contract.passes import Changes, Context, Option
 from graphopt.contract.registry import register
 from graphopt.facts.select import select
 from graphopt.facts.weights import WeightGroup, rank_of_product, weight_groups
-from graphopt.families.low_rank import low_rank_budget
+from graphopt.families.chosen import Exclude, MinSize, Nodes
+from graphopt.families.low_rank import LowRank
 from graphopt.graph.graph import Graph
-from graphopt.numerics.lowrank import Budget
 from graphopt.numerics.lowrank_conv import ConvFactors, Scheme, applies, factorize_conv
 from graphopt.rewrite.conv_chain import PLACES, Link, fits_kernel, replace_conv, strides
 from graphopt.rewrite.values import drop_unread
@@ -34,7 +33,7 @@ _SCHEMES: dict[str, tuple[Scheme, ...]] = {
 
 @register("factorize-conv")
 @dataclass(frozen=True, kw_only=True)
-class FactorizeConv(Pass):
+class FactorizeConv(LowRank):
     """Replace a Conv by two or three cheaper ones in a row.
 
         x -> Conv(k x k) -> y  becomes, by scheme, x -> ... -> y with
@@ -64,33 +63,13 @@ class FactorizeConv(Pass):
     Speeding-up Convolutional Neural Networks Using Fine-tuned CP-Decomposition (cp).
     """
 
-    rank: Annotated[int | None, Option("rank of every layer", low=1)] = None
-    energy: Annotated[
-        float | None, Option("share of energy to keep", low=0, high=1, low_open=True)
-    ] = None
-    macs: Annotated[
-        float | None, Option("share of MACs to keep", low=0, high=1, low_open=True, high_open=True)
-    ] = None
     scheme: Annotated[
         Literal["auto", "spatial", "channel", "tucker", "cp"],
         Option("which convolutions to make of one"),
     ] = "auto"
-    min_size: Annotated[int, Option("leave smaller weights alone", low=0, unit="elements")] = 1024
-    nodes: Annotated[
-        tuple[str, ...], Option("only nodes of these names or types", patterns=True)
-    ] = ()
-    exclude: Annotated[
-        tuple[str, ...], Option("no nodes of these names or types", patterns=True)
-    ] = ()
-    lossy: ClassVar[bool] = True
-    requires = (Unquantized(),)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._budget()
-
-    def _budget(self) -> Budget:
-        return low_rank_budget(self.name, self.rank, self.energy, self.macs)
+    min_size: MinSize = 1024
+    nodes: Nodes = ()
+    exclude: Exclude = ()
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
@@ -105,7 +84,7 @@ class FactorizeConv(Pass):
                 continue
             values = group.layers[0].weight.values()
             moved = strides(group.layers[0].node, values.ndim - 2)
-            found = factorize_conv(values, self._budget(), moved, _SCHEMES[self.scheme], seed)
+            found = factorize_conv(values, self.budget, moved, _SCHEMES[self.scheme], seed)
             if found is None:
                 changes.skip(group.name, self._too_dear(values.shape))
             else:
@@ -116,7 +95,7 @@ class FactorizeConv(Pass):
         kernel = list(shape[2:])
         if self.scheme != "auto" and not applies(self.scheme, kernel):
             return f"a kernel of {kernel} has no {self.scheme} form"
-        budget = self._budget()
+        budget = self.budget
         return f"no rank within {budget.kind} {budget.value:g} makes it cheaper"
 
     @classmethod

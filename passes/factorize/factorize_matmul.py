@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from onnx import helper
 
 from graphopt.contract.examples import Example
-from graphopt.contract.passes import Changes, Context, Option, Pass
-from graphopt.contract.preconditions import Unquantized
+from graphopt.contract.passes import Changes, Context
 from graphopt.contract.registry import register
 from graphopt.facts.layers import Layer
 from graphopt.facts.select import select
 from graphopt.facts.weights import WeightGroup, rank_of_product, weight_groups
-from graphopt.families.low_rank import low_rank_budget
+from graphopt.families.chosen import Exclude, MinSize, Nodes
+from graphopt.families.low_rank import LowRank
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import attribute, is_op, label
 from graphopt.graph.tensors import Array
@@ -30,7 +30,7 @@ _NO_BIAS_OPSET = 11  # from here on a Gemm needs no third input
 
 @register("factorize-matmul")
 @dataclass(frozen=True, kw_only=True)
-class FactorizeMatmul(Pass):
+class FactorizeMatmul(LowRank):
     """Replace the weight of a MatMul or Gemm by a product of two thin ones (truncated SVD).
 
         x -> MatMul(W: K x N) -> y    becomes    x -> MatMul(A: K x r) -> MatMul(B: r x N) -> y
@@ -44,29 +44,9 @@ class FactorizeMatmul(Pass):
     and Young 1936.
     """
 
-    rank: Annotated[int | None, Option("rank of every layer", low=1)] = None
-    energy: Annotated[
-        float | None, Option("share of energy to keep", low=0, high=1, low_open=True)
-    ] = None
-    macs: Annotated[
-        float | None, Option("share of MACs to keep", low=0, high=1, low_open=True, high_open=True)
-    ] = None
-    min_size: Annotated[int, Option("leave smaller weights alone", low=0, unit="elements")] = 1024
-    nodes: Annotated[
-        tuple[str, ...], Option("only nodes of these names or types", patterns=True)
-    ] = ()
-    exclude: Annotated[
-        tuple[str, ...], Option("no nodes of these names or types", patterns=True)
-    ] = ()
-    lossy: ClassVar[bool] = True
-    requires = (Unquantized(),)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._budget()
-
-    def _budget(self) -> Budget:
-        return low_rank_budget(self.name, self.rank, self.energy, self.macs)
+    min_size: MinSize = 1024
+    nodes: Nodes = ()
+    exclude: Exclude = ()
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
@@ -77,7 +57,7 @@ class FactorizeMatmul(Pass):
             elif reason := _reason(group, graph.opset):
                 changes.skip(group.name, reason)
             else:
-                _factorize(group, self._budget(), changes)
+                _factorize(group, self.budget, changes)
         return changes
 
     @classmethod

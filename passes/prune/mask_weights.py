@@ -13,12 +13,12 @@ from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import TrainingSamples, Unquantized, When
 from graphopt.contract.registry import register
+from graphopt.contract.training import NMPattern, Reach, Sparsity
 from graphopt.errors import PassError, UsageError
 from graphopt.facts.select import select
 from graphopt.facts.weights import WeightGroup
+from graphopt.families.chosen import Exclude, MinSize, Nodes
 from graphopt.families.masking import (
-    PATTERNS,
-    PatternName,
     gradient_scores,
     input_axis,
     prunable,
@@ -27,6 +27,7 @@ from graphopt.families.masking import (
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.numerics import scores
+from graphopt.numerics.scores import PATTERNS
 from graphopt.rewrite.sparse import sparse_bytes, store_sparse
 
 __all__ = ["MaskWeights"]
@@ -62,28 +63,19 @@ class MaskWeights(Pass):
     Faster gaze prediction with dense networks and Fisher pruning; Lee et al. 2019, SNIP.
     """
 
-    sparsity: Annotated[float, Option("share of the weights to be zero", low=0, high=1)] = 0.5
+    sparsity: Sparsity = 0.5
     threshold: Annotated[
         float | None, Option("zero what is smaller than this, instead of a share", low=0)
     ] = None
-    pattern: Annotated[
-        PatternName,
-        Option("at most N of M neighbours along the inputs stay, instead of a share"),
-    ] = "none"
+    pattern: NMPattern = "none"
     criterion: Annotated[
         Literal["magnitude", "taylor", "snip"],
         Option("what decides who goes; the others than magnitude need torch and samples"),
     ] = "magnitude"
-    scope: Annotated[
-        Literal["local", "global"], Option("share of each layer, or of all layers together")
-    ] = "local"
-    min_size: Annotated[int, Option("leave smaller weights alone", low=0, unit="elements")] = 256
-    nodes: Annotated[
-        tuple[str, ...], Option("only nodes of these names or types", patterns=True)
-    ] = ()
-    exclude: Annotated[
-        tuple[str, ...], Option("no nodes of these names or types", patterns=True)
-    ] = ()
+    scope: Reach = "local"
+    min_size: MinSize = 256
+    nodes: Nodes = ()
+    exclude: Exclude = ()
     storage: Annotated[
         Literal["dense", "sparse"], Option("how to store what was masked, where that is smaller")
     ] = "dense"

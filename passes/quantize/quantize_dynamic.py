@@ -18,6 +18,7 @@ from graphopt.contract.preconditions import MinOpset
 from graphopt.contract.registry import register
 from graphopt.facts.layers import Layer, Refusal, layer, picks_rows
 from graphopt.facts.select import select
+from graphopt.families.chosen import Exclude, MinSize, Nodes
 from graphopt.graph.graph import Graph, Scope, Use
 from graphopt.graph.node import is_op
 from graphopt.numerics import grids, ranges, saturation
@@ -60,13 +61,9 @@ class QuantizeDynamic(Pass):
         Literal["max", "mse"],
         Option("weight range: cover every value, or clip where that makes the error less"),
     ] = "max"
-    min_size: Annotated[int, Option("leave smaller weights alone", low=0, unit="elements")] = 1024
-    nodes: Annotated[
-        tuple[str, ...], Option("patterns of nodes to quantize; all by default", patterns=True)
-    ] = ()
-    exclude: Annotated[
-        tuple[str, ...], Option("patterns of nodes that stay float", patterns=True)
-    ] = ()
+    min_size: MinSize = 1024
+    nodes: Nodes = ()
+    exclude: Exclude = ()
     lossy: ClassVar[bool] = True
     requires = (MinOpset("DynamicQuantizeLinear", 11),)
 

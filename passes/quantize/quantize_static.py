@@ -28,6 +28,7 @@ from graphopt.contract.registry import register
 from graphopt.errors import UsageError
 from graphopt.facts.layers import float_layers
 from graphopt.facts.select import select
+from graphopt.families.chosen import Exclude, Nodes
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import label
 from graphopt.numerics import grids, ranges
@@ -105,8 +106,8 @@ class QuantizeStatic(Pass):
         Literal["8bit", "same"],
         Option("first and last layers, weights and what they read: 8 bits, or as the others"),
     ] = "8bit"
-    nodes: Annotated[tuple[str, ...], Option("quantize only these", patterns=True)] = ()
-    exclude: Annotated[tuple[str, ...], Option("keep these float", patterns=True)] = ()
+    nodes: Nodes = ()
+    exclude: Exclude = ()
     lossy: ClassVar[bool] = True
     requires = (
         CalibrationSamples(),

@@ -17,6 +17,7 @@ from graphopt.contract.registry import register
 from graphopt.facts.layers import Layer, layers, picks_rows
 from graphopt.facts.select import select
 from graphopt.facts.weights import WeightGroup, grouped
+from graphopt.families.chosen import Exclude, MinSize, Nodes
 from graphopt.graph.graph import Constant, Graph, Use
 from graphopt.graph.node import label
 from graphopt.numerics import grids, ranges
@@ -61,14 +62,9 @@ class QuantizeWeights(Pass):
             "4 bits, else max"
         ),
     ] = "auto"
-    min_size: Annotated[int, Option("leave smaller weights alone", low=0, unit="elements")] = 1024
-    nodes: Annotated[
-        tuple[str, ...],
-        Option("patterns of nodes whose weights are stored; all by default", patterns=True),
-    ] = ()
-    exclude: Annotated[
-        tuple[str, ...], Option("patterns of nodes whose weights stay float", patterns=True)
-    ] = ()
+    min_size: MinSize = 1024
+    nodes: Nodes = ()
+    exclude: Exclude = ()
     lossy: ClassVar[bool] = True
     requires = (
         MinOpset("Mul that broadcasts", 7),

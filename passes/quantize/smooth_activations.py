@@ -24,6 +24,7 @@ from graphopt.contract.preconditions import CalibrationSamples
 from graphopt.contract.registry import register
 from graphopt.facts.layers import Layer, layers
 from graphopt.facts.select import select
+from graphopt.families.chosen import Exclude, MinSize, Nodes
 from graphopt.graph.graph import Graph, Scope
 from graphopt.numerics.smoothing import Activation, Smoothing, smooth
 from graphopt.rewrite.scaling import fold_division, insert_division
@@ -60,15 +61,9 @@ class SmoothActivations(Pass):
         float,
         Option("expected gain from which on a Mul is put in front of layers", low=0, unit="dB"),
     ] = 6.0
-    min_size: Annotated[
-        int, Option("leave layers with smaller weights alone", low=0, unit="elements")
-    ] = 1024
-    nodes: Annotated[
-        tuple[str, ...], Option("patterns of layers to smooth; all by default", patterns=True)
-    ] = ()
-    exclude: Annotated[
-        tuple[str, ...], Option("patterns of layers to leave alone", patterns=True)
-    ] = ()
+    min_size: MinSize = 1024
+    nodes: Nodes = ()
+    exclude: Exclude = ()
     may_grow: ClassVar[str] = "it may add a factor for each channel"
     requires = (CalibrationSamples(),)
 

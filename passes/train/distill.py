@@ -38,7 +38,7 @@ class Distill(DistillingPass):
 
     def run(self, graph: Graph, context: Context) -> Changes:
         trainee = self.trainee(graph, context)
-        curves = self.train(trainee, context, self.losses())
+        curves = self.train(trainee, context, self)
         return told(curves, Changes(), trainee.write_back(graph) if curves.best_step else [])
 
     @classmethod

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
 
 from graphopt.contract.examples import Example
-from graphopt.contract.passes import Changes, Context, Option
+from graphopt.contract.passes import Changes, Context
 from graphopt.contract.preconditions import Labels
 from graphopt.contract.registry import register
-from graphopt.families.training import TrainingPass, require_torch, told, training_examples
+from graphopt.contract.training import Hard, LossOptions
+from graphopt.families.training import TrainingPass, told, training_examples
 from graphopt.graph.graph import Graph
 
 __all__ = ["Finetune"]
@@ -32,17 +32,11 @@ class Finetune(TrainingPass):
     (1951); Kingma and Ba, Adam (2015).
     """
 
-    hard: Annotated[
-        Literal["auto", "cross-entropy", "mse"],
-        Option("distance to labels; auto: cross-entropy for whole numbers, else mse"),
-    ] = "auto"
+    hard: Hard = "auto"
 
     requires = (*TrainingPass.requires, Labels())
 
     def run(self, graph: Graph, context: Context) -> Changes:
-        require_torch(self.name)
-        from graphopt.bridge.training.criterion import LossOptions  # noqa: PLC0415 - torch is heavy
-
         losses = LossOptions(alpha=1.0, beta=0.0, hard=self.hard)
         trainee = self.trainee(graph, context)
         curves = self.train(trainee, context, losses)

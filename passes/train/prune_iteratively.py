@@ -10,12 +10,12 @@ from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option
 from graphopt.contract.preconditions import Unquantized
 from graphopt.contract.registry import register
+from graphopt.contract.training import PruningOptions
 from graphopt.errors import PassError, UsageError
 from graphopt.facts.select import select
 from graphopt.facts.weights import WeightGroup
+from graphopt.families.chosen import MinSize
 from graphopt.families.masking import (
-    PATTERNS,
-    PatternName,
     gradient_scores,
     input_axis,
     prunable,
@@ -25,6 +25,7 @@ from graphopt.families.masking import (
 from graphopt.families.training import DistillingPass, distilling_examples, told
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
+from graphopt.numerics.scores import PATTERNS
 
 if TYPE_CHECKING:
     from graphopt.bridge.module import GraphModule
@@ -35,7 +36,7 @@ __all__ = ["PruneIteratively"]
 
 @register("prune-iteratively")
 @dataclass(frozen=True, kw_only=True)
-class PruneIteratively(DistillingPass):
+class PruneIteratively(PruningOptions, DistillingPass):
     """Set more and more weights to zero while the others are trained to make up for them.
 
         W      becomes      W' * mask, with S(x; W' * mask) close to T(x)
@@ -60,30 +61,7 @@ class PruneIteratively(DistillingPass):
     Importance Estimation for Neural Network Pruning (2019); Lee, Ajanthan and Torr, SNIP (2019).
     """
 
-    sparsity: Annotated[float, Option("share of the weights to be zero", low=0, high=1)] = 0.5
-    pattern: Annotated[
-        PatternName,
-        Option("at most N of M neighbours along the inputs stay, instead of a share"),
-    ] = "none"
-    scope: Annotated[
-        Literal["local", "global"], Option("share of each layer, or of all layers together")
-    ] = "global"
-    criterion: Annotated[
-        Literal["magnitude", "movement", "taylor", "snip"], Option("what decides who goes")
-    ] = "magnitude"
-    schedule: Annotated[
-        Literal["cubic", "even", "once"], Option("course from no zeros to all of them")
-    ] = "cubic"
-    rounds: Annotated[int, Option("how often weights go on the way", low=1, high=1_000_000)] = 50
-    until: Annotated[
-        float, Option("share of the steps after which the last go", 0, 1, low_open=True)
-    ] = 0.6
-    regrow: Annotated[bool, Option("weights that went may come back in a later round")] = False
-    min_score: Annotated[
-        float | None,
-        Option("take no more once the held-out score is below, and repair", 0, 100, unit="%"),
-    ] = None
-    min_size: Annotated[int, Option("leave smaller weights alone", low=0, unit="elements")] = 256
+    min_size: MinSize = 256
     prune: Annotated[
         tuple[str, ...],
         Option("take weights of these nodes or types only", patterns=True),
@@ -115,7 +93,7 @@ class PruneIteratively(DistillingPass):
             return changes
         trainee = self.trainee(graph, context)
         hook = self._hook(graph, context, trainee.module, layers)
-        curves = self.train(trainee, context, self.losses(), [hook])
+        curves = self.train(trainee, context, self, [hook])
         told(curves, changes, trainee.write_back(graph) if curves.best_step else [])
         if hook.stopped is not None:
             changes.skip(
@@ -135,7 +113,7 @@ class PruneIteratively(DistillingPass):
         self, graph: Graph, context: Context, module: GraphModule, layers: Sequence[WeightGroup]
     ) -> GradualPruning:
         from graphopt.bridge.names import names_of  # noqa: PLC0415 - torch is heavy
-        from graphopt.bridge.training.pruning import GradualPruning, PruningPlan  # noqa: PLC0415
+        from graphopt.bridge.training.pruning import GradualPruning  # noqa: PLC0415
 
         trained = {name for name, _ in module.weights()}
         names = names_of(graph, [layer.constant for layer in layers])
@@ -152,20 +130,14 @@ class PruneIteratively(DistillingPass):
         if first is not None:
             ranks = gradient_scores(graph, context, layers, first, self.name)
             given = dict(zip(held, ranks, strict=True))
-        plan = PruningPlan(
-            pools=tuple(tuple(called[id(x)] for x in pool) for pool in self._pools(layers)),
-            sparsity=self.sparsity,
-            schedule=self.schedule,
-            rounds=self.rounds,
-            until=self.until,
-            criterion="given" if given or self.criterion == "snip" else self.criterion,
-            regrow=self.regrow and self.schedule != "once",
-            pattern=PATTERNS[self.pattern],
+        return GradualPruning(
+            module,
+            self,
+            tuple(tuple(called[id(x)] for x in pool) for pool in self._pools(layers)),
             axes={name: input_axis(layer) for name, layer in zip(held, layers, strict=True)},
+            given=given,
             hold_zeros=self.keep_zeros,
-            min_score=self.min_score,
         )
-        return GradualPruning(module, plan, given)
 
     @property
     def _scores_first(self) -> Literal["taylor", "snip"] | None:

@@ -95,7 +95,7 @@ class TrainQuantized(DistillingPass):
         trainee = self.quantized(graph, context)
         for node, reason in trainee.found.left:
             changes.skip(node, reason)
-        curves = self.train(trainee, context, self.losses(), [trainee.limits])
+        curves = self.train(trainee, context, self, [trainee.limits])
         told(curves, changes, trainee.write_back(graph) if curves.best_step else [])
         if curves.best_step and trainee.found.activations:
             training = self.training(context)

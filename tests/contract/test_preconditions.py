@@ -10,9 +10,10 @@ import pytest
 import graphopt.passes  # noqa: F401 - fills the registry
 from graphopt import targets
 from graphopt.contract import registry
-from graphopt.contract.passes import Context, Training
+from graphopt.contract.passes import Context
 from graphopt.contract.preconditions import CalibrationSamples, TrainingSamples, check_preconditions
 from graphopt.contract.spec import parse_passes
+from graphopt.contract.training import Training
 from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import DataError, GraphoptError, PassError
 from graphopt.graph import io

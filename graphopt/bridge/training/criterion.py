@@ -11,37 +11,15 @@ from torch import Tensor
 
 from graphopt.bridge.training import losses
 from graphopt.bridge.training.targets import Kind, block_ends, kind_of
+from graphopt.contract.training import LossOptions
 from graphopt.errors import DataError, ModelError, UsageError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 
-__all__ = ["Criterion", "LossOptions", "criterion", "measured"]
+__all__ = ["Criterion", "criterion", "measured"]
 
 _LEAST_PROBABILITY = 1e-7
 _BLOCKS = "blocks"
-
-
-@dataclass(frozen=True)
-class LossOptions:
-    """Weights and forms of the parts of the loss.
-
-    Attributes:
-        alpha: Weight of the distance to the labels.
-        beta: Weight of the distance to the teacher's outputs.
-        gamma: Weight of the distance to the teacher's inner tensors.
-        soft: How outputs are compared with the teacher's; ``auto`` by the kind of the output.
-        hard: How an output is compared with labels; ``auto`` by the type of the labels.
-        temperature: Softens the distributions that ``kl`` compares.
-        features: Inner tensors that both models have, or ``blocks`` for all residual sums.
-    """
-
-    alpha: float = 0.0
-    beta: float = 1.0
-    gamma: float = 0.0
-    soft: Literal["auto", "kl", "cosine", "mse"] = "auto"
-    hard: Literal["auto", "cross-entropy", "mse"] = "auto"
-    temperature: float = 4.0
-    features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from graphopt.bridge.module import GraphModule
 from graphopt.bridge.tensors import from_torch
 from graphopt.bridge.to_torch import to_torch
 from graphopt.bridge.training.batches import Batch, Batches
-from graphopt.bridge.training.criterion import Criterion, LossOptions, criterion
+from graphopt.bridge.training.criterion import Criterion, criterion
 from graphopt.bridge.training.joining import joinable
 from graphopt.bridge.training.objective import on_device
 from graphopt.bridge.training.setting import quiet_torch
+from graphopt.contract.training import LossOptions
 from graphopt.data.samples import Samples
 from graphopt.data.staged import StagedSamples, staged
 from graphopt.graph.graph import Graph

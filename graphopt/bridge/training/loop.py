@@ -24,13 +24,12 @@ from graphopt.bridge.training.batches import Batch, Batches
 from graphopt.bridge.training.criterion import Criterion
 from graphopt.bridge.training.hooks import Hook
 from graphopt.bridge.training.objective import Objective, channels_last, on_device
-from graphopt.bridge.training.options import TrainOptions
 from graphopt.bridge.training.processes import Processes
 from graphopt.bridge.training.schedule import rate
-from graphopt.bridge.training.setting import Setting
 from graphopt.bridge.training.state import Stored
 from graphopt.bridge.training.teacher import Teacher
 from graphopt.contract.curves import TrainingCurves
+from graphopt.contract.training import Training, TrainOptions
 
 __all__ = ["Loop", "Task"]
 
@@ -72,7 +71,7 @@ class Loop:
     Args:
         task: What is trained.
         options: How.
-        setting: Where.
+        training: Where.
         team: This process among those that train together.
         fingerprint: Identifies the run, so that it takes up its own checkpoint and no other.
     """
@@ -81,11 +80,11 @@ class Loop:
         self,
         task: Task,
         options: TrainOptions,
-        setting: Setting,
+        training: Training,
         team: Processes,
         fingerprint: str,
     ) -> None:
-        self.task, self.options, self.setting, self.team = task, options, setting, team
+        self.task, self.options, self.training, self.team = task, options, training, team
         self._total = options.total(task.batches.per_epoch)
         marks = {
             round(self._total * (n + 1) / options.evaluations) for n in range(options.evaluations)
@@ -111,7 +110,13 @@ class Loop:
             self._total, task.batches.count, task.batches.held_out_count, task.criterion.metric
         )
         self._stored = Stored(
-            setting, fingerprint, module, self._optimizer, self._average, task.hooks
+            options.name,
+            training.checkpoints,
+            fingerprint,
+            module,
+            self._optimizer,
+            self._average,
+            task.hooks,
         )
 
     def run(self) -> TrainingCurves:
@@ -132,8 +137,8 @@ class Loop:
             self._evaluate(0)
         while step < self._total and not self.history.stopped and self._step(step):
             step += 1
-            if self.setting.progress is not None:
-                self.setting.progress(self.setting.name, step, self._total, self._detail())
+            if self.training.progress is not None:
+                self.training.progress(self.options.name, step, self._total, self._detail())
             if step in self._marks:
                 self._evaluate(step)
             if step in self._marks or time.monotonic() - saved > _SAVE_SECONDS:
@@ -182,7 +187,7 @@ class Loop:
 
     def _seed(self, step: int) -> None:
         """Dropout draws the same at the same step, and other numbers in each process."""
-        mixed = np.random.SeedSequence([self.setting.seed, 3, step, self.team.rank])
+        mixed = np.random.SeedSequence([self.training.seed, 3, step, self.team.rank])
         torch.manual_seed(int(mixed.generate_state(1)[0]))
 
     def _unsynced(self) -> Any:
@@ -191,7 +196,7 @@ class Loop:
         return nullcontext()
 
     def _augmented(self, piece: Batch, step: int, index: int) -> Batch:
-        rng = np.random.default_rng([self.setting.seed, 2, step, index, self.team.rank])
+        rng = np.random.default_rng([self.training.seed, 2, step, index, self.team.rank])
         return replace(piece, feeds=self.task.augment(piece.feeds, rng))
 
     def _loss(self, batch: Batch) -> Tensor:
@@ -261,7 +266,7 @@ class Loop:
             hook.scored(step, score if history.metric else None)
         logger.info(
             "%s: step %d of %d: held-out loss %.4g, %s %.4g",
-            *(self.setting.name, step, self._total, loss, history.metric or "no metric", score),
+            *(self.options.name, step, self._total, loss, history.metric or "no metric", score),
         )
         return verdict if math.isfinite(verdict) else math.inf
 
@@ -311,7 +316,7 @@ class Loop:
             return 0
         self.history, self._best, self._best_verdict = found.history, found.best, found.best_verdict
         self._sum, self._summed = found.sums
-        logger.info("%s: goes on from step %d", self.setting.name, step)
+        logger.info("%s: goes on from step %d", self.options.name, step)
         return step
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,51 +11,13 @@ from torch import Tensor, nn
 from graphopt.bridge.module import GraphModule
 from graphopt.bridge.training.hooks import Hook
 from graphopt.bridge.training.schedule import sparsity
+from graphopt.contract.training import PruningOptions
 from graphopt.errors import PassError
 from graphopt.graph.tensors import Array
 from graphopt.numerics import scores
-from graphopt.numerics.scores import Pattern
+from graphopt.numerics.scores import PATTERNS
 
-__all__ = ["GradualPruning", "PruningPlan"]
-
-
-@dataclass(frozen=True)
-class PruningPlan:
-    """What is pruned, how much and when.
-
-    Attributes:
-        pools: Names of the weights, grouped by those that compete with each other.
-        sparsity: Share of zeros that each pool ends with.
-        schedule: Course from no zeros to all of them.
-        rounds: How often weights are removed on the way.
-        until: Share of the training after which the last are removed.
-        criterion: What decides who goes: the magnitude; the sum of -w * g over the steps so far,
-            g being the gradient; the mean of (w * g)^2 since the last round; or scores that are
-            given and stay.
-        regrow: Removed weights go on being trained out of sight, by the gradient at zero, and come
-            back when they are stronger than others; rounds go on to the end then.
-        pattern: At most N nonzero ones among M neighbours, in place of ``sparsity``; None for no
-            pattern.
-        axes: Axis of the neighbours, by name; needed with ``pattern``.
-        hold_zeros: Weights that are zero before stay so.
-        min_score: No more go once the held-out score was below; None for no limit.
-
-    Source: Zhu and Gupta (2017), section 3, for the schedule; Sanh, Wolf and Rush, Movement Pruning
-    (2020), section 4; Molchanov et al., Importance Estimation for Neural Network Pruning (2019),
-    equation 8; Lin et al., Dynamic Model Pruning with Feedback (2020), section 4, for ``regrow``.
-    """
-
-    pools: tuple[tuple[str, ...], ...]
-    sparsity: float
-    schedule: Literal["cubic", "even", "once"] = "cubic"
-    rounds: int = 50
-    until: float = 0.6
-    criterion: Literal["magnitude", "movement", "taylor", "given"] = "magnitude"
-    regrow: bool = False
-    pattern: Pattern | None = None
-    axes: Mapping[str, int] | None = None
-    hold_zeros: bool = True
-    min_score: float | None = None
+__all__ = ["GradualPruning"]
 
 
 class GradualPruning(Hook):
@@ -65,19 +25,31 @@ class GradualPruning(Hook):
 
     Args:
         module: Holds the weights that the plan names.
-        plan: What goes when.
-        given: Scores by weight name for the criterion ``given``.
+        options: How much goes and when.
+        pools: Names of the weights, grouped by those that compete with each other.
+        axes: Axis of the neighbours of a pattern, by name; needed with one.
+        given: Scores by weight name that hold from the start, in place of the criterion.
+        hold_zeros: Weights that are zero before stay so.
     """
 
     def __init__(
-        self, module: GraphModule, plan: PruningPlan, given: Mapping[str, Array] | None = None
+        self,
+        module: GraphModule,
+        options: PruningOptions,
+        pools: Sequence[Sequence[str]],
+        *,
+        axes: Mapping[str, int] | None = None,
+        given: Mapping[str, Array] | None = None,
+        hold_zeros: bool = True,
     ) -> None:
         held = dict(module.weights())
-        self._plan = plan
-        self._weights: dict[str, nn.Parameter] = {n: held[n] for pool in plan.pools for n in pool}
+        self._options, self._pools, self._axes = options, pools, axes or {}
+        self._criterion = "given" if given else options.criterion
+        self._regrow = options.regrow and options.schedule != "once"
+        self._weights: dict[str, nn.Parameter] = {n: held[n] for pool in pools for n in pool}
         self._given = dict(given or {})
         self._zeros = {
-            name: (weight == 0).numpy() if plan.hold_zeros else np.zeros(weight.shape, bool)
+            name: (weight == 0).numpy() if hold_zeros else np.zeros(weight.shape, bool)
             for name, weight in self._weights.items()
         }
         self._gone = {name: torch.from_numpy(zero) for name, zero in self._zeros.items()}
@@ -90,8 +62,8 @@ class GradualPruning(Hook):
 
     @property
     def identity(self) -> str:
-        """The plan, which says all."""
-        return repr(self._plan)
+        """What goes and when."""
+        return repr((self._options, self._pools))
 
     @property
     def stopped(self) -> int | None:
@@ -105,20 +77,20 @@ class GradualPruning(Hook):
 
     def began(self, step: int, total: int) -> None:
         """Settle at which steps something goes, and go ahead where that is before the first."""
-        plan = self._plan
+        options = self._options
         self._gone = {n: gone.to(self._weights[n].device) for n, gone in self._gone.items()}
-        if plan.criterion in ("movement", "taylor") and not self._sums:
+        if self._criterion in ("movement", "taylor") and not self._sums:
             self._sums = {n: torch.zeros_like(weight) for n, weight in self._weights.items()}
-        if plan.schedule == "once":
+        if options.schedule == "once":
             self._last = 1
             self._moments = {0: 1.0}
         else:
-            self._last = max(1, round(plan.until * total))
-            rounds = min(plan.rounds, self._last)
+            self._last = max(1, round(options.until * total))
+            rounds = min(options.rounds, self._last)
             gap = self._last / rounds
-            count = int(total / gap) if plan.regrow else rounds
+            count = int(total / gap) if self._regrow else rounds
             self._moments = {round(gap * n): min(1.0, n / rounds) for n in range(1, count + 1)}
-        if plan.regrow and not self._dense:
+        if self._regrow and not self._dense:
             self._dense = {n: weight.detach().clone() for n, weight in self._weights.items()}
         if step == 0 and 0 in self._moments:
             self._draw(self._moments[0])
@@ -133,7 +105,7 @@ class GradualPruning(Hook):
                 weight = self._weights[name]
                 if weight.grad is not None:
                     product = weight * weight.grad
-                    held.add_(product.square() if self._plan.criterion == "taylor" else -product)
+                    held.add_(product.square() if self._criterion == "taylor" else -product)
 
     def after_update(self, step: int) -> None:
         """Draw new masks where it is time, and apply them."""
@@ -150,7 +122,7 @@ class GradualPruning(Hook):
         Raises:
             PassError: There is a limit and no score.
         """
-        limit = self._plan.min_score
+        limit = self._options.min_score
         if limit is None or self._stopped is not None or self._drawn == 1:
             return
         if score is None:
@@ -194,40 +166,39 @@ class GradualPruning(Hook):
         """New masks for every pool; without further zeros where the limit was met."""
         if self._stopped is None:
             self._drawn = progress
-        for pool in self._plan.pools:
+        for pool in self._pools:
             ranks = [self._scores(name) for name in pool]
             for name, keep in zip(pool, self._masks(pool, ranks), strict=True):
                 self._gone[name] = torch.from_numpy(~keep).to(self._weights[name].device)
-        if self._plan.criterion == "taylor":
+        if self._criterion == "taylor":
             for total in self._sums.values():
                 total.zero_()
 
     def _masks(self, pool: Sequence[str], ranks: list[Array]) -> list[Array]:
-        plan = self._plan
+        options, pattern = self._options, PATTERNS[self._options.pattern]
         zeros = sum(int(self._zeros[name].sum()) for name in pool)
         size = sum(rank.size for rank in ranks)
-        last = scores.zero_count(size, plan.sparsity)
-        if plan.pattern is not None:
-            assert plan.axes is not None
+        last = scores.zero_count(size, options.sparsity)
+        if pattern is not None:
             last = 0
             for index, name in enumerate(pool):
-                may_go = ~scores.pattern_mask(ranks[index], plan.pattern, plan.axes[name])
+                may_go = ~scores.pattern_mask(ranks[index], pattern, self._axes[name])
                 may_go |= self._zeros[name]
                 last += int(may_go.sum())
                 ranks[index] = np.where(may_go, ranks[index], np.inf)
-        share = sparsity(plan.schedule, self._drawn, zeros / size, last / size)
+        share = sparsity(options.schedule, self._drawn, zeros / size, last / size)
         return [*scores.lowest_masks(ranks, max(zeros, round(share * size)))]
 
     def _scores(self, name: str) -> Array:
         """How much a weight's elements matter; what must be zero, or stays so, matters least."""
-        if self._plan.criterion == "magnitude":
+        if self._criterion == "magnitude":
             held = self._dense.get(name, self._weights[name])
             found = held.detach().abs().float().cpu().numpy()
-        elif self._plan.criterion == "given":
+        elif self._criterion == "given":
             found = self._given[name]
         else:
             found = self._sums[name].float().cpu().numpy()
         gone = self._zeros[name]
-        if not self._plan.regrow:
+        if not self._regrow:
             gone = gone | self._gone[name].cpu().numpy()
         return np.where(gone, -np.inf, found)

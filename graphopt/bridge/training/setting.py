@@ -1,41 +1,14 @@
-"""What surrounds a training: names, places, and how torch behaves meanwhile."""
+"""How torch behaves while it trains."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from graphopt.progress import Progress
-
-__all__ = ["Setting", "quiet_torch"]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What surrounds a training.
-
-    Attributes:
-        name: What it is called in messages.
-        identity: The pass with all its options; what is stored of another one is not taken up.
-        seed: Of all random numbers.
-        threads: Threads of torch and onnxruntime; 0 for all cores.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        checkpoints: Folder that the state is kept in, to be taken up later; None for nowhere.
-        progress: Told what is going on, how far it is and how far it goes.
-    """
-
-    name: str
-    identity: str = ""
-    seed: int = 0
-    threads: int = 0
-    device: str = "auto"
-    checkpoints: Path | None = None
-    progress: Progress | None = None
+__all__ = ["quiet_torch"]
 
 
 @contextmanager

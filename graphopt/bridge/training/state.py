@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,6 @@ from torch import Tensor, nn
 from graphopt.bridge.training import checkpoint, optimizers
 from graphopt.bridge.training.average import Average
 from graphopt.bridge.training.hooks import Hook
-from graphopt.bridge.training.setting import Setting
 from graphopt.contract.curves import TrainingCurves
 from graphopt.errors import UsageError
 
@@ -43,7 +43,8 @@ class Stored:
     """Writes and reads the state of one training; without a folder, it does nothing.
 
     Args:
-        setting: Names the folder and the training.
+        name: Of what trains.
+        folder: Where the state is kept; None for nowhere.
         fingerprint: Identifies the run.
         module: Its weights and statistics.
         optimizer: What it remembers.
@@ -53,15 +54,16 @@ class Stored:
 
     def __init__(
         self,
-        setting: Setting,
+        name: str,
+        folder: Path | None,
         fingerprint: str,
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
         average: Average | None,
         hooks: Sequence[Hook],
     ) -> None:
-        self._folder, self._fingerprint = setting.checkpoints, fingerprint
-        self._name = f"{setting.name}-{fingerprint[:16]}.npz"
+        self._folder, self._fingerprint = folder, fingerprint
+        self._name = f"{name}-{fingerprint[:16]}.npz"
         self._module, self._optimizer, self._average = module, optimizer, average
         self._hooks = hooks
 

@@ -14,16 +14,16 @@ from graphopt.bridge.module import GraphModule
 from graphopt.bridge.tensors import from_torch
 from graphopt.bridge.training.augment import Augment, pictures_of
 from graphopt.bridge.training.batches import Batches
-from graphopt.bridge.training.criterion import Criterion, LossOptions, criterion, measured
+from graphopt.bridge.training.criterion import Criterion, criterion, measured
 from graphopt.bridge.training.hooks import Hook, KeepZeros
 from graphopt.bridge.training.joining import joinable
 from graphopt.bridge.training.loop import Loop, Task
 from graphopt.bridge.training.objective import on_device
-from graphopt.bridge.training.options import TrainOptions
 from graphopt.bridge.training.processes import processes
-from graphopt.bridge.training.setting import Setting, quiet_torch
+from graphopt.bridge.training.setting import quiet_torch
 from graphopt.bridge.training.teacher import Teacher
 from graphopt.contract.curves import TrainingCurves
+from graphopt.contract.training import LossOptions, Training, TrainOptions
 from graphopt.data.inputs import model_inputs
 from graphopt.data.samples import Samples
 from graphopt.data.staged import StagedSamples, staged
@@ -43,11 +43,9 @@ _FOR_MEAN = 256
 def train(
     module: GraphModule,
     student: Graph,
-    teacher: Graph,
-    samples: Samples,
+    training: Training,
     losses: LossOptions,
     options: TrainOptions,
-    setting: Setting,
     hooks: Sequence[Hook] = (),
 ) -> TrainingCurves:
     """Train a module; it keeps the weights that did best on the held-out part of the samples.
@@ -55,11 +53,10 @@ def train(
     Args:
         module: Made by ``to_torch`` of ``student``; trained in place, left on the CPU.
         student: The graph that it computes.
-        teacher: The graph whose answers are aimed at; not used where the loss needs none.
-        samples: What to train on, with labels where the loss asks for them.
+        training: What to train on, with labels where the loss asks for them, where, and towards
+            which teacher; that is not used where the loss needs none.
         losses: Parts of the loss.
-        options: How to train.
-        setting: Where to train.
+        options: How to train; what is stored of a training with others is not taken up.
         hooks: What acts on the weights beside the optimizer.
 
     Raises:
@@ -70,25 +67,26 @@ def train(
         UsageError: A checkpoint of another run, an unknown feature, an unknown device.
     """
     _check_weights(module)
-    _check_batch(student, samples)
-    team = processes(setting.device)
-    setting = replace(setting, threads=team.threads(setting.threads))
+    _check_batch(student, training.samples)
+    team = processes(training.device)
+    training = replace(training, threads=team.threads(training.threads))
+    samples, teacher = training.samples, training.teacher
     zeros = [KeepZeros(module)] if options.keep_zeros else []
     with (
         scratch_folder() as folder,
         staged(samples, folder) as stored,
-        quiet_torch(setting.threads, team.device),
+        quiet_torch(training.threads, team.device),
     ):
         data = _labelled(stored, samples, losses)
         joined = joinable(module, student, data)
         if joined is None and module.freeze_statistics():
-            logger.info("%s: samples go one by one; statistics are frozen", setting.name)
+            logger.info("%s: samples go one by one; statistics are frozen", options.name)
         batches = Batches(
             data,
             size=options.batch,
             parts=options.accumulate,
             held_out=options.held_out,
-            seed=setting.seed,
+            seed=training.seed,
             joined=joined,
             share=(team.rank, team.world),
         )
@@ -96,13 +94,13 @@ def train(
         asked = None
         if goal.asked:
             asked = Teacher(
-                teacher, goal.asked, threads=setting.threads, samples=samples.count, joined=joined
+                teacher, goal.asked, threads=training.threads, samples=samples.count, joined=joined
             )
         goal, partial = _looked_at(module, student, goal, asked, batches)
         augment = _augment(options, data)
         task = Task(module, batches, goal, asked, augment, [*hooks, *zeros], partial)
-        mark = _fingerprint(task, options, setting, data, teacher) if setting.checkpoints else ""
-        history = Loop(task, options, setting, team, mark).run()
+        mark = _fingerprint(task, options, training, data) if training.checkpoints else ""
+        history = Loop(task, options, training, team, mark).run()
         module.to(_CPU)
     return history
 
@@ -193,18 +191,16 @@ def _looked_at(
     return goal, branches or any(gradient is None for gradient in found)
 
 
-def _fingerprint(
-    task: Task, options: TrainOptions, setting: Setting, data: StagedSamples, teacher: Graph
-) -> str:
+def _fingerprint(task: Task, options: TrainOptions, training: Training, data: StagedSamples) -> str:
     """Identifies a run: the model as it starts, the teacher, the data, how and with what seed."""
     total = hashlib.blake2b(digest_size=16)
     hooks = [hook.identity for hook in task.hooks]
-    total.update(repr((setting.identity, options, task.criterion, setting.seed, hooks)).encode())
+    total.update(repr((options, task.criterion, training.seed, hooks)).encode())
     for name, tensor in task.module.state_dict().items():
         total.update(name.encode())
         total.update(from_torch(tensor).tobytes())
-    for tensor in teacher.tensors():
-        for chunk in teacher.chunks(tensor):
+    for tensor in training.teacher.tensors():
+        for chunk in training.teacher.chunks(tensor):
             total.update(chunk)
     total.update(data.digest().encode())
     return total.hexdigest()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphopt.bridge.training.options import TrainOptions
+from graphopt.contract.training import TrainOptions
 from graphopt.data import open_data
 from graphopt.data.staged import StagedSamples, staged
 from graphopt.graph import io
@@ -27,25 +27,13 @@ def options() -> Callable[..., TrainOptions]:
 
     def make(**changed: Any) -> TrainOptions:
         plain: dict[str, Any] = {
-            "epochs": None,
             "steps": 12,
             "batch": 8,
-            "accumulate": 1,
-            "optimizer": "adam",
             "lr": 1e-2,
-            "weight_decay": 0.0,
             "warmup": 0.0,
-            "clip_norm": None,
-            "ema": 0.0,
             "held_out": 0.25,
             "evaluations": 4,
-            "patience": None,
-            "batch_norm": "batch",
-            "dropout": False,
-            "flip": False,
-            "shift": 0,
             "precision": "float32",
-            "keep_zeros": True,
         }
         return TrainOptions(**{**plain, **changed})
 

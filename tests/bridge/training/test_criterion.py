@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from graphopt.bridge.training import losses
-from graphopt.bridge.training.criterion import Criterion, LossOptions, criterion, measured
+from graphopt.bridge.training.criterion import Criterion, criterion, measured
+from graphopt.contract.training import LossOptions
 from graphopt.errors import DataError, ModelError, UsageError
 from graphopt.graph import io
 from graphopt.graph.graph import Graph

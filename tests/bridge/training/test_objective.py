@@ -10,8 +10,9 @@ import torch
 
 from graphopt.bridge import to_torch
 from graphopt.bridge.training import losses
-from graphopt.bridge.training.criterion import LossOptions, criterion
+from graphopt.bridge.training.criterion import criterion
 from graphopt.bridge.training.objective import Objective, on_device
+from graphopt.contract.training import LossOptions
 
 CPU = torch.device("cpu")
 

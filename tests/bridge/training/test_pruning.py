@@ -15,11 +15,10 @@ from hypothesis import strategies as st
 
 from graphopt.bridge import to_torch
 from graphopt.bridge.module import GraphModule
-from graphopt.bridge.training.criterion import LossOptions
-from graphopt.bridge.training.pruning import GradualPruning, PruningPlan
+from graphopt.bridge.training.pruning import GradualPruning
 from graphopt.bridge.training.schedule import sparsity
-from graphopt.bridge.training.setting import Setting
 from graphopt.bridge.training.train import train
+from graphopt.contract.training import LossOptions, PruningOptions, Training
 from graphopt.data import open_data
 from graphopt.errors import PassError
 from graphopt.graph import io
@@ -29,7 +28,8 @@ from graphopt.testing import model_from_text
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>'
 STEPS = 12
-PLAN = PruningPlan(pools=(("W", "V"),), sparsity=0.75, rounds=4)
+PLAN = PruningOptions(sparsity=0.75, rounds=4)
+POOLS = (("W", "V"),)
 
 
 def _net(seed: int = 0) -> Graph:
@@ -90,7 +90,7 @@ def test_the_even_course_is_a_line_and_once_is_all() -> None:
 
 def test_zeros_grow_along_the_course_and_then_stay() -> None:
     module = to_torch(_net())
-    hook = GradualPruning(module, replace(PLAN, until=2 / 3))
+    hook = GradualPruning(module, replace(PLAN, until=2 / 3), POOLS)
     zeros = _run(module, hook, STEPS)
     size = 16 * 8 + 8 * 6
     course = [round(size * sparsity("cubic", n / 4, 0, 0.75)) for n in range(1, 5)]
@@ -104,14 +104,14 @@ def test_zeros_grow_along_the_course_and_then_stay() -> None:
 def test_the_count_is_exact(criterion: Any, schedule: Any, regrow: bool) -> None:
     module = to_torch(_net())
     plan = replace(PLAN, criterion=criterion, schedule=schedule, regrow=regrow, sparsity=0.9)
-    zeros = _run(module, GradualPruning(module, plan), STEPS)
+    zeros = _run(module, GradualPruning(module, plan, POOLS), STEPS)
     assert zeros[-1] == scores.zero_count(176, 0.9)
     assert zeros == sorted(zeros)
 
 
 def test_once_prunes_before_the_first_step_and_counts_only_after_one() -> None:
     module = to_torch(_net())
-    hook = GradualPruning(module, replace(PLAN, schedule="once"))
+    hook = GradualPruning(module, replace(PLAN, schedule="once"), POOLS)
     hook.began(0, STEPS)
     assert _zeros(module) == 132
     assert not hook.complete(0)
@@ -123,8 +123,8 @@ def test_pools_of_their_own_are_exact_each(
     share: float, rounds: int, until: float, regrow: bool
 ) -> None:
     module = to_torch(_net())
-    plan = PruningPlan((("W",), ("V",)), share, rounds=rounds, until=until, regrow=regrow)
-    _run(module, GradualPruning(module, plan), 4)
+    plan = PruningOptions(sparsity=share, rounds=rounds, until=until, regrow=regrow)
+    _run(module, GradualPruning(module, plan, (("W",), ("V",))), 4)
     for name in ("W", "V"):
         values = _weights(module)[name]
         assert (values == 0).sum() == scores.zero_count(values.size, share)
@@ -133,7 +133,7 @@ def test_pools_of_their_own_are_exact_each(
 def test_what_goes_is_lowest_when_it_goes() -> None:
     module = to_torch(_net())
     before = _weights(module)
-    GradualPruning(module, replace(PLAN, schedule="once")).began(0, STEPS)
+    GradualPruning(module, replace(PLAN, schedule="once"), POOLS).began(0, STEPS)
     after = _weights(module)
     gone = np.concatenate([np.abs(before[n])[after[n] == 0] for n in ("W", "V")])
     stays = np.concatenate([np.abs(before[n])[after[n] != 0] for n in ("W", "V")])
@@ -142,7 +142,10 @@ def test_what_goes_is_lowest_when_it_goes() -> None:
 
 def test_movement_keeps_what_grows() -> None:
     module = to_torch(_net())
-    hook = GradualPruning(module, PruningPlan((("V",),), 0.5, "even", 1, 0.1, "movement"))
+    options = PruningOptions(
+        sparsity=0.5, schedule="even", rounds=1, until=0.1, criterion="movement"
+    )
+    hook = GradualPruning(module, options, (("V",),))
     hook.began(0, 10)
     weights = dict(module.weights())
     before = _weights(module)["V"]
@@ -160,7 +163,7 @@ def test_without_regrow_what_went_never_returns_with_it_some_does() -> None:
     seen: dict[bool, bool] = {}
     for regrow in (False, True):
         module = to_torch(_net())
-        hook = GradualPruning(module, replace(PLAN, regrow=regrow, rounds=3))
+        hook = GradualPruning(module, replace(PLAN, regrow=regrow, rounds=3), POOLS)
         back = False
         optimizer = torch.optim.SGD(module.parameters(), lr=0.5)
         random = torch.Generator().manual_seed(1)
@@ -178,16 +181,18 @@ def test_without_regrow_what_went_never_returns_with_it_some_does() -> None:
     assert seen == {False: False, True: True}
 
 
-@pytest.mark.parametrize("numbers", [(2, 4), (1, 4), (4, 8)])
-def test_a_pattern_is_exact_in_every_group(numbers: tuple[int, int]) -> None:
-    pattern = scores.Pattern(*numbers)
+@pytest.mark.parametrize("name", ["2:4", "1:4", "4:8"])
+def test_a_pattern_is_exact_in_every_group(name: Any) -> None:
+    pattern = scores.PATTERNS[name]
+    assert pattern is not None
     module = to_torch(_net())
-    plan = replace(PLAN, pattern=pattern, axes={"W": 0, "V": 0})
-    zeros = _run(module, GradualPruning(module, plan), STEPS)
+    plan = replace(PLAN, pattern=name)
+    hook = GradualPruning(module, plan, POOLS, axes={"W": 0, "V": 0})
+    zeros = _run(module, hook, STEPS)
     assert zeros == sorted(zeros)
     assert zeros[0] < zeros[-1]
-    for name in ("W", "V"):
-        groups = (_weights(module)[name] != 0).T.reshape(-1, pattern.group)
+    for weight in ("W", "V"):
+        groups = (_weights(module)[weight] != 0).T.reshape(-1, pattern.group)
         assert (groups.sum(1) == pattern.kept).all()
 
 
@@ -200,7 +205,7 @@ def test_weights_that_are_zero_already_count_and_stay() -> None:
     graph.main.set_constant(constant, values)
     for regrow in (False, True):
         module = to_torch(graph)
-        hook = GradualPruning(module, replace(PLAN, regrow=regrow))
+        hook = GradualPruning(module, replace(PLAN, regrow=regrow), POOLS)
         zeros = _run(module, hook, STEPS)
         assert zeros[-1] == 132
         assert not _weights(module)["W"][:3].any()
@@ -208,7 +213,7 @@ def test_weights_that_are_zero_already_count_and_stay() -> None:
 
 def test_an_average_of_weights_is_masked_before_it_is_judged() -> None:
     module = to_torch(_net())
-    hook = GradualPruning(module, replace(PLAN, schedule="once"))
+    hook = GradualPruning(module, replace(PLAN, schedule="once"), POOLS)
     hook.began(0, STEPS)
     with torch.no_grad():
         for weight in module.parameters():
@@ -235,18 +240,10 @@ def test_a_run_taken_up_again_ends_as_one_without_a_break(
 
     def run(folder: Path) -> dict[str, np.ndarray]:
         module = to_torch(graph)
-        setting = Setting("pruning", threads=1, device="cpu", checkpoints=folder)
-        hook = GradualPruning(module, plan)
-        history = train(
-            module,
-            graph,
-            teacher,
-            samples,
-            LossOptions(soft="mse"),
-            options(ema=ema),
-            setting,
-            [hook],
-        )
+        training = Training(samples, teacher, threads=1, device="cpu", checkpoints=folder)
+        hook = GradualPruning(module, plan, POOLS)
+        losses = LossOptions(soft="mse")
+        history = train(module, graph, training, losses, options(ema=ema), [hook])
         assert history.best_step >= 9
         assert _zeros(module) == 132
         return _weights(module)
@@ -271,7 +268,7 @@ def test_a_run_taken_up_again_ends_as_one_without_a_break(
 def test_no_more_go_once_the_score_was_below_the_limit() -> None:
     module = to_torch(_net())
     plan = replace(PLAN, min_score=90.0, schedule="even", until=1.0)
-    hook = GradualPruning(module, plan)
+    hook = GradualPruning(module, plan, POOLS)
     hook.began(0, 8)
     for step, score in ((2, 95.0), (4, 85.0), (6, 99.0)):
         hook.after_update(step - 1)
@@ -280,7 +277,7 @@ def test_no_more_go_once_the_score_was_below_the_limit() -> None:
     assert hook.stopped == 4
     assert _zeros(module) == 176 * 0.75 / 2
     other = to_torch(_net())
-    again = GradualPruning(other, plan)
+    again = GradualPruning(other, plan, POOLS)
     other.load_state_dict(module.state_dict())
     again.load(hook.state())
     again.began(6, 8)
@@ -289,7 +286,7 @@ def test_no_more_go_once_the_score_was_below_the_limit() -> None:
 
 
 def test_a_limit_needs_a_score() -> None:
-    hook = GradualPruning(to_torch(_net()), replace(PLAN, min_score=90.0))
+    hook = GradualPruning(to_torch(_net()), replace(PLAN, min_score=90.0), POOLS)
     hook.began(0, 8)
     with pytest.raises(PassError, match="have no score"):
         hook.scored(0, None)

@@ -15,12 +15,11 @@ import torch
 from graphopt.bridge import GraphModule, to_torch
 from graphopt.bridge.tensors import from_torch
 from graphopt.bridge.training import checkpoint
-from graphopt.bridge.training.criterion import Criterion, LossOptions
+from graphopt.bridge.training.criterion import Criterion
 from graphopt.bridge.training.hooks import Hook
-from graphopt.bridge.training.options import TrainOptions
-from graphopt.bridge.training.setting import Setting
 from graphopt.bridge.training.train import train
 from graphopt.contract.curves import TrainingCurves
+from graphopt.contract.training import LossOptions, Training, TrainOptions
 from graphopt.data import open_data
 from graphopt.errors import DataError, ModelError, PassError, SystemFailure, UsageError
 from graphopt.graph import io
@@ -44,11 +43,8 @@ def run(
     **setting: Any,
 ) -> tuple[GraphModule, TrainingCurves]:
     module = to_torch(student, batch_norm=options.batch_norm, dropout=options.dropout)  # type: ignore[arg-type]
-    around = Setting("test", **{"threads": 1, **setting})
-    samples = open_data(source, student)
-    history = train(
-        module, student, teacher, samples, losses or LossOptions(), options, around, hooks
-    )
+    training = Training(open_data(source, student), teacher, **{"threads": 1, **setting})
+    history = train(module, student, training, losses or LossOptions(), options, hooks)
     return module, history
 
 
@@ -92,8 +88,8 @@ def test_the_best_weights_are_kept_and_not_the_last(
     student, noting = convnet(1), Noting()
     module = to_torch(student)
     samples = open_data({"x": pictures(32)}, student)
-    given, around = options(steps=40, evaluations=20), Setting("test", threads=1)
-    history = train(module, student, convnet(0), samples, LossOptions(), given, around, [noting])
+    given, training = options(steps=40, evaluations=20), Training(samples, convnet(0), threads=1)
+    history = train(module, student, training, LossOptions(), given, [noting])
     losses = {step: loss for step, loss in history.held_out_loss if step <= 20}
     assert history.held_out_loss[-1][0] == 40
     assert losses[history.best_step] == min(losses.values())
@@ -149,11 +145,9 @@ def test_weights_that_only_the_last_step_spoils_are_not_kept(
     student = convnet(1)
     module = to_torch(student)
     samples = open_data({"x": pictures(32)}, student)
-    around = Setting("test", threads=1)
+    training = Training(samples, convnet(0), threads=1)
     given = options(held_out=0.0)
-    history = train(
-        module, student, convnet(0), samples, LossOptions(), given, around, [Spoiling()]
-    )
+    history = train(module, student, training, LossOptions(), given, [Spoiling()])
     assert history.best_step == 9
     assert all(np.isfinite(values).all() for values in held(module).values())
 
@@ -259,7 +253,6 @@ def test_another_run_has_a_state_of_its_own(
         {},
         {"options": options(lr=0.02)},
         {"seed": 1},
-        {"identity": "other options of the pass"},
         {"student": convnet(2)},
         {"teacher": convnet(3)},
         {"source": {"x": x + 1}},
