@@ -7,13 +7,21 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar, cast
 
 from graphopt.errors import UsageError
 
-__all__ = ["Option", "OptionField", "Options", "build", "near_miss", "option_fields"]
+__all__ = [
+    "Option",
+    "OptionField",
+    "Options",
+    "build",
+    "close_names",
+    "near_miss",
+    "option_fields",
+]
 
 Made = TypeVar("Made", bound="Options")
 
@@ -75,10 +83,14 @@ class OptionField:
 def near_miss(given: str, known: Iterable[str]) -> str:
     """``; did you mean 'x'?`` for a misspelt name, else the list of what is known."""
     names = sorted(known)
-    close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {close[0]!r}?"
+    for close in close_names(given, names):
+        return f"; did you mean {close!r}?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+def close_names(given: str, known: Sequence[str], count: int = 1, cutoff: float = 0.5) -> list[str]:
+    """Up to ``count`` names that look most like the one given, the nearest first."""
+    return difflib.get_close_matches(given, known, n=count, cutoff=cutoff)
 
 
 def option_fields(cls: type[Options]) -> dict[str, OptionField]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from graphopt.commands.result import Result, finished, means_of, with_judge
 from graphopt.commands.sources import Data, Model, load, path_of
+from graphopt.contract.patterns import check_patterns
 from graphopt.contract.recipe import Recipe
 from graphopt.contract.settings import Limits, Machine
 from graphopt.data.source import Source
@@ -81,6 +82,7 @@ def distill(
     require_torch_for([item])
     plan = Recipe(passes=(item,), seed=seed, images=dict(images or {}))
     graph = load(student)
+    check_patterns(plan.passes, graph)
     goal = fitted(load(teacher), graph)
     means = means_of(
         plan,

@@ -12,6 +12,7 @@ from typing import Unpack
 from graphopt.commands.result import Result, finished, looked_at, means_of, with_judge
 from graphopt.commands.settings import Passes, Settings, grouped, planned, refuse_unused
 from graphopt.commands.sources import Data, Model, load, path_of
+from graphopt.contract.patterns import check_patterns
 from graphopt.contract.settings import Limits, Machine
 from graphopt.families.training import require_torch_for
 from graphopt.progress import Progress
@@ -70,6 +71,7 @@ def optimize(
     unused = {"--train": data.training, "--teacher": teacher, "--checkpoints": checkpoints}
     refuse_unused(plan, unused)
     graph = load(model)
+    check_patterns(plan.passes, graph)
     means = means_of(
         plan,
         data,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import struct
 import warnings
@@ -19,6 +18,7 @@ from graphopt.data.columns import Column, Part
 from graphopt.data.inputs import Input
 from graphopt.errors import DataError, SystemFailure, UsageError
 from graphopt.graph.tensors import Array
+from graphopt.options import near_miss
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -71,8 +71,7 @@ def parse_preprocessing(values: Mapping[str, Any]) -> Preprocessing:
     parsed: dict[str, Any] = {}
     for name, value in values.items():
         if name not in names:
-            close = difflib.get_close_matches(name, names, n=1, cutoff=0.5) or [", ".join(names)]
-            raise UsageError(f"images: unknown {name!r}; did you mean {close[0]}?")
+            raise UsageError(f"images: unknown {name!r}{near_miss(name, names)}")
         if name in ("size", "crop"):
             parsed[name] = _extent(name, value)
         elif name in ("layout", "color"):

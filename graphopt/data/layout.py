@@ -12,7 +12,6 @@ For an input of rank r, in this order:
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -23,6 +22,7 @@ from graphopt.data.inputs import Input
 from graphopt.data.samples import Feeds
 from graphopt.errors import DataError
 from graphopt.graph.tensors import Array
+from graphopt.options import close_names, near_miss
 
 __all__ = ["Table", "fit"]
 
@@ -133,9 +133,9 @@ def _check_names(part: Part, inputs: Sequence[Input], known: Mapping[str, Input]
 
 def _hint(name: str, inputs: Sequence[Input]) -> str:
     """The nearest input name or, where none is near, those that must be fed."""
-    close = difflib.get_close_matches(name, [each.name for each in inputs], n=1, cutoff=0.5)
-    if close:
-        return f"; did you mean {close[0]!r}?"
+    names = [each.name for each in inputs]
+    if close_names(name, names):
+        return near_miss(name, names)
     required = [repr(each.name) for each in inputs if each.required]
     return f"; it takes {', '.join(required) or 'nothing'}"
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 
 from onnx import NodeProto
 
-from graphopt.errors import UsageError
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import label
+from graphopt.options import close_names
 
-__all__ = ["matches", "select"]
+__all__ = ["matches", "nearest", "select", "unmatched"]
 
 
 def matches(node: NodeProto, pattern: str) -> bool:
@@ -25,23 +24,13 @@ def matches(node: NodeProto, pattern: str) -> bool:
     return any(name == pattern or fnmatchcase(name, pattern) for name in names)
 
 
-def select(
-    graph: Graph, nodes: Sequence[str] = (), exclude: Sequence[str] = ()
-) -> Callable[[NodeProto], bool]:
-    """A test that says whether a node of ``graph``, bodies included, is chosen.
+def select(nodes: Sequence[str] = (), exclude: Sequence[str] = ()) -> Callable[[NodeProto], bool]:
+    """A test that says whether a node is chosen.
 
     Args:
-        graph: The model that the patterns speak of.
         nodes: Patterns of which one must match; none given means every node.
         exclude: Patterns of which none may match.
-
-    Raises:
-        UsageError: A pattern matches no node; the nearest names are in the message.
     """
-    present = [node for scope in graph.scopes() for node in scope.nodes]
-    for pattern in (*nodes, *exclude):
-        if not any(matches(node, pattern) for node in present):
-            raise UsageError(f"pattern {pattern!r} matches no node{_nearest(pattern, present)}")
 
     def chosen(node: NodeProto) -> bool:
         if nodes and not any(matches(node, pattern) for pattern in nodes):
@@ -51,10 +40,23 @@ def select(
     return chosen
 
 
-def _nearest(pattern: str, present: Sequence[NodeProto]) -> str:
+def unmatched(graph: Graph, patterns: Sequence[str]) -> list[str]:
+    """Those of the patterns that match no node of the graph, bodies included."""
+    if not patterns:
+        return []
+    present = _present(graph)
+    return [each for each in patterns if not any(matches(node, each) for node in present)]
+
+
+def _present(graph: Graph) -> list[NodeProto]:
+    return [node for scope in graph.scopes() for node in scope.nodes]
+
+
+def nearest(graph: Graph, pattern: str) -> str:
     """The up to three names and types that look most like the pattern, in words."""
+    present = _present(graph)
     known = list(dict.fromkeys([*(label(n) for n in present), *(n.op_type for n in present)]))
     bare = pattern.strip("*?")
-    near = difflib.get_close_matches(bare, known, n=3, cutoff=0.4)
+    near = close_names(bare, known, count=3, cutoff=0.4)
     near += [name for name in known if bare and bare.lower() in name.lower()][: 3 - len(near)]
     return f"; nearest: {', '.join(repr(name) for name in dict.fromkeys(near))}" if near else ""

@@ -68,7 +68,7 @@ class TrainingPass(TrainOptions, Pass):
 
         return trainee(
             graph,
-            select(graph, self.nodes, self.exclude),
+            select(self.nodes, self.exclude),
             self.training(context).samples,
             batch_norm=self.batch_norm,
             dropout=self.dropout,

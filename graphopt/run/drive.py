@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from graphopt.contract.passes import Changes, Context, Pass
+from graphopt.contract.patterns import skip_void
 from graphopt.contract.preconditions import check_preconditions, refuse_without_samples
 from graphopt.data.first import FirstSamples
 from graphopt.errors import DataError, GraphoptError, LimitError, ModelError, PassError
@@ -91,6 +92,7 @@ def _driven(item: Pass, stage: Stage, means: Means, until: Depth) -> Outcome:
         return Outcome(stage, "planned")
     graph = stage.graph.copy()
     changes = item.run(graph, context)
+    skip_void(item, stage.graph, changes)
     if not changes:
         return Outcome(stage, "nothing to do", changes.nothing, changes)
     after = Stage(graph, means, stage.float_stage if item.lossy else stage.origin)

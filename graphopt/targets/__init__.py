@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-
 from graphopt.errors import UsageError
+from graphopt.options import near_miss
 from graphopt.targets.host import host_name
 from graphopt.targets.tables import KERNELS, TARGETS
 from graphopt.targets.target import OpRule, Role, Target
@@ -26,7 +25,5 @@ def find(name: str) -> Target:
     if name == "host":
         return TARGETS[host_name()]
     if name not in TARGETS:
-        near = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names())}"
-        raise UsageError(f"unknown target {name!r}; {hint}")
+        raise UsageError(f"unknown target {name!r}{near_miss(name, names())}")
     return TARGETS[name]

@@ -73,7 +73,7 @@ class FactorizeConv(LowRank):
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
-        chosen = select(graph, self.nodes, self.exclude)
+        chosen = select(self.nodes, self.exclude)
         seed = int(context.rng.integers(2**32))
         for group in weight_groups(graph, chosen, ("Conv",)):
             if refusal := group.refusal(self.min_size):

@@ -50,7 +50,7 @@ class FactorizeMatmul(LowRank):
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
-        chosen = select(graph, self.nodes, self.exclude)
+        chosen = select(self.nodes, self.exclude)
         for group in weight_groups(graph, chosen, ("MatMul", "Gemm")):
             if refusal := group.refusal(self.min_size):
                 changes.skip(refusal)

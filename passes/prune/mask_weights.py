@@ -98,7 +98,7 @@ class MaskWeights(Pass):
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
         pattern = PATTERNS[self.pattern]
-        chosen = select(graph, self.nodes, self.exclude)
+        chosen = select(self.nodes, self.exclude)
         layers = prunable(graph, chosen, self.min_size, pattern, changes)
         held = sum(layer.constant.nbytes for layer in layers)
         competing = self.scope == "global" and self.threshold is None and pattern is None

@@ -69,7 +69,7 @@ class QuantizeDynamic(Pass):
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
-        chosen = select(graph, self.nodes, self.exclude)
+        chosen = select(self.nodes, self.exclude)
         weights = _Weights(self, context.target.saturates and self.weights == "int8")
         for scope in list(graph.scopes()):
             builder = _Builder(scope, weights)

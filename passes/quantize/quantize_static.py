@@ -124,9 +124,6 @@ class QuantizeStatic(Pass):
                 "onnxruntime does not load a Conv of 4-bit activations and 8-bit weights"
             )
 
-    def check(self, graph: Graph, context: Context) -> None:
-        select(graph, self.nodes, self.exclude)
-
     def _limits(
         self, kinds: Mapping[str, CodeName], context: Context
     ) -> dict[str, tuple[float, float]]:
@@ -152,7 +149,7 @@ class QuantizeStatic(Pass):
         return ranges.mse(histogram, codes.qmin, codes.qmax)
 
     def _place(self, graph: Graph, context: Context) -> Placement:
-        chosen = select(graph, self.nodes, self.exclude)
+        chosen = select(self.nodes, self.exclude)
         return place(
             graph.main,
             context.shapes,

@@ -73,7 +73,7 @@ class QuantizeWeights(Pass):
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
-        chosen = select(graph, self.nodes, self.exclude)
+        chosen = select(self.nodes, self.exclude)
         with_scales = (
             each for each in layers(graph) if isinstance(each, Layer) and _scale_axes(each)
         )

@@ -85,7 +85,7 @@ class PruneIteratively(PruningOptions, DistillingPass):
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
         pattern = PATTERNS[self.pattern]
-        chosen = select(graph, self.prune, self.keep)
+        chosen = select(self.prune, self.keep)
         layers = prunable(graph, chosen, self.min_size, pattern, changes)
         if all(reached(pool, self.sparsity, pattern) for pool in self._pools(layers)):
             for layer in layers:

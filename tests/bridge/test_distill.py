@@ -124,7 +124,6 @@ def test_calibration_samples_serve_where_no_others_are_given() -> None:
         ("distill", {"train": None}, GraphoptError, "--train DATA"),
         ("distill{beta=0}", {}, GraphoptError, "leave nothing to train by"),
         ("distill{steps=1,epochs=1}", {}, UsageError, "epochs or steps, not both"),
-        ("distill{nodes=[Convv]}", {}, UsageError, "Convv"),
         ("distill{nodes=[Relu]}", {}, GraphoptError, "no weights that could be trained"),
         ("distill{frozen=[nowhere]}", {}, UsageError, "'nowhere'"),
         ("distill{frozen=[y,aside]}", {}, GraphoptError, "no weights that could be trained"),

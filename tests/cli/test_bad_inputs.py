@@ -116,6 +116,7 @@ WORDS = [
     Case("option", USAGE, "did you mean 'per_channel'?", "-p quantize-static{per_chanel=true}"),
     Case("value", USAGE, "column", "-p quantize-static{per_channel=maybe}"),
     Case("spec", USAGE, "column", "-p quantize-static{"),
+    Case("pattern", USAGE, "no node; nearest:", "-p eliminate-dead,mask-weights{nodes=Gemmm}"),
     Case("preset", USAGE, "known: auto", "--preset quickly"),
     Case("target", USAGE, "x86-avx2", "-p fuse-batchnorm --target x86-axv2"),
     Case("metric", USAGE, "top1", "-p fuse-batchnorm --eval eval.npz --metric top2"),

@@ -17,6 +17,7 @@ pty = pytest.importorskip("pty")
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]
 
+GONE = "no node of this name or type is left: a pass before took it"
 STATIC = ("-p", "quantize-static", "--calib", "calib.npz")
 
 
@@ -31,6 +32,16 @@ def done(run: Run, *arguments: str, code: int = 0) -> subprocess.CompletedProces
 def report(run: Run, *arguments: str, code: int = 0) -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads(done(run, "--json", *arguments, code=code).stdout)
     return loaded
+
+
+def test_a_pattern_whose_node_a_pass_before_took_is_a_skip(run: Run, folder: Path) -> None:
+    model = onnx.load(folder / "model.onnx")
+    model.graph.node[1].op_type, model.graph.node[1].name = "Identity", "nothing"
+    onnx.save(model, folder / "model.onnx")
+    spec = "eliminate-identity,mask-weights{min_size=1,exclude=nothing}"
+    first, second = report(run, "-p", spec)["passes"]
+    assert (first["status"], second["status"]) == ("done", "done")
+    assert {"node": "nothing", "reason": GONE} in second["skipped"]
 
 
 def test_output_lies_beside_the_input(run: Run, folder: Path) -> None:

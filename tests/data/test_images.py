@@ -155,7 +155,7 @@ def test_without_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"sise": 3}, "did you mean size"),
+        ({"sise": 3}, "did you mean 'size'"),
         ({"size": 0}, "size = 0 must be 1 to 16384 pixels"),
         ({"size": [1, 2, 3]}, "must be 1 to 16384 pixels"),
         ({"size": 2.5}, "must be 1 to 16384 pixels"),

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from graphopt.errors import UsageError
-from graphopt.facts.select import select
+from graphopt.facts.select import nearest, select, unmatched
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import label
@@ -11,7 +10,7 @@ from graphopt.testing import MODELS, model_from_text
 
 
 def _chosen(graph: Graph, **patterns: tuple[str, ...]) -> list[str]:
-    test = select(graph, **patterns)
+    test = select(**patterns)
     return [label(node) for scope in graph.scopes() for node in scope.nodes if test(node)]
 
 
@@ -38,15 +37,9 @@ def test_a_name_with_brackets_is_found_by_its_text() -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "words"),
-    [
-        ("conv_9", "pattern 'conv_9' matches no node; nearest: 'conv_"),
-        ("*/gemm*", "nearest: 'gemm_10'"),
-        ("conv", "nearest: "),
-    ],
+    [("conv_9", "; nearest: 'conv_"), ("*/gemm*", "nearest: 'gemm_10'"), ("conv", "nearest: ")],
 )
-def test_a_pattern_without_a_match_is_an_error(pattern: str, words: str) -> None:
+def test_a_pattern_without_a_match_has_neighbours(pattern: str, words: str) -> None:
     graph = io.load(MODELS["cnn"]())
-    for patterns in ({"nodes": (pattern,)}, {"exclude": (pattern,)}):
-        with pytest.raises(UsageError) as caught:
-            select(graph, **patterns)
-        assert words in str(caught.value)
+    assert unmatched(graph, ("Conv", pattern, "gemm_*")) == [pattern]
+    assert words in nearest(graph, pattern)

@@ -41,7 +41,7 @@ def test_a_misspelt_name_gets_the_nearest(name: str, near: str) -> None:
 
 
 def test_a_name_like_none_gets_the_list() -> None:
-    with pytest.raises(UsageError, match=r"^unknown target 'zzz'; known: host, x86-vnni, "):
+    with pytest.raises(UsageError, match=r"^unknown target 'zzz'; known: .*, host, .*x86-vnni"):
         targets.find("zzz")
 
 
