@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import numpy as np
-
 from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option
 from graphopt.contract.registry import register
+from graphopt.facts.layers import Refusal
 from graphopt.facts.select import select
 from graphopt.facts.weights import WeightGroup, rank_of_product, weight_groups
 from graphopt.families.chosen import Exclude, MinSize, Nodes
@@ -76,11 +75,8 @@ class FactorizeConv(LowRank):
         chosen = select(self.nodes, self.exclude)
         seed = int(context.rng.integers(2**32))
         for group in weight_groups(graph, chosen, ("Conv",)):
-            if refusal := group.refusal(self.min_size):
+            if refusal := group.refusal(self.min_size) or _refusal(group):
                 changes.skip(refusal)
-                continue
-            if reason := _reason(group):
-                changes.skip(group.name, reason)
                 continue
             values = group.layers[0].weight.values()
             moved = strides(group.layers[0].node, values.ndim - 2)
@@ -109,25 +105,23 @@ class FactorizeConv(LowRank):
         ]
 
 
-def _reason(group: WeightGroup) -> str:
-    """Why the form of the layers does not allow it; empty where it does."""
-    if any(layer.groups > 1 for layer in group.layers):
-        kind = "depthwise" if group.layers[0].depthwise else "grouped"
-        return f"it is {kind}, and only plain convolutions are factorized"
-    axes = len(group.constant.shape) - 2
-    if not all(fits_kernel(layer.node, axes) for layer in group.layers):
-        return "its strides, pads or dilations do not fit its kernel"
-    if len({tuple(strides(layer.node, axes)) for layer in group.layers}) > 1:
-        return "layers of different strides share its weight"
-    if len({layer.weight.order for layer in group.layers}) > 1:
-        return "its weight is read with its axes in several orders"
+def _refusal(group: WeightGroup) -> Refusal | None:
+    """Why the form of the layers does not allow it; None where it does."""
+    first, axes = group.layers[0], len(group.constant.shape) - 2
     for layer in group.layers:
-        rank = rank_of_product(layer)
-        if rank is not None:
-            return f"it is part of a product of rank {rank} already"
-    if not np.isfinite(group.constant.values).all():
-        return "its weight is not finite"
-    return ""
+        node = layer.node
+        if layer.groups > 1:
+            kind = "depthwise" if layer.depthwise else "grouped"
+            return Refusal(node, f"it is {kind}, and only plain convolutions are factorized")
+        if not fits_kernel(node, axes):
+            return Refusal(node, "its strides, pads or dilations do not fit its kernel")
+        if strides(node, axes) != strides(first.node, axes):
+            return Refusal(node, "layers of different strides share its weight")
+        if layer.weight.order != first.weight.order:
+            return Refusal(node, "its weight is read with its axes in several orders")
+        if (rank := rank_of_product(layer)) is not None:
+            return Refusal(node, f"it is part of a product of rank {rank} already")
+    return first.refusal("finite")
 
 
 def _replace(group: WeightGroup, found: ConvFactors, changes: Changes) -> None:

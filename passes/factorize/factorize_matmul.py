@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 from onnx import helper
 
 from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context
 from graphopt.contract.registry import register
-from graphopt.facts.layers import Layer
+from graphopt.facts.layers import Layer, Refusal
 from graphopt.facts.select import select
 from graphopt.facts.weights import WeightGroup, rank_of_product, weight_groups
 from graphopt.families.chosen import Exclude, MinSize, Nodes
@@ -52,10 +51,8 @@ class FactorizeMatmul(LowRank):
         changes = Changes()
         chosen = select(self.nodes, self.exclude)
         for group in weight_groups(graph, chosen, ("MatMul", "Gemm")):
-            if refusal := group.refusal(self.min_size):
+            if refusal := group.refusal(self.min_size) or _refusal(group, graph.opset):
                 changes.skip(refusal)
-            elif reason := _reason(group, graph.opset):
-                changes.skip(group.name, reason)
             else:
                 _factorize(group, self.budget, changes)
         return changes
@@ -70,29 +67,26 @@ class FactorizeMatmul(LowRank):
         ]
 
 
-def _reason(group: WeightGroup, opset: int) -> str:
-    """Why the form of the layers does not allow it; empty where it does."""
-    if len(group.constant.shape) != 2:
-        return f"its weight has rank {len(group.constant.shape)}, only matrices are factorized"
-    if len({layer.out_axis for layer in group.layers}) > 1:
-        return "its weight is read in both orientations"
+def _refusal(group: WeightGroup, opset: int) -> Refusal | None:
+    """Why the form of the layers does not allow it; None where it does."""
     for layer in group.layers:
-        rank = rank_of_product(layer)
-        if rank is not None:
-            return f"it is part of a product of rank {rank} already"
-        if is_op(layer.node, "Gemm") and layer.weight.index == 0:
-            return "its weight is the left operand of a Gemm"
-        turned = is_op(layer.node, "Gemm") and attribute(layer.node, "transA", 0)
+        node, turned = layer.node, is_op(layer.node, "Gemm") and attribute(layer.node, "transA", 0)
+        if refusal := layer.refusal("matrix"):
+            return refusal
+        if layer.out_axis != group.layers[0].out_axis:
+            return Refusal(node, "its weight is read in both orientations")
+        if is_op(node, "Gemm") and layer.weight.index == 0:
+            return Refusal(node, "its weight is the left operand of a Gemm")
+        if (rank := rank_of_product(layer)) is not None:
+            return Refusal(node, f"it is part of a product of rank {rank} already")
         if turned and opset < _NO_BIAS_OPSET:
-            return f"a Gemm with transA needs opset {_NO_BIAS_OPSET}; put upgrade-opset first"
-    return ""
+            reason = f"a Gemm with transA needs opset {_NO_BIAS_OPSET}; put upgrade-opset first"
+            return Refusal(node, reason)
+    return group.layers[0].refusal("finite")
 
 
 def _factorize(group: WeightGroup, budget: Budget, changes: Changes) -> None:
     values = group.constant.values
-    if not np.isfinite(values).all():
-        changes.skip(group.name, "its weight is not finite")
-        return
     found = decompose(values.T if group.layers[0].out_axis == 0 else values)
     cost = matrix_cost(*values.shape)
     rank = budget.rank(found.values, cost)
