@@ -213,12 +213,16 @@ class QuantizeStatic(Pass):
         """Weights and biases of the layers as integers."""
         wide = self._wide(graph.main)
         stored: StoredWeights = {}
+        integer = {id(layer.node) for layer in placement.layers}
         for layer in placement.layers:
             kind: CodeName = "int8" if label(layer.node) in wide else self.weight_type
             grid = self._weight_grid(kind, saturates=context.target.saturates)
             read = activations[layer.data]
+            others = [use.node for use in layer.weight.readers if id(use.node) not in integer]
             _, raised = set_integer_weight(layer, float(read.scale), grid, stored)
             note = f", {raised} channel scales raised against saturation" if raised else ""
+            if others:
+                note += f"; the float weight stays beside it, for {label(others[0])}"
             if kind == "int4":
                 note += "; onnxruntime has no kernel for 4 bits and computes in floats"
             changes.edit(layer.node, f"{kind} weight, {read.kind} activation{note}")

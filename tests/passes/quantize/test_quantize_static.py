@@ -533,6 +533,22 @@ def test_what_stands_between_a_weight_and_its_layer_goes(quantize: Quantize, bet
     assert [entry.op_type for entry in audit(graph).integer] == ["MatMul"]
 
 
+def test_a_weight_tied_to_a_table_stays_for_the_table_and_that_is_said(
+    apply_pass: ApplyPass,
+) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    agraph (int64[n] ids) => (float[n, 96] y) {
+        x = Gather(table, ids) h = Relu(x) t = Transpose(table) y = MatMul(h, t) }"""
+    table = np.random.default_rng(2).normal(size=(96, 32)).astype(np.float32)
+    model = model_from_text(text, {"table": table})
+    ids = {"ids": np.arange(8)}
+    graph, record = apply_pass(model, QuantizeStatic(), calibration=ids)
+    (edit,) = [item for item in record.changes if item.node == "MatMul(y)"]
+    assert edit.what.endswith("; the float weight stays beside it, for Gather(x)")
+    sizes = {name: list(t.dims) for name, t in graph.main.initializers.items()}
+    assert (sizes["table"], sizes["table_quantized"]) == ([96, 32], [32, 96])
+
+
 def test_every_refusal_is_recorded(apply_pass: ApplyPass) -> None:
     ports = "(float[N, 16] x) => (float[N, 8] y)"
     body = "h = MatMul(x, p) s = Mul(x, x) [bad] z = MatMul(s, n) y = Add(h, z)"
