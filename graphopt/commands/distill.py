@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from graphopt.commands.result import Result, finished, means_of, with_judge
+from graphopt.commands.result import Origin, Result, finished, means_of, with_judge
 from graphopt.commands.sources import Data, Model, load, path_of
 from graphopt.contract.patterns import check_patterns
 from graphopt.contract.recipe import Recipe
@@ -96,8 +96,7 @@ def distill(
         progress=progress,
     )
     means, note = with_judge(means, metric)
-    start = Stage(graph, means)
-    choice = follow(plan, start, means)
-    origin = (start, path_of(student))
-    path = path_of(teacher)
-    return finished(plan, choice, means, note, started=started, path=path, start=origin)
+    start = Origin(Stage(graph, means), path_of(student))
+    reference = Origin(Stage(goal, means), path_of(teacher))
+    choice = follow(plan, start.stage, means)
+    return finished(plan, choice, means, note, started=started, reference=reference, start=start)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Unpack
 
-from graphopt.commands.result import Result, finished, looked_at, means_of, with_judge
+from graphopt.commands.result import Origin, Result, finished, looked_at, means_of, with_judge
 from graphopt.commands.settings import Passes, Settings, grouped, planned, refuse_unused
 from graphopt.commands.sources import Data, Model, load, path_of
 from graphopt.contract.patterns import check_patterns
@@ -84,10 +84,11 @@ def optimize(
         progress=progress,
     )
     if dry_run:
-        stage = Stage(graph, means)
-        records = looks(stage, means, plan.passes or cleanup_passes())
-        messages = intentions(stage, means) if plan.auto else []
-        return looked_at(plan, stage, means, path_of(model), records, messages)
+        origin = Origin(Stage(graph, means), path_of(model))
+        records = looks(origin.stage, means, plan.passes or cleanup_passes())
+        messages = intentions(origin.stage, means) if plan.auto else []
+        return looked_at(plan, origin, means, records, messages)
     means, note = with_judge(means, metric)
-    choice = follow(plan, Stage(graph, means), means)
-    return finished(plan, choice, means, note, started=started, path=path_of(model))
+    origin = Origin(Stage(graph, means), path_of(model))
+    choice = follow(plan, origin.stage, means)
+    return finished(plan, choice, means, note, started=started, reference=origin)

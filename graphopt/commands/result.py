@@ -32,7 +32,7 @@ from graphopt.run.stage import Stage
 from graphopt.runtime import launch
 from graphopt.search.planner import Choice
 
-__all__ = ["Result", "finished", "looked_at", "means_of", "with_judge"]
+__all__ = ["Origin", "Result", "finished", "looked_at", "means_of", "with_judge"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,18 @@ class Result:
             output = describe(self.graph)
         output = replace(output, path=str(path), sha256=io.sha256(Path(path)), bytes=size)
         return replace(self, report=replace(self.report, output=output))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A model that a run starts from or measures against, and its file."""
+
+    stage: Stage
+    path: Path | None
+
+    def described(self) -> ModelRecord:
+        """The model in figures."""
+        return describe(self.stage.graph, self.path, macs=self.stage.macs)
 
 
 def means_of(
@@ -150,9 +162,8 @@ def with_judge(means: Means, metric: str | MetricFunction | None) -> tuple[Means
 
 def looked_at(
     plan: Recipe,
-    stage: Stage,
+    origin: Origin,
     means: Means,
-    path: Path | None,
     passes: Sequence[PassRecord],
     messages: Sequence[str],
 ) -> Result:
@@ -160,12 +171,12 @@ def looked_at(
     record = RunRecord(
         command=plan_text(plan),
         environment=environment.describe(means.target, means.threads),
-        input=describe(stage.graph, path, macs=stage.macs),
+        input=origin.described(),
         passes=list(passes),
         messages=list(messages),
         dry_run=True,
     )
-    return Result(stage.graph, record)
+    return Result(origin.stage.graph, record)
 
 
 def finished(
@@ -175,8 +186,8 @@ def finished(
     note: str,
     *,
     started: float,
-    path: Path | None,
-    start: tuple[Stage, Path | None] | None = None,
+    reference: Origin,
+    start: Origin | None = None,
 ) -> Result:
     """Prove what came out of the passes and put the report together.
 
@@ -186,22 +197,22 @@ def finished(
         means: What to measure with.
         note: What the judge cannot prove.
         started: When the command began, by ``time.perf_counter``.
-        path: File of the reference.
-        start: The model as it came with its file, where it is not the reference.
+        reference: What the result is measured against.
+        start: The model as it came, where it is not the reference.
     """
     done = tuple(choice.passes)
     text = format_recipe(replace(plan, auto=False, passes=done))
     proof, output = Proof(), None
-    before = describe(means.reference, path, macs=Stage(means.reference, means).macs)
+    before = reference.described()
     if launch.leads():  # the clock of the one process should not hear the others
-        first = None if start is None else start[0]
+        first = None if start is None else start.stage
         proof = prove(choice.stage, means, first, choice.records, note)
         macs = choice.stage.macs
         output = describe(choice.stage.graph, macs=macs, latency_ms=proof.after_ms)
         before = replace(before, latency_ms=proof.before_ms)
     origin = None
     if start is not None:
-        origin = StartRecord(describe(start[0].graph, start[1], macs=start[0].macs), proof.start)
+        origin = StartRecord(start.described(), proof.start)
     record = RunRecord(
         command=plan_text(plan),
         environment=environment.describe(means.target, means.threads),

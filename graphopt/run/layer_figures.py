@@ -111,11 +111,12 @@ def match(reference: Graph, result: Graph) -> list[Match]:
             taken[0].add(id(node))
             layers.append(Match(node, None, None, [node], []))
             continue
-        stops = live - set(chain[: chain.index(tensor) + 1])
-        before = _between(reference.main, tensor, stops, taken[0])
-        layers.append(
-            Match(node, tensor, observed, before, _between(result.main, tensor, stops, taken[1]))
+        own = set(chain[: chain.index(tensor) + 1])
+        before, after = (
+            _between(graph.main, tensor, live, own, gone)
+            for graph, gone in zip((reference, result), taken, strict=True)
         )
+        layers.append(Match(node, tensor, observed, before, after))
     return layers
 
 
@@ -156,12 +157,17 @@ def _meeting(scope: Scope, chain: Sequence[str]) -> tuple[str | None, str | None
     return (present[0], present[0]) if present else (None, None)
 
 
-def _between(scope: Scope, tensor: str, stops: set[str], taken: set[int]) -> list[NodeProto]:
-    """Nodes that compute ``tensor`` from ``stops`` and constants; they go into ``taken``."""
+def _between(
+    scope: Scope, tensor: str, live: set[str], own: set[str], taken: set[int]
+) -> list[NodeProto]:
+    """Nodes that compute ``tensor`` from constants and what is ``live``, but for its ``own``.
+
+    They go into ``taken``.
+    """
     found, names = [], [tensor]
     while names:
         name = names.pop()
-        node = None if name in stops else scope.producer(name)
+        node = None if name in live and name not in own else scope.producer(name)
         if node is None or id(node) in taken:
             continue
         taken.add(id(node))

@@ -21,6 +21,7 @@ from graphopt.runtime.session import Session
 __all__ = ["node_times"]
 
 _KERNEL = "_kernel_time"
+_MOST_EVENTS = 40_000  # each is some 300 bytes of JSON
 _BLOCKED = "_nchwc"  # onnxruntime's blocked layout; such a node is called after its output
 
 
@@ -36,17 +37,18 @@ def node_times(
         graph: The model; not modified.
         feeds: One feed.
         threads: Threads of the run; 0 for all cores.
-        runs: Runs to take the median of, after one that warms up.
+        runs: Runs to take the median of, after one that warms up; fewer of a very large graph.
 
     Raises:
         ModelError: The model cannot be loaded or run, or the profile cannot be read.
     """
+    nodes = [node for scope in graph.scopes() for node in scope.nodes]
+    runs = max(1, min(runs, _MOST_EVENTS // max(len(nodes), 1)))
     with scratch_folder() as folder:
         session = Session(number_nodes(graph), threads=threads, profile=folder / "run")
         for _ in range(runs + 1):
             session.run(feeds)
         events = _events(session.end_profiling())
-    nodes = [node for scope in graph.scopes() for node in scope.nodes]
     turns = sorted((e.start, e.end) for e in events if e.name == "model_run")[1:]
     times: dict[str, list[float]] = {}
     for event in events:
