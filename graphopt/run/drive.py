@@ -45,7 +45,7 @@ class Outcome:
         status: How it ended.
         reason: Why it is not ``done``, in words.
         changes: What the pass says that it did and left alone.
-        refusal: The error with which it was refused.
+        refusal: The error with which it was refused or ended.
         broken: The limit for which it was rolled back.
         quality: Closeness of the new stage to the reference; None where nothing was measured.
         seconds: Wall time.
@@ -68,7 +68,7 @@ def drive(item: Pass, stage: Stage, means: Means, until: Depth = "verify") -> Ou
         PassError: Under ``strict``, a precondition does not hold.
         DataError: Under ``strict``, the samples cannot be used.
         ModelError: Under ``strict``, the model cannot be run.
-        LimitError: Under ``strict``, the pass broke a limit; or a tensor that it observes is too
+        LimitError: Under ``strict``, the pass broke a limit, or a tensor that it observes is too
             large for the memory limit.
     """
     started = time.perf_counter()
@@ -78,6 +78,10 @@ def drive(item: Pass, stage: Stage, means: Means, until: Depth = "verify") -> Ou
         if means.limits.strict:
             raise
         outcome = Outcome(stage, "refused", str(err), refusal=err)
+    except LimitError as err:  # a tensor to observe is too large for the memory limit
+        if means.limits.strict:
+            raise
+        outcome = Outcome(stage, "rolled back", str(err), refusal=err)
     if outcome.broken is not None and means.limits.strict:
         raise LimitError(outcome.reason)
     told = f"{outcome.status}: {outcome.reason}" if outcome.reason else outcome.status

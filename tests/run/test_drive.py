@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -199,6 +199,17 @@ def test_statistics_are_gathered_for_the_pass_that_needs_them() -> None:
     outcome = drive(Ask(), *_staged(calibrated=False))
     assert outcome.status == "refused"
     assert "eliminate-dead needs calibration samples" in outcome.reason
+
+
+def test_what_is_too_large_to_observe_costs_the_pass_and_not_the_run() -> None:
+    stage, means = _staged()
+    tight = replace(means, machine=replace(means.machine, memory_limit=16))
+    outcome = drive(Ask(), Stage(stage.graph, tight), tight)
+    assert outcome.status == "rolled back"
+    assert "observing tensor" in outcome.reason
+    strict = replace(tight, limits=Limits(strict=True))
+    with pytest.raises(LimitError, match="observing tensor"):
+        drive(Ask(), Stage(stage.graph, strict), strict)
 
 
 def test_what_was_observed_of_a_state_is_known_to_every_trial_of_it(
