@@ -98,7 +98,7 @@ def set_moments(
         for name, value in zip(norm.constants, values, strict=True):
             constant = graph.main.constant(name)
             assert constant is not None
-            graph.main.set_constant(constant, value.astype(constant.values.dtype))
+            constant.set(value.astype(constant.values.dtype))
 
 
 def fold_norms(trained: Graph, norms: Sequence[InsertedNorm], graph: Graph) -> list[str]:
@@ -134,7 +134,7 @@ def fold_norms(trained: Graph, norms: Sequence[InsertedNorm], graph: Graph) -> l
         before = constant.values
         after = np.asarray(folded.get(name, other.values)).astype(before.dtype)
         if before.tobytes() != after.reshape(before.shape).tobytes():
-            graph.main.set_constant(constant, after.reshape(before.shape))
+            constant.set(after.reshape(before.shape))
             changed.append(constant.origin)
     return changed
 

@@ -41,6 +41,6 @@ def write_back(module: GraphModule, graph: Graph) -> list[str]:
         before = constant.values
         after = from_torch(tensor).astype(before.dtype)
         if before.tobytes() != after.tobytes():
-            constant.scope.set_constant(constant, after)
+            constant.set(after)
             changed.append(name)
     return changed

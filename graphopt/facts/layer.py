@@ -197,7 +197,7 @@ class Layer:
         constant = self.weight.constant
         along = [1] * len(constant.shape)
         along[self.out_axis if axis == "out" else self.in_axis] = len(factors)
-        constant.scope.set_constant(constant, constant.values * factors.reshape(along))
+        constant.set(constant.values * factors.reshape(along))
 
     # what can be asked of it
 

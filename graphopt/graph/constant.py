@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import onnx
-from onnx import NodeProto, TensorProto
+from onnx import AttributeProto, NodeProto, TensorProto
 
 from graphopt.graph import tensors
+from graphopt.graph.node import is_op, set_attributes
 from graphopt.graph.tensors import Array
 
 if TYPE_CHECKING:
     from graphopt.graph.scope import Scope
 
-__all__ = ["Constant", "constant_tensor"]
+__all__ = ["Constant", "constant_behind", "constant_tensor"]
+
+_FOLLOWED = 8  # Identity nodes between a constant and its reader that are looked through
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,58 @@ class Constant:
     def values(self) -> Array:
         """The array, read anew at each access (external data is not kept)."""
         return self.scope.graph.read(self.tensor)
+
+    def set(self, values: Array) -> None:
+        """Put other values where it lives; all readers see them, this object keeps the old ones."""
+        tensor = self.scope.graph.store(self.origin, values)
+        if self.node is None:
+            self.scope.initializers[self.origin] = tensor
+        else:
+            set_attributes(
+                self.node, [a.name for a in self.node.attribute if _is_value(a)], value=tensor
+            )
+        _retype(self.scope, self.origin, values)
+
+
+def _is_value(attribute: AttributeProto) -> bool:
+    return attribute.name.startswith(("value", "sparse_value"))
+
+
+def _retype(scope: Scope, name: str, values: Array) -> None:
+    """Make declared types fit a constant's new values: its own and those behind Identity."""
+    data_type = onnx.helper.np_dtype_to_tensor_dtype(values.dtype)
+    kind = onnx.helper.make_tensor_type_proto(data_type, list(values.shape))
+    if scope.is_input(name):
+        for declared in scope.proto.input:
+            if declared.name == name:
+                declared.type.CopyFrom(kind)
+    scope.value_infos.retype(name, kind)
+    for use in scope.uses(name):
+        if is_op(use.node, "Identity"):
+            _retype(use.scope, use.node.output[0], values)
+
+
+def constant_behind(scope: Scope, name: str) -> Constant | None:
+    """The constant that ``name`` is in ``scope``, see ``Scope.constant``."""
+    asked = name
+    for _ in range(_FOLLOWED):
+        home: Scope | None = scope
+        while home is not None and not home.defines(name):
+            home = home.parent
+        if home is None:
+            return None
+        if name in home.initializers:
+            return Constant(asked, home, name, None, home.initializers[name])
+        node = home.producer(name)
+        if node is None:
+            return None
+        if is_op(node, "Constant"):
+            tensor = constant_tensor(node)
+            return None if tensor is None else Constant(asked, home, name, node, tensor)
+        if not is_op(node, "Identity"):
+            return None
+        name, scope = node.input[0], home
+    return None
 
 
 def constant_tensor(node: NodeProto) -> TensorProto | None:

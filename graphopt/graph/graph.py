@@ -15,7 +15,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from graphopt.graph import tensors
 from graphopt.graph.constant import Constant
-from graphopt.graph.declared import ValueInfos
+from graphopt.graph.declared import Annotations, ValueInfos
 from graphopt.graph.node import DEFAULT_DOMAIN
 from graphopt.graph.order import sorted_nodes
 from graphopt.graph.scope import Scope, Use
@@ -24,7 +24,7 @@ from graphopt.graph.tensors import Array
 
 __all__ = ["Constant", "Graph", "Scope", "Use"]
 
-M = TypeVar("M", ModelProto, NodeProto, TensorProto, onnx.ValueInfoProto)
+M = TypeVar("M", ModelProto, NodeProto, TensorProto, onnx.ValueInfoProto, onnx.TensorAnnotation)
 
 
 class Graph:
@@ -64,8 +64,10 @@ class Graph:
             parent=parent,
             owner=owner,
             value_infos=ValueInfos(map(_own, proto.value_info)),
+            annotations=Annotations(map(_own, proto.quantization_annotation)),
         )
         del proto.value_info[:]
+        del proto.quantization_annotation[:]
         del proto.node[:]
         del proto.initializer[:]
         for node in scope.nodes:
@@ -189,6 +191,7 @@ class Graph:
     def _fill(self, scope: Scope, target: GraphProto) -> None:
         target.initializer.extend(scope.initializers.values())
         target.value_info.extend(scope.value_infos)
+        target.quantization_annotation.extend(scope.annotations)
         for node in sorted_nodes(scope):
             written = target.node.add()
             written.CopyFrom(node)

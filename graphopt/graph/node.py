@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from onnx import NodeProto
-from onnx.helper import get_attribute_value
+from onnx.helper import get_attribute_value, make_attribute
 
-__all__ = ["DEFAULT_DOMAIN", "attribute", "in_default_domain", "is_op", "label"]
+__all__ = ["DEFAULT_DOMAIN", "attribute", "in_default_domain", "is_op", "label", "set_attributes"]
 
 DEFAULT_DOMAIN = ("", "ai.onnx")
 """The two names of ONNX's own domain, which mean the same."""
@@ -32,6 +33,14 @@ def attribute(node: NodeProto, name: str, default: Any) -> Any:
                 return value.decode("utf-8", "replace")
             return list(value) if isinstance(default, list | tuple) else value
     return default
+
+
+def set_attributes(node: NodeProto, drop: Collection[str] = (), **given: Any) -> None:
+    """Take attributes away from a node and give it others, which stand last."""
+    kept = [item for item in node.attribute if item.name not in {*drop, *given}]
+    del node.attribute[:]
+    node.attribute.extend(kept)
+    node.attribute.extend(make_attribute(key, value) for key, value in given.items())
 
 
 def label(node: NodeProto) -> str:

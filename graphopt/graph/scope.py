@@ -10,18 +10,16 @@ from typing import TYPE_CHECKING
 import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 
-from graphopt.graph.constant import Constant, constant_tensor
-from graphopt.graph.declared import ValueInfos
+from graphopt.graph.constant import Constant, constant_behind
+from graphopt.graph.declared import Annotations, ValueInfos
 from graphopt.graph.index import Index, Use
-from graphopt.graph.node import is_op, label
+from graphopt.graph.node import label
 from graphopt.graph.tensors import Array
 
 if TYPE_CHECKING:
     from graphopt.graph.graph import Graph
 
 __all__ = ["Scope", "Use"]
-
-_FOLLOWED = 8  # Identity nodes between a constant and its reader that are looked through
 
 
 @dataclass(frozen=True)
@@ -37,9 +35,10 @@ class _Ports:
 class Scope:
     """The main graph or the body of an If, Loop or Scan.
 
-    ``nodes``, ``initializers`` and ``value_infos`` may be edited through the methods below;
-    ``proto`` holds the rest (inputs, outputs, sparse initializers, doc string, metadata). Each edit
-    keeps the index of producers and uses up to date, so it costs what it changes, not the graph.
+    ``nodes``, ``initializers``, ``value_infos`` and ``annotations`` may be edited through the
+    methods below; ``proto`` holds the rest (inputs, outputs, sparse initializers, doc string,
+    metadata). Each edit keeps the index of producers and uses up to date, so it costs what it
+    changes, not the graph.
 
     Nodes are told apart by ``id(node)``, since protobuf compares messages by content: ``nodes``
     keeps each Python object alive, so no other one can get its id before the node is removed, and
@@ -54,6 +53,7 @@ class Scope:
     owner: NodeProto | None = None
     bodies: dict[int, dict[str, Scope]] = field(default_factory=dict)
     value_infos: ValueInfos = field(default_factory=ValueInfos)
+    annotations: Annotations = field(default_factory=Annotations)
     _index: Index | None = field(default=None, repr=False)
     _ports: _Ports | None = field(default=None, repr=False)
 
@@ -114,6 +114,7 @@ class Scope:
         """A scope of ``graph`` over ``proto`` with copies of the nodes and the same tensors."""
         twin = Scope(graph, proto, [], dict(self.initializers), parent, owner)
         twin.value_infos.extend(self.value_infos)
+        twin.annotations.extend(self.annotations)
         for node in self.nodes:
             copied = NodeProto()
             copied.CopyFrom(node)
@@ -221,25 +222,7 @@ class Scope:
         Looks into the scopes around a body as well. An initializer that is also listed as an
         input counts as constant: its value is what every caller gets who does not override it.
         """
-        asked, scope = name, self
-        for _ in range(_FOLLOWED):
-            home: Scope | None = scope
-            while home is not None and not home.defines(name):
-                home = home.parent
-            if home is None:
-                return None
-            if name in home.initializers:
-                return Constant(asked, home, name, None, home.initializers[name])
-            node = home.producer(name)
-            if node is None:
-                return None
-            if is_op(node, "Constant"):
-                tensor = constant_tensor(node)
-                return None if tensor is None else Constant(asked, home, name, node, tensor)
-            if not is_op(node, "Identity"):
-                return None
-            name, scope = node.input[0], home
-        return None
+        return constant_behind(self, name)
 
     # editing
 
@@ -311,29 +294,6 @@ class Scope:
         self.initializers[name] = self.graph.store(name, values)
         self.graph.header.ir_version = max(4, self.graph.header.ir_version)
 
-    def set_constant(self, constant: Constant, values: Array) -> None:
-        """Give a constant other values where it lives; all its readers see them."""
-        home, origin = constant.scope, constant.origin
-        tensor = self.graph.store(origin, values)
-        if constant.node is None:
-            home.initializers[origin] = tensor
-        else:
-            kept = [a for a in constant.node.attribute if not a.name.startswith(_VALUE_PREFIXES)]
-            attribute = AttributeProto(name="value", type=AttributeProto.TENSOR, t=tensor)
-            del constant.node.attribute[:]
-            constant.node.attribute.extend([*kept, attribute])
-        _retype_readers(home, origin, values)
-
-    def retype(self, name: str, values: Array) -> None:
-        """Make the declared type of ``name`` fit ``values``, wherever it is declared."""
-        data_type = onnx.helper.np_dtype_to_tensor_dtype(values.dtype)
-        kind = onnx.helper.make_tensor_type_proto(data_type, list(values.shape))
-        if self.is_input(name):
-            for declared in self.proto.input:
-                if declared.name == name:
-                    declared.type.CopyFrom(kind)
-        self.value_infos.retype(name, kind)
-
     def drop_initializer(self, *names: str) -> None:
         """Remove initializers, from the inputs too where they are listed there."""
         for name in names:
@@ -349,14 +309,3 @@ class Scope:
             del self.proto.input[:]
             self.proto.input.extend(kept)
             self._ports = None
-
-
-_VALUE_PREFIXES = ("value", "sparse_value")
-
-
-def _retype_readers(home: Scope, name: str, values: Array) -> None:
-    """Make declared types fit a constant's new values: its own and those behind Identity."""
-    home.retype(name, values)
-    for use in home.uses(name):
-        if is_op(use.node, "Identity"):
-            _retype_readers(use.scope, use.node.output[0], values)

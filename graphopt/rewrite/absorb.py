@@ -8,8 +8,7 @@ from onnx import NodeProto
 
 from graphopt.facts.layers import Layer, Refusal, layer
 from graphopt.graph.graph import Constant, Scope
-from graphopt.graph.node import is_op
-from graphopt.rewrite.edit import set_attributes
+from graphopt.graph.node import is_op, set_attributes
 from graphopt.rewrite.values import set_values
 
 __all__ = ["absorber", "added_by", "fixed", "store"]

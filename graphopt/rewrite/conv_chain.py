@@ -9,8 +9,7 @@ from typing import Any
 from onnx import NodeProto, helper
 
 from graphopt.graph.graph import Scope
-from graphopt.graph.node import attribute, label
-from graphopt.rewrite.edit import set_attributes
+from graphopt.graph.node import attribute, label, set_attributes
 from graphopt.rewrite.values import drop_unread
 
 __all__ = ["PLACES", "Link", "fits_kernel", "replace_conv", "strides"]

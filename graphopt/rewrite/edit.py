@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Iterable
 
-import onnx
 from onnx import NodeProto
 
 from graphopt.graph.graph import Graph, Scope, Use
@@ -19,7 +17,6 @@ __all__ = [
     "redirect",
     "remove_dead",
     "rename_output",
-    "set_attributes",
 ]
 
 
@@ -41,9 +38,7 @@ def rename_output(scope: Scope, node: NodeProto, old: str, new: str) -> None:
     index = list(node.output).index(old)
     scope.replace_uses(old, new)
     scope.set_output(node, index, new)
-    for annotation in scope.proto.quantization_annotation:
-        if annotation.tensor_name == old:
-            annotation.tensor_name = new
+    scope.annotations.rename(old, new)
     if scope.is_output(new):  # which are declared already
         forget(scope, [old])
     scope.value_infos.rename(old, new)
@@ -80,14 +75,9 @@ def bypass(scope: Scope, node: NodeProto, source: str, output: str) -> bool:
 
 def forget(scope: Scope, names: Iterable[str]) -> None:
     """Drop the declared types and annotations of tensors that are no more."""
-    gone = {name for name in names if name}
-    for name in gone:
+    for name in filter(None, names):
         scope.value_infos.drop(name)
-    annotations = scope.proto.quantization_annotation
-    kept = [item for item in annotations if item.tensor_name not in gone]
-    if len(kept) < len(annotations):
-        del annotations[:]
-        annotations.extend(kept)
+        scope.annotations.drop(name)
 
 
 def remove_dead(graph: Graph) -> list[str]:
@@ -119,11 +109,3 @@ def _sweep(scope: Scope) -> list[str]:
     scope.drop_initializer(*unread)
     forget(scope, [*unread, *(name for node in dead for name in node.output)])
     return [*removed, *map(label, dead), *unread]
-
-
-def set_attributes(node: NodeProto, drop: Collection[str] = (), **given: Any) -> None:
-    """Take attributes away from a node and give it others, which stand last."""
-    kept = [item for item in node.attribute if item.name not in {*drop, *given}]
-    del node.attribute[:]
-    node.attribute.extend(kept)
-    node.attribute.extend(onnx.helper.make_attribute(key, value) for key, value in given.items())

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+
 from onnx import NodeProto, TensorProto, helper
 
-from graphopt.graph.graph import Scope
+from graphopt.graph.graph import Graph, Scope
 
-__all__ = ["inline_body"]
+__all__ = ["definitions", "inline_body"]
 
 
-def inline_body(scope: Scope, owner: NodeProto, attribute: str) -> None:
+def definitions(graph: Graph) -> Counter[str]:
+    """How many scopes define each name: as an input, an initializer or what a node makes."""
+    return Counter(name for scope in graph.scopes() for name in _made_in(scope))
+
+
+def _made_in(scope: Scope) -> Iterator[str]:
+    yield from scope.initializers
+    yield from scope.inputs
+    for node in scope.nodes:
+        yield from node.output
+
+
+def inline_body(scope: Scope, owner: NodeProto, attribute: str, made: Counter[str]) -> None:
     """Replace ``owner``, an If, by the nodes of one of its bodies.
 
     Names of the body that the rest of the model knows too are made unique; the outputs of the
@@ -19,9 +34,10 @@ def inline_body(scope: Scope, owner: NodeProto, attribute: str) -> None:
         scope: Where the owner stands.
         owner: A node whose body takes no inputs of its own.
         attribute: Which body.
+        made: The definitions of the whole graph, kept up to date.
     """
     body = scope.children(owner)[attribute]
-    _make_unique(scope, owner, body)
+    _make_unique(scope, owner, body, made)
     renamed: dict[str, str] = {}
     copies: list[NodeProto] = []
     for inner, outer in zip(body.outputs, owner.output, strict=True):
@@ -45,19 +61,21 @@ def inline_body(scope: Scope, owner: NodeProto, attribute: str) -> None:
     scope.value_infos.extend(value for value in body.value_infos if value.name not in renamed)
     for sparse in body.proto.sparse_initializer:
         scope.add_sparse(sparse)
-    scope.proto.quantization_annotation.extend(body.proto.quantization_annotation)
+    scope.annotations.extend(body.annotations)
+    made.subtract(owner.output)
+    made.update(name for each in body.walk() for name in _made_in(each))
+    made.update(copied.output[0] for copied in copies)
 
 
-def _make_unique(scope: Scope, owner: NodeProto, body: Scope) -> None:
-    """Rename what the body defines where another scope defines the same name."""
-    elsewhere: set[str] = set()
-    gone = {id(inner) for other in scope.children(owner).values() for inner in other.walk()}
-    for other in scope.graph.scopes():
-        if id(other) not in gone:
-            elsewhere.update(other.initializers, other.inputs)
-            elsewhere.update(name for node in other.nodes for name in node.output)
+def _make_unique(scope: Scope, owner: NodeProto, body: Scope, made: Counter[str]) -> None:
+    """Rename what the body defines where a scope that is not below ``owner`` does so too.
+
+    What is defined below ``owner`` is no longer counted then.
+    """
+    for other in scope.children(owner).values():
+        made.subtract(name for inner in other.walk() for name in _made_in(inner))
     for name in [*body.initializers, *(o for node in body.nodes for o in node.output if o)]:
-        if name in elsewhere:
+        if made[name] > 0:
             _rename(body, name, scope.graph.unique_name(name))
 
 

@@ -12,11 +12,10 @@ from onnx import NodeProto
 from graphopt.facts.layers import Layer
 from graphopt.facts.quantized import dequantizer
 from graphopt.graph.graph import Scope
-from graphopt.graph.node import is_op
+from graphopt.graph.node import is_op, set_attributes
 from graphopt.numerics import grids, ranges, saturation
 from graphopt.numerics.grids import CODE_TYPES, CodeType
 from graphopt.rewrite import qdq
-from graphopt.rewrite.edit import set_attributes
 from graphopt.rewrite.values import drop_unread
 
 __all__ = [

@@ -14,7 +14,7 @@ from onnx import NodeProto, helper
 
 from graphopt.facts.shapes import Shapes
 from graphopt.graph.graph import Graph, Scope
-from graphopt.graph.node import DEFAULT_DOMAIN, attribute, in_default_domain, label
+from graphopt.graph.node import DEFAULT_DOMAIN, attribute, in_default_domain, label, set_attributes
 
 __all__ = ["NEWEST", "NotLifted", "lift"]
 
@@ -86,14 +86,8 @@ def _lift_node(scope: Scope, node: NodeProto, old: int, opset: int, shapes: Shap
 def _take(node: NodeProto, name: str, default: Any = None) -> Any:
     """Remove an attribute and hand back its value."""
     value = attribute(node, name, default)
-    kept = [item for item in node.attribute if item.name != name]
-    del node.attribute[:]
-    node.attribute.extend(kept)
+    set_attributes(node, drop=[name])
     return value
-
-
-def _give(node: NodeProto, name: str, value: Any) -> None:
-    node.attribute.append(helper.make_attribute(name, value))
 
 
 def _feed(scope: Scope, node: NodeProto, index: int, part: str, values: Any) -> None:
@@ -171,7 +165,7 @@ def _evaluation_mode(scope: Scope, node: NodeProto, shapes: Shapes) -> None:  # 
 def _grid_sample(scope: Scope, node: NodeProto, shapes: Shapes) -> None:  # noqa: ARG001
     mode = _take(node, "mode")
     if mode is not None:
-        _give(node, "mode", {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode))
+        set_attributes(node, mode={"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode))
 
 
 def _pad(scope: Scope, node: NodeProto, shapes: Shapes) -> None:
@@ -190,9 +184,9 @@ def _resize(scope: Scope, node: NodeProto, shapes: Shapes) -> None:  # noqa: ARG
     scales = node.input[1]
     del node.input[1:]
     node.input.extend(["", scales])
-    _give(node, "coordinate_transformation_mode", "asymmetric")
+    set_attributes(node, coordinate_transformation_mode="asymmetric")
     if attribute(node, "mode", "nearest") == "nearest":
-        _give(node, "nearest_mode", "floor")
+        set_attributes(node, nearest_mode="floor")
 
 
 def _refuse(reason: str) -> _Change:
@@ -204,7 +198,7 @@ def _refuse(reason: str) -> _Change:
 
 def _roi_align(scope: Scope, node: NodeProto, shapes: Shapes) -> None:  # noqa: ARG001
     """Up to opset 15 there was no half pixel; from 16 on it is the default."""
-    _give(node, "coordinate_transformation_mode", "output_half_pixel")
+    set_attributes(node, coordinate_transformation_mode="output_half_pixel")
 
 
 def _scatter(scope: Scope, node: NodeProto, shapes: Shapes) -> None:  # noqa: ARG001
@@ -226,7 +220,7 @@ def _softmax(scope: Scope, node: NodeProto, shapes: Shapes) -> None:
         rank = len(info.shape)
         start = axis + rank if axis < 0 else axis
         if all(dim == 1 for dim in info.shape[start + 1 :]):
-            _give(node, "axis", start)
+            set_attributes(node, axis=start)
             return
     data, result = node.input[0], node.output[0]
     unique = scope.graph.unique_name
@@ -239,14 +233,14 @@ def _softmax(scope: Scope, node: NodeProto, shapes: Shapes) -> None:
     )
     scope.set_input(node, 0, flat)
     scope.set_output(node, 0, soft)
-    _give(node, "axis", -1)
+    set_attributes(node, axis=-1)
     after = helper.make_node("Reshape", [soft, shape], [result], named["reshape"])
     scope.add(after, before=scope.following(node))
 
 
 def _split(scope: Scope, node: NodeProto, shapes: Shapes) -> None:  # noqa: ARG001
     if len(node.input) < 2 or not node.input[1]:
-        _give(node, "num_outputs", len(node.output))
+        set_attributes(node, num_outputs=len(node.output))
 
 
 def _topk(scope: Scope, node: NodeProto, shapes: Shapes) -> None:  # noqa: ARG001

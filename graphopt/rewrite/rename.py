@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from onnx import TensorProto
+from onnx import TensorAnnotation, TensorProto
 
+from graphopt.graph.declared import Annotations
 from graphopt.graph.graph import Graph, Scope
 
 __all__ = ["rename_tensors"]
@@ -42,10 +43,7 @@ def _rename(scope: Scope, names: Mapping[str, str]) -> None:
         scope.value_infos.rename(name, names.get(name, name))
     for sparse in proto.sparse_initializer:
         sparse.values.name = names.get(sparse.values.name, sparse.values.name)
-    for annotation in proto.quantization_annotation:
-        annotation.tensor_name = names.get(annotation.tensor_name, annotation.tensor_name)
-        for entry in annotation.quant_parameter_tensor_names:
-            entry.value = names.get(entry.value, entry.value)
+    scope.annotations = Annotations(_renamed(each, names) for each in scope.annotations)
     for node in scope.nodes:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
@@ -53,6 +51,16 @@ def _rename(scope: Scope, names: Mapping[str, str]) -> None:
         names.get(name, name): _named(tensor, names.get(name, name))
         for name, tensor in scope.initializers.items()
     }
+
+
+def _renamed(annotation: TensorAnnotation, names: Mapping[str, str]) -> TensorAnnotation:
+    """A copy that speaks of the new names."""
+    copy = TensorAnnotation()
+    copy.CopyFrom(annotation)
+    copy.tensor_name = names.get(copy.tensor_name, copy.tensor_name)
+    for entry in copy.quant_parameter_tensor_names:
+        entry.value = names.get(entry.value, entry.value)
+    return copy
 
 
 def _named(tensor: TensorProto, name: str) -> TensorProto:

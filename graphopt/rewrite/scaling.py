@@ -34,8 +34,9 @@ def insert_division(
         readers: Nodes that shall read the divided tensor.
     """
     reciprocal = scope.add_constant(f"{tensor}_smoothing", np.float32(1) / factors)
-    uses = [use for use in scope.uses(tensor) if any(use.node is node for node in readers)]
-    first = next(node for node in scope.nodes if any(node is reader for reader in readers))
+    chosen = {id(node) for node in readers}
+    uses = [use for use in scope.uses(tensor) if id(use.node) in chosen]
+    first = min(readers, key=scope.index.rank)
     name = qdq.add_node(scope, "Mul", [tensor, reciprocal], f"{tensor}_smoothed", before=first)
     edit.redirect(uses, name)
 

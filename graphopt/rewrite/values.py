@@ -23,7 +23,7 @@ def set_values(operand: Operand, values: Array) -> bool:
     """
     scope, constant = operand.scope, operand.constant
     if operand.alone and not constant.overridable:
-        constant.scope.set_constant(constant, operand.stored(values))
+        constant.set(operand.stored(values))
         return False
     replaced = operand.node.input[operand.index]
     name = scope.add_constant(f"{constant.origin}_copy", values)

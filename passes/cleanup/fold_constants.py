@@ -51,15 +51,13 @@ class FoldConstants(Pass):
         left = self.max_bytes
         again = True
         while again:
-            again = False
             skips: list[tuple[NodeProto, str]] = []
             for scope in list(graph.scopes()):
                 region = _Region(scope, shapes, graph.opset, left)
                 region.compute()
                 left -= region.fold(changes)
                 skips += region.skips
-            while any(_inline_branch(scope, changes) for scope in graph.scopes()):
-                again = True
+            again = _inline_branches(graph, changes)
         for node, reason in skips:
             changes.skip(node, reason)
         if not changes.edits and not changes.skips:
@@ -71,17 +69,21 @@ class FoldConstants(Pass):
         return [Example("clutter"), Example("clutter", {"max_bytes": 1000})]
 
 
-def _inline_branch(scope: Scope, changes: Changes) -> bool:
-    """Replace the first If of the scope whose condition is constant; False if there is none."""
-    for node in scope.nodes:
-        condition = scope.constant(node.input[0]) if is_op(node, "If") and node.input else None
-        if condition is None or condition.overridable:
-            continue
-        branch = "then_branch" if bool(condition.values.reshape(-1)[0]) else "else_branch"
-        inline.inline_body(scope, node, branch)
-        changes.edit(node, f"replaced by its {branch}: the condition is constant")
-        return True
-    return False
+def _inline_branches(graph: Graph, changes: Changes) -> bool:
+    """Replace every If whose condition is constant; False if there is none."""
+    made, before = inline.definitions(graph), len(changes.edits)
+    for scope in graph.scopes():
+        waiting = scope.nodes[::-1]
+        while waiting:
+            node = waiting.pop()
+            condition = scope.constant(node.input[0]) if is_op(node, "If") and node.input else None
+            if condition is None or condition.overridable:
+                continue
+            branch = "then_branch" if bool(condition.values.reshape(-1)[0]) else "else_branch"
+            waiting += reversed(scope.children(node)[branch].nodes)
+            inline.inline_body(scope, node, branch, made)
+            changes.edit(node, f"replaced by its {branch}: the condition is constant")
+    return len(changes.edits) > before
 
 
 @dataclass

@@ -112,7 +112,7 @@ class MaskWeights(Pass):
             values = layer.constant.values
             masked = np.where(keep, values, np.zeros((), values.dtype))
             if (masked != values).any():
-                layer.constant.scope.set_constant(layer.constant, masked)
+                layer.constant.set(masked)
                 changes.edit(layer.name, zeros_of(masked))
             else:
                 changes.skip(layer.name, f"{zeros_of(masked)} already")

@@ -103,4 +103,4 @@ def _add(layer: Layer, step: Step, shift: NDArray[np.float64]) -> None:
         return
     limits, constant = np.iinfo(np.int32), layer.bias.constant
     codes = constant.values.astype(np.float64) + np.rint(shift / step)
-    constant.scope.set_constant(constant, codes.clip(limits.min, limits.max).astype(np.int32))
+    constant.set(codes.clip(limits.min, limits.max).astype(np.int32))

@@ -104,7 +104,7 @@ def test_what_is_missed_least_is_left_out(
     graph = encoder(4, normalized=False)
     no_effect = graph.main.constant("v2")
     assert no_effect is not None
-    graph.main.set_constant(no_effect, np.zeros((WIDTH, WIDTH), np.float32))
+    no_effect.set(np.zeros((WIDTH, WIDTH), np.float32))
     io.save(graph, tmp_path / "model.onnx")
     np.savez(tmp_path / "calib.npz", x=inputs(5))
     arguments = [str(tmp_path / "model.onnx"), "--calib", str(tmp_path / "calib.npz")]

@@ -72,7 +72,7 @@ def test_folding_gives_the_answers_of_the_trained_copy() -> None:
         constant = trained.main.constant(name)
         assert constant is not None
         values = rng.uniform(0.5, 2, constant.shape).astype(np.float32)
-        trained.main.set_constant(constant, values)
+        constant.set(values)
     changed = fold_norms(trained, norms, graph)
     assert sorted(changed) == ["b1", "w1", "w2"]
     np.testing.assert_allclose(_run(graph), _run(trained), rtol=1e-4, atol=1e-4)

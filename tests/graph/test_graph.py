@@ -73,8 +73,8 @@ def test_copies_share_tensors_and_nothing_else(model: ModelProto) -> None:
     inner, outer = body(twin, "then_branch"), body(graph, "then_branch")
     assert inner.initializers["v"] is outer.initializers["v"]
     assert (inner.graph, inner.parent, inner.owner) == (twin, twin.main, twin.main.nodes[1])
-    twin.main.set_constant(constant(twin.main, "w"), np.zeros((4, 4), np.float32))
-    inner.set_constant(constant(inner, "v"), np.zeros(4, np.float32))
+    constant(twin.main, "w").set(np.zeros((4, 4), np.float32))
+    constant(inner, "v").set(np.zeros(4, np.float32))
     inner.nodes[0].op_type = "Sub"
     twin.main.proto.output[0].name = "other"
     twin.header.producer_name = "me"
@@ -87,7 +87,7 @@ def test_a_graph_takes_on_the_state_of_another_again_and_again(model: ModelProto
     taken = graph.copy()
     for _ in range(2):
         inner = body(graph, "then_branch")
-        inner.set_constant(constant(inner, "v"), np.zeros(4, np.float32))
+        constant(inner, "v").set(np.zeros(4, np.float32))
         graph.main.remove(graph.main.nodes)
         assert graph.unique_name("fresh") == "fresh"
         graph.become(taken)
@@ -111,7 +111,7 @@ def test_nodes_are_written_in_order(model: ModelProto) -> None:
 
 def test_spilled_tensors_are_read_written_and_counted(spilling: Graph, tmp_path: Path) -> None:
     values = np.arange(16, dtype=np.float32).reshape(4, 4)
-    spilling.main.set_constant(constant(spilling.main, "w"), values)
+    constant(spilling.main, "w").set(values)
     tensor = spilling.main.initializers["w"]
     assert tensors.is_external(tensor)
     assert spilling.spill.file(tensor) is not None

@@ -57,7 +57,7 @@ def test_the_callers_message_is_not_modified(model: ModelProto) -> None:
     graph = io.load(model)
     constant = graph.main.constant("w")
     assert constant is not None
-    graph.main.set_constant(constant, np.zeros((4, 3), np.float32))
+    constant.set(np.zeros((4, 3), np.float32))
     graph.main.nodes[0].op_type = "Gemm"
     assert model.SerializeToString() == before
 

@@ -75,7 +75,7 @@ def test_external_stays_external(external: Path, tmp_path: Path) -> None:
     graph = io.load(external)
     constant = graph.main.constant("w1")
     assert constant is not None
-    graph.main.set_constant(constant, np.full((64, 64), 9, np.float32))
+    constant.set(np.full((64, 64), 9, np.float32))
     out = tmp_path / "out.onnx"
     io.save(graph, out)
     assert names(tmp_path) == ["in", "out.onnx", "out.onnx.data"]
@@ -199,7 +199,7 @@ def test_rename_that_fails_puts_the_old_pair_back(
     pair = [out.read_bytes(), (tmp_path / "out.onnx.data").read_bytes()]
     constant = graph.main.constant("w0")
     assert constant is not None
-    graph.main.set_constant(constant, np.full((64, 64), 5, np.float32))
+    constant.set(np.full((64, 64), 5, np.float32))
     replace = Path.replace
 
     def failing(self: Path, target: Path) -> Path:
@@ -220,7 +220,7 @@ def test_saving_twice_replaces_both(external: Path, tmp_path: Path) -> None:
     io.save(graph, out)
     constant = graph.main.constant("w0")
     assert constant is not None
-    graph.main.set_constant(constant, np.full((64, 64), 5, np.float32))
+    constant.set(np.full((64, 64), 5, np.float32))
     io.save(graph, out)
     assert names(tmp_path) == ["in", "out.onnx", "out.onnx.data"]
     assert weight(io.load(out), "w0")[0, 0] == 5

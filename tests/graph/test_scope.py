@@ -84,7 +84,7 @@ def test_forms_of_constant_nodes(text: str, value: object) -> None:
     )
     found = constant(graph.main, "k")
     assert found.values.tolist() == value
-    graph.main.set_constant(found, np.asarray(value) * 2)
+    found.set(np.asarray(value) * 2)
     assert constant(graph.main, "k").values.tolist() == (np.asarray(value) * 2).tolist()
     assert len(graph.main.nodes[0].attribute) == 1
 
@@ -105,7 +105,7 @@ def test_new_values_retype_what_is_declared() -> None:
             <float[2, 2] w = {1, 2, 3, 4}, float[2, 2] i> { i = Identity(w) y = MatMul(x, i) }"""
         )
     )
-    graph.main.set_constant(constant(graph.main, "i"), np.ones((2, 5), np.float32))
+    constant(graph.main, "i").set(np.ones((2, 5), np.float32))
     dims = [
         [dim.dim_value for dim in value.type.tensor_type.shape.dim]
         for value in (graph.main.proto.input[1], *graph.main.value_infos)

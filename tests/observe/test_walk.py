@@ -60,7 +60,7 @@ def shift(graph: Graph, name: str) -> None:
     """Edit a bias between two questions."""
     constant = graph.main.constant(name)
     assert constant is not None
-    graph.main.set_constant(constant, constant.values + values(*constant.shape))
+    constant.set(constant.values + values(*constant.shape))
 
 
 RESIDUAL = """

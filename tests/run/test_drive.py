@@ -37,7 +37,7 @@ class Halve(_Test):
         changes = Changes()
         constant = graph.main.constant("W2")
         assert constant is not None
-        graph.main.set_constant(constant, constant.values / np.float32(2))
+        constant.set(constant.values / np.float32(2))
         changes.edit("W2", "halved")
         return changes
 
@@ -91,7 +91,7 @@ class Explode(Halve20):
         changes = super().run(graph, context)
         constant = graph.main.constant("W2")
         assert constant is not None
-        graph.main.set_constant(constant, constant.values * np.float32(np.nan))
+        constant.set(constant.values * np.float32(np.nan))
         return changes
 
 
@@ -106,7 +106,7 @@ class Scale(_Test):
         changes = Changes()
         constant = graph.main.constant("W2")
         assert constant is not None
-        graph.main.set_constant(constant, constant.values * np.float32(self.factor))
+        constant.set(constant.values * np.float32(self.factor))
         changes.edit("W2", "scaled")
         return changes
 

@@ -32,7 +32,7 @@ def halved(stage: Stage, means: Means) -> Stage:
     graph = stage.graph.copy()
     constant = graph.main.constant("W4")
     assert constant is not None
-    graph.main.set_constant(constant, constant.values / np.float32(2))
+    constant.set(constant.values / np.float32(2))
     return Stage(graph, means)
 
 

@@ -38,7 +38,7 @@ class Scale(Pass):
         changes = Changes()
         constant = graph.main.constant("W2")
         assert constant is not None
-        graph.main.set_constant(constant, constant.values * np.float32(self.factor))
+        constant.set(constant.values * np.float32(self.factor))
         changes.edit("W2", "scaled")
         return changes
 

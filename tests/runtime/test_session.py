@@ -192,7 +192,7 @@ def test_spilled_weights_are_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
     graph.spilling = True
     weight = graph.main.constant("w")
     assert weight is not None
-    graph.main.set_constant(weight, W * 2)
+    weight.set(W * 2)
     session = Session(graph)
     np.testing.assert_allclose(session.run(rows())["y"], np.maximum(rows()["x"] @ W * 2, 0))
 

@@ -40,7 +40,7 @@ class Round(Pass):
             elif (rounded == constant.values).all():
                 changes.skip(name, "rounded already")
             else:
-                graph.main.set_constant(constant, rounded)
+                constant.set(rounded)
                 changes.edit(name, "rounded")
                 self.lie(graph, context)
         return changes
@@ -76,7 +76,7 @@ class AlmostRight(Round):
         changes = Changes()
         constant = graph.main.constant("B4") or graph.main.constant("B2")
         if constant is not None:
-            graph.main.set_constant(constant, constant.values * np.float32(1 + 2.2e-5))
+            constant.set(constant.values * np.float32(1 + 2.2e-5))
             changes.edit(constant.name, "made better")
         return changes
 
@@ -133,7 +133,7 @@ class NeverDone(Round):
         for name in ("W1", "W2"):
             constant = graph.main.constant(name)
             if constant is not None:
-                graph.main.set_constant(constant, constant.values * np.float32(0.5))
+                constant.set(constant.values * np.float32(0.5))
                 changes.edit(name, "halved")
         return changes
 

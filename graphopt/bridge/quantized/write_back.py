@@ -76,7 +76,7 @@ def set_read(scope: Scope, places: Sequence[Place], values: Array) -> list[str]:
         home, origin = constant.scope, constant.origin
         readers = {(id(use.node), use.index) for use in home.uses(origin)}
         if readers <= mine and not home.is_output(origin):
-            home.set_constant(constant, after)
+            constant.set(after)
             changed.append(origin)
             continue
         own = scope.add_constant(origin, np.array(after))

@@ -66,7 +66,7 @@ def test_it_is_what_finite_differences_say(
                     assert held is not None
                     values = held.values.copy()
                     values[place] += sign * step
-                    moved.main.set_constant(held, values)
+                    held.set(values)
                     assert piece.labels is not None
                     ends.append(_log_loss(moved, piece.feeds["x"], piece.labels))
                 effect = (ends[0] - ends[1]) / (2 * step) * constant.values[place]

@@ -202,7 +202,7 @@ def test_weights_that_are_zero_already_count_and_stay() -> None:
     assert constant is not None
     values = constant.values.copy()
     values[:3] = 0
-    graph.main.set_constant(constant, values)
+    constant.set(values)
     for regrow in (False, True):
         module = to_torch(graph)
         hook = GradualPruning(module, replace(PLAN, regrow=regrow), POOLS)

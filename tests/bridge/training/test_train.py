@@ -216,7 +216,7 @@ def test_a_run_taken_up_again_ends_as_one_without_a_break(
     student = convnet(1)
     constant = student.main.constant("W")
     assert constant is not None
-    student.main.set_constant(constant, np.where(abs(constant.values) < 0.1, 0, constant.values))
+    constant.set(np.where(abs(constant.values) < 0.1, 0, constant.values))
     source = {"x": pictures(40)}
     given = options(**FORMS[form])
     whole, expected = run(student, convnet(0), source, given)
