@@ -1,6 +1,6 @@
 """How the time of a pass grows with the graph: doubling the layers should double it.
 
-    python benchmarks/growth.py [PASS ...] [--layers 1000 2000 4000]
+    python benchmarks/growth.py [CASE ...] [--layers 1000 2000 4000]
 
 Prints the processor seconds of each pass alone on generated chains, and the last over the one
 before. Calibration is made up, so that nothing but the pass is measured.
@@ -63,12 +63,60 @@ def constants(layers: int) -> ModelProto:
 
 
 def identities(layers: int) -> ModelProto:
-    """``x -> Identity -> Relu -> ...``."""
+    """``x -> Identity -> Relu -> ...``, each tensor with a quantization annotation."""
     nodes = list[NodeProto]()
     for i in range(layers):
         nodes.append(helper.make_node("Identity", [f"h{i}"], [f"p{i}"], f"identity{i}"))
         nodes.append(helper.make_node("Relu", [f"p{i}"], [f"h{i + 1}"], f"relu{i}"))
+    model = _chain(nodes, {}, (1, 4))
+    for node in nodes:
+        model.graph.quantization_annotation.add(tensor_name=node.output[0])
+    return model
+
+
+def residuals(layers: int) -> ModelProto:
+    """``h + MatMul(h)`` again and again: no constants that could take up factors."""
+    nodes, weights, rng = list[NodeProto](), dict[str, NDArray[Any]](), np.random.default_rng(0)
+    for i in range(layers):
+        weights[f"w{i}"] = rng.normal(size=(WIDTH, WIDTH)).astype(np.float32)
+        nodes.append(helper.make_node("MatMul", [f"h{i}", f"w{i}"], [f"p{i}"], f"matmul{i}"))
+        nodes.append(helper.make_node("Add", [f"h{i}", f"p{i}"], [f"h{i + 1}"], f"add{i}"))
+    return _chain(nodes, weights, (1, WIDTH))
+
+
+def twins(layers: int) -> ModelProto:
+    """``x -> MatMul -> Relu -> ...`` with as many copies of one weight."""
+    model = matmuls(layers)
+    first = model.graph.initializer[0]
+    for tensor in model.graph.initializer[1:]:
+        tensor.raw_data = first.raw_data
+    return model
+
+
+def leftovers(layers: int) -> ModelProto:
+    """``x -> Relu -> ...``, and an Exp of each result that nobody reads."""
+    nodes = list[NodeProto]()
+    for i in range(layers):
+        nodes.append(helper.make_node("Exp", [f"h{i}"], [f"p{i}"], f"exp{i}"))
+        nodes.append(helper.make_node("Relu", [f"h{i}"], [f"h{i + 1}"], f"relu{i}"))
     return _chain(nodes, {}, (1, 4))
+
+
+def branches(layers: int) -> ModelProto:
+    """``x -> If -> If -> ...``, each with the same condition and the same names in its bodies."""
+    nodes = list[NodeProto]()
+    for i in range(layers):
+        bodies = {
+            f"{kind}_branch": helper.make_graph(
+                [helper.make_node("Relu", [f"h{i}"], ["p"]), helper.make_node(op, ["p"], ["q"])],
+                kind,
+                [],
+                [helper.make_tensor_value_info("q", TensorProto.FLOAT, (1, 4))],
+            )
+            for kind, op in (("then", "Abs"), ("else", "Neg"))
+        }
+        nodes.append(helper.make_node("If", ["yes"], [f"h{i + 1}"], f"if{i}", **bodies))
+    return _chain(nodes, {"yes": np.array(True)}, (1, 4))
 
 
 def _chain(
@@ -90,20 +138,29 @@ def _chain(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
 
 
-CASES: dict[str, tuple[Callable[[int], ModelProto], dict[str, Any]]] = {
+_Maker = Callable[[int], ModelProto]
+CASES: dict[str, tuple[_Maker, dict[str, Any]]] = {
     "quantize-weights": (matmuls, {"min_size": 0}),
     "quantize-static": (matmuls, {"ranges": "minmax"}),
     "quantize-dynamic": (matmuls, {"min_size": 0}),
     "fuse-batchnorm": (convolutions, {}),
     "fold-constants": (constants, {}),
+    "fold-constants branches": (branches, {}),
     "eliminate-identity": (identities, {}),
+    "eliminate-dead": (leftovers, {}),
+    "deduplicate-initializers": (twins, {}),
+    "mask-weights": (matmuls, {"min_size": 0}),
+    "smooth-activations": (matmuls, {"min_size": 0}),
+    "smooth-activations residuals": (residuals, {"min_size": 0, "min_gain": 0.1}),
 }
 """The chain on which each pass has something to do at every layer, and its options."""
 
 
 def _made_up(requests: Any, graph: Any = None, limit: Any = None) -> Any:  # noqa: ARG001
-    """Ranges as calibration would find them."""
-    return dict.fromkeys(requests, (-1.0, 1.0))
+    """Answers as calibration would find them, with a channel that stands out."""
+    peaks = np.where(np.arange(WIDTH) == 0, 40.0, 1.0)
+    answers = {"ChannelAbsMax": peaks, "MeanSquare": peaks**2 / 3}
+    return {each: answers.get(type(each).__name__, (-40.0, 40.0)) for each in requests}
 
 
 def _refuse(*_: Any, **__: Any) -> Any:
@@ -111,9 +168,9 @@ def _refuse(*_: Any, **__: Any) -> Any:
 
 
 def prepared(name: str, layers: int) -> Callable[[], Changes]:
-    """A call that runs the pass, once, over a chain of so many layers."""
+    """A call that runs the pass of a case, once, over a chain of so many layers."""
     make, options = CASES[name]
-    graph, item = Graph(make(layers)), registry.find(name)(**options)
+    graph, item = Graph(make(layers)), registry.find(name.split(maxsplit=1)[0])(**options)
     context = Context(
         target=targets.find("generic"),
         shapes=infer(graph),
@@ -134,7 +191,7 @@ def _run(item: Pass, graph: Graph, context: Context) -> Changes:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("passes", nargs="*", default=list(CASES), metavar="PASS")
+    parser.add_argument("passes", nargs="*", default=list(CASES), metavar="CASE")
     parser.add_argument("--layers", nargs="+", type=int, default=[1000, 2000, 4000])
     given = parser.parse_args()
     print("| pass |", " | ".join(f"{count} layers" for count in given.layers), "| ratio |")

@@ -8,6 +8,9 @@ from typing import Any
 import growth
 import pytest
 
+from graphopt.graph.graph import Graph
+from graphopt.run.layer_figures import match
+
 
 def lines(run: Callable[[], Any]) -> int:
     """Lines of our own code that run, each turn of a loop or comprehension counted."""
@@ -48,6 +51,13 @@ def test_work_doubles_with_the_layers(name: str) -> None:
     before = lines(few)
     assert before > 1000
     assert lines(many) <= 2.3 * before
+
+
+def test_matching_two_models_doubles_with_the_layers() -> None:
+    few, many = (Graph(growth.residuals(layers)) for layers in (100, 200))
+    before = lines(lambda: match(few, few.copy()))
+    assert before > 1000
+    assert lines(lambda: match(many, many.copy())) <= 2.3 * before
 
 
 @pytest.mark.parametrize("name", growth.CASES)
