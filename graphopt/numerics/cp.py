@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
 
 from graphopt.numerics.lowrank import Budget, Cost
 
@@ -238,6 +237,8 @@ def mttkrp(
 
 def _sweeps(tensor: NDArray[np.float64], factors: _Factors, ridge: float, count: int) -> Cp:
     """Up to ``count`` sweeps over all modes, each the exact minimum of its mode."""
+    from scipy import linalg  # noqa: PLC0415 - takes a third of a second, seldom needed
+
     history: list[float] = []
     for _ in range(count):
         grams = [factor.T @ factor for factor in factors]

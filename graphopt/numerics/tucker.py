@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
 
 from graphopt.numerics.cp import unfolding
 from graphopt.numerics.lowrank import Budget
@@ -110,6 +109,8 @@ def spectrum(weight: NDArray[Any]) -> Spectrum:
 
 def _leading(matrix: NDArray[np.float64], count: int) -> NDArray[np.float64]:
     """The leading ``count`` left singular vectors ``(rows, count)``, from the Gram matrix."""
+    from scipy import linalg  # noqa: PLC0415 - takes a third of a second, seldom needed
+
     rows = len(matrix)
     _, vectors = linalg.eigh(matrix @ matrix.T, subset_by_index=(rows - count, rows - 1))
     return np.ascontiguousarray(vectors[:, ::-1])

@@ -27,7 +27,7 @@ __all__ = ["Proof", "describe", "prove", "with_recipe"]
 
 _TRAIN_SAMPLES = 1000
 """Samples to judge on of those that were trained on, where there are no others."""
-_SETTLED = 0.01
+_SETTLED = 0.02
 """Spread of the ratio of latencies that is small enough to be told."""
 _LAYER_SAMPLES = 4
 """Samples for the SQNR of single layers; each layer's result has many elements."""

@@ -31,7 +31,7 @@ _CLOSE = 0.2
 _FLOAT_SHARES = (0.04, 0.1, 0.2)
 """Shares of the layers, the most sensitive ones first, that mixed candidates keep float."""
 _LATENCY_SECONDS = 4.0
-_SETTLED = 0.01
+_SETTLED = 0.02
 """Far below the margin within which candidates count as equal."""
 _MATMUL_SHARE = 0.5
 
