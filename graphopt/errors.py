@@ -1,24 +1,53 @@
 """The errors that a user can cause, each with the exit code of the command line.
 
-Anything else that is raised is a bug of graphopt (exit code 1).
+Anything else that is raised is a bug of graphopt (exit code 1). Messages name things, never options
+of the command line, which callers of the library do not have.
 """
+
+from __future__ import annotations
+
+from enum import StrEnum
 
 __all__ = [
     "DataError",
     "GraphoptError",
     "LimitError",
-    "MissingSamplesError",
     "ModelError",
+    "Need",
     "PassError",
     "SystemFailure",
     "UsageError",
 ]
 
 
+class Need(StrEnum):
+    """Something that was not given and would help."""
+
+    CALIBRATION = "calibration"
+    TRAINING = "training"
+    EVALUATION = "evaluation"
+    SAMPLES = "samples"
+    """Those of calibration or of evaluation."""
+    DATA = "data"
+    """Samples on which to compare two models."""
+    TEACHER = "teacher"
+    MEMORY_LIMIT = "memory_limit"
+    IMAGE_SIZE = "image_size"
+
+
 class GraphoptError(Exception):
-    """One clear line for the user: what is wrong, where, and what to do."""
+    """One clear line for the user: what is wrong, where, and what to do.
+
+    Args:
+        message: The line.
+        needs: What was not given and would help.
+    """
 
     exit_code: int = 1
+
+    def __init__(self, message: str, *needs: Need) -> None:
+        super().__init__(message)
+        self.needs = needs
 
 
 class UsageError(GraphoptError):
@@ -52,10 +81,6 @@ class PassError(GraphoptError):
     """
 
     exit_code = 4
-
-
-class MissingSamplesError(PassError):
-    """A pass asks what the tensors of the model hold, and the run has no calibration samples."""
 
 
 class SystemFailure(GraphoptError):  # noqa: N818 - an Error suffix would read like a user's mistake

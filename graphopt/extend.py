@@ -30,7 +30,7 @@ from graphopt.contract.preconditions import (
     When,
 )
 from graphopt.contract.registry import register
-from graphopt.errors import PassError
+from graphopt.errors import Need, PassError
 from graphopt.facts.layers import Layer, Refusal, layer, layers
 from graphopt.graph.graph import Constant, Graph, Scope
 from graphopt.graph.node import attribute, is_op, label
@@ -56,6 +56,7 @@ __all__ = [
     "MeanSquare",
     "MinMax",
     "MinOpset",
+    "Need",
     "Option",
     "Pass",
     "PassError",

@@ -19,6 +19,7 @@ from graphopt.cli.optimize import optimize
 from graphopt.cli.passes import passes
 from graphopt.cli.stop import Stopped, listen, stop_behind
 from graphopt.errors import GraphoptError, SystemFailure
+from graphopt.report.advice import advised
 from graphopt.runtime import launch
 
 __all__ = ["app", "main"]
@@ -68,7 +69,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except click.ClickException as err:
         return _say(err.format_message(), err.exit_code)
     except GraphoptError as err:
-        return _say(str(err), err.exit_code)
+        return _say(advised(str(err), err.needs), err.exit_code)
     except Stopped as stop:
         return _say(_INTERRUPTED, stop.code)
     except BrokenPipeError:

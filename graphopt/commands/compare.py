@@ -14,7 +14,7 @@ from graphopt.data import open_data
 from graphopt.data.samples import Samples
 from graphopt.data.source import Source
 from graphopt.data.synthetic import SyntheticSamples
-from graphopt.errors import DataError, ModelError
+from graphopt.errors import DataError, ModelError, Need
 from graphopt.graph.graph import Graph
 from graphopt.graph.ports import compatible, described, fixed_batch
 from graphopt.observe.request import Rows
@@ -72,7 +72,8 @@ def compare(
         latency_ratio=None,
         latency_spread=None,
         feeds=f"random, seed {seed}" if data is None else f"{samples.count} samples",
-        note="random feeds; give --data DATA for figures that count" if data is None else "",
+        note="random feeds; figures that count need samples" if data is None else "",
+        needs=(Need.DATA,) if data is None else (),
     )
     sessions = [Session(graph, threads=threads) for graph in (first, second)]
     try:
@@ -81,7 +82,7 @@ def compare(
     except (DataError, ModelError) as err:
         if data is not None:
             raise
-        note = f"not run: random feeds do not fit these models ({err}); give --data DATA"
+        note = f"not run: random feeds do not fit these models ({err}); they need samples"
         return replace(found, note=note)
     return _timed(replace(found, quality=quality, cosine=cosine), sessions, samples, progress)
 

@@ -95,8 +95,8 @@ def distill(
         checkpoints=None if checkpoints is None else Path(checkpoints),
         progress=progress,
     )
-    means, note = with_judge(means, metric)
+    means, caveat = with_judge(means, metric)
     start = Origin(Stage(graph, means), path_of(student))
     reference = Origin(Stage(goal, means), path_of(teacher))
     choice = follow(plan, start.stage, means)
-    return finished(plan, choice, means, note, started=started, reference=reference, start=start)
+    return finished(plan, choice, means, caveat, started=started, reference=reference, start=start)

@@ -11,7 +11,7 @@ from graphopt.commands.sources import Model, load, path_of
 from graphopt.contract import registry
 from graphopt.contract.preconditions import CalibrationSamples
 from graphopt.contract.recipe import METADATA_KEY
-from graphopt.errors import MissingSamplesError
+from graphopt.errors import Need
 from graphopt.facts import cost, shapes
 from graphopt.facts.layers import Layer, layer
 from graphopt.graph import io
@@ -132,11 +132,11 @@ def _outlook(stage: Stage, means: Means, name: str) -> Outlook:
         return Outlook(name, None, "not tried on so large a model; run the pass itself", {})
     outcome = drive(item, stage, means, until="check")
     if outcome.status == "refused":
-        return Outlook(name, 0, outcome.reason, {})
+        return Outlook(name, 0, outcome.reason, {}, outcome.needs)
     outcome = drive(item, stage, means, until="edit")
-    if isinstance(outcome.refusal, MissingSamplesError):
+    if Need.CALIBRATION in outcome.needs:
         return Outlook(name, None, _NEEDS_DATA, {})
     if outcome.status == "refused":
-        return Outlook(name, None, outcome.reason, {})
+        return Outlook(name, None, outcome.reason, {}, outcome.needs)
     reasons = Counter(skip.reason for skip in outcome.changes.skips)
     return Outlook(name, len(outcome.changes.edits), "", dict(reasons.most_common()))

@@ -68,8 +68,7 @@ def optimize(
     data, limits, machine = grouped(data, limits, machine, settings)
     plan = planned(passes, preset, recipe_file, data, limits, machine)
     require_torch_for(plan.passes)
-    unused = {"--train": data.training, "--teacher": teacher, "--checkpoints": checkpoints}
-    refuse_unused(plan, unused)
+    refuse_unused(plan, {"training": data.training, "teacher": teacher, "checkpoints": checkpoints})
     graph = load(model)
     check_patterns(plan.passes, graph)
     means = means_of(
@@ -88,7 +87,7 @@ def optimize(
         records = looks(origin.stage, means, plan.passes or cleanup_passes())
         messages = intentions(origin.stage, means) if plan.auto else []
         return looked_at(plan, origin, means, records, messages)
-    means, note = with_judge(means, metric)
+    means, caveat = with_judge(means, metric)
     origin = Origin(Stage(graph, means), path_of(model))
     choice = follow(plan, origin.stage, means)
-    return finished(plan, choice, means, note, started=started, reference=origin)
+    return finished(plan, choice, means, caveat, started=started, reference=origin)

@@ -27,7 +27,7 @@ from graphopt.run.limits import check_limits
 from graphopt.run.means import Means
 from graphopt.run.metrics import MetricFunction, find_metric
 from graphopt.run.proof import Proof, describe, prove, with_recipe
-from graphopt.run.record import ModelRecord, PassRecord, RunRecord, StartRecord
+from graphopt.run.record import Caveat, ModelRecord, PassRecord, RunRecord, StartRecord
 from graphopt.run.stage import Stage
 from graphopt.runtime import launch
 from graphopt.search.planner import Choice
@@ -132,8 +132,8 @@ def means_of(
     )
 
 
-def with_judge(means: Means, metric: str | MetricFunction | None) -> tuple[Means, str]:
-    """The means with a judge and the metric, and a note on what the judge can prove.
+def with_judge(means: Means, metric: str | MetricFunction | None) -> tuple[Means, Caveat]:
+    """The means with a judge and the metric, and what the judge cannot prove.
 
     Calibration samples come first: what is chosen by them leaves the evaluation untouched.
 
@@ -148,7 +148,7 @@ def with_judge(means: Means, metric: str | MetricFunction | None) -> tuple[Means
         (means.evaluation, "eval"),
         (means.training, "train"),
     ]
-    judge, note = choose_judge(
+    judge, caveat = choose_judge(
         means.reference,
         offered,
         memory_limit=means.machine.memory_limit,
@@ -157,7 +157,7 @@ def with_judge(means: Means, metric: str | MetricFunction | None) -> tuple[Means
     )
     means = replace(means, judge=judge, metric=find_metric(metric, means.evaluation))
     check_limits(means)
-    return means, note
+    return means, caveat
 
 
 def looked_at(
@@ -183,7 +183,7 @@ def finished(
     plan: Recipe,
     choice: Choice,
     means: Means,
-    note: str,
+    caveat: Caveat,
     *,
     started: float,
     reference: Origin,
@@ -195,7 +195,7 @@ def finished(
         plan: What was asked.
         choice: What came out.
         means: What to measure with.
-        note: What the judge cannot prove.
+        caveat: What the judge cannot prove.
         started: When the command began, by ``time.perf_counter``.
         reference: What the result is measured against.
         start: The model as it came, where it is not the reference.
@@ -206,7 +206,7 @@ def finished(
     before = reference.described()
     if launch.leads():  # the clock of the one process should not hear the others
         first = None if start is None else start.stage
-        proof = prove(choice.stage, means, first, choice.records, note)
+        proof = prove(choice.stage, means, first, choice.records, caveat)
         macs = choice.stage.macs
         output = describe(choice.stage.graph, macs=macs, latency_ms=proof.after_ms)
         before = replace(before, latency_ms=proof.before_ms)

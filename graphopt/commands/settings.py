@@ -75,7 +75,7 @@ def planned(
         UsageError: Several sources, or one that names what does not exist.
     """
     if sum(source is not None for source in (passes, preset, recipe_file)) > 1:
-        raise UsageError("give one of passes (-p), preset (--preset) and recipe (--recipe)")
+        raise UsageError("give one of passes, preset and recipe")
     if recipe_file is not None:
         plan = recipe.read_recipe(Path(recipe_file))
     elif passes is not None:

@@ -116,7 +116,7 @@ class Observe(Protocol):
             limit: Only the first so many samples count; None for all.
 
         Raises:
-            MissingSamplesError: There are no samples.
+            PassError: There are no samples.
             DataError: A tensor holds NaN, infinite values or no numbers.
         """
 

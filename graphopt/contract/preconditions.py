@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from graphopt.errors import DataError, GraphoptError, MissingSamplesError, PassError
+from graphopt.errors import DataError, GraphoptError, Need, PassError
 from graphopt.facts.quantized import integer_nodes
 from graphopt.graph.graph import Graph
 from graphopt.graph.lossless import same_model
@@ -25,7 +25,6 @@ __all__ = [
     "Unquantized",
     "When",
     "check_preconditions",
-    "refuse_without_samples",
 ]
 
 
@@ -60,6 +59,8 @@ class Precondition(ABC):
     """What must hold, as a phrase with fields in braces."""
     error: ClassVar[type[GraphoptError]] = PassError
     """What is raised where it does not hold."""
+    needs: ClassVar[tuple[Need, ...]] = ()
+    """What could have been given for it to hold, besides another model."""
 
     @abstractmethod
     def problem(self, item: Pass, graph: Graph, context: Context) -> str:
@@ -121,10 +122,11 @@ class CalibrationSamples(Precondition):
     """There are samples on which activations can be observed."""
 
     of_model = False
+    needs = (Need.CALIBRATION,)
     words = "calibration samples"
 
     def problem(self, item: Pass, graph: Graph, context: Context) -> str:
-        return "" if context.calibrated else str(refuse_without_samples(item.name))
+        return "" if context.calibrated else f"{item.name} needs calibration samples"
 
 
 @dataclass(frozen=True)
@@ -137,13 +139,13 @@ class TrainingSamples(Precondition):
 
     purpose: str = "to train on"
     of_model = False
+    needs = (Need.TRAINING,)
     words = "samples {purpose}, and PyTorch"
 
     def problem(self, item: Pass, graph: Graph, context: Context) -> str:
         if context.training is not None:
             return ""
-        name = f"{item.name}{_with(self.when, item)}"
-        return f"{name} needs samples {self.purpose}; give them with --train DATA"
+        return f"{item.name}{_with(self.when, item)} needs samples {self.purpose}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +169,7 @@ class Labels(Precondition):
 class OtherTeacher(Precondition):
     """The model is not its own teacher, whose answers it would have already."""
 
+    needs = (Need.TEACHER,)
     words = "a teacher other than the model as it stands"
 
     def problem(self, item: Pass, graph: Graph, context: Context) -> str:
@@ -174,18 +177,13 @@ class OtherTeacher(Precondition):
             return ""
         return (
             f"{item.name}: the model is its own teacher; give the model as it was, put {item.name} "
-            "behind the pass that changes it, or name another one with --teacher"
+            "behind the pass that changes it, or name another one"
         )
 
 
 def _with(when: When | None, item: Pass) -> str:
     """The option for which a pass asks something, as it is set; empty where it always asks."""
     return "" if when is None else f" with {when.option}={getattr(item, when.option)}"
-
-
-def refuse_without_samples(name: str) -> MissingSamplesError:
-    """The error of whoever needs calibration samples and got none."""
-    return MissingSamplesError(f"{name} needs calibration samples; give them with --calib DATA")
 
 
 def check_preconditions(
@@ -207,6 +205,6 @@ def check_preconditions(
         if required.asked(item) and (of_model or not required.of_model):
             problem = required.problem(item, graph, context)
             if problem:
-                raise required.error(problem)
+                raise required.error(problem, *required.needs)
     if of_model:
         item.check(graph, context)

@@ -16,7 +16,7 @@ import numpy as np
 
 from graphopt.data.columns import Column, Part
 from graphopt.data.inputs import Input
-from graphopt.errors import DataError, SystemFailure, UsageError
+from graphopt.errors import DataError, Need, SystemFailure, UsageError
 from graphopt.graph.tensors import Array
 from graphopt.options import near_miss
 
@@ -161,7 +161,8 @@ def _column(path: Path, how: Preprocessing, wanted: Input) -> Column:
     if any(isinstance(d, int) and d != s for d, s in list(fixed)[1:]):
         raise DataError(
             f"{path}: gives {list(shape)} where {wanted.name!r} is {wanted}; "
-            "set size and crop (--image-size, --image-crop), layout and color to fit"
+            "set size and crop, layout and color to fit",
+            Need.IMAGE_SIZE,
         )
     dtype = np.uint8 if how.keeps_pixels and wanted.dtype.kind in "iu" else np.float32
 
@@ -236,7 +237,8 @@ def _middle(size: tuple[int, int], crop: tuple[int, int], path: Path) -> tuple[i
     if rows > height or columns > width:
         raise DataError(
             f"{path}: {height} x {width} pixels are fewer than the crop of {rows} x {columns}; "
-            "set size (--image-size) to at least that"
+            "set size to at least that",
+            Need.IMAGE_SIZE,
         )
     top, left = round((height - rows) / 2), round((width - columns) / 2)
     return left, top, left + columns, top + rows

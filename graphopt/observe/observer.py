@@ -10,7 +10,7 @@ import numpy as np
 
 from graphopt.data.first import FirstSamples
 from graphopt.data.samples import Samples
-from graphopt.errors import MissingSamplesError
+from graphopt.errors import Need, PassError
 from graphopt.graph.graph import Graph
 from graphopt.observe.plan import DEFAULT_BYTES
 from graphopt.observe.request import Answers, Request
@@ -44,14 +44,15 @@ class Observer:
         """Answers over the first ``limit`` samples or over all; only new questions run the model.
 
         Raises:
-            MissingSamplesError: There are no samples.
+            PassError: There are no samples.
             DataError, ModelError, LimitError: As ``observe``.
         """
         asked = list(dict.fromkeys(requests))
         if not asked:
             return Answers({})
         if self.samples is None:
-            raise MissingSamplesError("the pass asks for statistics; it needs calibration samples")
+            message = "the pass asks for statistics; it needs calibration samples"
+            raise PassError(message, Need.CALIBRATION)
         if limit is not None and limit >= self.samples.count:
             limit = None
         new = observe(

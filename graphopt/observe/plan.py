@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphopt.errors import LimitError
+from graphopt.errors import LimitError, Need
 from graphopt.observe.request import Request
 
 __all__ = ["DEFAULT_BYTES", "Plan", "make_plan"]
@@ -71,7 +71,8 @@ def make_plan(
         if memory_limit is not None and needed > limit:
             raise LimitError(
                 f"observing tensor {tensor!r} takes {needed / 1e6:.3g} MB, the memory "
-                f"limit leaves {limit / 1e6:.3g} MB; give a larger --memory-limit"
+                f"limit leaves {limit / 1e6:.3g} MB",
+                Need.MEMORY_LIMIT,
             )
         if not groups or bounds[-1] + needed > limit:
             groups.append([])

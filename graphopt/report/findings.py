@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from graphopt.errors import Need
 from graphopt.run.record import ModelRecord, Quality
 
 __all__ = ["Benchmark", "Comparison", "Inspection", "Outlook", "Port", "Quantization", "Timing"]
@@ -40,13 +41,15 @@ class Outlook:
     """What a pass with default options would do to the model as it is.
 
     ``edits`` is None where that cannot be said without calibration samples; ``reasons`` counts
-    what it would leave alone, by reason, most frequent first.
+    what it would leave alone, by reason, most frequent first; ``needs`` is what a pass lacks that
+    is refused.
     """
 
     name: str
     edits: int | None
     note: str
     reasons: dict[str, int]
+    needs: tuple[Need, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,10 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models side by side; ``quality`` is None where their outputs cannot be compared."""
+    """Two models side by side; ``quality`` is None where their outputs cannot be compared.
+
+    ``note`` says what the reader should know of the figures, ``needs`` what would help.
+    """
 
     a: ModelRecord
     b: ModelRecord
@@ -106,3 +112,4 @@ class Comparison:
     latency_spread: float | None
     feeds: str
     note: str
+    needs: tuple[Need, ...] = ()

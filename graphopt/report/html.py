@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from graphopt import __version__
 from graphopt.errors import SystemFailure
 from graphopt.report import charts, curves, words
+from graphopt.report.advice import advised
 from graphopt.run.record import RunRecord
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
+        advised=advised,
         bytes=words.size,
         change=words.change,
         closeness=words.closeness,

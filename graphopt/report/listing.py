@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from graphopt.report.advice import advised
 from graphopt.report.console import facts, heading, line, table, terminal
 from graphopt.report.findings import Benchmark, Comparison, Inspection, Outlook, Port
 from graphopt.report.pages import PassPage
@@ -100,7 +101,7 @@ def print_comparison(found: Comparison) -> None:
     if quality is not None and quality.agreement_top1 is not None:
         lines.append(("top-1 agreement", percent(quality.agreement_top1)))
     if found.note:
-        lines.append(("note", found.note))
+        lines.append(("note", advised(found.note, found.needs)))
     facts(console, lines)
 
 
@@ -158,7 +159,7 @@ def _outlooks(passes: Sequence[Outlook]) -> list[tuple[str, str, str]]:
     """One row a pass, with the most frequent reason for what it leaves alone."""
     rows = []
     for item in passes:
-        text = item.note
+        text = advised(item.note, item.needs)
         if not text and item.reasons:
             reason, number = next(iter(item.reasons.items()))
             others = sum(item.reasons.values()) - number

@@ -10,6 +10,7 @@ from graphopt.contract.passes import Pass
 from graphopt.contract.preconditions import CalibrationSamples
 from graphopt.contract.spec import format_value
 from graphopt.options import OptionField, option_fields
+from graphopt.report.advice import CALIBRATION_OPTION
 
 __all__ = ["OptionRow", "PassPage", "page"]
 
@@ -86,7 +87,7 @@ def _example(item: Pass, fields: dict[str, OptionField]) -> str:
     spec = item.name
     if shown is not None:
         spec += f"{{{shown.name}={format_value(shown.default)}}}"
-    data = " --calib calib.npz" if item.asks(CalibrationSamples) else ""
+    data = f" {CALIBRATION_OPTION} calib.npz" if item.asks(CalibrationSamples) else ""
     return f"graphopt optimize model.onnx -p '{spec}'{data}"
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 
 from rich.console import Console
 
+from graphopt.report.advice import advised
 from graphopt.report.charts import grouped
 from graphopt.report.console import facts, heading, line, table, terminal
 from graphopt.report.curves import course
@@ -104,7 +105,8 @@ def _trainings(console: Console, record: RunRecord) -> None:
 
 
 def _outcome(item: PassRecord) -> str:
-    return f"{item.status}: {item.reason}" if item.reason else item.status
+    reason = advised(item.reason, item.needs)
+    return f"{item.status}: {reason}" if reason else item.status
 
 
 def _candidates(console: Console, record: RunRecord) -> None:
@@ -118,7 +120,7 @@ def _candidates(console: Console, record: RunRecord) -> None:
             ratio(item.latency_ratio),
             decibel(item.sqnr_db),
             percent(item.agreement_top1),
-            ("chosen: " if item.chosen else "") + item.verdict,
+            ("chosen: " if item.chosen else "") + advised(item.verdict, item.needs),
         )
         for item in record.candidates
     ]
@@ -171,7 +173,7 @@ def _quality(console: Console, record: RunRecord) -> None:
     if quality.samples:
         rows.append(("measured on", f"{quality.samples} samples ({quality.source})"))
     if quality.note:
-        rows.append(("note", quality.note))
+        rows.append(("note", advised(quality.note, quality.needs)))
     environment = record.environment
     rows.append(("machine", f"{environment.cpu}, {environment.threads} threads"))
     rows.append(("target", environment.target))

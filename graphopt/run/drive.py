@@ -12,9 +12,9 @@ import numpy as np
 
 from graphopt.contract.passes import Changes, Context, Pass
 from graphopt.contract.patterns import skip_void
-from graphopt.contract.preconditions import check_preconditions, refuse_without_samples
+from graphopt.contract.preconditions import check_preconditions
 from graphopt.data.first import FirstSamples
-from graphopt.errors import DataError, GraphoptError, LimitError, ModelError, PassError
+from graphopt.errors import DataError, LimitError, ModelError, Need, PassError
 from graphopt.graph.graph import Graph
 from graphopt.observe.request import Answers, Request
 from graphopt.observe.walk import Walk
@@ -45,7 +45,7 @@ class Outcome:
         status: How it ended.
         reason: Why it is not ``done``, in words.
         changes: What the pass says that it did and left alone.
-        refusal: The error with which it was refused or ended.
+        needs: What was not given and would have kept it from being refused or ended.
         broken: The limit for which it was rolled back.
         quality: Closeness of the new stage to the reference; None where nothing was measured.
         seconds: Wall time.
@@ -55,7 +55,7 @@ class Outcome:
     status: Status
     reason: str = ""
     changes: Changes = field(default_factory=Changes)
-    refusal: GraphoptError | None = None
+    needs: tuple[Need, ...] = ()
     broken: Broken | None = None
     quality: Quality | None = None
     seconds: float = 0.0
@@ -77,11 +77,11 @@ def drive(item: Pass, stage: Stage, means: Means, until: Depth = "verify") -> Ou
     except (PassError, DataError, ModelError) as err:
         if means.limits.strict:
             raise
-        outcome = Outcome(stage, "refused", str(err), refusal=err)
+        outcome = Outcome(stage, "refused", str(err), needs=err.needs)
     except LimitError as err:  # a tensor to observe is too large for the memory limit
         if means.limits.strict:
             raise
-        outcome = Outcome(stage, "rolled back", str(err), refusal=err)
+        outcome = Outcome(stage, "rolled back", str(err), needs=err.needs)
     if outcome.broken is not None and means.limits.strict:
         raise LimitError(outcome.reason)
     told = f"{outcome.status}: {outcome.reason}" if outcome.reason else outcome.status
@@ -122,7 +122,7 @@ def _context(stage: Stage, means: Means) -> Context:
 
     def walk(graph: Graph, limit: int) -> Walk:
         if means.calibration is None:
-            raise refuse_without_samples("it")
+            raise PassError("it needs calibration samples", Need.CALIBRATION)
         samples = FirstSamples(means.calibration, limit)
         return Walk(graph, samples, means.threads, means.batch)
 

@@ -12,13 +12,13 @@ import psutil
 from graphopt.data.first import FirstSamples
 from graphopt.data.samples import Feeds, Samples
 from graphopt.data.synthetic import SyntheticSamples
-from graphopt.errors import DataError, ModelError
+from graphopt.errors import DataError, ModelError, Need
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.observe.request import Rows
 from graphopt.observe.run import with_rows
 from graphopt.run.evaluation import Tally
-from graphopt.run.record import Quality
+from graphopt.run.record import Caveat, Quality
 from graphopt.runtime.session import Session
 
 __all__ = ["HELD_WEIGHTS_BYTES", "Judge", "Sample", "choose_judge"]
@@ -30,7 +30,10 @@ _SAMPLES = 32
 _RUN_FACTOR = 3
 """onnxruntime holds the weights as read, as initializers and packed for its kernels."""
 _DEFAULT_BYTES = 3 << 30
-_TRAINED_ON = "measured on samples that were trained on; give --eval DATA for figures that count"
+_TRAINED_ON = Caveat(
+    "measured on samples that were trained on; figures that count need others", (Need.EVALUATION,)
+)
+_RANDOM = Caveat("measured on random feeds; figures that count need samples", (Need.SAMPLES,))
 
 
 @dataclass(frozen=True)
@@ -124,8 +127,8 @@ def choose_judge(
     memory_limit: int | None,
     threads: int,
     seed: int,
-) -> tuple[Judge | None, str]:
-    """The judge, and a note on what it can and cannot prove; None where nothing can be run.
+) -> tuple[Judge | None, Caveat]:
+    """The judge, and what it cannot prove; None where nothing can be run.
 
     Args:
         reference: The model that is right by definition.
@@ -139,20 +142,19 @@ def choose_judge(
     """
     needed, allowed = _RUN_FACTOR * reference.weight_bytes, _run_bytes(memory_limit)
     if needed > allowed:
-        return None, (
-            f"not run: about {needed / 1e6:.3g} MB where {allowed / 1e6:.3g} MB are "
-            "allowed; give a larger --memory-limit to have the result run and compared"
-        )
+        sizes = f"about {needed / 1e6:.3g} MB where {allowed / 1e6:.3g} MB are allowed"
+        return None, Caveat(f"not run and not compared: {sizes}", (Need.MEMORY_LIMIT,))
     for samples, source in offered:
         if samples is not None:
-            note = _TRAINED_ON if source == "train" else ""
-            return Judge(reference, samples, source, threads=threads), note
+            caveat = _TRAINED_ON if source == "train" else Caveat()
+            return Judge(reference, samples, source, threads=threads), caveat
     try:
         random = SyntheticSamples(reference, seed=seed)
         judge = Judge(reference, random, "random", threads=threads)
     except (DataError, ModelError) as err:
-        return None, f"not run: random feeds do not fit this model ({err}); give --calib DATA"
-    return judge, "measured on random feeds; give --calib or --eval DATA for figures that count"
+        note = f"not run: random feeds do not fit this model ({err}); it needs samples"
+        return None, Caveat(note, (Need.CALIBRATION,))
+    return judge, _RANDOM
 
 
 def _run_bytes(memory_limit: int | None) -> int:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import onnx
 
-from graphopt.errors import LimitError
+from graphopt.errors import LimitError, Need
 from graphopt.graph.graph import Graph
 from graphopt.run.evaluation import evaluate
 from graphopt.run.means import Means
@@ -94,7 +94,8 @@ def check_limits(means: Means) -> None:
         LimitError: A drop is limited and there are no labels, or no metric for them.
     """
     if means.limits.max_drop is not None and (means.evaluation is None or means.metric is None):
-        raise LimitError("--max-drop needs --eval DATA with labels, and a metric for them")
+        message = "max-drop needs evaluation samples with labels, and a metric for them"
+        raise LimitError(message, Need.EVALUATION)
 
 
 def limit_records(

@@ -8,7 +8,7 @@ import numpy as np
 
 from graphopt.callables import imported
 from graphopt.data.samples import Samples
-from graphopt.errors import DataError, UsageError
+from graphopt.errors import DataError, Need, UsageError
 from graphopt.graph.tensors import Array
 from graphopt.options import near_miss
 
@@ -66,7 +66,8 @@ def find_metric(metric: str | MetricFunction | None, samples: Samples | None) ->
         whole = labels.dtype.kind in "iu" and labels.ndim == 1
         return ("top1", top1) if whole else None
     if labels is None:
-        raise DataError("--metric needs --eval DATA with an array named 'labels'")
+        message = "a metric needs evaluation samples with an array named 'labels'"
+        raise DataError(message, Need.EVALUATION)
     if callable(metric):
         return getattr(metric, "__name__", "metric"), metric
     if metric in _METRICS:

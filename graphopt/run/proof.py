@@ -18,7 +18,7 @@ from graphopt.run import layer_figures
 from graphopt.run.evaluation import evaluate
 from graphopt.run.limits import limit_records
 from graphopt.run.means import Means
-from graphopt.run.record import LayerRecord, LimitRecord, ModelRecord, PassRecord, Quality
+from graphopt.run.record import Caveat, LayerRecord, LimitRecord, ModelRecord, PassRecord, Quality
 from graphopt.run.stage import Stage
 from graphopt.runtime import latency
 from graphopt.runtime.latency import Ratio
@@ -84,7 +84,7 @@ def describe(
 
 
 def prove(
-    stage: Stage, means: Means, start: Stage | None, passes: Sequence[PassRecord], note: str
+    stage: Stage, means: Means, start: Stage | None, passes: Sequence[PassRecord], caveat: Caveat
 ) -> Proof:
     """Measure a result against the reference.
 
@@ -93,17 +93,19 @@ def prove(
         means: What to measure with.
         start: The model as it came, where that is not the reference.
         passes: Records of the passes that made it; their reasons explain the audit.
-        note: What the reader should know of the samples.
+        caveat: What the reader should know of the samples.
 
     Raises:
         ModelError: onnxruntime cannot run the result.
         DataError: The metric cannot be computed.
     """
     if means.judge is None:
-        nothing = Quality(sqnr_db={}, note=note)
+        nothing = Quality(sqnr_db={}, note=caveat.note, needs=caveat.needs)
         return Proof(nothing, limits=limit_records(means, nothing, passes))
     stages = [stage] if start is None else [stage, start]
-    quality, *before = [replace(q, note=note) for q in _judged(stages, means)]
+    quality, *before = [
+        replace(q, note=caveat.note, needs=caveat.needs) for q in _judged(stages, means)
+    ]
     feeds = [sample.feeds for sample in means.judge.samples[:_LAYER_SAMPLES]]
     sessions = [means.judge.session, stage.session]
     times = latency.measure(sessions, [feeds[0], feeds[0]], settled=_SETTLED)

@@ -8,10 +8,12 @@ from typing import Literal
 from graphopt.analysis.audit import Audit
 from graphopt.contract.curves import TrainingCurves
 from graphopt.contract.passes import Edit, Skip
+from graphopt.errors import Need
 
 __all__ = [
     "Broken",
     "CandidateRecord",
+    "Caveat",
     "Environment",
     "LayerRecord",
     "LimitRecord",
@@ -58,6 +60,14 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Caveat:
+    """Why nothing was run, or what the reader of figures should know; and what would help."""
+
+    note: str = ""
+    needs: tuple[Need, ...] = ()
+
+
+@dataclass(frozen=True)
 class Quality:
     """Closeness to the input model.
 
@@ -69,6 +79,7 @@ class Quality:
         samples: How many samples the figures are taken over; 0 means not run.
         source: Where the samples came from: ``eval``, ``calib``, ``train`` or ``random``.
         note: Why nothing was run, or what the reader should know; else empty.
+        needs: What was not given and would help.
     """
 
     sqnr_db: dict[str, float | None]
@@ -77,6 +88,7 @@ class Quality:
     samples: int = 0
     source: str = ""
     note: str = ""
+    needs: tuple[Need, ...] = ()
 
     @property
     def worst_db(self) -> float | None:
@@ -128,10 +140,10 @@ class Broken:
 class PassRecord:
     """One pass of the run.
 
-    ``status`` is ``done``, ``nothing to do``, ``refused`` (a precondition; ``reason``) or
-    ``rolled back`` (a limit; ``reason`` and ``broken``). ``bytes`` and ``macs`` are those after
-    the pass, ``sqnr_db`` that of the worst output against the input model, ``curves`` the course
-    of a training.
+    ``status`` is ``done``, ``nothing to do``, ``refused`` (a precondition; ``reason`` and
+    ``needs``, what was not given) or ``rolled back`` (a limit; ``reason`` and ``broken``).
+    ``bytes`` and ``macs`` are those after the pass, ``sqnr_db`` that of the worst output against
+    the input model, ``curves`` the course of a training.
     """
 
     name: str
@@ -146,11 +158,15 @@ class PassRecord:
     sqnr_db: float | None
     curves: TrainingCurves | None = None
     broken: Broken | None = None
+    needs: tuple[Need, ...] = ()
 
 
 @dataclass(frozen=True)
 class CandidateRecord:
-    """One candidate that ``auto`` tried. Ratios are against the cleaned float model."""
+    """One candidate that ``auto`` tried. Ratios are against the cleaned float model.
+
+    ``needs`` is what was not given and would help, where ``verdict`` says what is in its way.
+    """
 
     name: str
     spec: str
@@ -161,6 +177,7 @@ class CandidateRecord:
     metric: float | None
     chosen: bool
     verdict: str
+    needs: tuple[Need, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,7 @@ def record_of(item: Pass, outcome: Outcome) -> PassRecord:
         sqnr_db=None if outcome.quality is None else outcome.quality.worst_db,
         curves=outcome.changes.curves,
         broken=outcome.broken,
+        needs=outcome.needs,
     )
 
 
@@ -102,9 +103,9 @@ def dry_run(stage: Stage, means: Means, passes: Sequence[Pass]) -> list[PassReco
     for index, item in enumerate(passes):
         outcome = drive(item, stage, lenient, until="data" if index else "check")
         spec, size = format_passes([item]), stage.graph.weight_bytes
-        records.append(
-            PassRecord(
-                item.name, spec, outcome.status, outcome.reason, 0.0, [], [], size, None, None
-            )
+        status, reason, needs = outcome.status, outcome.reason, outcome.needs
+        record = PassRecord(
+            item.name, spec, status, reason, 0.0, [], [], size, None, None, needs=needs
         )
+        records.append(record)
     return records

@@ -9,6 +9,7 @@ from typing import Literal
 
 from graphopt.contract.passes import Pass
 from graphopt.contract.spec import format_passes
+from graphopt.errors import Need
 from graphopt.run.record import CandidateRecord, PassRecord, Quality
 from graphopt.run.stage import Stage
 from graphopt.runtime.latency import Ratio
@@ -32,7 +33,10 @@ Kind = Literal["float", "static", "mixed", "smoothed", "dynamic", "weights"]
 
 @dataclass
 class Candidate:
-    """One form of the model that was tried; ``problem`` says why it cannot be chosen."""
+    """One form of the model that was tried.
+
+    ``problem`` says why it cannot be chosen, ``needs`` what would help.
+    """
 
     kind: Kind
     name: str
@@ -43,6 +47,7 @@ class Candidate:
     ratio: Ratio | None = None
     quality: Quality | None = None
     problem: str = ""
+    needs: tuple[Need, ...] = ()
 
     def cost(self, base_bytes: int) -> float:
         """What is weighed: log of time and bytes against the cleaned model, and missing dB.
@@ -91,4 +96,5 @@ def row(item: Candidate, chosen: bool, base_bytes: int) -> CandidateRecord:
         metric=None if quality is None or quality.metric is None else quality.metric.after,
         chosen=chosen,
         verdict=item.problem or _verdict(item, base_bytes),
+        needs=item.needs,
     )

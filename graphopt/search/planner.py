@@ -176,6 +176,7 @@ def _try(lifted: Candidate, means: Means, proposal: Proposal) -> Candidate:
     )
     if not any(item.lossy for item in done):
         made.problem = _nothing(stage, passes, records)
+        made.needs = tuple(dict.fromkeys(need for record in records for need in record.needs))
     elif means.judge is not None:
         made.quality = means.judge.compare(stage.answers)
     return made

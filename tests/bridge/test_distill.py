@@ -121,7 +121,7 @@ def test_calibration_samples_serve_where_no_others_are_given() -> None:
         ("finetune", {}, DataError, "needs labels"),
         ("distill{alpha=1}", {}, DataError, "alpha=1.0 needs labels"),
         ("distill", {"teacher": None}, GraphoptError, "its own teacher"),
-        ("distill", {"train": None}, GraphoptError, "--train DATA"),
+        ("distill", {"train": None}, GraphoptError, "needs samples to train on"),
         ("distill{beta=0}", {}, GraphoptError, "leave nothing to train by"),
         ("distill{steps=1,epochs=1}", {}, UsageError, "epochs or steps, not both"),
         ("distill{nodes=[Relu]}", {}, GraphoptError, "no weights that could be trained"),

@@ -11,7 +11,7 @@ import pytest
 from onnx import numpy_helper, parser
 
 from graphopt.commands.compare import compare
-from graphopt.errors import DataError, ModelError
+from graphopt.errors import DataError, ModelError, Need
 from graphopt.report import listing
 from graphopt.report.json import dump
 from graphopt.runtime import latency
@@ -49,6 +49,7 @@ def test_a_model_equals_itself() -> None:
     assert found.latency_spread is not None
     assert found.a.latency_ms is not None and found.b.latency_ms is not None
     assert found.note.startswith("random feeds")
+    assert found.needs == (Need.DATA,)
 
 
 def test_figures_of_a_model_that_is_a_little_off() -> None:
@@ -64,6 +65,7 @@ def test_figures_of_a_model_that_is_a_little_off() -> None:
     agreement = 100 * float((f.argmax(1) == g.argmax(1)).mean())
     assert found.quality.agreement_top1 == pytest.approx(agreement)
     assert (found.quality.samples, found.feeds, found.note) == (40, "40 samples", "")
+    assert found.needs == ()
 
 
 def test_paths_are_named_with_hash_and_bytes(tmp_path: Path) -> None:
@@ -141,4 +143,4 @@ def test_it_prints_and_dumps(capsys: pytest.CaptureFixture[str]) -> None:
     listing.print_comparison(
         dataclasses.replace(found, quality=None, cosine={}, latency_ratio=None, note="because")
     )
-    assert "because" in capsys.readouterr().out
+    assert "because; give them with --data DATA" in capsys.readouterr().out

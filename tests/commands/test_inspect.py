@@ -12,7 +12,7 @@ from onnx import numpy_helper, parser
 from graphopt.commands.inspect import inspect
 from graphopt.contract import registry
 from graphopt.contract.recipe import METADATA_KEY
-from graphopt.errors import ModelError
+from graphopt.errors import ModelError, Need
 from graphopt.report import listing
 from graphopt.report.findings import Port, Quantization
 from graphopt.report.json import dump
@@ -118,6 +118,8 @@ def test_every_pass_is_tried_on_a_copy() -> None:
     assert by_name["eliminate-identity"].edits == 1
     assert by_name["quantize-static"].edits is None
     assert "calibration" in by_name["quantize-static"].note
+    assert by_name["distill"].note == "distill needs samples to train on"
+    assert by_name["distill"].needs == (Need.TRAINING,)
     idle = by_name["fuse-batchnorm"]
     assert idle.edits == 0 and idle.reasons
 

@@ -15,7 +15,7 @@ from graphopt.contract.preconditions import CalibrationSamples, TrainingSamples,
 from graphopt.contract.spec import parse_passes
 from graphopt.contract.training import Training
 from graphopt.data.synthetic import SyntheticSamples
-from graphopt.errors import DataError, GraphoptError, PassError
+from graphopt.errors import DataError, GraphoptError, Need, PassError
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.options import option_fields
@@ -35,10 +35,27 @@ def _context(calibrated: bool = True, teacher: Graph | None = None) -> Context:
 def _refusal(
     spec: str, graph: Graph, context: Context, *, of_model: bool = True
 ) -> tuple[type[GraphoptError], str]:
+    refusal = _refused(spec, graph, context, of_model=of_model)
+    return type(refusal), str(refusal)
+
+
+def _refused(spec: str, graph: Graph, context: Context, *, of_model: bool = True) -> GraphoptError:
     (item,) = parse_passes(spec)
     with pytest.raises(GraphoptError) as refusal:
         check_preconditions(item, graph, context, of_model=of_model)
-    return type(refusal.value), str(refusal.value)
+    return refusal.value
+
+
+def test_a_refusal_keeps_what_is_needed() -> None:
+    graph = _model("cnn")
+    teaching = _context(teacher=graph)
+    for spec, context, needs in (
+        ("quantize-static", _context(False), (Need.CALIBRATION,)),
+        ("distill", _context(), (Need.TRAINING,)),
+        ("distill", teaching, (Need.TEACHER,)),
+        ("finetune", teaching, ()),
+    ):
+        assert _refused(spec, graph, context).needs == needs, spec
 
 
 def _model(name: str) -> Graph:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from graphopt.errors import LimitError
+from graphopt.errors import LimitError, Need
 from graphopt.observe.extremes import HistogramOf, MinMax
 from graphopt.observe.means import ChannelMean
 from graphopt.observe.plan import make_plan
@@ -44,8 +44,11 @@ def test_histograms_take_their_bins() -> None:
 
 
 def test_a_tensor_above_the_limit_is_named_with_what_it_needs() -> None:
-    with pytest.raises(LimitError, match=r"'b' takes 16\.8 MB, the memory limit leaves 15\.7 MB"):
+    with pytest.raises(
+        LimitError, match=r"'b' takes 16\.8 MB, the memory limit leaves 15\.7 MB$"
+    ) as refusal:
         make_plan([MinMax("b")], {"b": (2, MEGABYTE)}, 15 * MEGABYTE)
+    assert refusal.value.needs == (Need.MEMORY_LIMIT,)
 
 
 def test_nothing_asked_takes_nothing() -> None:

@@ -11,10 +11,11 @@ import pytest
 from graphopt.contract.recipe import METADATA_KEY
 from graphopt.contract.settings import Limits
 from graphopt.data.synthetic import SyntheticSamples
+from graphopt.errors import Need
 from graphopt.graph import io
 from graphopt.run.means import Means
 from graphopt.run.proof import describe, prove, with_recipe
-from graphopt.run.record import LimitRecord, Quality
+from graphopt.run.record import Caveat, LimitRecord, Quality
 from graphopt.run.stage import Stage
 from graphopt.runtime import latency
 from graphopt.runtime.latency import Times
@@ -52,10 +53,10 @@ def test_a_model_in_figures(tmp_path: Path) -> None:
 
 def test_the_proof_holds_quality_latency_audit_and_layers() -> None:
     stage, means = staged(MODELS["cnn"](), calibrated=False)
-    proof = prove(halved(stage, means), means, None, [], "a note")
+    proof = prove(halved(stage, means), means, None, [], Caveat("a note", (Need.SAMPLES,)))
     assert proof.quality is not None
     assert (proof.quality.samples, proof.quality.source) == (2, "random")
-    assert proof.quality.note == "a note"
+    assert (proof.quality.note, proof.quality.needs) == ("a note", (Need.SAMPLES,))
     assert proof.quality.worst_db is not None
     assert proof.quality.worst_db < 20
     assert proof.ratio is not None
@@ -70,18 +71,18 @@ def test_the_proof_holds_quality_latency_audit_and_layers() -> None:
 
 def test_evaluation_samples_go_before_calibration_and_these_before_the_judge() -> None:
     stage, means = staged(MODELS["cnn"]())
-    calibrated = prove(halved(stage, means), means, None, [], "").quality
+    calibrated = prove(halved(stage, means), means, None, [], Caveat()).quality
     assert calibrated is not None
     assert calibrated.source == "calib"
     means = replace(means, evaluation=SyntheticSamples(means.reference, count=3, seed=1))
-    evaluated = prove(halved(stage, means), means, None, [], "").quality
+    evaluated = prove(halved(stage, means), means, None, [], Caveat()).quality
     assert evaluated is not None
     assert (evaluated.samples, evaluated.source) == (3, "eval")
 
 
 def test_the_model_as_it_came_is_measured_too_where_it_is_not_the_reference() -> None:
     stage, means = staged(MODELS["cnn"]())
-    proof = prove(stage, means, halved(stage, means), [], "")
+    proof = prove(stage, means, halved(stage, means), [], Caveat())
     assert proof.quality is not None
     assert proof.start is not None
     assert proof.start.worst_db is not None
@@ -90,8 +91,8 @@ def test_the_model_as_it_came_is_measured_too_where_it_is_not_the_reference() ->
 
 def test_without_a_judge_the_note_says_why_nothing_was_run() -> None:
     stage, means = staged(MODELS["cnn"](), judged=False, limits=Limits(min_sqnr_db=20.0))
-    proof = prove(stage, means, None, [], "too large")
-    assert proof.quality == Quality({}, note="too large")
+    proof = prove(stage, means, None, [], Caveat("too large", (Need.MEMORY_LIMIT,)))
+    assert proof.quality == Quality({}, note="too large", needs=(Need.MEMORY_LIMIT,))
     assert proof.limits == [LimitRecord("min_sqnr_db", 20.0, None, False)]
     assert proof.ratio is None
 
