@@ -16,7 +16,7 @@ from graphopt.contract.passes import Pass
 from graphopt.contract.preconditions import Precondition
 from graphopt.contract.registry import GROUP
 from graphopt.facts.layers import Need
-from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.graph import Constant, Graph, Scope
 from graphopt.observe.request import Request
 from graphopt.testing import CLASS_CHECKS, EXAMPLE_CHECKS
 
@@ -56,11 +56,12 @@ def test_the_page_runs(tmp_path: Path) -> None:
 
 def test_methods_in_the_tables_exist() -> None:
     cells = [*first_cells("to look"), *first_cells("to edit")]
-    named = re.findall(r"^(scope|graph)\.(\w+)", "\n".join(cells), re.MULTILINE)
+    named = re.findall(r"^(scope|graph|constant)\.(\w+)", "\n".join(cells), re.MULTILINE)
     assert len(named) == len(cells)
-    fields = {*Scope.__dataclass_fields__, *vars(Scope)}
+    owners = {"scope": Scope, "graph": Graph, "constant": Constant}
     for owner, name in named:
-        assert name in (fields if owner == "scope" else vars(Graph)), name
+        fields = getattr(owners[owner], "__dataclass_fields__", ())
+        assert name in {*fields, *vars(owners[owner])}, name
 
 
 def test_flags_of_a_pass_are_listed() -> None:
