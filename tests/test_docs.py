@@ -88,7 +88,7 @@ def test_named_options_exist() -> None:
     known = {
         option
         for command in (app, *app.commands.values())
-        for parameter in command.get_params(click.Context(command))
+        for parameter in command.get_params(click.Context(command, **app.context_settings))
         if isinstance(parameter, click.Option)
         for option in parameter.opts
     }

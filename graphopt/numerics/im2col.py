@@ -54,9 +54,8 @@ class Window:
         """What each position reads, position after position in row-major order.
 
         >>> window = Window((2,), strides=(2,))
-        >>> next(window.columns(np.array([[1, 2, 3, 4, 5]])))
-        array([[[1., 2.]],
-               [[3., 4.]]])
+        >>> next(window.columns(np.array([[1, 2, 3, 4, 5]]))).tolist()
+        [[[1.0, 2.0]], [[3.0, 4.0]]]
 
         Args:
             image: One sample ``(channels, *sizes)``.
