@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from onnx import NodeProto
 
+from graphopt import targets
 from graphopt.analysis.float_reasons import float_reason, layer_at
 from graphopt.facts.layers import Layer
 from graphopt.facts.quantized import (
@@ -46,7 +47,13 @@ class Audit:
     float_: list[Entry] = field(default_factory=list)
 
 
-def audit(graph: Graph, reasons: Mapping[str, str] | None = None, *, threads: int = 0) -> Audit:
+def audit(
+    graph: Graph,
+    reasons: Mapping[str, str] | None = None,
+    *,
+    threads: int = 0,
+    target: targets.Target | None = None,
+) -> Audit:
     """Read back what onnxruntime runs and say for each layer whether it is on integers.
 
     Layers are Conv, ConvTranspose, Gemm and MatMul with a constant weight, other operators between
@@ -57,11 +64,14 @@ def audit(graph: Graph, reasons: Mapping[str, str] | None = None, *, threads: in
         graph: The model; not modified.
         reasons: Why a node was left in float, by its label; goes before what can be derived.
         threads: Threads of the session.
+        target: Whose rules say why a layer is in float; by default this machine's, as it is here
+            that onnxruntime is asked.
 
     Raises:
         ModelError: onnxruntime cannot load the model, or cannot save what it made of it.
     """
     running = RunningGraph(graph, threads)
+    rules = targets.find("host") if target is None else target
     found = Audit()
     for scope in graph.scopes():
         for node in scope.nodes:
@@ -75,7 +85,7 @@ def audit(graph: Graph, reasons: Mapping[str, str] | None = None, *, threads: in
                 reason = _oddity(node, layer, kernel)
                 found.integer.append(Entry(name, op_type, str(kernel.op_type), reason))
                 continue
-            reason = (reasons or {}).get(name) or float_reason(scope, node)
+            reason = (reasons or {}).get(name) or float_reason(scope, node, rules)
             if running.dequantizes_weight(kernel):
                 reason += _defect(layer)
             found.float_.append(Entry(name, op_type, str(kernel.op_type), reason))

@@ -1,9 +1,12 @@
 """Why onnxruntime leaves a layer in float, read from the graph as it was given.
 
-The conditions are those of its QDQ fusions on the CPU (version 1.32, measured).
+The conditions are those of its QDQ fusions on the CPU (version 1.32, measured). Which operators
+have kernels, and for which codes, is said by the rules of a target.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 from onnx import NodeProto, TensorProto
@@ -16,24 +19,37 @@ from graphopt.facts.quantized import (
 )
 from graphopt.graph.graph import Constant, Scope
 from graphopt.graph.node import attribute, is_op
-from graphopt.targets import KERNELS
+from graphopt.numerics.grids import CODE_TYPES, CodeName
+from graphopt.targets import OpRule, Target
 
 __all__ = ["float_reason", "layer_at"]
 
-_BYTES = (TensorProto.INT8, TensorProto.UINT8)
 _BIAS_TOLERANCE = 1e-5  # relative; float32 rounding of the product of the scales
 UNKNOWN = "no rule of onnxruntime matched, although all that is known to matter is in place"
 
 
-def float_reason(scope: Scope, node: NodeProto) -> str:
-    """Why a layer that is known to run in float does so, as a sentence."""
-    if not is_op(node, *KERNELS):
+def float_reason(scope: Scope, node: NodeProto, target: Target) -> str:
+    """Why a layer that is known to run in float does so, as a sentence.
+
+    Args:
+        scope: Where the node is.
+        node: The layer.
+        target: The machine that onnxruntime runs it on.
+    """
+    rule = target.rules.get(node.op_type) if is_op(node, node.op_type) else None
+    if rule is None:
         return f"onnxruntime has no integer kernel for {node.op_type}"
-    for find in (_weight, _inputs, _output, _parameters, _per_channel, _bias, _gemm, _signed):
-        reason = find(scope, node)
-        if reason:
-            return reason
-    return UNKNOWN
+    return (
+        _weight(scope, node, rule)
+        or _inputs(scope, node, rule)
+        or _output(scope, node, rule, target.activations)
+        or _parameters(scope, node, rule)
+        or _per_channel(scope, node)
+        or _bias(scope, node)
+        or _gemm(scope, node, rule)
+        or _signed(scope, node)
+        or UNKNOWN
+    )
 
 
 def layer_at(scope: Scope, node: NodeProto) -> Layer | None:
@@ -42,7 +58,7 @@ def layer_at(scope: Scope, node: NodeProto) -> Layer | None:
     return found if isinstance(found, Layer) and found.multiplies else None
 
 
-def _weight(scope: Scope, node: NodeProto) -> str:
+def _weight(scope: Scope, node: NodeProto, rule: OpRule) -> str:
     found = layer_at(scope, node)
     if found is None:
         return ""
@@ -50,29 +66,33 @@ def _weight(scope: Scope, node: NodeProto) -> str:
         return "its weight is float"
     if found.weight.form == "expanded":
         return "its weight is only stored small; onnxruntime expands it to float at load"
-    kind = found.weight.constant.data_type
-    if kind in _BYTES:
+    kind = _type_name(found.weight.constant.data_type)
+    if kind in rule.weight_types:
         return ""
-    return f"its weight has {_type_name(kind)} codes, the kernels take 8 bits"
+    return f"its weight has {kind} codes, the kernels take {_widths(rule.weight_types)} bits"
 
 
-def _inputs(scope: Scope, node: NodeProto) -> str:
+def _inputs(scope: Scope, node: NodeProto, rule: OpRule) -> str:
     """An input that is not dequantized, or has codes that no kernel takes."""
     found = layer_at(scope, node)
-    read = range(len(node.input)) if found is None else [found.data_index]
-    if is_op(node, "Resize"):
-        read = [0]
+    read: Iterable[int] = range(len(node.input))
+    if found is not None:
+        read = [found.data_index]
+    elif rule.role != "weighted" and rule.inputs is not None:
+        read = rule.inputs
     for position in read:
         name = node.input[position]
         made = dequantizer(scope, name)
         if name and made is None:
             return f"its input {name!r} is not quantized"
-        if made is not None and (kind := _code_type(scope, made)) not in (None, *_BYTES):
-            return f"its input has {_type_name(kind)} codes, the kernels take 8 bits"
+        kind = None if made is None else _code_type(scope, made)
+        if kind is not None and _type_name(kind) not in rule.activation_types:
+            widths = _widths(rule.activation_types)
+            return f"its input has {_type_name(kind)} codes, the kernels take {widths} bits"
     return ""
 
 
-def _output(scope: Scope, node: NodeProto) -> str:
+def _output(scope: Scope, node: NodeProto, rule: OpRule, swallowed: tuple[str, ...]) -> str:
     """Something between the result and the one QuantizeLinear that a kernel needs."""
     name, step = node.output[0], node
     while True:
@@ -86,10 +106,11 @@ def _output(scope: Scope, node: NodeProto) -> str:
             return "nothing reads its result"
         if is_op(readers[0], "QuantizeLinear"):
             kind = _code_type(scope, readers[0])
-            if kind not in (None, *_BYTES):
-                return f"its result gets {_type_name(kind)} codes, the kernels give 8 bits"
+            if kind is not None and _type_name(kind) not in rule.activation_types:
+                widths = _widths(rule.activation_types)
+                return f"its result gets {_type_name(kind)} codes, the kernels give {widths} bits"
             return "" if step is node else _activation(scope, step, readers[0])
-        if not is_op(readers[0], "Relu", "Clip"):
+        if not is_op(readers[0], *swallowed):
             return _unquantized(scope, node, readers[0])
         step, name = readers[0], readers[0].output[0]
 
@@ -127,7 +148,7 @@ def _activation(scope: Scope, step: NodeProto, quantizer: NodeProto) -> str:
     return ""
 
 
-def _parameters(scope: Scope, node: NodeProto) -> str:
+def _parameters(scope: Scope, node: NodeProto, rule: OpRule) -> str:
     """Scales that are not rank 0, or that must be equal before and behind."""
     around = [made for name in node.input if (made := dequantizer(scope, name)) is not None]
     around += quantizers(scope, node.output[0])
@@ -136,15 +157,14 @@ def _parameters(scope: Scope, node: NodeProto) -> str:
         scale = scope.constant(item.input[1])
         if scale is None:
             return "a scale around it is not constant"
-        if len(scale.shape) and not is_op(node, "Conv", "Gemm", "MatMul"):
+        if len(scale.shape) and rule.role != "weighted":
             return f"a scale around it has shape {list(scale.shape)}; it must have rank 0"
-    if is_op(node, "MaxPool", "ReduceMax", "Resize"):
-        if is_op(node, "Resize") and attribute(node, "mode", "nearest") != "nearest":
-            return "onnxruntime has no integer kernel for a Resize that interpolates"
-        if is_op(node, "MaxPool") and scope.graph.opset < 12:
-            return "MaxPool takes integers from opset 12 on only"
-        if len({_parameter_key(scope, item) for item in activations}) > 1:
-            return "scale or zero point differ before and behind it"
+    if any(attribute(node, name, value) != value for name, value in rule.attributes.items()):
+        return f"onnxruntime has no integer kernel for {rule.otherwise}"
+    if scope.graph.opset < rule.min_opset:
+        return f"{node.op_type} takes integers from opset {rule.min_opset} on only"
+    if rule.role == "same" and len({_parameter_key(scope, item) for item in activations}) > 1:
+        return "scale or zero point differ before and behind it"
     return ""
 
 
@@ -205,16 +225,15 @@ def _bias(scope: Scope, node: NodeProto) -> str:
     return "the scale of its int32 bias is not input scale times weight scale"
 
 
-def _gemm(scope: Scope, node: NodeProto) -> str:
-    """What the integer Gemm wants besides: no factors, a zero point for each operand."""
-    if not is_op(node, "Gemm"):
-        return ""
-    for name in ("alpha", "beta"):
+def _gemm(scope: Scope, node: NodeProto, rule: OpRule) -> str:
+    """What an integer kernel wants besides: no factors, a zero point for each operand."""
+    for name in ("alpha", "beta") if is_op(node, "Gemm") else ():
         if len(node.input) > 2 and node.input[2] and attribute(node, name, 1.0) != 1.0:
             return f"its {name} is not 1; fold it into the weight or bias first"
-    made = [dequantizer(scope, name) for name in node.input[:2]]
+    made = [dequantizer(scope, name) for name in node.input[:2] if rule.needs_zero_points]
     if any(one is not None and (len(one.input) < 3 or not one.input[2]) for one in made):
-        return "a DequantizeLinear in front of it has no zero point, which Gemm alone asks for"
+        lacking = "a DequantizeLinear in front of it has no zero point"
+        return f"{lacking}, which {node.op_type} alone asks for"
     return ""
 
 
@@ -239,6 +258,10 @@ def _code_type(scope: Scope, node: NodeProto) -> int | None:
     if is_op(node, "DequantizeLinear"):
         return None if codes is None else codes.data_type
     return int(attribute(node, "output_dtype", 0)) or int(TensorProto.UINT8)
+
+
+def _widths(types: tuple[CodeName, ...]) -> str:
+    return " or ".join(map(str, sorted({CODE_TYPES[name].bits for name in types})))
 
 
 def _type_name(kind: int | None) -> str:

@@ -13,6 +13,7 @@ from graphopt.facts.layers import Layer, Refusal, layer, layers
 from graphopt.facts.shapes import Shapes
 from graphopt.graph.graph import Scope
 from graphopt.graph.node import attribute, is_op
+from graphopt.numerics.grids import CodeName
 from graphopt.rewrite.quantized_activations import Placement
 from graphopt.targets import OpRule, Target
 
@@ -23,7 +24,13 @@ Refuse = Callable[[NodeProto], str | None]
 
 
 def place(
-    scope: Scope, shapes: Shapes, target: Target, refuse: Refuse, *, kernels: bool = True
+    scope: Scope,
+    shapes: Shapes,
+    target: Target,
+    refuse: Refuse,
+    *,
+    weights: CodeName = "int8",
+    activations: CodeName = "uint8",
 ) -> Placement:
     """Plan the quantization of a scope by the target's rules.
 
@@ -32,15 +39,16 @@ def place(
         shapes: Of its tensors.
         target: What becomes integer there.
         refuse: Which nodes must stay float.
-        kernels: Whether the target has kernels for the types in question; without them Q and DQ
-            stand in front of the layers with a weight alone, as only these gain from it.
+        weights: Codes that weights get.
+        activations: Codes that activations get.
 
     Layers with a weight come first. An operator that only moves values joins where an integer
     node reads its result. Any other operator joins where all its inputs are integers already and
-    an integer node reads its result. So no value is rounded that no integer kernel needs.
+    an integer node reads its result. So no value is rounded that no integer kernel needs. A layer
+    of codes for which the target has no kernel computes in floats from rounded values: Q and DQ
+    stand in front of it alone.
     """
-    planner = _Planner(scope, shapes, target)
-    return planner.plan(refuse) if kernels else planner.plan_layers(refuse)
+    return _Planner(scope, shapes, target, weights, activations).plan(refuse)
 
 
 @dataclass
@@ -48,6 +56,8 @@ class _Planner:
     scope: Scope
     shapes: Shapes
     target: Target
+    weight_type: CodeName
+    activation_type: CodeName
 
     def plan(self, refuse: Refuse) -> Placement:
         placement = self._layers(refuse)
@@ -63,13 +73,6 @@ class _Planner:
             and (each.weight.form, each.weight.index) == ("float", 1)
             and self._unmoved(each.data, placement.produced) in placement.produced
         ]
-        return placement
-
-    def plan_layers(self, refuse: Refuse) -> Placement:
-        """Q and DQ in front of each layer and nowhere else."""
-        placement = self._layers(refuse)
-        read = sorted({name for node in placement.nodes for name in self.activations(node)})
-        placement.roots = {name: name for name in read}
         return placement
 
     def _layers(self, refuse: Refuse) -> Placement:
@@ -92,10 +95,15 @@ class _Planner:
     def _rule(self, node: NodeProto) -> OpRule | None:
         """The target's rule for the node, if its version and attributes allow it."""
         rule = self.target.rules.get(node.op_type) if is_op(node, node.op_type) else None
-        if rule is None or self.scope.graph.opset < rule.min_opset:
+        if rule is None or not rule.pays or self.scope.graph.opset < rule.min_opset:
             return None
         wrong = any(attribute(node, k, v) != v for k, v in rule.attributes.items())
         return None if wrong else rule
+
+    def _computes(self, node: NodeProto) -> bool:
+        """Whether the target has an integer kernel for the node with these codes."""
+        rule = self._rule(node)
+        return rule is not None and rule.computes(self.weight_type, self.activation_type)
 
     def _is_float(self, tensor: str) -> bool:
         info = self.shapes.get(tensor)
@@ -106,6 +114,10 @@ class _Planner:
         found = layer(self.scope, node)
         if not isinstance(found, Layer):
             return found or Refusal(node, "it has no weight")
+        rule, codes = self.target.rules[node.op_type], (self.weight_type, self.activation_type)
+        if self.target.refuses(rule, *codes):
+            has = f"target {self.target.name} has no {node.op_type}"
+            return Refusal(node, f"{has} of {codes[0]} weights and {codes[1]} activations")
         refusal = found.refusal("float32", "right") or (
             found.refusal("matrix") if found.kind == "linear" else None
         )
@@ -177,6 +189,7 @@ class _Planner:
         Starts from all and takes out what does not hold, then looks again at its neighbours.
         """
         moved = {id(n): n for n in self.scope.nodes if self._may_move(n, refuse)}
+        layers = [node for node in layers if self._computes(node)]
         needed, carried = self._flow(layers, list(moved.values()))
         makers, readers = dict[str, list[int]](), dict[str, list[int]]()
         for key, node in moved.items():
@@ -199,6 +212,8 @@ class _Planner:
     def _may_move(self, node: NodeProto, refuse: Refuse) -> bool:
         rule = self._rule(node)
         if rule is None or rule.role == "weighted" or refuse(node) is not None:
+            return False
+        if not self._computes(node):
             return False
         if not all(map(self._is_float, node.output)) or not self._all_read(node):
             return False
@@ -242,10 +257,12 @@ class _Planner:
 
     def _name_tensors(self, placement: Placement) -> None:
         """Which tensors get Q and DQ, and from whom they take their parameters."""
-        needed, carried = self._flow(placement.nodes, placement.moved)
+        layers = [node for node in placement.nodes if self._computes(node)]
+        needed, carried = self._flow(layers, placement.moved)
         quantized = {*needed, *carried}
-        for node in (*placement.nodes, *placement.moved):
+        for node in (*layers, *placement.moved):
             placement.produced.update(quantized.intersection(self.outputs(node)))
+        quantized.update(name for node in placement.nodes for name in self.activations(node))
         same: dict[str, str] = {}
         for node in placement.moved:
             rule = self._rule(node)

@@ -21,6 +21,7 @@ __all__ = [
     "MinOpset",
     "OtherTeacher",
     "Precondition",
+    "TargetTakes",
     "TrainingSamples",
     "Unquantized",
     "When",
@@ -115,6 +116,36 @@ class MinOpset(Precondition):
             f"opset {graph.opset} has no {self.feature}; put upgrade-opset{options} before "
             f"{item.name} (it needs {needed})"
         )
+
+
+@dataclass(frozen=True)
+class TargetTakes(Precondition):
+    """The target runs layers of the codes and scales that the options ask for.
+
+    Attributes:
+        weights: Name of the option with the codes of weights.
+        activations: Name of the option with the codes of activations; empty where there is none.
+    """
+
+    weights: str
+    activations: str = ""
+    of_model = False
+    words = "a target that takes such codes and scales"
+
+    def problem(self, item: Pass, graph: Graph, context: Context) -> str:
+        target = context.target
+        for option, codes in (
+            (self.weights, target.weight_types),
+            (self.activations, target.activation_types),
+        ):
+            if option and getattr(item, option) not in codes:
+                return (
+                    f"target {target.name} has no kernels for {option}={getattr(item, option)}; "
+                    f"it takes {' or '.join(codes)}"
+                )
+        if getattr(item, "per_channel", False) and not target.per_channel:
+            return f"target {target.name} takes one scale a weight; set per_channel=false"
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ __all__ = [
     "CodeType",
     "affine",
     "dequantize",
+    "eight_bits",
     "quantize",
     "storage_dtype",
     "symmetric",
@@ -25,7 +26,7 @@ __all__ = [
 SMALLEST_SCALE = np.float32(np.finfo(np.float32).tiny)
 """Smallest normal float32: kernels flush what is below to zero."""
 
-CodeName = Literal["int8", "uint8", "int4", "uint4"]
+CodeName = Literal["int8", "uint8", "int4", "uint4", "int16", "uint16"]
 
 
 @dataclass(frozen=True)
@@ -37,20 +38,34 @@ class CodeType:
         bits: Of one code.
         qmin: Smallest code.
         qmax: Largest code.
+        opset: First version of ONNX whose QuantizeLinear gives it.
     """
 
     dtype: Any
     bits: int
     qmin: int
     qmax: int
+    opset: int
 
 
 CODE_TYPES: dict[CodeName, CodeType] = {
-    "int8": CodeType(np.int8, 8, -128, 127),
-    "uint8": CodeType(np.uint8, 8, 0, 255),
-    "int4": CodeType(ml_dtypes.int4, 4, -8, 7),
-    "uint4": CodeType(ml_dtypes.uint4, 4, 0, 15),
+    "int8": CodeType(np.int8, 8, -128, 127, opset=10),
+    "uint8": CodeType(np.uint8, 8, 0, 255, opset=10),
+    "int4": CodeType(ml_dtypes.int4, 4, -8, 7, opset=21),
+    "uint4": CodeType(ml_dtypes.uint4, 4, 0, 15, opset=21),
+    "int16": CodeType(np.int16, 16, -(2**15), 2**15 - 1, opset=21),
+    "uint16": CodeType(np.uint16, 16, 0, 2**16 - 1, opset=21),
 }
+
+
+def eight_bits(kind: CodeName) -> CodeName:
+    """The codes of eight bits that are signed where these are.
+
+    >>> eight_bits("uint4")
+    'uint8'
+    """
+    return "int8" if CODE_TYPES[kind].qmin < 0 else "uint8"
+
 
 _CODES = (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32)
 

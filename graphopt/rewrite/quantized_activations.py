@@ -11,6 +11,7 @@ from onnx import NodeProto
 from graphopt.facts.layers import Layer, Refusal
 from graphopt.graph.graph import Scope
 from graphopt.graph.node import attribute, is_op, label
+from graphopt.numerics import grids
 from graphopt.numerics.grids import CODE_TYPES, CodeName
 from graphopt.rewrite import qdq
 
@@ -57,6 +58,16 @@ class ActivationGrid:
     scale: np.float32
     zero_point: int
     kind: CodeName
+
+    @classmethod
+    def covering(
+        cls, low: float, high: float, kind: CodeName, *, symmetric: bool
+    ) -> ActivationGrid:
+        """The grid of a range: affine, or where signed codes must be ``symmetric`` around zero."""
+        codes = CODE_TYPES[kind]
+        if symmetric and codes.qmin < 0:
+            return cls(grids.symmetric(max(abs(low), abs(high)), codes.qmax), 0, kind)
+        return cls(*grids.affine(low, high, codes.qmin, codes.qmax), kind)
 
 
 def quantize_activations(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from graphopt.errors import UsageError
 from graphopt.options import near_miss
 from graphopt.targets.host import host_name
-from graphopt.targets.tables import KERNELS, TARGETS
+from graphopt.targets.tables import TARGETS
 from graphopt.targets.target import OpRule, Role, Target
 
-__all__ = ["KERNELS", "OpRule", "Role", "Target", "find", "names"]
+__all__ = ["OpRule", "Role", "Target", "find", "names"]
 
 
 def names() -> list[str]:

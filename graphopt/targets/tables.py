@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graphopt.targets.target import OpRule, Target
 
-__all__ = ["KERNELS", "TARGETS"]
+__all__ = ["TARGETS"]
 
 _STANDARD = {
     "Conv": OpRule("weighted"),
@@ -21,12 +21,14 @@ _STANDARD = {
     "Tile": OpRule("same"),
     "Expand": OpRule("same"),
     "DepthToSpace": OpRule("same"),
-    "Resize": OpRule("same", attributes={"mode": "nearest"}),
+    "Resize": OpRule(
+        "same", attributes={"mode": "nearest"}, otherwise="a Resize that interpolates"
+    ),
 }
 """Operators that the ONNX standard itself can compute on integers."""
 
 _CONTRIB = {
-    "Gemm": OpRule("weighted", needs_output=False),
+    "Gemm": OpRule("weighted", needs_output=False, needs_zero_points=True),
     "Add": OpRule("integer", inputs=(0, 1)),
     "Mul": OpRule("integer", inputs=(0, 1)),
     "Concat": OpRule("integer", inputs=None),
@@ -34,16 +36,13 @@ _CONTRIB = {
     "LeakyRelu": OpRule("integer"),
     "AveragePool": OpRule("integer"),
     "GlobalAveragePool": OpRule("integer"),
+    "Softmax": OpRule("integer", pays=False),
+    "Where": OpRule("integer", inputs=(1, 2), pays=False),
+    "ReduceMax": OpRule("same", pays=False),
 }
-"""Operators for which onnxruntime has integer kernels of its own (QLinearAdd, QGemm, ...)."""
+"""Operators for which onnxruntime has integer kernels of its own (QLinearAdd, QGemm, ...; 1.32)."""
 
 _ONNXRUNTIME = _STANDARD | _CONTRIB
-KERNELS = (
-    *("Conv", "Gemm", "MatMul", "Add", "Mul", "Concat", "Where", "Sigmoid", "LeakyRelu", "Softmax"),
-    *("AveragePool", "GlobalAveragePool", "MaxPool", "ReduceMax", "Resize"),
-)
-"""Operators that onnxruntime's CPU provider can compute on integers at all (1.32), those included
-that are not worth the rounding and so have no rule; what only moves values is none."""
 _NARROW_GROUP = 8
 """On integers 3x3 Convs of 128 channels at 28x28 took 2.9 times as long as in floats with 4
 channels a group, 1.1 to 1.4 times with 8, and 0.6 times with 32 (onnxruntime 1.32, VNNI)."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from graphopt.numerics.grids import CodeName
+
 __all__ = ["OpRule", "Role", "Target"]
 
 Role = Literal["weighted", "integer", "same"]
@@ -16,13 +18,18 @@ class OpRule:
     """How one operator runs on integers.
 
     Attributes:
-        role: ``weighted``: constant int8 weight, int32 bias. ``integer``: every input and the
+        role: ``weighted``: constant integer weight, int32 bias. ``integer``: every input and the
             output have parameters of their own. ``same``: values are moved or selected, so input
             and output share their parameters.
         inputs: Which inputs are activations; None means all.
         needs_output: The integer kernel is used only where the output is quantized as well.
         min_opset: Least version of the default domain for the integer kernel.
         attributes: Values that attributes must have (absent ones count as their default).
+        otherwise: What a node is whose attributes have other values, as a phrase.
+        weight_types: Codes of weights that the integer kernel takes.
+        activation_types: Codes of activations that it takes and gives.
+        needs_zero_points: A DequantizeLinear in front must have its zero point spelled out.
+        pays: Worth the rounding; where it does not, no pass quantizes the operator.
     """
 
     role: Role
@@ -30,6 +37,17 @@ class OpRule:
     needs_output: bool = True
     min_opset: int = 10
     attributes: Mapping[str, str | int] = field(default_factory=dict)
+    otherwise: str = ""
+    weight_types: tuple[CodeName, ...] = ("int8", "uint8")
+    activation_types: tuple[CodeName, ...] = ("uint8", "int8")
+    needs_zero_points: bool = False
+    pays: bool = True
+
+    def computes(self, weights: CodeName, activations: CodeName) -> bool:
+        """Whether its integer kernel takes weights and activations of these codes."""
+        return activations in self.activation_types and (
+            self.role != "weighted" or weights in self.weight_types
+        )
 
 
 @dataclass(frozen=True)
@@ -42,13 +60,15 @@ class Target:
         saturates: Its uint8 x int8 kernels add two neighbouring products in a saturating int16.
         rules: What runs on integers, by operator of the default domain.
         activations: Operators that vanish into the integer kernel before them.
-        weight_types: Codes of weights for which it has integer kernels.
-        activation_types: Codes of activations for which it has.
         requantizes: Float operators with a weight that the runtime quantizes by itself where they
             stand between a DequantizeLinear with scalar scale and a QuantizeLinear.
         min_opset: Least version of the default domain that quantized models need.
         narrow_group: A two-dimensional Conv with fewer input channels a group than this, but more
             than one, is slower on integers than in floats; 0 where no width is known to be.
+        runtime: Who runs the model there.
+        per_channel: Its kernels take one weight scale for each output channel.
+        symmetric: They want zero point 0 for activations of signed codes.
+        emulates: Codes without kernels that it runs all the same, in floats from rounded values.
     """
 
     name: str
@@ -59,9 +79,30 @@ class Target:
     requantizes: tuple[str, ...] = ("Conv", "ConvTranspose", "Gemm")
     min_opset: int = 13
     narrow_group: int = 0
-    weight_types: tuple[str, ...] = ("int8",)
-    activation_types: tuple[str, ...] = ("uint8", "int8")
+    runtime: str = "onnxruntime"
+    per_channel: bool = True
+    symmetric: bool = False
+    emulates: tuple[CodeName, ...] = ("int4", "uint4")
 
-    def computes(self, weights: str, activations: str) -> bool:
-        """Whether it has integer kernels for weights and activations of these codes."""
-        return weights in self.weight_types and activations in self.activation_types
+    @property
+    def weight_types(self) -> tuple[CodeName, ...]:
+        """Codes of weights that any of its layers takes, those in floats last."""
+        return self._any(*(rule.weight_types for rule in self._weighted()))
+
+    @property
+    def activation_types(self) -> tuple[CodeName, ...]:
+        """Codes of activations that any of its layers takes, those in floats last."""
+        return self._any(*(rule.activation_types for rule in self._weighted()))
+
+    def refuses(self, rule: OpRule, weights: CodeName, activations: CodeName) -> bool:
+        """Whether it can run a layer of these codes neither on integers nor in floats."""
+        return not (
+            weights in (*rule.weight_types, *self.emulates)
+            and activations in (*rule.activation_types, *self.emulates)
+        )
+
+    def _weighted(self) -> list[OpRule]:
+        return [rule for rule in self.rules.values() if rule.role == "weighted"]
+
+    def _any(self, *types: tuple[CodeName, ...]) -> tuple[CodeName, ...]:
+        return tuple(dict.fromkeys(code for each in (*types, self.emulates) for code in each))

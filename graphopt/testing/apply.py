@@ -18,6 +18,7 @@ from graphopt.run.judge import Judge
 from graphopt.run.record import PassRecord
 from graphopt.run.sequence import record_of
 from graphopt.runtime.session import Session
+from graphopt.targets import Target
 from graphopt.testing.stages import staged
 
 __all__ = ["Applied", "Data", "apply_pass", "apply_passes", "run_model"]
@@ -55,7 +56,7 @@ def apply_passes(
     passes: Sequence[Pass],
     model: str | onnx.ModelProto | Graph,
     *,
-    target: str = "generic",
+    target: str | Target = "generic",
     samples: Data | int | None = _COUNT,
     train: Data | None = None,
     teacher: Graph | None = None,
@@ -68,7 +69,7 @@ def apply_passes(
     Args:
         passes: In their order.
         model: ONNX text, a message or a graph; never edited.
-        target: Name of the target.
+        target: The target, or its name.
         samples: To calibrate with, and to judge by; a number for so many random feeds. With None
             random feeds judge.
         train: To train on; the calibration samples by default.

@@ -15,6 +15,7 @@ from graphopt.graph.graph import Graph
 from graphopt.run.judge import Judge
 from graphopt.run.means import Means
 from graphopt.run.stage import Stage
+from graphopt.targets import Target
 
 __all__ = ["staged"]
 
@@ -26,7 +27,7 @@ def staged(
     calibrated: bool = True,
     judged: bool = True,
     samples: Samples | None = None,
-    target: str = "generic",
+    target: str | Target = "generic",
     seed: int = 0,
     **fields: Any,
 ) -> tuple[Stage, Means]:
@@ -38,7 +39,7 @@ def staged(
         calibrated: Let passes observe the samples.
         judged: Let a judge hold the reference's answers to them.
         samples: For calibration and judge.
-        target: Name of the target.
+        target: The target, or its name.
         seed: Of the run and the random samples.
         fields: Further fields of ``Means``; those that are given go before what is said above.
     """
@@ -50,5 +51,6 @@ def staged(
         fields["judge"] = judge
     fields.setdefault("calibration", samples if calibrated else None)
     machine = Machine(threads=1, seed=seed)
-    means = Means(reference=graph, target=targets.find(target), machine=machine, **fields)
+    table = targets.find(target) if isinstance(target, str) else target
+    means = Means(reference=graph, target=table, machine=machine, **fields)
     return Stage(graph, means), means

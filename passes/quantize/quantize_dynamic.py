@@ -14,7 +14,7 @@ from onnx import NodeProto, TensorProto
 
 from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
-from graphopt.contract.preconditions import MinOpset
+from graphopt.contract.preconditions import MinOpset, TargetTakes
 from graphopt.contract.registry import register
 from graphopt.facts.layers import Layer, Refusal, layer, picks_rows
 from graphopt.facts.select import select
@@ -65,7 +65,7 @@ class QuantizeDynamic(Pass):
     nodes: Nodes = ()
     exclude: Exclude = ()
     lossy: ClassVar[bool] = True
-    requires = (MinOpset("DynamicQuantizeLinear", 11),)
+    requires = (MinOpset("DynamicQuantizeLinear", 11), TargetTakes("weights"))
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()

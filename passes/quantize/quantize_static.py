@@ -21,6 +21,7 @@ from graphopt.contract.passes import (
 from graphopt.contract.preconditions import (
     CalibrationSamples,
     MinOpset,
+    TargetTakes,
     Unquantized,
     When,
 )
@@ -32,7 +33,7 @@ from graphopt.families.chosen import Exclude, Nodes
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import label
 from graphopt.numerics import grids, ranges
-from graphopt.numerics.grids import CodeName, CodeType
+from graphopt.numerics.grids import CODE_TYPES, CodeName, CodeType
 from graphopt.numerics.histogram import Histogram
 from graphopt.rewrite.integer_layers import StoredWeights, WeightGrid, set_integer_weight
 from graphopt.rewrite.quantized_activations import ActivationGrid, Placement, quantize_activations
@@ -40,12 +41,6 @@ from graphopt.rewrite.quantized_activations import ActivationGrid, Placement, qu
 __all__ = ["QuantizeStatic"]
 
 _CHOSEN_FLOAT = "kept float by the options nodes and exclude"
-_WIDE: dict[CodeName, CodeName] = {
-    "uint8": "uint8",
-    "int8": "int8",
-    "uint4": "uint8",
-    "int4": "int8",
-}
 
 
 @register("quantize-static")
@@ -113,7 +108,8 @@ class QuantizeStatic(Pass):
         CalibrationSamples(),
         Unquantized(),
         MinOpset("per-channel DequantizeLinear"),
-        MinOpset("4-bit integers", 21, when=When("weight_type", "int4")),
+        MinOpset("4-bit integers", CODE_TYPES["int4"].opset, when=When("weight_type", "int4")),
+        TargetTakes("weight_type", "activation_type"),
     )
 
     def __post_init__(self) -> None:
@@ -135,9 +131,7 @@ class QuantizeStatic(Pass):
         requests = [HistogramOf(tensor) for tensor in kinds]
         histograms = context.observe(requests)
         return {
-            request.tensor: self._range(
-                histograms[request], grids.CODE_TYPES[kinds[request.tensor]]
-            )
+            request.tensor: self._range(histograms[request], CODE_TYPES[kinds[request.tensor]])
             for request in requests
         }
 
@@ -155,7 +149,8 @@ class QuantizeStatic(Pass):
             context.shapes,
             context.target,
             lambda node: None if chosen(node) else _CHOSEN_FLOAT,
-            kernels=context.target.computes(self.weight_type, self.activation_type),
+            weights=self.weight_type,
+            activations=self.activation_type,
         )
 
     @property
@@ -191,15 +186,16 @@ class QuantizeStatic(Pass):
     ) -> dict[str, ActivationGrid]:
         """The grid of each tensor that gets Q and DQ."""
         wide = self._wide(graph.main)
-        kinds = dict.fromkeys(placement.roots.values(), self.activation_type)
+        kinds: dict[str, CodeName] = {}
+        kinds |= dict.fromkeys(placement.roots.values(), self.activation_type)
         for layer in placement.layers:
             if label(layer.node) in wide:
-                kinds[placement.roots[layer.data]] = _WIDE[self.activation_type]
-        limits = self._limits(kinds, context)
-        found = {}
-        for root, kind in kinds.items():
-            codes = grids.CODE_TYPES[kind]
-            found[root] = ActivationGrid(*grids.affine(*limits[root], codes.qmin, codes.qmax), kind)
+                kinds[placement.roots[layer.data]] = grids.eight_bits(self.activation_type)
+        limits, symmetric = self._limits(kinds, context), context.target.symmetric
+        found = {
+            root: ActivationGrid.covering(*limits[root], kind, symmetric=symmetric)
+            for root, kind in kinds.items()
+        }
         return {name: found[root] for name, root in placement.roots.items()}
 
     def _store_weights(
@@ -223,15 +219,17 @@ class QuantizeStatic(Pass):
             note = f", {raised} channel scales raised against saturation" if raised else ""
             if others:
                 note += f"; the float weight stays beside it, for {label(others[0])}"
-            if kind == "int4":
-                note += "; onnxruntime has no kernel for 4 bits and computes in floats"
+            if not context.target.rules[layer.node.op_type].computes(kind, read.kind):
+                bits = min(CODE_TYPES[kind].bits, CODE_TYPES[read.kind].bits)
+                runtime = context.target.runtime
+                note += f"; {runtime} has no kernel for {bits} bits and computes in floats"
             changes.edit(layer.node, f"{kind} weight, {read.kind} activation{note}")
 
     def _weight_grid(self, kind: CodeName, *, saturates: bool) -> WeightGrid:
         method = self.weight_ranges
         if method == "auto":
             method = "mse" if kind == "int4" else "max"
-        return WeightGrid(self.per_channel, method, saturates, grids.CODE_TYPES[kind])
+        return WeightGrid(self.per_channel, method, saturates, CODE_TYPES[kind])
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

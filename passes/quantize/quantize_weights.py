@@ -68,7 +68,7 @@ class QuantizeWeights(Pass):
     lossy: ClassVar[bool] = True
     requires = (
         MinOpset("Mul that broadcasts", 7),
-        MinOpset("4-bit integers", 21, when=When("weight_type", "int4")),
+        MinOpset("4-bit integers", CODE_TYPES["int4"].opset, when=When("weight_type", "int4")),
     )
 
     def run(self, graph: Graph, context: Context) -> Changes:

@@ -10,6 +10,7 @@ import pytest
 
 from graphopt import targets
 from graphopt.errors import UsageError
+from graphopt.facts.quantized import moves_data
 from graphopt.numerics.grids import CODE_TYPES
 from graphopt.targets import host
 from graphopt.targets.tables import TARGETS
@@ -127,13 +128,41 @@ def test_names_and_flags_are_read_from_the_kernels_list(
 @pytest.mark.parametrize("target", TARGETS.values(), ids=str)
 def test_no_target_of_onnxruntime_computes_on_four_bits(target: targets.Target) -> None:
     assert {*target.weight_types, *target.activation_types} <= set(CODE_TYPES)
-    assert target.computes("int8", "uint8") and target.computes("int8", "int8")
-    assert not target.computes("int4", "uint8") and not target.computes("int8", "uint4")
-    phone = replace(target, weight_types=("int8", "int4"))
+    conv = target.rules["Conv"]
+    assert conv.computes("int8", "uint8") and conv.computes("int8", "int8")
+    assert not conv.computes("int4", "uint8") and not conv.computes("int8", "uint4")
+    assert not target.refuses(conv, "int4", "uint4"), "it runs them in floats"
+    assert target.refuses(conv, "int8", "int16") and target.refuses(conv, "uint16", "uint8")
+    phone = replace(conv, weight_types=("int8", "int4"))
     assert phone.computes("int4", "uint8") and not phone.computes("int4", "int4")
+    assert target.rules["MaxPool"].computes("int4", "uint8"), "it has no weight"
 
 
-def test_kernels_are_those_of_the_rules_that_compute_and_some_that_do_not_pay() -> None:
+def test_the_codes_of_a_target_are_those_of_its_layers_and_then_the_emulated() -> None:
+    rules = {
+        "Conv": targets.OpRule("weighted", weight_types=("int8",), activation_types=("int8",)),
+        "MatMul": targets.OpRule("weighted", weight_types=("int4",), activation_types=("uint16",)),
+        "Add": targets.OpRule("integer", activation_types=("uint8",)),
+    }
+    npu = targets.Target("npu", "", saturates=False, rules=rules, emulates=("int4", "uint4"))
+    assert npu.weight_types == ("int8", "int4", "uint4")
+    assert npu.activation_types == ("int8", "uint16", "int4", "uint4")
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=str)
+def test_a_symmetric_target_takes_no_unsigned_activations(target: targets.Target) -> None:
+    unsigned = {name for name, codes in CODE_TYPES.items() if codes.qmin == 0}
+    for rule in target.rules.values() if target.symmetric else ():
+        assert not unsigned & set(rule.activation_types)
+
+
+def test_rules_without_a_kernel_only_move_values() -> None:
     rules = targets.find("x86-vnni").rules
-    ruled = {name for name, rule in rules.items() if rule.role != "same"}
-    assert set(targets.KERNELS) - ruled == {"MaxPool", "Resize", "ReduceMax", "Softmax", "Where"}
+    same = {name for name, rule in rules.items() if rule.role == "same"}
+    moving = {name for name in same if moves_data(onnx.helper.make_node(name, ["x"], ["y"]))}
+    assert same - moving == {"MaxPool", "Resize", "ReduceMax"}
+    assert {name for name, rule in rules.items() if not rule.pays} == {
+        "ReduceMax",
+        "Softmax",
+        "Where",
+    }
