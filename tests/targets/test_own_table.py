@@ -151,7 +151,7 @@ def test_the_audit_reads_the_codes_from_the_table() -> None:
     for name in ("x", "c"):
         stored = graph.main.constant(f"{name}_zero_point")
         assert stored is not None
-        graph.main.set_constant(stored, np.asarray(0, np.int16))
+        stored.set(np.asarray(0, np.int16))
     wide = replace(NPU, rules={"Conv": replace(LAYER, activation_types=("int8", "int16"))})
     reasons = {entry.node: entry.reason for entry in audit(graph, target=NPU).float_}
     assert reasons["a"].startswith("its input has int16 codes, the kernels take 8 bits; ")
