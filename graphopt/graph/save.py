@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 from google.protobuf.message import EncodeError
 from onnx import ModelProto, TensorProto
 
+from graphopt.atomic import Staged
 from graphopt.errors import SystemFailure, UsageError
 from graphopt.graph import tensors
 from graphopt.graph.graph import Graph
@@ -45,7 +42,7 @@ def save(graph: Graph, path: Path) -> int:
     _check_target(graph, path)
     model, written = graph.references(), 0
     try:
-        with _Staged() as staged:
+        with Staged() as staged:
             if _wants_external(graph):
                 data = _data_path(graph, path)
                 with staged.open(data) as file:
@@ -123,69 +120,3 @@ def _move_out(graph: Graph, model: ModelProto, file: BinaryIO, location: str) ->
         for chunk in graph.chunks(tensor):
             file.write(chunk)
         tensors.refer(tensor, location, offset, length)
-
-
-class _Staged:
-    """Files written under temporary names beside their places, put there together."""
-
-    def __init__(self) -> None:
-        self._files: list[tuple[Path, Path]] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    @contextmanager
-    def open(self, path: Path) -> Iterator[BinaryIO]:
-        """A new file that ``commit`` renames to ``path``; synced when it is closed."""
-        temporary = _beside(path)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        self._files.append((temporary, path))
-        with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file:  # mode as umask has it
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-
-    def commit(self) -> None:
-        """Rename every file; the model comes last, and if it fails the data goes back."""
-        *data, (model, place) = self._files
-        kept: list[tuple[Path, Path]] = []
-        try:
-            for temporary, path in data:
-                if path.exists():
-                    kept.append((_beside(path), path))
-                    path.replace(kept[-1][0])
-                temporary.replace(path)
-            model.replace(place)
-        except BaseException:
-            for _, path in data:
-                path.unlink(missing_ok=True)
-            for backup, path in kept:
-                backup.replace(path)
-            raise
-        for backup, _ in kept:
-            backup.unlink()
-        _sync_folder(place.parent)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for temporary, _ in self._files:
-            temporary.unlink(missing_ok=True)
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make renames survive a power failure; Windows has no such call and needs none."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

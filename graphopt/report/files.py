@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from graphopt.atomic import whole
 from graphopt.errors import SystemFailure, UsageError
 from graphopt.report import html, json
 from graphopt.run.record import RunRecord
@@ -69,29 +69,8 @@ def write(record: RunRecord, path: Path) -> None:
         text = html.render(record)
     else:
         text = json.dump(json.document(record)) + "\n"
-    _write_whole(path, text)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    temporary = ""
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-        temporary = ""
+        with whole(path) as file:
+            file.write(text.encode())
     except OSError as err:
         raise SystemFailure(f"cannot write {path}: {err.strerror}") from err
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """The process's mask for new files, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from graphopt.atomic import whole
 from graphopt.errors import SystemFailure, UsageError
 from graphopt.graph.tensors import Array
 
@@ -61,15 +62,10 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     arrays = {f"t/{name}": _array(tensor) for name, tensor in checkpoint.tensors.items()}
     for name, values in ((_META, checkpoint.meta), (_TYPES, types)):
         arrays[name] = np.frombuffer(json.dumps(values).encode(), np.uint8)
-    part = path.with_suffix(".part")
     try:
-        with part.open("wb") as file:
+        with whole(path, path.with_suffix(".part")) as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy types the keyword allow_pickle into **
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
     except OSError as err:
-        part.unlink(missing_ok=True)
         raise SystemFailure(
             f"checkpoint {path}: cannot be written: {err.strerror or err}; the last is kept"
         ) from err

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from graphopt import atomic
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.write_bytes(b"old")
+    with atomic.whole(place) as file:
+        file.write(b"new")
+        file.flush()
+        assert place.read_bytes() == b"old"
+    assert place.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [place]
+
+
+@pytest.mark.parametrize("part", [None, "file.part"])
+def test_an_error_leaves_what_was_there(tmp_path: Path, part: str | None) -> None:
+    place = tmp_path / "file"
+    place.write_bytes(b"old")
+    with (
+        pytest.raises(KeyboardInterrupt),
+        atomic.whole(place, tmp_path / part if part else None) as file,
+    ):
+        file.write(b"half")
+        raise KeyboardInterrupt
+    assert place.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [place]
+
+
+def test_what_a_killed_writer_left_is_written_over(tmp_path: Path) -> None:
+    place, part = tmp_path / "file", tmp_path / "file.part"
+    part.write_bytes(b"a longer half")
+    with atomic.whole(place, part) as file:
+        file.write(b"new")
+    assert place.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [place]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows syncs no folders")
+def test_the_file_is_synced_then_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bool] = []
+
+    def note(descriptor: int) -> None:
+        synced.append((tmp_path / "file").exists())
+
+    monkeypatch.setattr(os, "fsync", note)
+    with atomic.whole(tmp_path / "file") as file:
+        file.write(b"new")
+    assert synced == [False, True]
