@@ -79,7 +79,7 @@ def test_commands_parse(command: str) -> None:
     name, *arguments = shlex.split(command)[1:]
     found = app.commands[name]
     if arguments and "--help" not in arguments:
-        found.make_context(name, arguments)
+        found.make_context(name, arguments, **app.context_settings)
     for path in (argument for argument in arguments if argument.startswith("models/")):
         assert (ROOT / path).exists()
 
