@@ -14,7 +14,7 @@ from graphopt.graph.check import malformed_nodes
 from graphopt.graph.graph import Graph
 from graphopt.graph.save import save
 
-__all__ = ["file_bytes", "load", "save", "serialize", "sha256", "size", "whole"]
+__all__ = ["file_bytes", "load", "save", "sha256", "size", "whole"]
 
 MESSAGE_LIMIT = 2**31 - 1
 """Protocol buffers cannot be longer; larger models need external data."""
@@ -90,16 +90,6 @@ def _check(graph: Graph, name: str) -> None:
                 tensors.check_length(tensor)
     except ModelError as err:
         raise ModelError(f"{name}: {err}") from err
-
-
-def serialize(graph: Graph) -> bytes:
-    """The model as the bytes of one file, all weights inside.
-
-    Raises:
-        ModelError: More than 2 GB; save it with external data instead.
-    """
-    data: bytes = whole(graph).SerializeToString()
-    return data
 
 
 def whole(graph: Graph) -> ModelProto:

@@ -100,16 +100,6 @@ class Histogram:
         self._pour(counts, first, exponent)
         self._counts, self._first, self._exponent = counts, first, exponent
 
-    def merge(self, other: Histogram) -> None:
-        """Take in the counts of another histogram of as many bins; ``other`` stays as it is."""
-        if other.bins != self.bins:
-            raise ValueError(f"{other.bins} bins cannot be merged into {self.bins}")
-        if not len(other.counts):
-            return
-        self.widen(other.low, other.high)
-        other._pour(self._counts, self._first, self._exponent)
-        self.zeros += other.zeros
-
     def _needed(self) -> int:
         """Exponent of the smallest bin width with which the range fits into the bins."""
         largest = max(abs(self.low), abs(self.high))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Activation", "Smoothing", "expected_error", "smooth"]
+__all__ = ["Activation", "Smoothing", "smooth"]
 
 _LEVELS = 255
 _CAPS = np.geomspace(1.0, 0.02, 33)[1:]
@@ -56,32 +56,6 @@ class Smoothing:
         return self.after_db - self.before_db if np.isfinite(self.before_db) else 0.0
 
 
-def expected_error(
-    activation: Activation,
-    weight: NDArray[np.float32],
-    factors: NDArray[np.float64],
-    qmax: int = 127,
-) -> float:
-    """Expected squared error of ``x W``, summed over the outputs, when both are quantized.
-
-    ``(range / 255)^2 / 12 * sum (s W)^2`` from the activation, whose rounding errors are uniform,
-    plus ``sum_j E[x_j^2] / s_j^2 * sum_n step_n^2 / 12`` from the weight, whose column ``n`` has
-    the step ``max_j |s_j W_jn| / qmax``.
-
-    Args:
-        activation: Of the left operand.
-        weight: ``(in, out)``.
-        factors: ``s``, ``(in,)``.
-        qmax: Largest weight code.
-
-    >>> x = Activation(-1.0, 1.0, np.ones(2), np.ones(2))
-    >>> round(expected_error(x, np.eye(2, dtype=np.float32), np.ones(2)) * 1e5, 3)
-    3.092
-    """
-    squares = np.einsum("jn,jn->j", weight, weight, dtype=np.float64)
-    return float(_error(activation, weight, squares, factors, qmax))
-
-
 def _error(
     activation: Activation,
     weight: NDArray[np.float32],
@@ -89,6 +63,12 @@ def _error(
     factors: NDArray[np.float64],
     qmax: int,
 ) -> float:
+    """Expected squared error of ``x W``, summed over the outputs, when both are quantized.
+
+    ``(range / 255)^2 / 12 * sum (s W)^2`` from the activation, whose rounding errors are uniform,
+    plus ``sum_j E[x_j^2] / s_j^2 * sum_n step_n^2 / 12`` from the weight, whose column ``n`` has
+    the step ``max_j |s_j W_jn| / qmax``. ``squares`` are those of the rows of ``W``, summed.
+    """
     largest = float((activation.peaks / factors).max())
     width = max(min(activation.high, largest), 0.0) + max(min(-activation.low, largest), 0.0)
     step = width / _LEVELS

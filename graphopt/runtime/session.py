@@ -62,7 +62,6 @@ class Session:
         probes: Nodes to add behind those of the main graph, such as reductions of its tensors;
             their outputs may be asked for too.
         level: How far onnxruntime optimizes the graph.
-        disabled: Names of graph optimizers that are left out.
         config: Session configuration entries, such as ``session.x64quantprecision``.
         profile: Prefix of the file that ``end_profiling`` writes; None for no profile.
         optimized: Where the graph as onnxruntime runs it is saved; None for nowhere.
@@ -79,7 +78,6 @@ class Session:
         outputs: Sequence[str] | None = None,
         probes: Sequence[NodeProto] = (),
         level: Level = "all",
-        disabled: Sequence[str] = (),
         config: Mapping[str, str] | None = None,
         profile: Path | None = None,
         optimized: Path | None = None,
@@ -104,9 +102,7 @@ class Session:
         payload = _serialized(model)
         del model
         try:
-            self._session = onnxruntime.InferenceSession(
-                payload, options, providers=[PROVIDER], disabled_optimizers=list(disabled)
-            )
+            self._session = onnxruntime.InferenceSession(payload, options, providers=[PROVIDER])
         except Exception as err:  # onnxruntime's errors share no base class below Exception
             raise ModelError(f"onnxruntime cannot load the model: {_one_line(err)}") from err
         # The bytes are kept to start again on another provider, which there is none of.

@@ -16,9 +16,9 @@ HEAD = '<ir_version: 8, opset_import: ["" : 17]>'
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_untouched_is_the_same_file(name: str) -> None:
     graph = io.load(MODELS[name]())
-    before = io.serialize(graph)
+    before = io.whole(graph).SerializeToString()
     assert write_back(to_torch(graph), graph) == []
-    assert io.serialize(graph) == before
+    assert io.whole(graph).SerializeToString() == before
 
 
 def test_only_what_was_trained_changes() -> None:

@@ -228,7 +228,7 @@ def test_data_that_does_not_fit_its_shape(model: ModelProto) -> None:
 
 def test_serialize_holds_external_weights(external: Callable[..., Path]) -> None:
     graph = io.load(external())
-    again = io.load(io.serialize(graph))
+    again = io.load(io.whole(graph).SerializeToString())
     assert not again.came_external
     constant = again.main.constant("w")
     assert constant is not None

@@ -45,13 +45,11 @@ def test_counts_are_those_of_the_bins(values: np.ndarray, bins: int) -> None:
 @given(VALUES, VALUES, BINS)
 def test_order_and_pieces_leave_no_trace(a: np.ndarray, b: np.ndarray, bins: int) -> None:
     whole = of(np.concatenate([a, b]), bins)
-    there, back, merged = of(a, bins), of(b, bins), of(a, bins)
+    there, back = of(a, bins), of(b, bins)
     there.add(b)
     back.add(a)
-    merged.merge(of(b, bins))
     assert same(whole, there)
     assert same(whole, back)
-    assert same(whole, merged)
 
 
 @given(VALUES, BINS)
@@ -82,11 +80,9 @@ def test_empty_arrays_and_empty_histograms_change_nothing() -> None:
     histogram = of(np.zeros((0, 3)), 8)
     assert histogram.total == 0
     assert len(histogram.edges) == 1
-    filled = of(np.arange(5.0), 8)
-    filled.merge(histogram)
-    assert filled.total == 5
-    histogram.merge(filled)
-    assert same(histogram, filled)
+    histogram.add(np.arange(5.0))
+    histogram.add(np.zeros(0))
+    assert same(histogram, of(np.arange(5.0), 8))
 
 
 def test_integers_are_counted() -> None:
@@ -101,8 +97,6 @@ def test_refuses_what_is_not_finite(bad: float) -> None:
     assert histogram.total == 1
 
 
-def test_refuses_too_few_bins_and_other_bins() -> None:
+def test_refuses_too_few_bins() -> None:
     with pytest.raises(ValueError, match="at least 2"):
         Histogram(1)
-    with pytest.raises(ValueError, match="merged"):
-        Histogram(4).merge(Histogram(8))

@@ -41,11 +41,11 @@ def staged_of(text: str = TEXT, **options: Any) -> tuple[Stage, Means]:
 
 def test_the_layer_behind_an_outlier_comes_first() -> None:
     stage, means = staged_of()
-    before = io.serialize(stage.graph)
+    before = io.whole(stage.graph).SerializeToString()
     found = sensitive_layers(stage, means)
     assert found[0] == "rough"
     assert sorted(found) == ["fine", "last", "rough"]
-    assert io.serialize(stage.graph) == before
+    assert io.whole(stage.graph).SerializeToString() == before
 
 
 def test_a_layer_that_stays_float_anyway_comes_last() -> None:
