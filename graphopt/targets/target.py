@@ -69,6 +69,9 @@ class Target:
         per_channel: Its kernels take one weight scale for each output channel.
         symmetric: They want zero point 0 for activations of signed codes.
         emulates: Codes without kernels that it runs all the same, in floats from rounded values.
+        expands: The form that turns a weight which is only stored small into floats once, as the
+            model is loaded: Cast and Mul, or DequantizeLinear.
+        row_types: Codes of tables whose rows it looks up without expanding the table.
     """
 
     name: str
@@ -83,6 +86,8 @@ class Target:
     per_channel: bool = True
     symmetric: bool = False
     emulates: tuple[CodeName, ...] = ("int4", "uint4")
+    expands: Literal["Cast", "DequantizeLinear"] = "Cast"
+    row_types: tuple[CodeName, ...] = ("int8", "uint8")
 
     @property
     def weight_types(self) -> tuple[CodeName, ...]:

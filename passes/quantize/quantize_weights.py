@@ -42,10 +42,11 @@ class QuantizeWeights(Pass):
     dequantized. The other weights are turned back into floats when onnxruntime loads the model:
     it folds Cast and Mul, but not DequantizeLinear, which would run at every call. Scales are
     symmetric, one a row of a table, an output channel of a Conv, ConvTranspose, Gemm or MatMul,
-    or a gate row of an RNN, GRU or LSTM. No data is needed. Put it behind the passes that make
-    layers compute on integers; it takes what they left. Four bits (``weight_type=int4``) usually
-    want ``train-quantized`` behind; tables stay as they are then, as no runtime looks rows of four
-    bits up.
+    or a gate row of an RNN, GRU or LSTM. Where the target's runtime folds DequantizeLinear, weights
+    of one scale an index of an axis get that instead (opset 13). No data is needed. Put it behind
+    the passes that make layers compute on integers; it takes what they left. Four bits
+    (``weight_type=int4``) usually want ``train-quantized`` behind; tables stay as they are then
+    where the runtime looks no rows of four bits up.
 
     Source: Krishnamoorthi 2018, Quantizing deep convolutional networks for efficient inference,
     section 3.1.1 (weight only quantization).
@@ -80,7 +81,7 @@ class QuantizeWeights(Pass):
         for group in list(grouped(with_scales)):
             readers = [use.node for use in group.layers[0].weight.readers]
             places = ", ".join(dict.fromkeys(label(node) for node in readers))
-            reason = self._reason(group, all(chosen(node) for node in readers))
+            reason = self._reason(group, context, all(chosen(node) for node in readers))
             if reason:
                 changes.skip(places, f"{group.constant.origin}: {reason}")
                 continue
@@ -88,8 +89,10 @@ class QuantizeWeights(Pass):
             if not np.isfinite(values).all():
                 changes.skip(places, f"{group.constant.origin} holds NaN or infinity")
                 continue
-            _store(group, values, self._codes, self._method)
             axes = _scale_axes(group.layers[0])
+            linear = context.target.expands == "DequantizeLinear" and len(axes) == 1
+            linear = linear and graph.opset >= context.target.min_opset
+            _store(group, values, self._codes, self._method, linear=linear)
             channels = f"{_scales(group)} scales along axis {', '.join(map(str, axes))}"
             what = f"stored as {self.weight_type}, {channels}"
             changes.edit(places, f"{group.constant.origin} {what}")
@@ -105,7 +108,7 @@ class QuantizeWeights(Pass):
             return "mse" if self.weight_type == "int4" else "max"
         return self.ranges
 
-    def _reason(self, group: WeightGroup, chosen: bool) -> str:
+    def _reason(self, group: WeightGroup, context: Context, chosen: bool) -> str:
         """Why a weight stays float; empty where it does not."""
         constant, lookups, scales = group.constant, _lookups(group.constant), _scales(group)
         if not chosen:
@@ -115,8 +118,9 @@ class QuantizeWeights(Pass):
         size = math.prod(constant.shape)
         if size < self.min_size:
             return f"{size} elements, min_size is {self.min_size}"
-        if lookups and self.weight_type == "int4":
-            return "a table whose rows are looked up; onnxruntime has no Gather of 4 bits"
+        if lookups and self.weight_type not in context.target.row_types:
+            lacking = f"{context.target.runtime} has no Gather of {self._codes.bits} bits"
+            return f"a table whose rows are looked up; {lacking}"
         stored = size * self._codes.bits / 8 + _SCALE_BYTES * scales
         if stored >= constant.nbytes / 2:
             return f"{scales} scales for {size} elements; hardly anything to gain"
@@ -160,9 +164,22 @@ def _lookups(constant: Constant) -> list[Use]:
 
 
 def _store(
-    group: WeightGroup, values: NDArray[Any], kind: CodeType, method: Literal["max", "mse"]
+    group: WeightGroup,
+    values: NDArray[Any],
+    kind: CodeType,
+    method: Literal["max", "mse"],
+    *,
+    linear: bool,
 ) -> None:
-    """Put codes and scales in place of the constant."""
+    """Put codes and scales in place of the constant.
+
+    Args:
+        group: The layers that read it.
+        values: Its floats.
+        kind: Of the codes.
+        method: How scales follow from the values.
+        linear: Expand it by DequantizeLinear, unless rows of it are looked up.
+    """
     constant, axes = group.constant, _scale_axes(group.layers[0])
     rows = np.moveaxis(values, axes, range(len(axes)))
     kept = rows.shape[: len(axes)]
@@ -172,10 +189,16 @@ def _store(
         shape[axis] = length
     scale = flat.reshape(shape)
     codes = grids.quantize(values / scale, 1.0, 0, -kind.qmax, kind.qmax).astype(kind.dtype)
-    home, name = constant.scope, constant.origin
+    home, name, lookups = constant.scope, constant.origin, _lookups(constant)
+    if linear and not lookups:
+        before = home.first_reader(name)
+        floats = qdq.add_dequantize(home, name, codes, flat, axis=axes[0], before=before)
+        edit.redirect(home.uses(name), floats)
+        drop_unread(home, [constant.origin])
+        return
     stored = home.add_constant(f"{name}_quantized", codes)
     factor = home.add_constant(f"{name}_scale", scale)
-    lookups = _lookups(constant) if axes == (0,) else []
+    lookups = lookups if axes == (0,) else []
     others = [use for use in home.uses(name) if all(use is not other for other in lookups)]
     for use in lookups:
         qdq.gather_rows(use.scope, use.node, stored, factor)

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -15,9 +16,9 @@ from graphopt.analysis.audit import audit
 from graphopt.contract.passes import Pass
 from graphopt.errors import PassError
 from graphopt.graph.graph import Graph
-from graphopt.graph.node import is_op
+from graphopt.graph.node import attribute, is_op
 from graphopt.numerics import sqnr
-from graphopt.passes.quantize import QuantizeDynamic, QuantizeStatic
+from graphopt.passes.quantize import QuantizeDynamic, QuantizeStatic, QuantizeWeights
 from graphopt.run.record import PassRecord
 from graphopt.runtime.session import Session
 from graphopt.targets import OpRule, Target
@@ -62,6 +63,15 @@ def quantized(item: Pass = FITTING, target: Target = NPU, **given: Any) -> tuple
 def activations(graph: Graph) -> set[str]:
     """The tensors that have Q and DQ."""
     return {n.input[0] for n in graph.main.nodes if is_op(n, "QuantizeLinear")}
+
+
+def operators(made: onnx.ModelProto | Graph) -> set[str]:
+    graph = made if isinstance(made, Graph) else Graph(made)
+    return {node.op_type for node in graph.main.nodes}
+
+
+def dequantizers(graph: Graph) -> list[onnx.NodeProto]:
+    return [n for n in graph.main.nodes if is_op(n, "DequantizeLinear")]
 
 
 def constant(graph: Graph, name: str) -> NDArray[Any]:
@@ -159,3 +169,33 @@ def test_the_audit_reads_the_codes_from_the_table() -> None:
     lacking = replace(wide, rules={"MatMul": LAYER})
     reasons = {entry.node: entry.reason for entry in audit(graph, target=lacking).float_}
     assert reasons["a"].startswith("onnxruntime has no integer kernel for Conv; ")
+
+
+def test_weights_are_stored_in_the_form_that_the_runtime_folds() -> None:
+    item = QuantizeWeights(min_size=0)
+    linear = quantized(item, replace(NPU, expands="DequantizeLinear"))[0]
+    cast = quantized(item)[0]
+    assert {"DequantizeLinear"} == operators(linear) - operators(model())
+    assert {"Cast", "Mul"} == operators(cast) - operators(model())
+    for weight, channels in (("w", 8), ("v", 8), ("u", 5)):
+        assert constant(linear, f"{weight}_scale").shape == (channels,)
+    assert {attribute(n, "axis", 1) for n in dequantizers(linear)} == {0, 1}
+    answers = [Session(each, level="off").run(samples())["y"] for each in (linear, cast)]
+    np.testing.assert_array_equal(*answers)
+    older = quantized(item, replace(NPU, expands="DequantizeLinear"), opset=11)[0]
+    assert "DequantizeLinear" not in operators(older), "it has no axis there"
+
+
+def test_rows_are_looked_up_in_tables_of_the_codes_that_the_table_names() -> None:
+    text = """<ir_version: 10, opset_import: ["" : 21]>
+        g (int64[N] i) => (float[N, 16] y) { [rows] y = Gather(t, i) }"""
+    embedding = model_from_text(text, {"t": (80, 16)})
+    item = QuantizeWeights(weight_type="int4")
+    _, refused = apply_pass(item, embedding, target=NPU)
+    assert [skip.reason for skip in refused.skipped] == [
+        "t: a table whose rows are looked up; the npu has no Gather of 4 bits"
+    ]
+    narrow = replace(NPU, row_types=("int4",))
+    graph = apply_pass(item, embedding, target=narrow, judge=False)[0]
+    assert constant(graph, "t_quantized").dtype == ml_dtypes.int4
+    assert "Gather" in operators(graph)
