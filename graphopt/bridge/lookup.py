@@ -9,7 +9,7 @@ from onnx import AttributeProto, NodeProto
 from onnx.helper import get_attribute_value
 
 import graphopt.bridge.ops  # noqa: F401 - fills the table
-from graphopt.bridge.ops.table import Operator, find, since_version
+from graphopt.bridge.ops.table import TorchOperator, find, since_version
 from graphopt.bridge.tensors import to_tensor
 from graphopt.errors import ModelError
 from graphopt.graph.graph import Graph
@@ -28,7 +28,7 @@ def version_of(graph: Graph, node: NodeProto) -> int | None:
     return since_version(domain, node.op_type, opsets.get(domain, 1))
 
 
-def operator_of(graph: Graph, node: NodeProto) -> tuple[Operator, int]:
+def operator_of(graph: Graph, node: NodeProto) -> tuple[TorchOperator, int]:
     """The table's entry for a node, and the version of its operator.
 
     Raises:
@@ -47,7 +47,7 @@ def operator_of(graph: Graph, node: NodeProto) -> tuple[Operator, int]:
     return entry, version
 
 
-def attributes(entry: Operator, node: NodeProto) -> dict[str, Any]:
+def attributes(entry: TorchOperator, node: NodeProto) -> dict[str, Any]:
     """The attributes of a node as keyword arguments; graphs are left out.
 
     Raises:
@@ -67,7 +67,7 @@ def attributes(entry: Operator, node: NodeProto) -> dict[str, Any]:
     return found
 
 
-def _accepted(entry: Operator) -> frozenset[str] | None:
+def _accepted(entry: TorchOperator) -> frozenset[str] | None:
     """Attributes that the function takes; None if it takes all."""
     try:
         parameters = inspect.signature(entry.function).parameters.values()

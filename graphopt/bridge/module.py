@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from graphopt.bridge.frozen import FrozenPart
-from graphopt.bridge.ops.table import Settings
+from graphopt.bridge.ops.table import TrainingSettings
 from graphopt.bridge.plan import Plan
 from graphopt.bridge.program import Known, Values, needed, run, with_frees
 from graphopt.errors import DataError, UsageError
@@ -35,7 +35,7 @@ class GraphModule(nn.Module):
     def __init__(
         self,
         plan: Plan,
-        settings: Settings,
+        settings: TrainingSettings,
         outputs: Sequence[str],
         frozen: FrozenPart | None = None,
     ) -> None:

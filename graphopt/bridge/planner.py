@@ -12,7 +12,7 @@ from onnx import NodeProto, SparseTensorProto, TensorProto
 from torch import Tensor
 
 from graphopt.bridge.lookup import attributes, operator_of
-from graphopt.bridge.ops.table import Operator, Settings
+from graphopt.bridge.ops.table import TorchOperator, TrainingSettings
 from graphopt.bridge.plan import Plan, Substitute
 from graphopt.bridge.program import NOTHING, Body, Known, Step
 from graphopt.bridge.tensors import to_tensor
@@ -23,11 +23,11 @@ from graphopt.graph.node import is_op, label
 from graphopt.graph.order import sorted_nodes
 from graphopt.graph.tensors import to_array
 
-__all__ = ["Request", "make_plan"]
+__all__ = ["PlanRequest", "make_plan"]
 
 
 @dataclass(frozen=True)
-class Request:
+class PlanRequest:
     """What is asked of a plan.
 
     Attributes:
@@ -42,7 +42,7 @@ class Request:
 
     graph: Graph
     nodes: list[NodeProto]
-    settings: Settings
+    settings: TrainingSettings
     weights: frozenset[str]
     statistics: frozenset[str]
     substitutes: Mapping[str, Substitute]
@@ -64,7 +64,7 @@ class _Value:
     shape: Known = Known.BY_DATA
 
 
-def make_plan(request: Request) -> Plan:
+def make_plan(request: PlanRequest) -> Plan:
     """Plan a model.
 
     Raises:
@@ -90,7 +90,7 @@ def make_plan(request: Request) -> Plan:
 class _Planner:
     """Plans one scope; bodies have planners of their own, which look names up in the outer one."""
 
-    request: Request
+    request: PlanRequest
     plan: Plan
     scope: Scope
     steps: list[Step]
@@ -205,7 +205,7 @@ class _Planner:
         self.substitute(node.output[0])
         return True
 
-    def when(self, entry: Operator, inputs: list[_Value], bodies: bool) -> tuple[Known, Known]:
+    def when(self, entry: TorchOperator, inputs: list[_Value], bodies: bool) -> tuple[Known, Known]:
         """When the elements and the shape of a node's outputs are known."""
         value = max([Known.CONSTANT, *(each.value for each in inputs)])
         shape = max([Known.CONSTANT, *(each.shape for each in inputs)])
@@ -218,7 +218,7 @@ class _Planner:
             value = Known.BY_DATA
         return value, shape
 
-    def function(self, entry: Operator, version: int, node: NodeProto) -> Any:
+    def function(self, entry: TorchOperator, version: int, node: NodeProto) -> Any:
         """The function of a node with everything but its inputs and bodies bound."""
         given = attributes(entry, node)
         count = max((i + 1 for i, name in enumerate(node.output) if name), default=0)

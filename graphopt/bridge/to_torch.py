@@ -9,9 +9,9 @@ from graphopt.bridge.frozen import FrozenPart, nodes_after, read_by
 from graphopt.bridge.functions import without_functions
 from graphopt.bridge.module import GraphModule
 from graphopt.bridge.names import constants
-from graphopt.bridge.ops.table import Settings
+from graphopt.bridge.ops.table import TrainingSettings
 from graphopt.bridge.plan import Substitute
-from graphopt.bridge.planner import Request, make_plan
+from graphopt.bridge.planner import PlanRequest, make_plan
 from graphopt.bridge.roles import roles
 from graphopt.bridge.tensors import FLOATS
 from graphopt.errors import UsageError
@@ -54,9 +54,9 @@ def to_torch(
     nodes = nodes_after(flat, frozen)
     planned = {id(node) for node in nodes}
     untouched = read_by(flat, [node for node in flat.main.nodes if id(node) not in planned])
-    settings = Settings(training=False, batch_norm=batch_norm, dropout=dropout)
+    settings = TrainingSettings(training=False, batch_norm=batch_norm, dropout=dropout)
     made = make_plan(
-        Request(
+        PlanRequest(
             flat,
             nodes,
             settings,

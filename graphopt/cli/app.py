@@ -89,7 +89,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _say(message: str, code: int) -> int:
     """One line on stderr; names from a model may hold line breaks or terminal codes."""
     line = "".join(mark if mark.isprintable() else " " for mark in message)
-    number, _ = launch.place()
+    number, _ = launch.position()
     who = f"graphopt (process {number})" if number else "graphopt"
     click.echo(f"{who}: error: {' '.join(line.split())}", err=True)
     return code

@@ -17,13 +17,13 @@ from graphopt.data.samples import Feeds, Samples
 from graphopt.errors import DataError, SystemFailure
 from graphopt.graph.tensors import Array
 
-__all__ = ["Column", "Group", "StagedSamples", "staged"]
+__all__ = ["StagedColumn", "StagedGroup", "StagedSamples", "staged"]
 
 _CHUNK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
-class Column:
+class StagedColumn:
     """One input in a group.
 
     Attributes:
@@ -41,7 +41,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Group:
+class StagedGroup:
     """Feeds that agree in every shape, each of one sample or of the model's fixed batch.
 
     Attributes:
@@ -52,7 +52,7 @@ class Group:
         store: The bytes of all groups, mapped from disk.
     """
 
-    columns: Mapping[str, Column]
+    columns: Mapping[str, StagedColumn]
     per_feed: int
     numbers: NDArray[np.int64]
     places: NDArray[np.int64]
@@ -86,7 +86,7 @@ class StagedSamples:
         labels: Leading axis = samples, or groups of samples; None without.
     """
 
-    groups: Sequence[Group]
+    groups: Sequence[StagedGroup]
     labels: Array | None
 
     def digest(self) -> str:
@@ -109,7 +109,7 @@ class StagedSamples:
 class _Pile:
     """What is known of a group while it grows."""
 
-    columns: dict[str, Column]
+    columns: dict[str, StagedColumn]
     per_feed: int
     numbers: list[int] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
@@ -138,7 +138,9 @@ def staged(samples: Samples, folder: Path) -> Iterator[StagedSamples]:
     else:
         store = np.zeros(0, np.uint8)
     groups = [
-        Group(pile.columns, pile.per_feed, np.array(pile.numbers), np.array(pile.places), store)
+        StagedGroup(
+            pile.columns, pile.per_feed, np.array(pile.numbers), np.array(pile.places), store
+        )
         for pile in piles
     ]
     yield StagedSamples(groups, samples.labels)
@@ -163,8 +165,8 @@ def _written(samples: Samples, path: Path) -> list[_Pile]:
     return list(piles.values())
 
 
-def _columns(feeds: Feeds) -> dict[str, Column]:
+def _columns(feeds: Feeds) -> dict[str, StagedColumn]:
     for name, array in feeds.items():
         if array.dtype.kind in "OSU":
             raise DataError(f"input {name!r} is text; a model of text cannot be trained")
-    return {name: Column(array.shape, array.dtype) for name, array in feeds.items()}
+    return {name: StagedColumn(array.shape, array.dtype) for name, array in feeds.items()}

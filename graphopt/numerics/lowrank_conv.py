@@ -16,8 +16,8 @@ from graphopt.numerics.tucker import choose_ranks, spectrum, tucker, tucker_cost
 
 __all__ = [
     "ConvFactors",
+    "ConvStage",
     "Scheme",
-    "Stage",
     "applies",
     "compose",
     "conv_cost",
@@ -102,7 +102,7 @@ _LOSSLESS = 1e-12  # share of the energy that is rounding
 
 
 @dataclass(frozen=True)
-class Stage:
+class ConvStage:
     """One convolution of a chain.
 
     Attributes:
@@ -116,7 +116,7 @@ class Stage:
     depthwise: bool = False
 
 
-def compose(stages: Sequence[Stage]) -> NDArray[np.float64]:
+def compose(stages: Sequence[ConvStage]) -> NDArray[np.float64]:
     """The weight ``(out, in, *kernel)`` of the one convolution that a chain stands for.
 
     Each kernel axis must be longer than 1 in one stage only.
@@ -145,7 +145,7 @@ class ConvFactors:
 
     scheme: Scheme
     ranks: tuple[int, ...]
-    stages: tuple[Stage, ...]
+    stages: tuple[ConvStage, ...]
     energy: float
     macs_share: float
 
@@ -217,7 +217,7 @@ def _factorize(
     axes: tuple[tuple[int, ...], tuple[int, ...]] = (
         ((0,), (1,)) if scheme == "spatial" else (every, ())
     )
-    stages = Stage(first, axes[0]), Stage(second, axes[1])
+    stages = ConvStage(first, axes[0]), ConvStage(second, axes[1])
     return ConvFactors(scheme, (rank,), stages, found.energy(rank), cost.share(rank))
 
 
@@ -229,11 +229,11 @@ def _tucker(weight: NDArray[Any], budget: Budget, strides: Sequence[int]) -> Con
         return None
     found = tucker(channels, ranks, weight.shape[2:])
     inner, core, outer = found.balanced()
-    stages = [Stage(core.astype(np.float32), tuple(range(weight.ndim - 2)))]
+    stages = [ConvStage(core.astype(np.float32), tuple(range(weight.ndim - 2)))]
     if inner.shape[1] < len(inner):
-        stages.insert(0, Stage(_pointwise(inner.T, weight.ndim)))
+        stages.insert(0, ConvStage(_pointwise(inner.T, weight.ndim)))
     if outer.shape[1] < len(outer):
-        stages.append(Stage(_pointwise(outer, weight.ndim)))
+        stages.append(ConvStage(_pointwise(outer, weight.ndim)))
     between = tuple(len(stage.weight) for stage in stages[:-1])
     share = tucker_cost(weight.shape, ranks, strides) / weight.size
     return ConvFactors("tucker", between, tuple(stages), found.energy, share)
@@ -256,9 +256,9 @@ def _cp(
     rank = outer.shape[1]
     middle = np.ascontiguousarray(window.T.reshape(rank, 1, *kernel), dtype=np.float32)
     stages = (
-        Stage(_pointwise(inner.T, weight.ndim)),
-        Stage(middle, tuple(range(len(kernel))), depthwise=True),
-        Stage(_pointwise(outer, weight.ndim)),
+        ConvStage(_pointwise(inner.T, weight.ndim)),
+        ConvStage(middle, tuple(range(len(kernel))), depthwise=True),
+        ConvStage(_pointwise(outer, weight.ndim)),
     )
     return ConvFactors("cp", (rank,), stages, found.energy, cost.share(rank))
 

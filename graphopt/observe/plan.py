@@ -10,7 +10,7 @@ from typing import Any
 from graphopt.errors import LimitError, Need
 from graphopt.observe.request import Request
 
-__all__ = ["DEFAULT_BYTES", "Plan", "make_plan"]
+__all__ = ["DEFAULT_BYTES", "RunPlan", "plan_runs"]
 
 DEFAULT_BYTES = 1 << 30
 _COPIES = 2
@@ -19,7 +19,7 @@ _FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """Which requests are answered by the same runs, and what they take at most.
 
     Attributes:
@@ -40,11 +40,11 @@ class Plan:
         )
 
 
-def make_plan(
+def plan_runs(
     requests: Iterable[Request[Any]],
     shapes: Mapping[str, tuple[int, ...]],
     memory_limit: int | None = None,
-) -> Plan:
+) -> RunPlan:
     """Split requests into groups that keep to the limit.
 
     The bound of a group is two float32 copies of each tensor observed, since onnxruntime may keep
@@ -79,7 +79,7 @@ def make_plan(
             bounds.append(0)
         groups[-1].extend(asked)
         bounds[-1] += needed
-    return Plan(tuple(tuple(group) for group in groups), max(bounds, default=0))
+    return RunPlan(tuple(tuple(group) for group in groups), max(bounds, default=0))
 
 
 def _bytes_for(shape: tuple[int, ...], asked: Sequence[Request[Any]]) -> int:

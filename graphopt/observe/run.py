@@ -14,7 +14,7 @@ from graphopt.errors import DataError, ModelError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.observe.extract import extract
-from graphopt.observe.plan import Plan, make_plan
+from graphopt.observe.plan import RunPlan, plan_runs
 from graphopt.observe.request import Answers, Request, Rows
 from graphopt.observe.sizes import Sizes, sizes_of
 from graphopt.observe.taps import Tap, TapNodes, start_input
@@ -82,7 +82,7 @@ def _prepare(
     samples: Samples,
     memory_limit: int | None,
     threads: int,
-) -> tuple[Sizes, Plan]:
+) -> tuple[Sizes, RunPlan]:
     """Sizes of the tensors on the first sample, and the plan; requests in order of computation."""
     first = next(samples.feeds(limit=1), None)
     if first is None:
@@ -95,7 +95,7 @@ def _prepare(
             raise ModelError(f"the main graph has no tensor {request.tensor!r} to observe")
     sizes = sizes_of(graph, {request.tensor for request in requests}, first[0], threads)
     ordered = sorted(requests, key=lambda request: places[request.tensor])
-    return sizes, make_plan(ordered, sizes.shapes, memory_limit)
+    return sizes, plan_runs(ordered, sizes.shapes, memory_limit)
 
 
 @dataclass

@@ -9,7 +9,7 @@ import pytest
 from graphopt.errors import LimitError, Need
 from graphopt.observe.extremes import HistogramOf, MinMax
 from graphopt.observe.means import ChannelMean
-from graphopt.observe.plan import make_plan
+from graphopt.observe.plan import plan_runs
 from graphopt.observe.request import Request
 
 SHAPES = {"a": (1, 1000), "b": (1, 2000), "c": (1, 500)}
@@ -18,7 +18,7 @@ MEGABYTE = 1 << 20
 
 def test_all_in_one_run_where_there_is_room() -> None:
     requests: list[Request[Any]] = [MinMax("a"), MinMax("b"), MinMax("c")]
-    plan = make_plan(requests, SHAPES)
+    plan = plan_runs(requests, SHAPES)
     assert plan.groups == (tuple(requests),)
     assert plan.bound_bytes == 2 * 4 * 3500
     assert str(plan) == (
@@ -29,7 +29,7 @@ def test_all_in_one_run_where_there_is_room() -> None:
 
 def test_what_is_asked_of_one_tensor_stays_together() -> None:
     requests: list[Request[Any]] = [MinMax("a"), MinMax("b"), ChannelMean("a"), MinMax("c")]
-    plan = make_plan(requests, SHAPES, 16_000)
+    plan = plan_runs(requests, SHAPES, 16_000)
     assert plan.groups == (
         (MinMax("a"), ChannelMean("a")),
         (MinMax("b"),),
@@ -39,7 +39,7 @@ def test_what_is_asked_of_one_tensor_stays_together() -> None:
 
 
 def test_histograms_take_their_bins() -> None:
-    plan = make_plan([HistogramOf("c", bins=100)], SHAPES)
+    plan = plan_runs([HistogramOf("c", bins=100)], SHAPES)
     assert plan.bound_bytes == 2 * 4 * 500 + 8 * 100
 
 
@@ -47,10 +47,10 @@ def test_a_tensor_above_the_limit_is_named_with_what_it_needs() -> None:
     with pytest.raises(
         LimitError, match=r"'b' takes 16\.8 MB, the memory limit leaves 15\.7 MB$"
     ) as refusal:
-        make_plan([MinMax("b")], {"b": (2, MEGABYTE)}, 15 * MEGABYTE)
+        plan_runs([MinMax("b")], {"b": (2, MEGABYTE)}, 15 * MEGABYTE)
     assert refusal.value.needs == (Need.MEMORY_LIMIT,)
 
 
 def test_nothing_asked_takes_nothing() -> None:
-    plan = make_plan([], {})
+    plan = plan_runs([], {})
     assert (plan.groups, plan.bound_bytes) == ((), 0)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from graphopt.runtime.launch import leads, place
+from graphopt.runtime.launch import leads, position
 
 TOLD = {"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
 
@@ -10,7 +10,7 @@ TOLD = {"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "localhost", "MASTER_PORT
 def test_a_process_knows_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in TOLD.items():
         monkeypatch.setenv(name, value)
-    assert place() == (1, 4)
+    assert position() == (1, 4)
     assert not leads()
     monkeypatch.setenv("RANK", "0")
     assert leads()
@@ -21,5 +21,5 @@ def test_half_a_launcher_is_none(monkeypatch: pytest.MonkeyPatch, missing: str) 
     for name, value in TOLD.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv(missing)
-    assert place() == (0, 1)
+    assert position() == (0, 1)
     assert leads()

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from graphopt.bridge.ops.arguments import accumulating, positive, scalar
-from graphopt.bridge.ops.table import Settings, op
+from graphopt.bridge.ops.table import TrainingSettings, op
 from graphopt.bridge.tensors import dtype_of
 
 
@@ -21,7 +21,7 @@ def batch_normalization(
     mean: Tensor,
     variance: Tensor,
     *,
-    settings: Settings,
+    settings: TrainingSettings,
     outputs: int,
     epsilon: float = 1e-5,
     momentum: float = 0.9,
@@ -158,7 +158,7 @@ def dropout(
     ratio: Tensor | None = None,
     training_mode: Tensor | None = None,  # noqa: ARG001 - the caller says whether it trains
     *,
-    settings: Settings,
+    settings: TrainingSettings,
     outputs: int,
     seed: int = 0,  # noqa: ARG001 - torch's generator is the caller's to seed
 ) -> Tensor | tuple[Tensor, Tensor]:
@@ -168,14 +168,14 @@ def dropout(
 
 @op("Dropout", 7, 10, random=True)
 def dropout_10(
-    x: Tensor, *, settings: Settings, outputs: int, version: int, ratio: float = 0.5
+    x: Tensor, *, settings: TrainingSettings, outputs: int, version: int, ratio: float = 0.5
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Dropout-10; before that the mask has the type of the data."""
     return _dropped(x, ratio, settings, outputs, torch.bool if version == 10 else x.dtype)
 
 
 def _dropped(
-    x: Tensor, ratio: float, settings: Settings, outputs: int, mask_type: torch.dtype
+    x: Tensor, ratio: float, settings: TrainingSettings, outputs: int, mask_type: torch.dtype
 ) -> Tensor | tuple[Tensor, Tensor]:
     active = settings.training and settings.dropout
     if outputs == 1:

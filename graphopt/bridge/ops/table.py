@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 
 import onnx
 
-__all__ = ["Operator", "Settings", "find", "op", "operators", "since_version"]
+__all__ = ["TorchOperator", "TrainingSettings", "find", "op", "operators", "since_version"]
 
 _DEFAULT_DOMAIN = ""
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 @dataclass
-class Settings:
+class TrainingSettings:
     """How operators behave that act differently while training; shared by all steps of a module.
 
     Attributes:
@@ -32,7 +32,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Operator:
+class TorchOperator:
     """One function of the table and what a plan has to know about it.
 
     Attributes:
@@ -59,7 +59,7 @@ class Operator:
     wants: frozenset[str]
 
 
-_TABLE: dict[tuple[str, str, int], Operator] = {}
+_TABLE: dict[tuple[str, str, int], TorchOperator] = {}
 _PROVIDED = frozenset(["settings", "outputs", "version", "input_types"])
 
 
@@ -84,7 +84,7 @@ def op(
 
     def enter(function: _Function) -> _Function:
         wants = _PROVIDED & _parameters(function)
-        entry = Operator(
+        entry = TorchOperator(
             name, domain, versions, function, host, reads_shapes, by_data, random, wants
         )
         for version in versions:
@@ -104,12 +104,12 @@ def _parameters(function: Callable[..., Any]) -> frozenset[str]:
         return frozenset()
 
 
-def find(domain: str, name: str, version: int) -> Operator | None:
+def find(domain: str, name: str, version: int) -> TorchOperator | None:
     """The entry for an operator's version; None if there is none."""
     return _TABLE.get((domain, name, version))
 
 
-def operators() -> dict[tuple[str, str, int], Operator]:
+def operators() -> dict[tuple[str, str, int], TorchOperator]:
     """The whole table, by domain, operator and version."""
     return dict(_TABLE)
 

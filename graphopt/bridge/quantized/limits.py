@@ -12,7 +12,7 @@ from graphopt.bridge.quantized.fake import FakeWeight, Grid
 from graphopt.bridge.training.hooks import Hook
 from graphopt.numerics.saturation import MAX_CODE
 
-__all__ = ["KeepLimits", "Limits", "Walk", "keep_pairs_safe", "unsafe_pairs", "walk_of"]
+__all__ = ["KeepLimits", "Walk", "WeightLimits", "keep_pairs_safe", "unsafe_pairs", "walk_of"]
 
 _HIGHEST = 32767 // MAX_CODE
 """Largest sum of two neighbouring weight codes of one sign (``numerics.saturation``)."""
@@ -62,7 +62,7 @@ def keep_pairs_safe(weight: FakeWeight, walk: Walk) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Limits:
+class WeightLimits:
     """What one weight keeps to.
 
     Attributes:
@@ -85,7 +85,9 @@ class KeepLimits(Hook):
             before; there are no values beyond.
     """
 
-    def __init__(self, limits: Sequence[Limits], ceilings: Sequence[tuple[Grid, float]]) -> None:
+    def __init__(
+        self, limits: Sequence[WeightLimits], ceilings: Sequence[tuple[Grid, float]]
+    ) -> None:
         self._limits, self._ceilings = limits, ceilings
 
     def after_update(self, step: int) -> None:  # noqa: ARG002 - the same at each

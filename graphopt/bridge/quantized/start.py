@@ -14,7 +14,7 @@ from graphopt.bridge.tensors import to_tensor
 from graphopt.facts.operands import FLOATS
 from graphopt.graph.graph import Graph
 
-__all__ = ["start", "zeros_of"]
+__all__ = ["kept_zeros", "start"]
 
 _QUANTIZED = re.compile(r"(?P<base>.+)_quantized(_\d+)?")
 _MOST_OTHERS = 1e-3
@@ -47,7 +47,7 @@ def start(point: WeightPoint, grid: Grid, reference: Graph) -> tuple[Tensor, boo
     return grid.meaning(stored), False
 
 
-def zeros_of(values: Tensor, *, exact: bool) -> Tensor | None:
+def kept_zeros(values: Tensor, *, exact: bool) -> Tensor | None:
     """Where a weight was set to zero on purpose; None where it was not.
 
     Args:

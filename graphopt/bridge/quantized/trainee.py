@@ -16,9 +16,9 @@ from graphopt.bridge.functions import without_functions
 from graphopt.bridge.plan import Substitute
 from graphopt.bridge.quantized.fake import FakeActivation, FakeBias, FakeWeight, Grid
 from graphopt.bridge.quantized.find import Found, find
-from graphopt.bridge.quantized.limits import KeepLimits, Limits, Walk, unsafe_pairs, walk_of
+from graphopt.bridge.quantized.limits import KeepLimits, Walk, WeightLimits, unsafe_pairs, walk_of
 from graphopt.bridge.quantized.points import ActivationPoint, BiasPoint, WeightPoint
-from graphopt.bridge.quantized.start import start, zeros_of
+from graphopt.bridge.quantized.start import kept_zeros, start
 from graphopt.bridge.quantized.write_back import put_bias, put_scale, put_weight
 from graphopt.bridge.to_torch import to_torch
 from graphopt.bridge.trainee import Trainee
@@ -215,9 +215,9 @@ class _Builder:
             module = self.modules.get(point.output)
             if isinstance(module, FakeWeight):
                 exact = point.output in self.from_float
-                zeros = zeros_of(module.values.detach(), exact=exact) if keep_zeros else None
+                zeros = kept_zeros(module.values.detach(), exact=exact) if keep_zeros else None
                 walks = list(self.walks(point, module)) if saturates else []
-                kept.append(Limits(module, walks, zeros))
+                kept.append(WeightLimits(module, walks, zeros))
         ceilings = [
             (self.grids[point.outputs[0]], point.ceiling)
             for point in self.found.activations

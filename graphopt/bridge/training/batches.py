@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from graphopt.data.staged import Group, StagedSamples
+from graphopt.data.staged import StagedGroup, StagedSamples
 from graphopt.errors import PassError
 from graphopt.graph.tensors import Array
 
@@ -129,7 +129,7 @@ class Batches:
             for part in self._cut(mine, self._parts)
         ]
 
-    def _feeds_a_step(self, group: Group) -> int:
+    def _feeds_a_step(self, group: StagedGroup) -> int:
         return max(1, self._size // group.per_feed)
 
     def _shuffled(self, epoch: int) -> list[_Rows]:

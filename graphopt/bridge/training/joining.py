@@ -9,7 +9,7 @@ from torch import Tensor
 from graphopt.bridge.module import GraphModule
 from graphopt.bridge.training.objective import on_device
 from graphopt.data.inputs import model_inputs
-from graphopt.data.staged import Group, StagedSamples
+from graphopt.data.staged import StagedGroup, StagedSamples
 from graphopt.errors import ModelError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
@@ -57,7 +57,7 @@ def _same_for_all(data: StagedSamples, name: str) -> bool:
     )
 
 
-def _alike_together(module: GraphModule, group: Group, names: frozenset[str]) -> bool:
+def _alike_together(module: GraphModule, group: StagedGroup, names: frozenset[str]) -> bool:
     """Whether two samples together differ from each alone by less than from each other."""
     pair = group.take([0, 1])
     module.eval()

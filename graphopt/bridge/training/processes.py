@@ -94,7 +94,7 @@ def processes(device: str) -> Processes:
         UsageError: There is no such device.
     """
     chosen = _device(device)
-    rank, world = launch.place()
+    rank, world = launch.position()
     if world == 1:
         return Processes(0, 1, chosen)
     if chosen.type == "cuda":

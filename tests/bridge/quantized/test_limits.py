@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from graphopt.bridge.quantized.fake import FakeWeight, Grid
 from graphopt.bridge.quantized.limits import (
     KeepLimits,
-    Limits,
+    WeightLimits,
     keep_pairs_safe,
     unsafe_pairs,
     walk_of,
@@ -65,7 +65,7 @@ def test_zeros_stay_and_steps_do_not_pass_their_ceiling() -> None:
     weight = conv(np.ones((1, 2, 1, 1), np.float32))
     zeros = torch.tensor([True, False]).reshape(1, 2, 1, 1)
     step = Grid(np.array(0.5, np.float32), Codes(0, 255, np.array(0)), learned=True)
-    hook = KeepLimits([Limits(weight, (), zeros)], [(step, 0.25)])
+    hook = KeepLimits([WeightLimits(weight, (), zeros)], [(step, 0.25)])
     hook.after_update(0)
     assert weight.values.flatten().tolist() == [0, 1]
     assert step.scale().item() == 0.25

@@ -7,7 +7,7 @@ import pytest
 
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import attribute
-from graphopt.numerics.lowrank_conv import Stage, compose
+from graphopt.numerics.lowrank_conv import ConvStage, compose
 from graphopt.passes.factorize import FactorizeConv
 from graphopt.run.record import PassRecord
 from graphopt.testing import MODELS, apply_pass, model_from_text, run_model
@@ -91,7 +91,7 @@ def test_the_chain_answers_like_one_convolution_of_its_product(conv: str, scheme
     for node in nodes:
         constant = scope.constant(node.input[1])
         assert constant is not None
-        stages.append(Stage(constant.values, depthwise=attribute(node, "group", 1) > 1))
+        stages.append(ConvStage(constant.values, depthwise=attribute(node, "group", 1) > 1))
     bias = scope.constant("B")
     product = {"W": compose(stages).astype(np.float32)}
     if bias is not None:
