@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from graphopt.facts import axis_bodies as bodies
 from graphopt.facts import axis_moves as moves
+from graphopt.facts import axis_parts as parts
+from graphopt.facts import axis_products as products
 from graphopt.facts import axis_sums as sums
 from graphopt.facts.axes import opaque
 from graphopt.facts.axis_pattern import either, pattern
@@ -51,9 +53,9 @@ _ATTENTION = either(
 
 ROWS: list[Operator] = [
     # sums of products
-    *rows("Gemm", "product", sums.gemm(), weights=(0, 1, 2), factors=(0, 1), data=(0, 1)),
-    *rows("MatMul", "product", sums.matmul(), weights=(0, 1), factors=(0, 1), data=(0, 1), exact=True),
-    *rows("Einsum", "product", sums.einsum, data=None),
+    *rows("Gemm", "product", products.gemm(), weights=(0, 1, 2), factors=(0, 1), data=(0, 1)),
+    *rows("MatMul", "product", products.matmul(), weights=(0, 1), factors=(0, 1), data=(0, 1), exact=True),
+    *rows("Einsum", "product", products.einsum, data=None),
     *rows("Conv", "convolution", pattern(f"{_CONV}, (group out) -> batch (group out) *slide", group=("group", 1)), weights=(1, 2), factors=(0, 1)),
     *rows("ConvTranspose", "convolution", pattern("batch (group in) *window, (group in) out *kernel, (group out) -> batch (group out) *slide", group=("group", 1)), weights=(1, 2), factors=(0, 1)),
     *rows("DeformConv", "convolution", pattern(f"{_CONV}, batch unknown *slide, (group out), batch unknown0 *slide -> batch (group out) *slide", group=("group", 1)), weights=(1, 3)),
@@ -90,17 +92,17 @@ ROWS: list[Operator] = [
     *rows("SpaceToDepth", "permute", pattern("batch channel (high block) (wide block0) -> batch (block block0 channel) high wide", block="blocksize", block0="blocksize"), exact=True),
     *rows("Expand", "repeat", moves.expand, exact=True),
     *rows("Tile", "repeat", moves.tile, exact=True),
-    *rows("Gather", "select", moves.gather, weights=(0,), exact=True),
-    *rows("GatherElements", "select", moves.gather_elements, exact=True),
+    *rows("Gather", "select", parts.gather, weights=(0,), exact=True),
+    *rows("GatherElements", "select", parts.gather_elements, exact=True),
     *rows("GatherND", "select", opaque("it is looked up by an index"), exact=True),
     *rows("Compress", "select", opaque("a mask selects from it"), exact=True, sized_by_values=True),
-    *rows("Slice", "select", moves.slice_, exact=True),
-    *rows("Split", "select", moves.split, exact=True),
-    *rows("Pad", "select", moves.pad, exact=True),
+    *rows("Slice", "select", parts.slice_, exact=True),
+    *rows("Split", "select", parts.split, exact=True),
+    *rows("Pad", "select", parts.pad, exact=True),
     *rows("Trilu", "select", sums.last(2, "Trilu counts along it"), exact=True),
     *rows("CenterCropPad", "select", opaque("it is cropped or padded")),
     *rows("ReverseSequence", "select", opaque("it is reversed")),
-    *rows("Concat", "join", moves.concat, data=None, exact=True),
+    *rows("Concat", "join", parts.concat, data=None, exact=True),
     *rows("Where", "join", sums.broadcast, data=(1, 2), exact=True),
     *rows("ScatterElements ScatterND", "join", opaque("elements are put in by an index"), data=(0, 2), exact=True),
     *rows("Scatter", "join", opaque("elements are put in by an index"), data=(0, 2)),
@@ -142,9 +144,9 @@ ROWS: list[Operator] = [
     *rows("DequantizeLinear", "quantize", sums.quantize, codes=(0,), zeros=((0, 2),)),
     *rows("DynamicQuantizeLinear", "quantize", sums.quantize),
     *rows("QLinearConv", "integer", pattern("batch (group in) *window, -, -, (group out) in *kernel, @(group out), @(group out), -, -, (group out) -> batch (group out) *slide", group=("group", 1)), factors=(0, 3), codes=(0, 3, 8), zeros=((3, 5),), coded=(3, 0, 1)),
-    *rows("QLinearMatMul", "integer", sums.matmul(left=0, right=3), data=(0, 3), factors=(0, 3), codes=(0, 3), zeros=((3, 5),), coded=(3, -1, -2)),
+    *rows("QLinearMatMul", "integer", products.matmul(left=0, right=3), data=(0, 3), factors=(0, 3), codes=(0, 3), zeros=((3, 5),), coded=(3, -1, -2)),
     *rows("ConvInteger", "integer", pattern(f"{_CONV}, -, @(group out) -> batch (group out) *slide", group=("group", 1)), factors=(0, 1), codes=(0, 1), zeros=((1, 3),), coded=(1, 0, 1)),
-    *rows("MatMulInteger", "integer", sums.matmul(), data=(0, 1), factors=(0, 1), codes=(0, 1), zeros=((1, 3),), coded=(1, -1, -2)),
+    *rows("MatMulInteger", "integer", products.matmul(), data=(0, 1), factors=(0, 1), codes=(0, 1), zeros=((1, 3),), coded=(1, -1, -2)),
     # made
     *rows("Constant", "make", moves.made(), data=()),
     *rows("ConstantOfShape", "make", moves.made(0), data=(), exact=True),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from graphopt.facts import axis_moves as moves
+from graphopt.facts import axis_parts as parts
+from graphopt.facts import axis_products as products
 from graphopt.facts import axis_sums as sums
 from graphopt.facts.axes import opaque
 from graphopt.facts.axis_pattern import either, pattern
@@ -36,8 +38,8 @@ _BITS = either(
 
 ROWS: list[Operator] = [
     *rows("FusedConv", "convolution", pattern(f"{_CONV} -> batch (group out) *slide", group=("group", 1)), weights=(1, 2), factors=(0, 1)),
-    *rows("FusedGemm", "product", sums.gemm(), weights=(0, 1, 2), factors=(0, 1), data=(0, 1)),
-    *rows("FusedMatMul TransposeMatMul", "product", sums.matmul(), weights=(0, 1), factors=(0, 1), data=(0, 1)),
+    *rows("FusedGemm", "product", products.gemm(), weights=(0, 1, 2), factors=(0, 1), data=(0, 1)),
+    *rows("FusedMatMul TransposeMatMul", "product", products.matmul(), weights=(0, 1), factors=(0, 1), data=(0, 1)),
     *rows("Gelu FastGelu QuickGelu BiasGelu", "elementwise", sums.broadcast),
     *rows("BiasAdd", "elementwise", sums.broadcast),
     *rows("BiasSplitGelu", "elementwise", opaque("its halves are multiplied")),
@@ -56,7 +58,7 @@ ROWS: list[Operator] = [
         pattern("batch time (heads width), -, -, - -> batch time (heads width)", heads="num_heads"),
     )),
     *rows("RelativePositionBias GatedRelativePositionBias", "attention", opaque("attention goes over it")),
-    *rows("Pad", "select", moves.pad),
+    *rows("Pad", "select", parts.pad),
     *rows("GatherND", "select", opaque("it is looked up by an index")),
     *rows("GatherBlockQuantized", "integer", opaque("its values are packed in blocks"), codes=(0,), zeros=((0, 3),)),
     *rows("ExpandDims", "view", moves.reshape),
@@ -67,9 +69,9 @@ ROWS: list[Operator] = [
     *rows("Rfft Irfft ComplexMul ComplexMulConj", "signal", opaque("it is transformed")),
     *rows("QuantizeLinear", "quantize", sums.quantize, codes=(0,)),
     *rows("DequantizeLinear", "quantize", sums.quantize, codes=(0,), zeros=((0, 2),)),
-    *rows("QGemm", "integer", sums.gemm(left=0, right=3, bias=6), factors=(0, 3), codes=(0, 3, 6), data=(0,), coded=(3, 1, 0)),
-    *rows("DynamicQuantizeMatMul", "integer", sums.matmul(bias=4), factors=(0, 1), codes=(0, 1, 4), coded=(1, -1, -2)),
-    *rows("MatMulIntegerToFloat", "integer", sums.matmul(bias=6), factors=(0, 1), codes=(0, 1, 6), coded=(1, -1, -2)),
+    *rows("QGemm", "integer", products.gemm(left=0, right=3, bias=6), factors=(0, 3), codes=(0, 3, 6), data=(0,), coded=(3, 1, 0)),
+    *rows("DynamicQuantizeMatMul", "integer", products.matmul(bias=4), factors=(0, 1), codes=(0, 1, 4), coded=(1, -1, -2)),
+    *rows("MatMulIntegerToFloat", "integer", products.matmul(bias=6), factors=(0, 1), codes=(0, 1, 6), coded=(1, -1, -2)),
     *rows("MatMulNBits", "integer", _BITS, factors=(0, 1), codes=(0, 1, 5), coded=(1, 0, -1)),
     *rows("MatMulBnb4 MatMulFpQ4", "integer", opaque("its values are packed in blocks")),
     *rows("DynamicQuantizeLSTM", "integer", opaque("its values are packed in blocks")),
