@@ -9,7 +9,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-__all__ = ["dressed", "model_from_text", "random_weight"]
+__all__ = ["BYSTANDER", "HEAD", "dressed", "model_from_text", "random_weight"]
+
+HEAD = '<ir_version: 8, opset_import: ["" : 13], doc_string: "tiny", producer_name: "tests">'
+BYSTANDER = "aside = Sin (x)"
+"""A node beside the others that no pass may touch."""
 
 
 def model_from_text(
