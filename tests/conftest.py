@@ -15,10 +15,14 @@ import onnx
 import onnx.numpy_helper
 import onnx.parser
 import pytest
+from hypothesis import settings
 
 import graphopt
 
 ROOT = Path(graphopt.__file__).parents[1]
+
+settings.register_profile("busy", deadline=None)  # a busy machine fails no test
+settings.load_profile("busy")
 
 MODEL = """<ir_version: 8, opset_import: ["" : 17]>
 small (float[N, 3, 8, 8] image) => (float[N, 10] scores)

@@ -151,7 +151,7 @@ def test_what_a_layer_says_is_what_it_computes(name: str) -> None:
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.booleans(),
     st.booleans(),

@@ -34,7 +34,6 @@ def tensor_of(rng: np.random.Generator, shape: tuple[int, ...], rank: int) -> np
 
 
 @given(SHAPES, st.integers(1, 4), st.integers(0, 99))
-@settings(deadline=None)
 def test_products_against_their_definition(shape: tuple[int, ...], rank: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     tensor = rng.standard_normal(shape)
@@ -54,7 +53,7 @@ def test_products_against_their_definition(shape: tuple[int, ...], rank: int, se
 
 
 @given(TENSORS, st.integers(1, 6))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_sweeps_never_lose(tensor: np.ndarray, rank: int) -> None:
     found = cp(tensor, rank)
     exact = tensor.astype(np.float64)

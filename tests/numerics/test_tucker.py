@@ -31,7 +31,7 @@ def tail(weight: np.ndarray, mode: int, rank: int) -> float:
 
 
 @given(WEIGHTS, st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_between_the_bounds_of_theory(weight: np.ndarray, data: st.DataObject) -> None:
     total = float(np.square(weight, dtype=np.float64).sum())
     channels = spectrum(weight)
@@ -50,7 +50,7 @@ def test_between_the_bounds_of_theory(weight: np.ndarray, data: st.DataObject) -
 
 
 @given(WEIGHTS)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_the_table_of_energies_is_that_of_all_truncations(weight: np.ndarray) -> None:
     found = spectrum(weight)
     total = float(np.square(found.weight).sum()) or 1.0

@@ -108,7 +108,7 @@ def convs(draw: st.DrawFn) -> tuple[int, int, Window, tuple[int, ...]]:
     return groups * inner, groups, window, each(1, 6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(convs())
 def test_conv(case: tuple[int, int, Window, tuple[int, ...]]) -> None:
     channels, groups, window, sizes = case

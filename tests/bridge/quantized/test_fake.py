@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from torch import Tensor
 
 from graphopt.bridge.quantized.fake import (
@@ -160,7 +160,6 @@ def quantizer(kind: CodeName, zero: int) -> Session:
     return Session(Graph(model), threads=1, level="off")
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from([("uint8", 0), ("uint8", 130), ("int8", -3), ("uint4", 6), ("int4", 0)]),
     st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=40),
