@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,8 @@ from graphopt.data.first import FirstSamples
 from graphopt.data.samples import Samples
 from graphopt.errors import Need, PassError
 from graphopt.graph.graph import Graph
+from graphopt.graph.tensors import Array
+from graphopt.numerics.histogram import Histogram
 from graphopt.observe.plan import DEFAULT_BYTES
 from graphopt.observe.request import Answers, Request
 from graphopt.observe.run import observe
@@ -64,8 +66,8 @@ class Observer:
             progress=self.progress,
         )
         for request, answer in new.items():
-            if isinstance(answer, np.ndarray):
-                answer.flags.writeable = False  # whoever asks next gets the same array
+            for array in _arrays(answer):
+                array.flags.writeable = False  # whoever asks next gets the same array
             self._kept[request, limit] = answer
         answers = Answers({request: self._kept[request, limit] for request in asked})
         self._forget_oldest()
@@ -82,6 +84,15 @@ class Observer:
 
 def _bytes_of(answer: object) -> int:
     """What the arrays of an answer take."""
-    if isinstance(answer, list | tuple):
-        return sum(map(_bytes_of, answer))
-    return answer.nbytes if isinstance(answer, np.ndarray) else 0
+    return sum(array.nbytes for array in _arrays(answer))
+
+
+def _arrays(answer: object) -> Iterator[Array]:
+    """The arrays of an answer: itself, in a list or tuple, or in what a histogram holds."""
+    if isinstance(answer, np.ndarray):
+        yield answer
+    elif isinstance(answer, Histogram):
+        yield answer.counts
+    elif isinstance(answer, list | tuple):
+        for each in answer:
+            yield from _arrays(each)

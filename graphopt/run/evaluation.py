@@ -22,6 +22,7 @@ from graphopt.runtime.session import Session
 __all__ = ["Tally", "answered", "evaluate"]
 
 _BATCH = 16
+_NUMBERS = "fiub"  # kinds of numpy's types that can be compared
 
 
 class Tally:
@@ -45,10 +46,10 @@ class Tally:
                 self.gone.add(name)
                 continue
             f, g = right[name], answer[name]
-            if not isinstance(f, np.ndarray) or f.dtype.kind not in "fiub" or f.size == 0:
+            if not isinstance(f, np.ndarray) or f.dtype.kind not in _NUMBERS or f.size == 0:
                 continue
-            if f.shape != g.shape:
-                self.sums[name].fail()
+            if not isinstance(g, np.ndarray) or g.dtype.kind not in _NUMBERS or f.shape != g.shape:
+                self.sums[name].fail()  # a sequence, texts or another shape where numbers were
                 continue
             f, g = rows.keep(f), rows.keep(g)
             self.sums[name].add(f, g)

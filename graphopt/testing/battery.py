@@ -59,6 +59,6 @@ def _hold_all(cells: Iterable[Cell], checks: dict[str, Callable[[Cell], None]]) 
 def _hold(where: str, check: Callable[[Subject], None], subject: Subject) -> None:
     try:
         check(subject)
-    except Exception as err:  # a pass from elsewhere may raise anything
+    except (Exception, SystemExit) as err:  # a pass from elsewhere may raise anything
         said = str(err) if isinstance(err, AssertionError) else f"{type(err).__name__}: {err}"
         raise AssertionError(f"{where}: {said}") from err

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.util import find_spec
@@ -13,7 +13,7 @@ import onnx
 
 from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Pass
-from graphopt.contract.preconditions import TrainingSamples
+from graphopt.contract.preconditions import CalibrationSamples, TrainingSamples
 from graphopt.contract.spec import format_passes, parse_passes
 from graphopt.data import SyntheticSamples
 from graphopt.errors import UsageError
@@ -48,7 +48,7 @@ class Application:
         before: The model that the pass found.
         after: The model afterwards.
         record: What the run says.
-        lies: What the pass did otherwise than it says.
+        lies: What the pass did otherwise than it says, or requires.
         reads_target: Whether it looked at the target.
         kept_reference: Whether ``context.reference`` is what it was.
     """
@@ -213,6 +213,26 @@ class _Looked:
         return getattr(self.target, name)
 
 
+def _noting(item: Pass, context: Context, notes: _Notes) -> Context:
+    """The context, with notes taken of what is asked of it beyond the preconditions."""
+
+    def unasked(door: Callable[..., Any]) -> Any:
+        def ask(*args: Any, **options: Any) -> Any:
+            notes.lies.append("it asks for statistics and does not require CalibrationSamples()")
+            return door(*args, **options)
+
+        return ask
+
+    target = cast(Target, _Looked(context.target, notes))
+    noting = replace(context, target=target)
+    if not item.asks(TrainingSamples):
+        noting = replace(noting, training=None)
+    if not item.asks(CalibrationSamples):
+        observe, walk = unasked(context.observe), unasked(context.walk)
+        noting = replace(noting, observe=observe, walk=walk)
+    return noting
+
+
 def _watched(item: Pass, notes: _Notes) -> Pass:
     """The pass, with notes taken of what its ``run`` really does."""
 
@@ -220,8 +240,8 @@ def _watched(item: Pass, notes: _Notes) -> Pass:
         notes.before = graph.to_model()
         reference = context.reference
         apart = None if reference is graph else reference.to_model()
-        target = cast(Target, _Looked(context.target, notes))
-        changes = type(item).run(self, graph, replace(context, target=target))
+        changes = type(item).run(self, graph, _noting(item, context, notes))
+        assert isinstance(changes, Changes), f"run returned {changes!r}, where Changes must be"
         edited = not same(graph.to_model(), notes.before)
         if edited and not changes:
             notes.lies.append("it edited the graph and says nothing of it")

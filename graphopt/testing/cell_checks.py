@@ -36,7 +36,8 @@ def _ends_well(application: Application) -> None:
     record = application.record
     assert record.status in _ENDINGS, f"{record.status}: {record.reason}"
     assert record.reason or record.changes or record.skipped, "says nothing at all"
-    assert all(item.reason for item in record.skipped)
+    assert all(item.reason for item in record.skipped), "a skip without a reason"
+    assert all(item.what for item in record.changes), "an edit without words"
     before = check.problems(Graph(application.before))
     new = [each for each in check.problems(Graph(application.after)) if each not in before]
     assert not new, new
@@ -50,7 +51,7 @@ def edits_its_example(cell: Cell) -> None:
 
 
 def says_what_it_did(cell: Cell) -> None:
-    """Edits are told, and what is told was edited."""
+    """Edits are told, what is told was edited, and what it asks for it requires."""
     assert not cell.first.lies, cell.first.lies[0]
 
 
@@ -99,7 +100,9 @@ def is_idempotent(cell: Cell) -> None:
     record = again.record
     unhelpful = cell.item.must_help and record.status == "rolled back"
     assert record.status in _ENDINGS or unhelpful, record.reason
-    if record.status == "done" and not (record.curves and record.curves.best_step):
+    if record.status != "done":
+        assert same(again.after, again.before), "a second time it edits the model of the first"
+    elif not (record.curves and record.curves.best_step):
         told = [item.what for item in record.changes]
         assert same(again.after, cell.first.after), f"a second time it edits: {told}"
 

@@ -105,9 +105,8 @@ class ApplyFunction(Pass):
         try:
             returned = step(given)
         except (Exception, SystemExit) as err:  # whatever a function of the user's raises
-            kind = type(err).__name__
-            words = " ".join(str(err).split())
-            raise PassError(f"{self.function} raised {kind}: {words}") from err
+            words = " ".join(f"{type(err).__name__}: {err}".split()).removesuffix(":")
+            raise PassError(f"{self.function} raised {words}") from err
         after = given if returned is None else returned
         if form_of(after) is None:
             kind = type(after).__name__
@@ -117,6 +116,8 @@ class ApplyFunction(Pass):
         return to_message(after)
 
     def _check_ports(self, graph: Graph, result: Graph, rows: list[tuple[str, str]]) -> None:
+        if not result.main.outputs and graph.main.outputs:
+            raise PassError(f"{self.function} makes a model without outputs")
         known = {value.name for value in graph.main.proto.input}
         for value in result.required_inputs:
             if value.name not in known:

@@ -124,6 +124,9 @@ def test_nobody_can_spoil_what_the_next_one_reads() -> None:
     mean = Observer(graph(), samples()).ask([ChannelMean("h")])[ChannelMean("h")]
     with pytest.raises(ValueError, match="read-only"):
         mean += 1
+    histogram = Observer(graph(), samples()).ask([HistogramOf("h")])[HistogramOf("h")]
+    with pytest.raises(ValueError, match="read-only"):
+        histogram.add(np.full(9, histogram.low))
 
 
 def test_without_samples_the_door_says_so() -> None:

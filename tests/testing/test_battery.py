@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from graphopt.contract import registry
 from graphopt.errors import UsageError
-from graphopt.extend import Changes, Context, Example, Graph, Option, Pass
+from graphopt.extend import Changes, Context, Example, Graph, MinMax, Option, Pass
 from graphopt.testing import check_pass
 
 Edit = Callable[[Graph, Context], None]
@@ -173,6 +174,49 @@ class Crashes(Round):
         raise KeyError("W1")
 
 
+class ForgetsToReturn(Round):
+    """Edits, and hands nothing back."""
+
+    def run(self, graph: Graph, context: Context) -> Changes:
+        super().run(graph, context)
+        return None  # type: ignore[return-value]
+
+
+class Leaves(Round):
+    """Ends the whole process."""
+
+    def lie(self, graph: Graph, context: Context) -> None:
+        sys.exit(0)
+
+
+class AsksWithoutSaying(Round):
+    """Needs calibration samples, and does not require them."""
+
+    def lie(self, graph: Graph, context: Context) -> None:
+        name = graph.main.inputs[0]
+        context.observe([MinMax(name)])
+
+
+class TellsNothing(Round):
+    """Notes edits without words."""
+
+    def run(self, graph: Graph, context: Context) -> Changes:
+        changes = super().run(graph, context)
+        return replace(changes, edits=[replace(each, what="") for each in changes.edits])
+
+
+class EditsLater(Round):
+    """Keeps the graph and edits it once it is somebody else's."""
+
+    held: ClassVar[list[Graph]] = []
+
+    def run(self, graph: Graph, context: Context) -> Changes:
+        for other in self.held:
+            other.main.nodes[0].doc_string = "edited later"
+        self.held.append(graph)
+        return super().run(graph, context)
+
+
 class IdleOnItsExample(Round):
     """Has an example on which it does nothing."""
 
@@ -205,6 +249,11 @@ class ForgetsAnOption(Round):
         (ChangesTheInterface, "interface_is_kept", "outputs changed"),
         (Grows, "never_grows_unsaid", "weights grew by"),
         (Crashes, "ends_well: round-weights on mlp", "KeyError: 'W1'"),
+        (ForgetsToReturn, "ends_well: round-weights on mlp", "run returned None"),
+        (Leaves, "ends_well: round-weights on mlp", "SystemExit: 0"),
+        (AsksWithoutSaying, "says_what_it_did", "does not require CalibrationSamples()"),
+        (TellsNothing, "ends_well", "an edit without words"),
+        (EditsLater, "is_idempotent", "edits the model of the first"),
         (IdleOnItsExample, "edits_its_example", "no-layers: nothing to do"),
         (ForgetsAnOption, "no example reaches", "min_size other than 256"),
     ],

@@ -31,6 +31,12 @@ def boom(model: onnx.ModelProto):
 def leave(model):
     raise SystemExit(0)
 
+def claim(model):
+    assert not model
+
+def mute(model):
+    del model.graph.output[:]
+
 def three(model):
     return 3
 
@@ -94,6 +100,8 @@ def test_a_function_of_a_file_edits_in_place(script: Path) -> None:
 REFUSED = {
     "boom": "boom raised ValueError: no such layer",
     "leave": "leave raised SystemExit: 0",
+    "claim": "claim raised AssertionError",
+    "mute": "mute makes a model without outputs",
     "three": "three returned int, where one of onnx.ModelProto, onnx_graphsurgeon.Graph",
     "of_numbers": "of_numbers: its first parameter is <class 'int'>; it can be onnx.ModelProto",
     "growing": "growing makes a model with the new input 'more', for which there are no samples",
@@ -230,11 +238,15 @@ def unknown(model: ModelProto) -> None:
     model.graph.node[1].op_type = "NoSuchOperator"
 
 
-def empty(model: ModelProto) -> ModelProto:
-    return ModelProto()
+def in_a_sequence(model: ModelProto) -> None:
+    """Give a list of tensors under the name of an output that was one."""
+    model.graph.node[3].output[0] = "inner"
+    model.graph.node.append(onnx.helper.make_node("SequenceConstruct", ["inner"], ["aside"]))
+    listed = onnx.helper.make_tensor_sequence_value_info("aside", onnx.TensorProto.FLOAT, None)
+    model.graph.output[1].CopyFrom(listed)
 
 
-@pytest.mark.parametrize("step", [unknown, empty])
+@pytest.mark.parametrize("step", [unknown, in_a_sequence])
 def test_an_invalid_result_is_rolled_back(step: Callable[[ModelProto], ModelProto | None]) -> None:
     result = graphopt.optimize(small(), step)
     assert only(result).status == "rolled back"
