@@ -139,4 +139,5 @@ def _outlook(stage: Stage, means: Means, name: str) -> Outlook:
     if outcome.status == "refused":
         return Outlook(name, None, outcome.reason, {}, outcome.needs)
     reasons = Counter(skip.reason for skip in outcome.changes.skips)
-    return Outlook(name, len(outcome.changes.edits), "", dict(reasons.most_common()))
+    note = "" if outcome.changes or reasons else outcome.changes.nothing
+    return Outlook(name, len(outcome.changes.edits), note, dict(reasons.most_common()))

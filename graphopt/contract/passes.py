@@ -136,7 +136,7 @@ class Walk(Protocol):
 
 @dataclass(frozen=True)
 class Context:
-    """What the pipeline offers to a pass.
+    """What the run offers to a pass.
 
     Attributes:
         target: What the runtime fuses and how it computes.

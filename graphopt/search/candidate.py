@@ -75,12 +75,19 @@ def choose(base: Candidate, tried: Sequence[Candidate]) -> Candidate:
 
 def _verdict(item: Candidate, base_bytes: int) -> str:
     """How a candidate stands to the cleaned model, with time, bytes and dB weighed."""
-    if item.ratio is None:
+    if item.kind == "float":
         return "the measure of the others"
     gain = 1 - math.exp(item.cost(base_bytes))
     if gain <= 0:
         return "no gain, all weighed"
-    return f"gains {gain:.0%}, all weighed"
+    return f"gains {gain:.0%}, {'bytes alone, not run' if item.ratio is None else 'all weighed'}"
+
+
+def _latency(item: Candidate) -> float | None:
+    """Of the cleaned model's; None where it was not measured."""
+    if item.kind == "float":
+        return 1.0
+    return None if item.ratio is None else item.ratio.median
 
 
 def row(item: Candidate, chosen: bool, base_bytes: int) -> CandidateRecord:
@@ -90,7 +97,7 @@ def row(item: Candidate, chosen: bool, base_bytes: int) -> CandidateRecord:
         name=item.name,
         spec=format_passes(item.passes),
         bytes=item.bytes,
-        latency_ratio=1.0 if item.ratio is None else item.ratio.median,
+        latency_ratio=_latency(item),
         sqnr_db=None if quality is None else quality.worst_db,
         agreement_top1=None if quality is None else quality.agreement_top1,
         metric=None if quality is None or quality.metric is None else quality.metric.after,

@@ -140,6 +140,12 @@ def test_a_sequence_input_has_no_shape() -> None:
     assert found.inputs == [Port("x", "sequence", None)]
 
 
+def test_a_pass_without_edits_says_why() -> None:
+    passes = {item.name: item for item in inspect(MODELS["no-layers"]()).passes}
+    assert all(item.edits or item.note or item.reasons for item in passes.values())
+    assert passes["quantize-weights"].note == "found nothing in this model that it changes"
+
+
 def test_not_a_model() -> None:
     with pytest.raises(ModelError):
         inspect(b"not a model")

@@ -209,6 +209,16 @@ def test_proposals_suit_model_and_data(model: str, samples: bool, names: list[st
     assert [item.name for item in planner._proposals(stage, means)] == names
 
 
+def test_what_was_not_run_has_no_latency_and_says_so() -> None:
+    choice = search(*staged_of(cnn(), judged=False))
+    rows = {row.name: row for row in choice.candidates}
+    assert rows["float, cleaned"].verdict == "the measure of the others"
+    for row in (rows[STATIC], rows[WEIGHTS]):
+        assert row.latency_ratio is None
+        assert row.verdict.startswith("gains ")
+        assert row.verdict.endswith("%, bytes alone, not run")
+
+
 def test_the_best_candidate_becomes_the_graph(ratios: dict[str, float]) -> None:
     ratios[f"{STATIC}, "] = 0.95  # with layers in float
     choice = search(*staged_of(cnn()))
