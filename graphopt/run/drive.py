@@ -95,7 +95,10 @@ def _driven(item: Pass, stage: Stage, means: Means, until: Depth) -> Outcome:
     if until in ("data", "check"):
         return Outcome(stage, "planned")
     graph = stage.graph.copy()
-    changes = item.run(graph, context)
+    try:
+        changes = item.run(graph, context)
+    except SystemExit as err:  # a pass from elsewhere; the process is not its to end
+        raise PassError(f"{item.name} tried to end the process (exit {err.code})") from err
     skip_void(item, stage.graph, changes)
     if not changes:
         return Outcome(stage, "nothing to do", changes.nothing, changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
@@ -174,6 +175,20 @@ def test_what_breaks_a_promise_leaves_no_trace(
     assert (None if outcome.broken is None else outcome.broken.limit) == limit
     assert outcome.stage is stage
     assert _bytes(stage.graph) == before
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leave(_Test):
+    """Ends the process, as a script would."""
+
+    def run(self, graph: Graph, context: Context) -> Changes:
+        sys.exit(0)
+
+
+def test_a_pass_does_not_end_the_process() -> None:
+    outcome = drive(Leave(), *_staged())
+    assert outcome.status == "refused"
+    assert "tried to end the process (exit 0)" in outcome.reason
 
 
 def test_strict_ends_the_run() -> None:
