@@ -199,6 +199,10 @@ def finished(
         started: When the command began, by ``time.perf_counter``.
         reference: What the result is measured against.
         start: The model as it came, where it is not the reference.
+
+    Raises:
+        DataError: The metric cannot be computed.
+        ModelError: onnxruntime cannot run the result.
     """
     done = tuple(choice.passes)
     text = format_recipe(replace(plan, auto=False, passes=done))
@@ -241,12 +245,10 @@ def _losses(
     """What got worse in bytes or in time, so that nothing gets worse unsaid."""
     losses = list[str]()
     other = "the input" if start is None else "its teacher"
-    if after is None or proof.ratio is None:
-        return losses
-    if after.bytes > before.bytes:
+    if after is not None and after.bytes > before.bytes:
         sizes = f"{after.bytes} bytes against {before.bytes}"
         losses.append(f"the result is larger than {other}: {sizes}")
-    if proof.ratio.median > 1 + proof.ratio.spread:
+    if proof.ratio is not None and proof.ratio.median > 1 + proof.ratio.spread:
         slower = f"{proof.ratio.median:.2f}x the time"
         losses.append(f"the result is slower than {other} on this machine: {slower}")
     return losses

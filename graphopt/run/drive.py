@@ -118,9 +118,12 @@ def _context(stage: Stage, means: Means) -> Context:
     def observe(
         requests: Iterable[Request[Any]], graph: Graph | None = None, limit: int | None = None
     ) -> Answers:
-        state = stage if graph is None else Stage(graph, means)
-        if graph is stage.float_stage.graph:
+        if graph is None:
+            state = stage
+        elif graph is stage.float_stage.graph:
             state = stage.float_stage
+        else:
+            state = Stage(graph, means)
         return state.observer.ask(requests, limit)
 
     def walk(graph: Graph, limit: int) -> Walk:

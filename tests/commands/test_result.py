@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from graphopt.commands.optimize import optimize
 from graphopt.commands.result import means_of
 from graphopt.commands.sources import Data
 from graphopt.contract.recipe import Recipe
@@ -36,3 +37,13 @@ def test_samples_take_the_batch_that_either_model_fixes() -> None:
         assert (means.target.name, means.seed, means.threads) == ("arm", 3, 1)
         assert (means.limits.strict, means.limits.max_drop) == (True, 1.0)
     assert batches == [[4, 1], [1, 1, 1, 1, 1]]
+
+
+def test_a_result_that_grew_is_told_although_nothing_was_run() -> None:
+    model = MODELS["opset-9"]()
+    grown = optimize(model, "upgrade-opset", memory_limit=1)
+    assert grown.report.quality is not None
+    assert grown.report.quality.samples == 0
+    assert grown.report.output is not None
+    assert grown.report.output.bytes > grown.report.input.bytes
+    assert [text for text in grown.report.messages if "larger than the input" in text]
