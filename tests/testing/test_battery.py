@@ -250,7 +250,7 @@ class ForgetsAnOption(Round):
         (Grows, "never_grows_unsaid", "weights grew by"),
         (Crashes, "ends_well: round-weights on mlp", "KeyError: 'W1'"),
         (ForgetsToReturn, "ends_well: round-weights on mlp", "run returned None"),
-        (Leaves, "ends_well: round-weights on mlp", "SystemExit: 0"),
+        (Leaves, "edits_its_example: round-weights on mlp", "tried to end the process (exit 0)"),
         (AsksWithoutSaying, "says_what_it_did", "does not require CalibrationSamples()"),
         (TellsNothing, "ends_well", "an edit without words"),
         (EditsLater, "is_idempotent", "edits the model of the first"),
