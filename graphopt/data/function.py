@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -33,23 +34,46 @@ def function_parts(
 
 
 def _yielded(function: Callable[[], Any], place: str) -> Iterator[Any]:
-    try:
+    """What the function hands out, its own errors in one line."""
+    with _told(place):
         given = function()
         if isinstance(given, Mapping | np.ndarray):
             given = [given]
         if not isinstance(given, Iterable):
             raise DataError(f"{place}: it returned {type(given).__name__} where feeds must be")
-        yield from given
+        items = iter(given)
+    while True:
+        with _told(place):  # not around the yield: who stops early closes this generator there
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+        yield item
+
+
+@contextmanager
+def _told(place: str) -> Iterator[None]:
+    """Turn what code of the user's raises into a line; ending the process is not its to do."""
+    try:
+        yield
     except DataError:
         raise
-    except Exception as err:
+    except SystemExit as err:
+        raise DataError(f"{place}: it tried to end the process (exit {err.code})") from err
+    except (Exception, GeneratorExit) as err:
         raise DataError(f"{place}: it raised {type(err).__name__}: {err}") from err
 
 
 def _part(item: Any, place: str, inputs: Sequence[Input]) -> Part:
     if isinstance(item, Mapping):
-        return array_part(item, place)
+        with _told(place):
+            arrays = dict(item)
+            for name in arrays:
+                if not isinstance(name, str):
+                    raise DataError(f"{place}: {name!r} is no name of an input")
+            return array_part(arrays, place)
     required = [each.name for each in inputs if each.required]
     if len(required) != 1:
         raise DataError(f"{place}: give a dict with arrays for {', '.join(map(repr, required))}")
-    return array_part({required[0]: item}, place)
+    with _told(place):
+        return array_part({required[0]: item}, place)

@@ -28,6 +28,8 @@ __all__ = ["Preprocessing", "image_files", "image_parts", "parse_preprocessing"]
 _SUFFIXES = frozenset(
     (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 )
+_DECODERS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""All that Pillow may try, whatever a file is called: its reader of PostScript starts a program."""
 _MAX_PIXELS = 1 << 26
 _DEEP_MODES = ("I", "F")
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error)
@@ -189,7 +191,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pillow.DecompressionBombWarning)
-            with pillow.open(path) as image:
+            with pillow.open(path, formats=_DECODERS) as image:
                 if image.width * image.height > _MAX_PIXELS:
                     raise DataError(f"{path}: {image.width} x {image.height} pixels are too many")
                 if image.mode.startswith(_DEEP_MODES):
@@ -197,6 +199,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                 yield image
     except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as err:
         raise DataError(f"{path}: too many pixels, refused: {err}") from err
+    except pillow.UnidentifiedImageError as err:
+        formats = ", ".join(_DECODERS)
+        raise DataError(f"{path}: cannot be read as an image; {formats} are") from err
     except _BROKEN as err:
         raise DataError(f"{path}: cannot be read as an image: {err}") from err
 

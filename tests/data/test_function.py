@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -142,3 +142,69 @@ def test_script_with_a_mistake(script: Path) -> None:
     script.write_text("def feeds(:\n")
     with pytest.raises(UsageError, match="cannot be imported: SyntaxError"):
         open_data(f"{script}:feeds", ONE)
+
+
+class RaisesAsArray:
+    def __array__(self, *_arguments: object, **_named: object) -> None:
+        raise ZeroDivisionError("in __array__")
+
+
+class RaisesAsMapping(Mapping[str, Any]):
+    def __getitem__(self, key: str) -> Any:
+        raise ZeroDivisionError(f"in {key}")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["x"])
+
+    def __len__(self) -> int:
+        return 1
+
+
+def leaves() -> None:
+    sys.exit(7)
+
+
+def closes_itself() -> None:
+    raise GeneratorExit
+
+
+def ends_late() -> Iterator[Any]:
+    yield {"x": [1.0, 2.0]}
+    sys.exit(7)
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda: [{1: [1.0, 2.0]}], "feed 0: 1 is no name of an input"),
+        (lambda: [{"x": RaisesAsArray()}], "feed 0: it raised ZeroDivisionError: in __array__"),
+        (lambda: [RaisesAsArray()], "feed 0: it raised ZeroDivisionError: in __array__"),
+        (lambda: [RaisesAsMapping()], "feed 0: it raised ZeroDivisionError: in x"),
+        (leaves, "it tried to end the process (exit 7)"),
+        (ends_late, "it tried to end the process (exit 7)"),
+        (closes_itself, "it raised GeneratorExit: "),
+    ],
+)
+def test_odd_functions_end_in_one_line(function: Callable[[], Any], words: str) -> None:
+    with pytest.raises(DataError) as caught:
+        open_data(function, ONE)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_reader_that_stops_early_closes_the_function() -> None:
+    closed = []
+
+    def feeds() -> Iterator[Any]:
+        try:
+            yield {"x": [1.0, 2.0]}
+            yield {"x": [3.0, 4.0]}
+        finally:
+            closed.append(True)
+
+    samples = open_data(feeds, ONE)
+    assert closed == [True]
+    reader = samples.feeds()
+    next(reader)
+    del reader
+    assert closed == [True, True]

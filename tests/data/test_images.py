@@ -127,6 +127,23 @@ def test_refusals(tmp_path: Path) -> None:
     assert "convert it to 8 bits" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize("form", ["EPS", "GIF", "ICO", "TGA"])
+def test_other_decoders_are_not_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """Pillow finds the format by content, and its reader of PostScript starts Ghostscript."""
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.png", format=form)
+    monkeypatch.setattr("subprocess.check_call", lambda *_args, **_named: pytest.fail("started"))
+    words = refusal(tmp_path)
+    assert words.endswith("a.png: cannot be read as an image; BMP, JPEG, PNG, PPM, TIFF, WEBP are")
+
+
+@pytest.mark.parametrize("form", ["BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP"])
+def test_formats_that_are_meant(tmp_path: Path, form: str) -> None:
+    Image.new("RGB", (6, 4), (90, 90, 90)).save(tmp_path / "a.png", format=form)
+    assert np.abs(first(tmp_path, NCHW) - 90).max() <= 3  # JPEG and WebP round
+
+
 @pytest.mark.parametrize("side", [9_000, 12_000, 60_000])
 def test_decompression_bomb(tmp_path: Path, side: int) -> None:
     def chunk(kind: bytes, data: bytes) -> bytes:
