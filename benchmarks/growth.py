@@ -195,11 +195,12 @@ def timed(name: str, layers: int) -> float:
     run = prepared(name, layers)
     gc.collect()
     gc.disable()
-    started = time.process_time()
-    run()
-    seconds = time.process_time() - started
-    gc.enable()
-    return seconds
+    try:
+        started = time.process_time()
+        run()
+        return time.process_time() - started
+    finally:
+        gc.enable()
 
 
 def main() -> None:

@@ -8,9 +8,13 @@ import sys
 import click
 import pytest
 
+from graphopt.cli.app import app
 from graphopt.cli.distill import distill
 from graphopt.options import option_fields
 from graphopt.passes.train.distill import Distill
+
+CONTEXT = click.Context(distill, info_name="distill", **app.context_settings)
+"""With the settings of the group: a command keeps the help option that it made first."""
 
 WITHOUT_TORCH = """
 import sys
@@ -21,7 +25,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_every_option_of_the_pass_is_one_of_the_command() -> None:
-    parameters = {each.name: each for each in distill.get_params(click.Context(distill))}
+    parameters = {each.name: each for each in distill.get_params(CONTEXT)}
     for name, field in option_fields(Distill).items():
         option = parameters[name]
         assert isinstance(option, click.Option)
@@ -30,7 +34,7 @@ def test_every_option_of_the_pass_is_one_of_the_command() -> None:
 
 
 def test_help_shows_bounds_free_defaults_of_the_pass() -> None:
-    text = click.Context(distill, info_name="distill").get_help()
+    text = CONTEXT.get_help()
     assert "[default: 0.001]" in text
     assert "--keep-zeros / --no-keep-zeros" in text
     assert "[auto|kl|cosine|mse]" in text

@@ -26,9 +26,6 @@ from graphopt.testing import MODELS, staged
 class _Test(Pass):
     name = "eliminate-dead"  # any known name, for the spec text in the record
 
-    def run(self, graph: Graph, context: Context) -> Changes:
-        raise NotImplementedError
-
 
 @dataclass(frozen=True, kw_only=True)
 class Halve(_Test):
