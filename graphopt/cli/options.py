@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from graphopt.contract.settings import MOST_THREADS
+
 __all__ = [
     "AMOUNT",
     "FINITE",
@@ -175,7 +177,7 @@ verbose_option = click.option(
 )
 threads_option = click.option(
     "--threads",
-    type=click.IntRange(min=0, max=1024),
+    type=click.IntRange(min=0, max=MOST_THREADS),
     default=0,
     show_default="all cores",
     help="Threads inside an operator.",

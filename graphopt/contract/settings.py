@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
 from graphopt.errors import UsageError
 
-__all__ = ["Limits", "Machine"]
+__all__ = ["MOST_THREADS", "Limits", "Machine"]
+
+MOST_THREADS = 1024
+_INT64 = 2**63 - 1
+"""The largest seed that torch takes, and more bytes than there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +27,7 @@ class Limits:
         strict: End the run at the first refused pass or broken limit.
 
     Raises:
-        UsageError: A value is no number, or a drop below zero.
+        UsageError: A value is no finite number, a drop is below zero, or ``strict`` no bool.
     """
 
     min_sqnr_db: float | None = None
@@ -30,8 +35,10 @@ class Limits:
     strict: bool = False
 
     def __post_init__(self) -> None:
-        _check("min_sqnr_db", self.min_sqnr_db, float, -math.inf)
+        _check("min_sqnr_db", self.min_sqnr_db, float, -sys.float_info.max)
         _check("max_drop", self.max_drop, float, 0)
+        if not isinstance(self.strict, bool):
+            raise UsageError(f"strict={self.strict!r} must be True or False")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +53,7 @@ class Machine:
         device: What training computes on: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
-        UsageError: A number is not whole or below zero, or a name is no text.
+        UsageError: A number is not whole, below zero or too large, or a name is no text.
     """
 
     target: str | None = None
@@ -56,15 +63,21 @@ class Machine:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("threads", "seed", "memory_limit"):
-            _check(name, getattr(self, name), int, 0)
+        for name, most in (("threads", MOST_THREADS), ("seed", _INT64), ("memory_limit", _INT64)):
+            _check(name, getattr(self, name), int, 0, most)
         for name in ("target", "device"):
             if not isinstance(getattr(self, name), str | None):
                 raise UsageError(f"{name}={getattr(self, name)!r} must be text")
 
 
-def _check(name: str, value: Any, kind: type[int | float], low: float) -> None:
-    """Refuse what is no finite number of that kind from ``low`` on; None is fine.
+def _check(
+    name: str,
+    value: Any,
+    kind: type[int | float],
+    low: float,
+    high: float = sys.float_info.max,
+) -> None:
+    """Refuse what is no number of that kind from ``low`` to ``high``; None is fine.
 
     Raises:
         UsageError: It is that.
@@ -73,7 +86,11 @@ def _check(name: str, value: Any, kind: type[int | float], low: float) -> None:
         return
     what = "a whole number" if kind is int else "a number"
     allowed = Integral if kind is int else Real  # numpy's scalars are some too
-    if isinstance(value, bool) or not isinstance(value, allowed) or not math.isfinite(value):
+    number = isinstance(value, allowed) and not isinstance(value, bool)
+    if not number or not (isinstance(value, Integral) or math.isfinite(value)):
         raise UsageError(f"{name}={value!r} must be {what}")
+    if value > high:  # perhaps with thousands of digits, so not shown
+        raise UsageError(f"{name} must be {high:g} or less")
     if value < low:
-        raise UsageError(f"{name}={value!r} must be {low:g} or more")
+        shown = name if value < -_INT64 else f"{name}={value!r}"
+        raise UsageError(f"{shown} must be {low:g} or more")
