@@ -13,7 +13,15 @@ from typing import Any
 
 from graphopt.errors import UsageError
 
-__all__ = ["imported", "is_reference"]
+__all__ = ["FAILURES", "failure", "imported", "is_reference"]
+
+FAILURES = (Exception, SystemExit, GeneratorExit)
+"""What foreign code may raise and is told of in a line; a stop by the user is none of it."""
+
+
+def failure(err: BaseException) -> str:
+    """What foreign code raised, in one line: ``ValueError: no such layer``."""
+    return " ".join(f"{type(err).__name__}: {err}".split()).removesuffix(":")
 
 
 def is_reference(text: str) -> bool:
@@ -39,9 +47,8 @@ def imported(reference: str) -> Callable[..., Any]:
     try:
         with _importable(Path(place).resolve().parent if is_file else Path.cwd()):
             module = _run_file(Path(place)) if is_file else importlib.import_module(place)
-    except (Exception, SystemExit) as err:
-        kind = type(err).__name__
-        raise UsageError(f"{reference}: {place} cannot be imported: {kind}: {err}") from err
+    except FAILURES as err:
+        raise UsageError(f"{reference}: {place} cannot be imported: {failure(err)}") from err
     function = getattr(module, name, None)
     if not callable(function):
         raise UsageError(f"{reference}: {place} has no function {name!r}")

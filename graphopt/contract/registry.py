@@ -8,6 +8,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
+from graphopt.callables import FAILURES, failure
 from graphopt.contract.passes import Pass
 from graphopt.errors import SystemFailure, UsageError
 from graphopt.options import near_miss
@@ -90,13 +91,13 @@ def _load_installed() -> None:
         before = dict(_PASSES)
         try:
             point.load()
-        except (Exception, SystemExit) as err:  # whatever a foreign module raises on import
+        except FAILURES as err:
             _PASSES.clear()
             _PASSES.update(before)
             source = "unknown" if point.dist is None else point.dist.name
             raise SystemFailure(
                 f"the passes of the installed distribution {source!r} cannot be loaded: entry "
-                f"point {point.name!r} ({point.value}): {type(err).__name__}: {err}; "
+                f"point {point.name!r} ({point.value}): {failure(err)}; "
                 "repair or uninstall it"
             ) from err
         _LOADED.add(point)

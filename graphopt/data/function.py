@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from graphopt.callables import FAILURES, failure
 from graphopt.data.columns import Part, array_part
 from graphopt.data.inputs import Input
 from graphopt.errors import DataError
@@ -53,27 +54,22 @@ def _yielded(function: Callable[[], Any], place: str) -> Iterator[Any]:
 
 @contextmanager
 def _told(place: str) -> Iterator[None]:
-    """Turn what code of the user's raises into a line; ending the process is not its to do."""
+    """Turn what code of the user's raises into a ``DataError`` about ``place``."""
     try:
         yield
     except DataError:
         raise
-    except SystemExit as err:
-        raise DataError(f"{place}: it tried to end the process (exit {err.code})") from err
-    except (Exception, GeneratorExit) as err:
-        raise DataError(f"{place}: it raised {type(err).__name__}: {err}") from err
+    except FAILURES as err:
+        raise DataError(f"{place}: it raised {failure(err)}") from err
 
 
 def _part(item: Any, place: str, inputs: Sequence[Input]) -> Part:
-    if isinstance(item, Mapping):
-        with _told(place):
-            arrays = dict(item)
-            for name in arrays:
-                if not isinstance(name, str):
-                    raise DataError(f"{place}: {name!r} is no name of an input")
-            return array_part(arrays, place)
     required = [each.name for each in inputs if each.required]
-    if len(required) != 1:
+    if not isinstance(item, Mapping) and len(required) != 1:
         raise DataError(f"{place}: give a dict with arrays for {', '.join(map(repr, required))}")
     with _told(place):
-        return array_part({required[0]: item}, place)
+        arrays = dict(item) if isinstance(item, Mapping) else {required[0]: item}
+        for name in arrays:
+            if not isinstance(name, str):
+                raise DataError(f"{place}: {name!r} is no name of an input")
+        return array_part(arrays, place)

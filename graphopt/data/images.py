@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Preprocessing", "image_files", "image_parts", "parse_preprocessing"]
 
-_SUFFIXES = frozenset(
-    (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_SUFFIXES = (
+    *(".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"),
+    *(".pbm", ".pgm", ".pnm", ".ppm"),
+    ".gif",  # refused aloud rather than passed over
 )
 _DECODERS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """All that Pillow may try, whatever a file is called: its reader of PostScript starts a program."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from graphopt.callables import FAILURES, failure
 from graphopt.data.samples import Samples
 from graphopt.errors import DataError
 from graphopt.graph.graph import Graph
@@ -166,8 +167,7 @@ def _measured(metric: NamedMetric, answers: Sequence[Sequence[Array]], labels: A
             np.concatenate([*map(np.atleast_1d, parts)]) for parts in zip(*answers, strict=True)
         ]
         return float(function(merged, labels))
-    except Exception as err:  # whatever a function of the user's raises
+    except FAILURES as err:
         raise DataError(
-            f"metric {name!r} cannot be computed from the outputs and labels: "
-            f"{type(err).__name__}: {err}"
+            f"metric {name!r} cannot be computed from the outputs and labels: {failure(err)}"
         ) from err

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
+from graphopt.callables import FAILURES, failure
 from graphopt.contract import registry
 from graphopt.contract.examples import Example
 from graphopt.contract.passes import Pass
@@ -59,6 +60,6 @@ def _hold_all(cells: Iterable[Cell], checks: dict[str, Callable[[Cell], None]]) 
 def _hold(where: str, check: Callable[[Subject], None], subject: Subject) -> None:
     try:
         check(subject)
-    except (Exception, SystemExit) as err:  # a pass from elsewhere may raise anything
-        said = str(err) if isinstance(err, AssertionError) else f"{type(err).__name__}: {err}"
+    except FAILURES as err:
+        said = str(err) if isinstance(err, AssertionError) else failure(err)
         raise AssertionError(f"{where}: {said}") from err

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 import onnx
 from onnx import ModelProto
 
-from graphopt.callables import imported, is_reference
+from graphopt.callables import FAILURES, failure, imported, is_reference
 from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.registry import register
@@ -104,9 +104,8 @@ class ApplyFunction(Pass):
         given = from_message(message, asked_form(step))
         try:
             returned = step(given)
-        except (Exception, SystemExit) as err:  # whatever a function of the user's raises
-            words = " ".join(f"{type(err).__name__}: {err}".split()).removesuffix(":")
-            raise PassError(f"{self.function} raised {words}") from err
+        except FAILURES as err:
+            raise PassError(f"{self.function} raised {failure(err)}") from err
         after = given if returned is None else returned
         if form_of(after) is None:
             kind = type(after).__name__

@@ -180,9 +180,9 @@ def ends_late() -> Iterator[Any]:
         (lambda: [{"x": RaisesAsArray()}], "feed 0: it raised ZeroDivisionError: in __array__"),
         (lambda: [RaisesAsArray()], "feed 0: it raised ZeroDivisionError: in __array__"),
         (lambda: [RaisesAsMapping()], "feed 0: it raised ZeroDivisionError: in x"),
-        (leaves, "it tried to end the process (exit 7)"),
-        (ends_late, "it tried to end the process (exit 7)"),
-        (closes_itself, "it raised GeneratorExit: "),
+        (leaves, "leaves: it raised SystemExit: 7"),
+        (ends_late, "ends_late: it raised SystemExit: 7"),
+        (closes_itself, "closes_itself: it raised GeneratorExit"),
     ],
 )
 def test_odd_functions_end_in_one_line(function: Callable[[], Any], words: str) -> None:

@@ -138,6 +138,19 @@ def test_other_decoders_are_not_tried(
     assert words.endswith("a.png: cannot be read as an image; BMP, JPEG, PNG, PPM, TIFF, WEBP are")
 
 
+@pytest.mark.parametrize("name", ["a.pbm", "a.pnm", "a.JPG"])
+def test_names_of_pictures(tmp_path: Path, name: str) -> None:
+    Image.new("1" if name == "a.pbm" else "RGB", (6, 4)).save(tmp_path / "x.ppm")
+    (tmp_path / "x.ppm").rename(tmp_path / name)  # what is inside says what it is
+    assert first(tmp_path, NCHW).shape == (1, 3, 4, 6)
+
+
+def test_a_gif_is_refused_rather_than_passed_over(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    Image.new("RGB", (6, 4)).save(tmp_path / "b.gif")
+    assert "b.gif: cannot be read as an image; BMP" in refusal(tmp_path)
+
+
 @pytest.mark.parametrize("form", ["BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP"])
 def test_formats_that_are_meant(tmp_path: Path, form: str) -> None:
     Image.new("RGB", (6, 4), (90, 90, 90)).save(tmp_path / "a.png", format=form)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -94,6 +96,11 @@ def test_a_metric_that_does_not_fit_is_an_error_of_the_data() -> None:
     def broken(outputs: object, labels: object) -> float:
         raise KeyError("nothing")
 
+    def leaving(outputs: object, labels: object) -> float:
+        sys.exit(7)
+
+    sessions = [Session(graph, threads=1)] * 2
+    with pytest.raises(DataError, match=r"metric 'leaving' cannot be computed .*SystemExit: 7$"):
+        evaluate(graph, sessions, Labelled(graph), ("leaving", leaving), source="eval")
     with pytest.raises(DataError, match=r"metric 'broken' cannot be computed .*KeyError"):
-        sessions = [Session(graph, threads=1)] * 2
         evaluate(graph, sessions, Labelled(graph), ("broken", broken), source="eval")
