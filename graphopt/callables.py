@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from graphopt import outside
 from graphopt.errors import UsageError
 
 __all__ = ["FAILURES", "failure", "imported", "is_reference"]
@@ -42,8 +43,13 @@ def imported(reference: str) -> Callable[..., Any]:
     """
     place, _, name = reference.rpartition(":")
     is_file = place.endswith(".py")
-    if is_file and not Path(place).is_file():
-        raise UsageError(f"{reference}: there is no file {place}")
+    if is_file:
+        try:
+            outside.regular(Path(place))
+        except FileNotFoundError as err:
+            raise UsageError(f"{reference}: there is no file {place}") from err
+        except OSError as err:
+            raise UsageError(f"{reference}: {place} cannot be read: {err.strerror}") from err
     try:
         with _importable(Path(place).resolve().parent if is_file else Path.cwd()):
             module = _run_file(Path(place)) if is_file else importlib.import_module(place)

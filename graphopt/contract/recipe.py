@@ -12,6 +12,7 @@ from typing import Any
 
 import tomlkit
 
+from graphopt import outside
 from graphopt.contract import presets, registry
 from graphopt.contract.passes import Pass
 from graphopt.contract.spec import parse_passes
@@ -68,12 +69,16 @@ def read_recipe(path: Path) -> Recipe:
         UsageError: The file is missing, too large, not TOML, or names what does not exist.
     """
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        with outside.opened(path) as file:
+            text = file.read(_MAX_BYTES + 1)
+        if len(text) > _MAX_BYTES:
             raise UsageError(f"recipe {path}: larger than {_MAX_BYTES} bytes")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as err:
-        raise UsageError(f"recipe {path}: cannot be read: {err}") from err
-    return parse_recipe(text, f"recipe {path}")
+        decoded = text.decode()
+    except OSError as err:
+        raise UsageError(f"recipe {path}: cannot be read: {err.strerror or err}") from err
+    except UnicodeDecodeError as err:
+        raise UsageError(f"recipe {path}: cannot be read: it is not UTF-8 text: {err}") from err
+    return parse_recipe(decoded, f"recipe {path}")
 
 
 def parse_recipe(text: str, source: str = "recipe") -> Recipe:

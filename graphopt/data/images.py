@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from graphopt import outside
 from graphopt.data.columns import Column, Part
 from graphopt.data.inputs import Input
 from graphopt.errors import DataError, Need, SystemFailure, UsageError
@@ -193,7 +194,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pillow.DecompressionBombWarning)
-            with pillow.open(path, formats=_DECODERS) as image:
+            with outside.opened(path) as file, pillow.open(file, formats=_DECODERS) as image:
                 if image.width * image.height > _MAX_PIXELS:
                     raise DataError(f"{path}: {image.width} x {image.height} pixels are too many")
                 if image.mode.startswith(_DEEP_MODES):
@@ -204,6 +205,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except pillow.UnidentifiedImageError as err:
         formats = ", ".join(_DECODERS)
         raise DataError(f"{path}: cannot be read as an image; {formats} are") from err
+    except outside.IrregularFile as err:
+        raise DataError(f"{path}: cannot be read: {err.strerror}") from err
     except _BROKEN as err:
         raise DataError(f"{path}: cannot be read as an image: {err}") from err
 

@@ -12,12 +12,13 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from graphopt import outside
 from graphopt.data.columns import Column, Part, array_column
 from graphopt.errors import DataError
 from graphopt.graph.tensors import Array
@@ -27,6 +28,9 @@ __all__ = ["npy_column", "npz_part"]
 _MAX_ROW_BYTES = 1 << 31
 _KEEP_BYTES = 32 << 20
 """Compressed arrays up to this size are unpacked once and kept."""
+
+Opener = Callable[[], AbstractContextManager[IO[bytes]]]
+"""Opens a stream anew for each reading."""
 
 _UNREADABLE = (
     OSError,
@@ -51,7 +55,7 @@ def npz_part(path: Path) -> Part:
     """
     place = str(path)
     columns: dict[str, Column] = {}
-    with _readable(place), zipfile.ZipFile(path) as archive:
+    with _readable(place), outside.opened(path) as file, zipfile.ZipFile(file) as archive:
         members = archive.infolist()
     for member in members:
         name = member.filename.removesuffix(".npy")
@@ -71,8 +75,8 @@ def npy_column(path: Path) -> Column:
         DataError: Missing, truncated, or no plain ``.npy`` array.
     """
     with _readable(str(path)):
-        size = path.stat().st_size
-    return _column(lambda: path.open("rb"), size, str(path))
+        size = outside.regular(path).st_size
+    return _column(lambda: outside.opened(path), size, str(path))
 
 
 @contextmanager
@@ -82,17 +86,23 @@ def _readable(place: str) -> Iterator[None]:
         yield
     except FileNotFoundError as err:
         raise DataError(f"{place}: no such file") from err
+    except outside.IrregularFile as err:
+        raise DataError(f"{place}: cannot be read: {err.strerror}") from err
     except _UNREADABLE as err:
         raise DataError(
             f"{place}: cannot be read (truncated or not numpy's format): {err}"
         ) from err
 
 
-def _member_opener(path: Path, member: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
-    def opened() -> IO[bytes]:
-        # the archive closes with the last handle into it
-        with zipfile.ZipFile(path) as archive:
-            return archive.open(member)
+def _member_opener(path: Path, member: zipfile.ZipInfo) -> Opener:
+    @contextmanager
+    def opened() -> Iterator[IO[bytes]]:
+        with (
+            outside.opened(path) as file,
+            zipfile.ZipFile(file) as archive,
+            archive.open(member) as stream,
+        ):
+            yield stream
 
     return opened
 
@@ -101,7 +111,7 @@ def _bytes(column: Column) -> int:
     return math.prod(column.shape) * column.dtype.itemsize
 
 
-def _column(opened: Callable[[], IO[bytes]], size: int, place: str) -> Column:
+def _column(opened: Opener, size: int, place: str) -> Column:
     """A column over a stream in the ``.npy`` format; ``size`` is the stream's length, bytes."""
     with _readable(place), opened() as stream:
         shape, fortran_order, dtype = _header(stream)

@@ -8,6 +8,7 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
+from graphopt import outside
 from graphopt.errors import ModelError
 from graphopt.graph import tensors, wire
 from graphopt.graph.check import malformed_nodes
@@ -45,18 +46,17 @@ def load(model: str | Path | bytes | ModelProto) -> Graph:
 def _read(path: Path) -> bytes:
     if path.is_dir():
         raise ModelError(f"{path} is a folder; give the ONNX file in it")
-    if not path.exists():
-        raise ModelError(f"{path}: no such file")
-    if not path.is_file():
-        raise ModelError(f"{path} is not a regular file")
     try:
-        length = path.stat().st_size
+        length = outside.regular(path).st_size
         if length > MESSAGE_LIMIT:
             raise ModelError(
                 f"{path} is not an ONNX model: {length} bytes in one file, 2 GB are the most; "
                 "larger models keep their weights in external data"
             )
-        return path.read_bytes()
+        with outside.opened(path) as file:
+            return file.read(length)
+    except FileNotFoundError as err:
+        raise ModelError(f"{path}: no such file") from err
     except OSError as err:
         raise ModelError(f"{path} cannot be read: {err.strerror}") from err
 
@@ -124,7 +124,7 @@ def _framed(length: int) -> int:
 
 def sha256(path: Path) -> str:
     """Hash of the model file itself, hexadecimal."""
-    with path.open("rb") as file:
+    with outside.opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

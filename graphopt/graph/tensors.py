@@ -12,6 +12,7 @@ import onnx
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
+from graphopt import outside
 from graphopt.errors import ModelError
 
 __all__ = [
@@ -140,8 +141,11 @@ def _safe_path(location: str, folder: Path, where: str) -> Path:
                 f"{where}: {location!r} is a link that leaves the model's folder; refused, "
                 "put the file itself there"
             )
-        if not path.is_file():
-            raise ModelError(f"{where}: file {location!r} is missing beside the model")
+        outside.regular(path)
+    except FileNotFoundError as err:
+        raise ModelError(f"{where}: file {location!r} is missing beside the model") from err
+    except outside.IrregularFile as err:
+        raise ModelError(f"{where}: {location!r} cannot be read: {err.strerror}") from err
     except (OSError, RuntimeError, ValueError) as err:  # too long, links in a circle, a NUL
         raise ModelError(f"{where}: location {location!r} cannot be used: {err}") from err
     return path
@@ -175,7 +179,8 @@ def from_file(tensor: onnx.TensorProto, path: Path, offset: int = 0) -> Array:
     """
     length = stored_bytes(tensor)
     try:
-        packed = np.fromfile(path, dtype=np.uint8, count=length, offset=offset)
+        with outside.opened(path) as file:
+            packed = np.fromfile(file, dtype=np.uint8, count=length, offset=offset)
     except OSError as err:
         raise ModelError(f"tensor {tensor.name!r}: {path} cannot be read: {err.strerror}") from err
     if packed.size != length:
@@ -231,7 +236,7 @@ def file_chunks(tensor: onnx.TensorProto, path: Path, offset: int = 0) -> Iterat
     """
     left = stored_bytes(tensor)
     try:
-        with path.open("rb") as file:
+        with outside.opened(path) as file:
             file.seek(offset)
             while left:
                 piece = file.read(min(left, _CHUNK_BYTES))

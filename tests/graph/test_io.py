@@ -158,7 +158,7 @@ def test_file_beyond_two_gigabytes_is_refused_unread(tmp_path: Path) -> None:
         ({"location": "../weights.bin"}, "leaves the model's folder"),
         ({"location": "a/../../weights.bin"}, "leaves the model's folder"),
         ({"location": "..\\weights.bin"}, "leaves the model's folder"),
-        ({"location": "."}, "is missing"),
+        ({"location": "."}, "it is a folder, not a regular file"),
         ({"location": "x" * 5000}, "cannot be used"),
         ({"location": "a\0b"}, "cannot be used"),
         ({"length": "44"}, "length 44 where its shape needs 48"),

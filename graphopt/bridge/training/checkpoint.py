@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from graphopt import outside
 from graphopt.atomic import whole
 from graphopt.errors import SystemFailure, UsageError
 from graphopt.graph.tensors import Array
@@ -80,7 +81,7 @@ def load(path: Path, fingerprint: str) -> Checkpoint | None:
     if not path.exists():
         return None
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
+        with outside.opened(path) as file, np.load(file, allow_pickle=False) as held:
             meta, types = (json.loads(held[name].tobytes()) for name in (_META, _TYPES))
             tensors = {name: _tensor(held[f"t/{name}"], kind) for name, kind in types.items()}
         own = meta["fingerprint"] == fingerprint
