@@ -10,7 +10,8 @@ import pytest
 from graphopt import outside
 from graphopt.callables import imported
 from graphopt.contract.recipe import read_recipe
-from graphopt.data.npz import npy_column, npz_part
+from graphopt.data.npy import npy_column
+from graphopt.data.npz import npz_part
 from graphopt.errors import GraphoptError
 from graphopt.graph import io
 
@@ -96,8 +97,8 @@ def test_names_that_no_file_can_have(tmp_path: Path) -> None:
     ("read", "name"),
     [
         (io.load, "model.onnx"),
-        (npy_column, "a.npy"),
-        (npz_part, "a.npz"),
+        (lambda path: npy_column(path, 0), "a.npy"),
+        (lambda path: npz_part(path, 0), "a.npz"),
         (read_recipe, "recipe.toml"),
         (lambda path: imported(f"{path}:function"), "functions.py"),
     ],

@@ -117,7 +117,9 @@ def means_of(
     feeder = teacher if fixed_batch(teacher) else student
 
     def samples(source: Source | None) -> Samples | None:
-        return None if source is None else open_data(source, feeder, plan.images)
+        if source is None:
+            return None
+        return open_data(source, feeder, plan.images, machine.memory_limit)
 
     return Means(
         reference=reference,

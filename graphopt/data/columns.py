@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 
+from graphopt.data.bounds import MOST_TEXT_BYTES
 from graphopt.errors import DataError
 from graphopt.graph.tensors import Array
 
@@ -31,6 +33,11 @@ class Column:
     dtype: np.dtype[Any]
     blocks: Callable[[int], Iterator[Array]]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole array."""
+        return prod(self.shape) * self.dtype.itemsize
+
     def whole(self) -> Array:
         """All rows in one array."""
         return next(self.blocks(max(1, self.shape[0] if self.shape else 1)))
@@ -43,10 +50,12 @@ class Part:
     Attributes:
         place: Where they come from, as messages say it.
         columns: By input name.
+        stored: Bytes of their file on the disk; None where they come from none, or were computed.
     """
 
     place: str
     columns: Mapping[str, Column]
+    stored: int | None = None
 
 
 def array_column(values: Any, place: str, name: str) -> Column:
@@ -60,6 +69,11 @@ def array_column(values: Any, place: str, name: str) -> Column:
     except (ValueError, TypeError, RuntimeError) as err:  # RuntimeError: a tensor with a gradient
         raise DataError(f"{place}: {name!r} is no array: {err}") from err
     if array.dtype.hasobject and all(isinstance(text, str) for text in array.flat):
+        longest = max((len(text) for text in array.flat), default=0)  # numpy gives all its room
+        if array.size * longest * 4 > MOST_TEXT_BYTES:
+            raise DataError(
+                f"{place}: {name!r} holds {array.size} texts of up to {longest} letters"
+            )
         array = array.astype(np.str_)
     if array.dtype.hasobject or array.dtype.names:
         raise DataError(f"{place}: {name!r} holds Python objects where an array of numbers must be")

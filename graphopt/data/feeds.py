@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from graphopt.data.claims import Claims, check_feed, rows_per_block, rows_per_feed
 from graphopt.data.columns import Column, Part
 from graphopt.data.inputs import Input
 from graphopt.data.layout import Table, fit
@@ -15,10 +16,6 @@ from graphopt.errors import DataError
 from graphopt.graph.tensors import Array
 
 __all__ = ["CheckedSamples", "check"]
-
-_CHECK_ROWS = 16
-_MAX_LABEL_BYTES = 256 << 20
-_MAX_SAMPLES = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -32,6 +29,7 @@ class CheckedSamples:
         single: Whether an array of a part may be one sample without the batch axis.
         count: Number of samples.
         labels: Leading axis = samples, or groups of samples (pairs); None without.
+        most: Bytes that a feed may take.
     """
 
     place: str
@@ -40,18 +38,20 @@ class CheckedSamples:
     single: bool
     count: int
     labels: Array | None
+    most: int
 
     def feeds(self, batch: int = 1, limit: int | None = None) -> Iterator[tuple[Feeds, int]]:
         """Feeds of up to ``batch`` samples, with the number of real ones in each.
 
-        Samples are joined as long as their shapes agree; a model of fixed batch gets that batch,
-        its ragged end filled up with the last sample. A sample without batch axis is a feed.
+        Samples are joined as long as their shapes agree and a feed does not get too large; a model
+        of fixed batch gets that batch, its ragged end filled up with the last sample. A sample
+        without batch axis is a feed.
 
         Raises:
             DataError: The source gives other samples than it did when it was checked.
         """
         left = self.count if limit is None else min(limit, self.count)
-        grouped = _grouped(self._tables(), max(1, batch), left)
+        grouped = _grouped(self._tables(), _Joiner(max(1, batch), self.most), left)
         while left > 0:
             feeds, real = next(grouped, ({}, 0))
             if real == 0:
@@ -63,7 +63,10 @@ class CheckedSamples:
             left -= real
 
     def _tables(self) -> Iterator[Table]:
-        return (fit(part, self.inputs, single=self.single) for part in self.parts())
+        for part in self.parts():
+            table = fit(part, self.inputs, single=self.single)
+            check_feed(table, self.most)
+            yield table
 
 
 def check(
@@ -72,6 +75,7 @@ def check(
     inputs: Sequence[Input],
     *,
     single: bool,
+    most: int,
     labels: Callable[[], Column] | None = None,
     values: bool = True,
 ) -> CheckedSamples:
@@ -82,34 +86,36 @@ def check(
         parts: Gives the parts from the first, each time it is called.
         inputs: What the model takes.
         single: Whether an array of a part may be one sample without the batch axis.
+        most: Bytes that a feed may take.
         labels: Labels that lie apart from the parts.
         values: Look at every value; False where a source cannot hold NaN and is slow to read.
 
     Raises:
-        DataError: A part does not fit the model, holds NaN or infinity, or there is no sample.
+        DataError: A part does not fit the model, holds NaN or infinity, there is no sample, or
+            there is more than anybody needs (``graphopt.data.bounds``).
     """
-    count, found = 0, []
+    claims, found = Claims(place), list[Array]()
     for number, part in enumerate(parts()):
         table = fit(part, inputs, single=single)
+        claims.add(table, part.stored)
+        check_feed(table, most)
         if values or number == 0:
             table.shared()
-            for _ in table.blocks(_CHECK_ROWS):
+            for _ in table.blocks(rows_per_block(table)):
                 pass
         if table.labels is not None:
             found.append(_read_labels(table.labels, table.place))
-        count += table.count
-        if count > _MAX_SAMPLES:
-            raise DataError(f"{place}: more than {_MAX_SAMPLES:,} samples; does it ever end?")
-    if count == 0:
+    if claims.samples == 0:
         raise DataError(f"{place}: empty, there is no sample in it")
     if labels is not None:
-        found = [_read_labels(labels(), place)]
-    return CheckedSamples(place, parts, inputs, single, count, _joined_labels(found, count, place))
+        column = labels()
+        claims.add_labels(column.nbytes, column.shape)
+        found = [_read_labels(column, place)]
+    joined = _joined_labels(found, claims.samples, place)
+    return CheckedSamples(place, parts, inputs, single, claims.samples, joined, most)
 
 
 def _read_labels(column: Column, place: str) -> Array:
-    if column.dtype.itemsize * int(np.prod(column.shape, dtype=np.float64)) > _MAX_LABEL_BYTES:
-        raise DataError(f"{place}: labels of shape {list(column.shape)} are too large")
     labels = column.whole()
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise DataError(f"{place}: the labels hold NaN or infinity")
@@ -129,9 +135,8 @@ def _joined_labels(found: list[Array], count: int, place: str) -> Array | None:
     return labels
 
 
-def _grouped(tables: Iterator[Table], batch: int, most: int) -> Iterator[tuple[Feeds, int]]:
-    """Feeds of the batch that the model takes, joined across tables, of the first samples."""
-    joiner, left = _Joiner(batch), most
+def _grouped(tables: Iterator[Table], joiner: _Joiner, left: int) -> Iterator[tuple[Feeds, int]]:
+    """Feeds of the batch that the model takes, joined across tables, of the first ``left``."""
     for table in tables:
         yield from joiner.begin(table)
         if table.alone:
@@ -149,10 +154,11 @@ def _grouped(tables: Iterator[Table], batch: int, most: int) -> Iterator[tuple[F
 
 
 class _Joiner:
-    """Rows that wait until there are enough of them for a feed."""
+    """Rows that wait until there are enough of them for a feed, of ``most`` bytes at most."""
 
-    def __init__(self, batch: int) -> None:
+    def __init__(self, batch: int, most: int) -> None:
         self.batch = self.size = batch
+        self.most = most
         self.fixed = False
         self.shared: Feeds = {}
         self.waiting: Feeds = {}
@@ -160,7 +166,7 @@ class _Joiner:
     def begin(self, table: Table) -> Iterator[tuple[Feeds, int]]:
         """Get ready for the rows of a table; what cannot be joined with them goes out."""
         shared = {} if table.alone else table.shared()
-        size = table.batch or self.batch
+        size = table.batch or rows_per_feed(table, self.batch, self.most)
         if table.alone or size != self.size or not _same(shared, self.shared):
             yield from self.flush()
         self.shared, self.size, self.fixed = shared, size, table.batch is not None
@@ -185,8 +191,11 @@ class _Joiner:
         real = _rows(self.waiting)
         feeds, self.waiting = self.waiting, {}
         if self.fixed and real < self.size:
-            fill = [*range(real), *[real - 1] * (self.size - real)]
-            feeds = {name: rows[fill] for name, rows in feeds.items()}
+            missing = self.size - real
+            feeds = {
+                name: np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
+                for name, rows in feeds.items()
+            }
         yield {**feeds, **self.shared}, real
 
 

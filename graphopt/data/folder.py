@@ -6,9 +6,11 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from graphopt.data.bounds import MOST_LABEL_BYTES
 from graphopt.data.columns import LABELS, Column, Part
 from graphopt.data.inputs import Input
-from graphopt.data.npz import npy_column, npz_part
+from graphopt.data.npy import bytes_on_disk, npy_column
+from graphopt.data.npz import npz_part
 from graphopt.errors import DataError
 
 __all__ = ["LABELS_FILE", "array_files", "file_part", "files_below", "folder_parts", "labels_of"]
@@ -47,29 +49,36 @@ def array_files(files: Sequence[Path]) -> list[Path]:
 def labels_of(folder: Path) -> Callable[[], Column] | None:
     """A way to read the labels that lie in a folder; None without."""
     path = folder / LABELS_FILE
-    return (lambda: npy_column(path)) if path.is_file() else None
+    return (lambda: npy_column(path, MOST_LABEL_BYTES)) if path.is_file() else None
 
 
-def folder_parts(files: Sequence[Path], inputs: Sequence[Input]) -> Callable[[], Iterator[Part]]:
-    """One part a file.
+def folder_parts(
+    files: Sequence[Path], inputs: Sequence[Input], most: int
+) -> Callable[[], Iterator[Part]]:
+    """One part a file; ``most`` bytes may be read at once.
 
     Raises:
         DataError: When iterated: a file cannot be read, or is an ``.npy`` where the model has
             several inputs.
     """
-    return lambda: (file_part(path, inputs) for path in files)
+    return lambda: (file_part(path, inputs, most) for path in files)
 
 
-def file_part(path: Path, inputs: Sequence[Input]) -> Part:
+def file_part(path: Path, inputs: Sequence[Input], most: int) -> Part:
     """The arrays of an ``.npz``, or of an ``.npy`` for a model of one input.
+
+    Args:
+        path: The file.
+        inputs: What the model takes.
+        most: Bytes that may be read at once.
 
     Raises:
         DataError: See ``folder_parts``.
     """
     if path.suffix.lower() == ".npz":
-        return npz_part(path)
+        return npz_part(path, most)
     required = [each.name for each in inputs if each.required]
     if len(required) != 1:
         names = ", ".join(map(repr, required))
         raise DataError(f"{path}: the model has several inputs; give .npz files with {names}")
-    return Part(str(path), {required[0]: npy_column(path)})
+    return Part(str(path), {required[0]: npy_column(path, most)}, bytes_on_disk(path))

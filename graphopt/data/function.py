@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphopt.callables import FAILURES, failure
+from graphopt.data.bounds import MOST_FEEDS
 from graphopt.data.columns import Part, array_part
 from graphopt.data.inputs import Input
 from graphopt.errors import DataError
@@ -24,11 +25,16 @@ def function_parts(
     A feed is a mapping from input names to arrays or, for a model of one input, an array.
 
     Raises:
-        DataError: When iterated: the function raises, or yields something else.
+        DataError: When iterated: the function raises, yields something else, or does not end.
     """
 
     def parts() -> Iterator[Part]:
         for number, item in enumerate(_yielded(function, place)):
+            if number == MOST_FEEDS:
+                raise DataError(
+                    f"{place}: more than {MOST_FEEDS:,} feeds; does it ever end? Join samples to "
+                    "larger feeds, or give fewer"
+                )
             yield _part(item, f"{place}, feed {number}", inputs)
 
     return parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import onnx
@@ -30,7 +31,7 @@ class Input:
     shape: tuple[int | str | None, ...] | None
     required: bool = True
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[np.generic]:
         """As numpy (and ml_dtypes) has it; ``object`` for strings."""
         return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(self.data_type))

@@ -12,8 +12,10 @@ For an input of rank r, in this order:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from math import prod
 from typing import Literal
 
 from graphopt.data.columns import LABELS, Column, Part
@@ -49,11 +51,33 @@ class Table:
     batch: int | None
     labels: Column | None
 
-    @property
+    @cached_property
     def alone(self) -> bool:
         """Whether samples cannot be joined: some input has no axis that counts them."""
         roles = {role for _, _, role in self.columns.values()}
         return "whole" in roles or "rows" not in roles
+
+    @cached_property
+    def row_bytes(self) -> int:
+        """Bytes of one row of all that is not shared, as it lies or as the model takes it."""
+        return self._bytes_per(lambda c: prod(c.shape[1:]), {"rows", "whole"})
+
+    @cached_property
+    def shared_bytes(self) -> int:
+        """Bytes of what holds for all samples."""
+        return self._bytes_per(lambda c: prod(c.shape), {"shared"})
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its arrays as they lie."""
+        return sum(column.nbytes for _, column, _ in self.columns.values())
+
+    def _bytes_per(self, elements: Callable[[Column], int], roles: Collection[Role]) -> int:
+        return sum(
+            elements(column) * max(column.dtype.itemsize, wanted.dtype.itemsize)
+            for wanted, column, role in self.columns.values()
+            if role in roles
+        )
 
     def feeds_alone(self) -> Iterator[Feeds]:
         """One feed for each leading index, or the only feed where all is shared.

@@ -8,6 +8,7 @@ from typing import Any
 
 from graphopt.callables import imported, is_reference
 from graphopt.data import folder
+from graphopt.data.bounds import feed_bound
 from graphopt.data.columns import array_part
 from graphopt.data.feeds import check
 from graphopt.data.function import function_parts
@@ -25,7 +26,12 @@ Source = str | Path | Mapping[str, Any] | Callable[[], Any]
 _FORMS = "an .npz, a folder of .npy, .npz or image files, or file.py:function"
 
 
-def open_data(source: Source, graph: Graph, images: Mapping[str, Any] | None = None) -> Samples:
+def open_data(
+    source: Source,
+    graph: Graph,
+    images: Mapping[str, Any] | None = None,
+    memory_limit: int | None = None,
+) -> Samples:
     """Open samples and check them against the model before anything runs.
 
     The leading axis of each array counts samples; ``graphopt.data.layout`` has the whole rule.
@@ -34,42 +40,48 @@ def open_data(source: Source, graph: Graph, images: Mapping[str, Any] | None = N
         source: What holds or yields the samples.
         graph: The model that they are for.
         images: Preprocessing of a folder of images: size, crop, scale, mean, std, layout, color.
+        memory_limit: Bytes of which a feed may take a part (``graphopt.data.bounds.feed_bound``).
 
     Raises:
-        DataError: The samples do not fit the model, cannot be read, hold NaN, or are empty.
+        DataError: The samples do not fit the model, cannot be read, hold NaN, are empty, or claim
+            more than the bounds allow.
         UsageError: The function or the preprocessing cannot be used.
         SystemFailure: Pillow is needed and not installed.
     """
-    inputs = model_inputs(graph)
+    inputs, most = model_inputs(graph), feed_bound(memory_limit)
     if isinstance(source, Mapping):
         part = array_part(source, "the data")
-        return check("the data", lambda: iter([part]), inputs, single=False)
+        return check("the data", lambda: iter([part]), inputs, single=False, most=most)
     if isinstance(source, str | Path):
-        return _named(str(source), inputs, images or {})
+        return _named(str(source), inputs, images or {}, most)
     if callable(source):
-        return _function(source, getattr(source, "__name__", "the function"), inputs)
+        return _function(source, getattr(source, "__name__", "the function"), inputs, most)
     raise UsageError(f"samples cannot come from {type(source).__name__}; give {_FORMS}, or arrays")
 
 
-def _named(name: str, inputs: Sequence[Input], preprocessing: Mapping[str, Any]) -> Samples:
+def _named(
+    name: str, inputs: Sequence[Input], preprocessing: Mapping[str, Any], most: int
+) -> Samples:
     path = Path(name)
     if path.is_dir():
-        return _folder(path, inputs, preprocessing)
+        return _folder(path, inputs, preprocessing, most)
     if path.suffix.lower() in (".npz", ".npy"):
-        part = folder.file_part(path, inputs)
-        return check(name, lambda: iter([part]), inputs, single=False)
+        part = folder.file_part(path, inputs, most)
+        return check(name, lambda: iter([part]), inputs, single=False, most=most)
     if path.exists():
         raise DataError(f"{name}: no kind of DATA; give {_FORMS}")
     if is_reference(name):
-        return _function(imported(name), name, inputs)
+        return _function(imported(name), name, inputs, most)
     raise DataError(f"{name}: no such file or folder; DATA is {_FORMS}")
 
 
-def _function(called: Callable[[], Any], name: str, inputs: Sequence[Input]) -> Samples:
-    return check(name, function_parts(called, name, inputs), inputs, single=True)
+def _function(called: Callable[[], Any], name: str, inputs: Sequence[Input], most: int) -> Samples:
+    return check(name, function_parts(called, name, inputs), inputs, single=True, most=most)
 
 
-def _folder(path: Path, inputs: Sequence[Input], preprocessing: Mapping[str, Any]) -> Samples:
+def _folder(
+    path: Path, inputs: Sequence[Input], preprocessing: Mapping[str, Any], most: int
+) -> Samples:
     files = folder.files_below(path)
     arrays, pictures = folder.array_files(files), image_files(files)
     labels = folder.labels_of(path)
@@ -77,8 +89,8 @@ def _folder(path: Path, inputs: Sequence[Input], preprocessing: Mapping[str, Any
         raise DataError(f"{path}: holds arrays ({arrays[0].name}) and images ({pictures[0].name})")
     if pictures:
         parts = image_parts(pictures, inputs, parse_preprocessing(preprocessing))
-        return check(str(path), parts, inputs, single=False, labels=labels, values=False)
+        return check(str(path), parts, inputs, single=False, most=most, labels=labels, values=False)
     if arrays:
-        parts = folder.folder_parts(arrays, inputs)
-        return check(str(path), parts, inputs, single=True, labels=labels)
+        parts = folder.folder_parts(arrays, inputs, most)
+        return check(str(path), parts, inputs, single=True, most=most, labels=labels)
     raise DataError(f"{path}: no .npy, .npz or image file in it")
