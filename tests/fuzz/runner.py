@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 import tempfile
@@ -124,8 +125,9 @@ def run_cases(
             folder = Path(tempfile.mkdtemp(prefix="graphopt-fuzz-"))
             try:
                 worker.ask(_AMPLE, do="make", kind=kind, number=number, folder=str(folder))
-                case = Case.noted(folder)
+                case, before = Case.noted(folder), _files(folder)
                 end = _ended(case, folder, worker, judge, BOUNDS[kind], by_command)
+                end = dataclasses.replace(end, touched=_touched(before, folder, case))
                 wrong = findings(case, end)
                 if tally is not None:
                     tally.count(end, wrong)
@@ -191,6 +193,33 @@ def _ended(
         truth=truth,
         written=case.out is not None and (folder / case.out).exists(),
     )
+
+
+def _files(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of change of each file."""
+    return {
+        str(path.relative_to(folder)): (status.st_size, status.st_mtime_ns)
+        for path in folder.rglob("*")
+        for status in [path.lstat()]
+        if not path.is_dir()
+    }
+
+
+def _touched(before: dict[str, tuple[int, int]], folder: Path, case: Case) -> tuple[str, ...]:
+    """Inputs that were changed or are gone, and files that the command line does not name."""
+    after = _files(folder)
+    changed = [name for name, was in before.items() if after.get(name) != was]
+    named = {PRINTED, ERRORS, *(Path(part).name for part in case.arguments)}
+    stems = tuple(name for name in named if name.endswith(".onnx"))
+    new = [
+        name
+        for name in after
+        if name not in before
+        and not name.startswith(("graphopt-", "ck/", *stems))
+        and name not in named
+        and name != "m.opt.onnx"
+    ]
+    return tuple(changed + new)
 
 
 def _where(folder: Path, end: Ending) -> str:

@@ -13,15 +13,18 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tests.fuzz import truth
 
 __all__ = ["ERRORS", "KINDS", "PRINTED"]
 
-KINDS = ("models",)
+KINDS = ("models", "samples", "texts", "graphs")
 PRINTED, ERRORS = "stdout.txt", "stderr.txt"
 _PEAK = Path("/proc/self/clear_refs")
 
@@ -58,24 +61,39 @@ def _run(folder: str, arguments: list[str]) -> dict[str, Any]:
     before = _memory("VmRSS")
     if _PEAK.exists():
         _PEAK.write_text("5")
-    keep = os.dup(1), os.dup(2)
-    for descriptor, name in ((1, PRINTED), (2, ERRORS)):
+    started = time.perf_counter()
+    code: int | None = None
+    with _printing_to(PRINTED, ERRORS), np.errstate():
+        try:
+            code = main(arguments)
+        except BaseException:
+            traceback.print_exc()
+    seconds = time.perf_counter() - started
+    return {"code": code, "seconds": seconds, "bytes": _memory("VmHWM") - before}
+
+
+@contextmanager
+def _printing_to(*names: str) -> Iterator[None]:
+    """Standard output and error to files, from C++ as well, whatever a case does to them."""
+    keep, streams = (os.dup(1), os.dup(2)), (sys.stdout, sys.stderr)
+    for descriptor, name in zip((1, 2), names, strict=True):
         file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, descriptor)
         os.close(file)
-    started = time.perf_counter()
-    code: int | None = None
+    sys.stdout, sys.stderr = new = tuple(
+        open(descriptor, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+        for descriptor in (1, 2)
+    )
     try:
-        code = main(arguments)
-    except BaseException:
-        traceback.print_exc()
-    seconds = time.perf_counter() - started
-    sys.stdout.flush()
-    sys.stderr.flush()
-    for descriptor, old in zip((1, 2), keep, strict=True):
-        os.dup2(old, descriptor)
-        os.close(old)
-    return {"code": code, "seconds": seconds, "bytes": _memory("VmHWM") - before}
+        yield
+    finally:
+        for stream in new:
+            if not stream.closed:
+                stream.flush()
+        sys.stdout, sys.stderr = streams
+        for descriptor, old in zip((1, 2), keep, strict=True):
+            os.dup2(old, descriptor)
+            os.close(old)
 
 
 def _memory(key: str) -> int:
