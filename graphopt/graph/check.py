@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import cache
 
 import onnx
 
 from graphopt.errors import ModelError
 from graphopt.graph import tensors
-from graphopt.graph.graph import Graph, Scope
-from graphopt.graph.node import in_default_domain, label
-from graphopt.graph.order import is_cyclic
+from graphopt.graph.calls import miscalled
+from graphopt.graph.graph import Graph
+from graphopt.graph.node import DEFAULT_DOMAIN, label
+from graphopt.graph.schemas import misuse
+from graphopt.graph.sparse_tensors import check_sparse
+from graphopt.graph.texts import illegible
 from graphopt.graph.weightless import weightless
+from graphopt.graph.wiring import miswired
 
-__all__ = ["malformed_nodes", "problems"]
+__all__ = ["malformed_nodes", "problems", "refuse_unsound"]
 
 
 def problems(graph: Graph) -> list[str]:
@@ -24,53 +27,78 @@ def problems(graph: Graph) -> list[str]:
     be compared. Operators of domains that the ONNX package does not know are no fault. Nothing
     is read from external files; those were checked when the model was loaded.
     """
-    found = [problem for scope in graph.scopes() for problem in _scope_problems(scope)]
+    found = list(miswired(graph))
+    for scope in graph.scopes():
+        found += _unfit_tensors(scope.initializers.values())
     found += _checker_problems(graph)
     return list(dict.fromkeys(found))
 
 
 def malformed_nodes(graph: Graph) -> Iterator[str]:
-    """Nodes with too few or too many inputs or outputs for their operator, a sentence each.
-
-    No runtime loads them, and nobody who reads a node has to ask whether its inputs are there.
-    Operators that the ONNX package does not know in the model's version are passed over.
-    """
+    """Nodes that are not what their operator asks for, see ``graphopt.graph.schemas``."""
+    opset = graph.opset
     for scope in graph.scopes():
         for node in scope.nodes:
-            schema = _schema(node.op_type, graph.opset) if in_default_domain(node) else None
-            if schema is None:
-                continue
-            for kind, count, least, most in (
-                ("inputs", len(node.input), schema.min_input, schema.max_input),
-                ("outputs", len(node.output), schema.min_output, schema.max_output),
-            ):
-                if not least <= count <= most:
-                    needed = _range(least, most)
-                    yield (
-                        f"node {label(node)!r} has {count} {kind}, "
-                        f"{node.op_type} of opset {graph.opset} needs {needed}"
-                    )
-            required = bool(schema.inputs) and schema.inputs[0].option == _REQUIRED
-            if required and node.input and not node.input[0]:
-                yield f"node {label(node)!r}: the first input of {node.op_type} has no name"
+            yield from misuse(node, opset)
 
 
-_REQUIRED = onnx.defs.OpSchema.FormalParameterOption.Single
-_UNBOUNDED = 1 << 30
+def refuse_unsound(graph: Graph) -> None:
+    """Refuse a model that is wrong in itself, whatever runs it; linear in its nodes.
+
+    What onnxruntime loads and runs passes, and so does what it merely has no kernel for. Who reads
+    a model that has passed may rely on it: names are text, nodes have the inputs, outputs and
+    attributes that ONNX asks for, constants have the values of their shapes.
+
+    Raises:
+        ModelError: What is wrong, with the node, tensor or field.
+    """
+    for faults in (illegible, _odd_versions, _odd_types, malformed_nodes):
+        _refuse(faults(graph))
+    for tensor in graph.tensors():
+        if tensors.is_external(tensor):
+            tensors.external_file(tensor, graph.folder)
+        else:
+            tensors.check_length(tensor)
+    for scope in graph.scopes():
+        for sparse in scope.proto.sparse_initializer:
+            check_sparse(graph, sparse)
+    _refuse(miswired(graph))
+    _refuse(miscalled(graph.header, (node for scope in graph.scopes() for node in scope.nodes)))
 
 
-@cache
-def _schema(op_type: str, opset: int) -> onnx.defs.OpSchema | None:
-    try:
-        return onnx.defs.get_schema(op_type, opset, "")
-    except onnx.defs.SchemaError:
-        return None
+def _refuse(faults: Iterator[str]) -> None:
+    fault = next(faults, None)
+    if fault is not None:
+        raise ModelError(fault)
 
 
-def _range(least: int, most: int) -> str:
-    if most >= _UNBOUNDED:
-        return f"{least} or more"
-    return str(least) if least == most else f"{least} to {most}"
+def _odd_versions(graph: Graph) -> Iterator[str]:
+    """Versions that no number of 32 bits holds, and of ONNX's own operators below 1."""
+    version = graph.header.ir_version
+    if not _is_int32(version):
+        yield f"its IR version is {version}: there is none"
+    imports = [*graph.header.opset_import]
+    imports += [item for function in graph.header.functions for item in function.opset_import]
+    for item in imports:
+        if not _is_int32(item.version) or (item.domain in DEFAULT_DOMAIN and item.version < 1):
+            domain = item.domain or "ai.onnx"
+            yield f"it imports version {item.version} of operator set {domain!r}: there is none"
+
+
+def _is_int32(version: int) -> bool:
+    return -(2**31) <= version < 2**31
+
+
+def _odd_types(graph: Graph) -> Iterator[str]:
+    """Inputs and outputs of element types that ONNX does not have."""
+    for scope in graph.scopes():
+        for value in (*scope.proto.input, *scope.proto.output):
+            kind = value.type.tensor_type.elem_type
+            if kind not in _ELEMENT_TYPES:
+                yield f"{value.name!r} has element type {kind}, which ONNX does not have"
+
+
+_ELEMENT_TYPES = frozenset(onnx.TensorProto.DataType.values())
 
 
 def _checker_problems(graph: Graph) -> list[str]:
@@ -96,42 +124,6 @@ def _node_problems(model: onnx.ModelProto) -> Iterator[str]:
             onnx.checker.check_node(node, context)
         except onnx.checker.ValidationError as err:
             yield f"node {label(node)!r}: {str(err).splitlines()[0]}"
-
-
-def _scope_problems(scope: Scope) -> Iterator[str]:
-    """Duplicate definitions, inputs that nothing computes, outputs that nothing produces."""
-    where = f" in {scope.path}" if scope.path else ""
-    yield from (f"{text}{where}" for text in _duplicates(scope))
-    yield from (f"{text}{where}" for text in _unfit_tensors(scope.initializers.values()))
-    outer = _visible(scope.parent) if scope.parent is not None else set()
-    made = _visible(scope)
-    for node in scope.nodes:
-        for name in node.input:
-            if name and name not in made and name not in outer:
-                yield f"node {label(node)!r} reads {name!r}, which nothing computes{where}"
-    for name in scope.outputs:
-        if name not in made and name not in outer:
-            yield f"output {name!r} is computed by nothing{where}"
-    if is_cyclic(scope):
-        yield f"nodes read their own outputs (a cycle){where}"
-
-
-def _visible(scope: Scope) -> set[str]:
-    """Every name defined in the scope or around it."""
-    names = set(scope.inputs) | set(scope.initializers)
-    names.update(sparse.values.name for sparse in scope.proto.sparse_initializer)
-    names.update(out for node in scope.nodes for out in node.output if out)
-    return names if scope.parent is None else names | _visible(scope.parent)
-
-
-def _duplicates(scope: Scope) -> Iterator[str]:
-    seen = set(scope.inputs) | set(scope.initializers)
-    for node in scope.nodes:
-        for name in node.output:
-            if name in seen:
-                yield f"node {label(node)!r} defines {name!r} a second time"
-            if name:
-                seen.add(name)
 
 
 def _unfit_tensors(held: Iterable[onnx.TensorProto]) -> Iterator[str]:

@@ -86,9 +86,12 @@ class Graph:
 
     @property
     def opset(self) -> int:
-        """Version of the default domain; 0 where the model does not import it."""
+        """Version of the default domain; 0 where the model does not import it.
+
+        Of several the last holds, as it does in onnxruntime.
+        """
         versions = [o.version for o in self.header.opset_import if o.domain in DEFAULT_DOMAIN]
-        return int(max(versions, default=0))
+        return int(versions[-1]) if versions else 0
 
     @property
     def required_inputs(self) -> list[onnx.ValueInfoProto]:

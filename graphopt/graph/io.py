@@ -10,8 +10,7 @@ from onnx import ModelProto
 
 from graphopt import outside
 from graphopt.errors import ModelError
-from graphopt.graph import tensors, wire
-from graphopt.graph.check import malformed_nodes
+from graphopt.graph import check, tensors, wire
 from graphopt.graph.graph import Graph
 from graphopt.graph.save import save
 
@@ -34,9 +33,7 @@ def load(model: str | Path | bytes | ModelProto) -> Graph:
             its external data is missing, too short, or lies outside the model's folder.
     """
     if isinstance(model, ModelProto):
-        graph = Graph(model)
-        _check(graph, "the model")
-        return graph
+        return _sound(model, "the model", None, take_over=False)
     if isinstance(model, bytes):
         return _parsed(model, "the model (given as bytes)", None)
     path = Path(model)
@@ -70,26 +67,17 @@ def _parsed(data: bytes, name: str, folder: Path | None) -> Graph:
     if not message.HasField("graph") or (message.ir_version >= 3 and not message.opset_import):
         raise ModelError(f"{name} {wire.diagnose(data)}")
     del data
-    graph = Graph(message, folder, take_over=True)
-    _check(graph, name)
-    return graph
+    return _sound(message, name, folder, take_over=True)
 
 
-def _check(graph: Graph, name: str) -> None:
-    """Refuse names and data that cannot be used, before any work is put in."""
-    if not all(isinstance(text, str) for text in graph.names()):  # protobuf gives bytes then
-        raise ModelError(f"{name} is damaged: names in it are not UTF-8 text")
-    malformed = next(malformed_nodes(graph), None)
-    if malformed is not None:
-        raise ModelError(f"{name} is not valid: {malformed}")
+def _sound(message: ModelProto, name: str, folder: Path | None, *, take_over: bool) -> Graph:
+    """The graph; refused, before any work is put in, if it is wrong in itself."""
     try:
-        for tensor in graph.tensors():
-            if tensors.is_external(tensor):
-                tensors.external_file(tensor, graph.folder)
-            else:
-                tensors.check_length(tensor)
+        graph = Graph(message, folder, take_over=take_over)
+        check.refuse_unsound(graph)
     except ModelError as err:
-        raise ModelError(f"{name}: {err}") from err
+        raise ModelError(f"{name} is not valid: {err}") from err
+    return graph
 
 
 def whole(graph: Graph) -> ModelProto:

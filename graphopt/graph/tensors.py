@@ -43,6 +43,7 @@ _SUB_BYTE_BITS: dict[int, int] = {
     onnx.TensorProto.INT2: 2,
     onnx.TensorProto.UINT2: 2,
 }
+_COMPLEX = (onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128)
 _TYPED_FIELDS = (
     "float_data",
     "int32_data",
@@ -52,6 +53,9 @@ _TYPED_FIELDS = (
     "uint64_data",
 )
 _CHUNK_BYTES = 16 << 20
+_MOST_DIGITS = 19  # those of 2^63 - 1, the largest place in a file
+_ADDRESS_MARK = "_ORT_MEM_ADDR_"
+"""In a location, onnxruntime takes the offset for an address in memory."""
 _WITHOUT_TENSORS = ("ValueInfoProto", "StringStringEntryProto", "OperatorSetIdProto", "TypeProto")
 
 
@@ -113,15 +117,15 @@ def external_file(tensor: onnx.TensorProto, folder: Path | None) -> tuple[Path, 
     if folder is None:
         raise ModelError(f"{where}: a model not read from a file has no folder; give its path")
     path = _safe_path(location, folder, where)
-    try:
-        offset = int(entries.get("offset", "0"))
-        length = int(entries.get("length", stored_bytes(tensor)))
-    except ValueError as err:
-        raise ModelError(f"{where}: offset or length is not a number: {entries}") from err
-    if length != stored_bytes(tensor):
-        raise ModelError(f"{where}: length {length} where its shape needs {stored_bytes(tensor)}")
+    if tensor.data_type == onnx.TensorProto.STRING:
+        raise ModelError(f"{where}: strings cannot lie outside the model")
+    needed = stored_bytes(tensor)
+    offset = _number(entries.get("offset", "0"), f"{where}: offset")
+    length = _number(entries.get("length", str(needed)), f"{where}: length")
+    if length != needed:
+        raise ModelError(f"{where}: length {length} where its shape needs {needed}")
     held = path.stat().st_size
-    if offset < 0 or offset + length > held:
+    if offset + length > held:
         raise ModelError(
             f"{where}: {location!r} holds {held} bytes (truncated?), "
             f"{length} at offset {offset} are needed"
@@ -129,11 +133,20 @@ def external_file(tensor: onnx.TensorProto, folder: Path | None) -> tuple[Path, 
     return path, offset, length
 
 
+def _number(text: str, what: str) -> int:
+    """A number of bytes, as decimal digits."""
+    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
+        raise ModelError(f"{what} is not a number of bytes: {text[:40]!r}")
+    return int(text)
+
+
 def _safe_path(location: str, folder: Path, where: str) -> Path:
     """The file at ``location`` in ``folder``, refused if it is not there or lies elsewhere."""
     relative = Path(location)
     if not location or relative.is_absolute() or ".." in relative.parts or "\\" in location:
         raise ModelError(f"{where}: location {location!r} leaves the model's folder; refused")
+    if _ADDRESS_MARK in location:
+        raise ModelError(f"{where}: location {location!r} stands for an address in memory; refused")
     path = folder / relative
     try:
         if not path.resolve().is_relative_to(folder.resolve()):
@@ -194,10 +207,10 @@ def from_file(tensor: onnx.TensorProto, path: Path, offset: int = 0) -> Array:
 
 
 def check_length(tensor: onnx.TensorProto) -> None:
-    """Refuse an inline tensor whose dimensions ask for more than what is stored.
+    """Refuse an inline tensor whose dimensions ask for more or less than what is stored.
 
     Raises:
-        ModelError: The stored bytes or values do not fit the dimensions.
+        ModelError: The stored bytes or values do not fit the dimensions, or the type is unknown.
     """
     needed = element_count(tensor)
     if tensor.HasField("raw_data"):
@@ -207,9 +220,21 @@ def check_length(tensor: onnx.TensorProto) -> None:
                 f"where its shape {list(tensor.dims)} needs {stored_bytes(tensor)}"
             )
         return
-    held = max(len(getattr(tensor, field)) for field in _TYPED_FIELDS)
-    if needed and held == 0:
-        raise ModelError(f"tensor {tensor.name!r} of shape {list(tensor.dims)} holds no values")
+    field = _field_of(tensor.data_type)
+    width = _SUB_BYTE_BITS.get(tensor.data_type, 8)
+    per_element = 2 if tensor.data_type in _COMPLEX else 1
+    held, expected = len(getattr(tensor, field)), -(-needed * per_element * width // 8)
+    if held != expected:
+        raise ModelError(
+            f"tensor {tensor.name!r} holds {held or 'no'} values in {field} "
+            f"where its shape {list(tensor.dims)} needs {expected}"
+        )
+
+
+def _field_of(data_type: int) -> str:
+    """Where values of this type are stored that are not raw."""
+    element_bits(data_type)
+    return str(onnx.helper.tensor_dtype_to_field(data_type))
 
 
 def chunks(tensor: onnx.TensorProto, folder: Path | None = None) -> Iterator[bytes]:

@@ -1,8 +1,10 @@
 """Loading: every way to hand in a model, and every way in which one can be bad."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -164,8 +166,11 @@ def test_file_beyond_two_gigabytes_is_refused_unread(tmp_path: Path) -> None:
         ({"length": "44"}, "length 44 where its shape needs 48"),
         ({"length": "many"}, "not a number"),
         ({"offset": "4"}, "48 at offset 4 are needed"),
-        ({"offset": "-4"}, "are needed"),
-        ({"offset": "9" * 30}, "are needed"),
+        ({"offset": "-4"}, "offset is not a number of bytes: '-4'"),
+        ({"offset": "9" * 18}, "are needed"),
+        ({"offset": "9" * 5000}, "offset is not a number of bytes"),
+        ({"offset": "\u0661"}, "offset is not a number of bytes"),
+        ({"location": "*/_ORT_MEM_ADDR_/*"}, "stands for an address in memory; refused"),
     ],
 )
 def test_bad_external_data(
@@ -243,3 +248,76 @@ def test_size_and_bytes(external: Callable[..., Path], model: ModelProto, tmp_pa
     plain = tmp_path / "plain.onnx"
     plain.write_bytes(b"abc")
     assert io.sha256(plain) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"float_data": [1.0] * 11},
+            "holds 11 values in float_data where its shape [4, 3] needs 12",
+        ),
+        ({"float_data": [1.0] * 13}, "holds 13 values in float_data"),
+        ({"int32_data": [1] * 12}, "holds no values in float_data"),
+        ({"raw_data": bytes(47)}, "holds 47 bytes where its shape [4, 3] needs 48"),
+        ({"raw_data": bytes(48), "dims": [-4, -3]}, "has a negative dimension: [-4, -3]"),
+        ({"raw_data": bytes(48), "dims": [2**62, 4]}, "needs 73786976294838206464"),
+        ({"raw_data": bytes(48), "data_type": 99}, "element type 99 is unknown"),
+        ({"raw_data": bytes(48), "data_type": 0}, "element type 0 is unknown"),
+        ({"data_type": TensorProto.INT4, "int32_data": [1] * 12}, "needs 6"),
+        ({"data_type": TensorProto.COMPLEX64, "float_data": [1.0] * 12}, "needs 24"),
+        ({"data_type": TensorProto.STRING, "string_data": [b"a"] * 3}, "needs 12"),
+    ],
+)
+def test_values_that_do_not_fit_their_shape(
+    model: ModelProto, fields: dict[str, Any], words: str
+) -> None:
+    tensor = TensorProto(**{"name": "w", "data_type": 1, "dims": [4, 3], **fields})
+    model.graph.initializer[0].CopyFrom(tensor)
+    with pytest.raises(ModelError, match=re.escape(words)):
+        io.load(model)
+
+
+def odd_ir(model: ModelProto) -> None:
+    model.ir_version = 2**31
+
+
+def odd_opset(model: ModelProto) -> None:
+    model.opset_import[0].version = 2**62
+
+
+def no_opset(model: ModelProto) -> None:
+    model.opset_import[0].version = 0
+
+
+def odd_own_opset(model: ModelProto) -> None:
+    model.opset_import.add(domain="own", version=2**40)
+
+
+def odd_type(model: ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = 99
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (odd_ir, "its IR version is 2147483648: there is none"),
+        (odd_opset, "imports version 4611686018427387904 of operator set 'ai.onnx': there is none"),
+        (no_opset, "imports version 0 of operator set 'ai.onnx'"),
+        (odd_own_opset, "imports version 1099511627776 of operator set 'own'"),
+        (odd_type, "'x' has element type 99, which ONNX does not have"),
+    ],
+)
+def test_numbers_out_of_range(
+    model: ModelProto, edit: Callable[[ModelProto], None], words: str
+) -> None:
+    edit(model)
+    with pytest.raises(ModelError, match=f"the model is not valid: .*{re.escape(words)}"):
+        io.load(model)
+
+
+def test_versions_that_onnxruntime_takes_pass(model: ModelProto) -> None:
+    model.opset_import.add(domain="own", version=-5)
+    model.opset_import.add(domain="", version=17)
+    model.ir_version = 0
+    assert io.load(model).opset == 17

@@ -1,0 +1,154 @@
+"""Nodes against what ONNX says of their operators: inputs, outputs and attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import onnx
+from onnx import AttributeProto, NodeProto
+
+from graphopt.graph.node import in_default_domain, label
+
+__all__ = ["misuse"]
+
+_UNBOUNDED = 1 << 30
+_INTERNAL = "__"  # how attributes start that runtimes add for themselves; ONNX lets them pass
+_FIELDS = {
+    AttributeProto.FLOAT: "f",
+    AttributeProto.INT: "i",
+    AttributeProto.STRING: "s",
+    AttributeProto.TENSOR: "t",
+    AttributeProto.GRAPH: "g",
+    AttributeProto.SPARSE_TENSOR: "sparse_tensor",
+    AttributeProto.TYPE_PROTO: "tp",
+    AttributeProto.FLOATS: "floats",
+    AttributeProto.INTS: "ints",
+    AttributeProto.STRINGS: "strings",
+    AttributeProto.TENSORS: "tensors",
+    AttributeProto.GRAPHS: "graphs",
+    AttributeProto.SPARSE_TENSORS: "sparse_tensors",
+    AttributeProto.TYPE_PROTOS: "type_protos",
+}
+"""Where the value of an attribute lies, by its type."""
+_MESSAGES = ("t", "g", "sparse_tensor", "tp")
+"""Values that an attribute of their type cannot do without; a number that is not there is 0."""
+_VALUES = frozenset(_FIELDS.values())
+
+
+@dataclass(frozen=True)
+class _Signature:
+    """What a version of an operator asks of a node.
+
+    ``inputs`` and ``outputs`` are the least and the largest number, ``read`` and ``made`` the
+    positions that must have a name, ``attributes`` types by name.
+    """
+
+    inputs: tuple[int, int]
+    outputs: tuple[int, int]
+    read: tuple[int, ...]
+    made: tuple[int, ...]
+    attributes: Mapping[str, int]
+    required: tuple[str, ...]
+
+
+def misuse(node: NodeProto, opset: int) -> Iterator[str]:
+    """What a node has that its operator does not allow, or lacks, a sentence each.
+
+    No runtime loads such a node, and who reads a node that passes need not ask whether its inputs
+    are there and of which type its attributes are. Operators of other domains, and those that the
+    ONNX package does not know in this version, are not judged.
+
+    Args:
+        node: All its names are text.
+        opset: Version of the default domain, 0 to 2^31 - 1.
+    """
+    signature = _signature(node.op_type, opset) if in_default_domain(node) else None
+    if signature is None:
+        return
+    for kind, names, (least, most), named in (
+        ("input", node.input, signature.inputs, signature.read),
+        ("output", node.output, signature.outputs, signature.made),
+    ):
+        count = len(names)
+        if not least <= count <= most:
+            yield (
+                f"node {label(node)!r} has {count} {kind}s, "
+                f"{node.op_type} of opset {opset} needs {_range(least, most)}"
+            )
+        for index in named:
+            if index < count and not names[index]:
+                yield f"node {label(node)!r}: {kind} {index} of {node.op_type} has no name"
+    if node.attribute or signature.required:
+        yield from _unfit_attributes(node, signature)
+
+
+@cache
+def _signature(op_type: str, opset: int) -> _Signature | None:
+    try:
+        schema = onnx.defs.get_schema(op_type, opset, "")
+    except onnx.defs.SchemaError:
+        return None
+    single = onnx.defs.OpSchema.FormalParameterOption.Single
+    return _Signature(
+        (schema.min_input, schema.max_input),
+        (schema.min_output, schema.max_output),
+        tuple(i for i, formal in enumerate(schema.inputs) if formal.option == single),
+        tuple(i for i, formal in enumerate(schema.outputs) if formal.option == single),
+        {name: _attribute_type(item) for name, item in schema.attributes.items()},
+        tuple(name for name, item in schema.attributes.items() if item.required),
+    )
+
+
+def _attribute_type(declared: onnx.defs.OpSchema.Attribute) -> int:
+    kind: Any = declared.type  # an enum that the stubs of the ONNX package say nothing of
+    return int(kind.value)
+
+
+def _range(least: int, most: int) -> str:
+    if most >= _UNBOUNDED:
+        return f"{least} or more"
+    return str(least) if least == most else f"{least} to {most}"
+
+
+def _unfit_attributes(node: NodeProto, signature: _Signature) -> Iterator[str]:
+    """Attributes of another type than the operator's, unknown, contradictory or missing ones."""
+    names = [item.name for item in node.attribute]
+    where = f"node {label(node)!r}"
+    for item in node.attribute:
+        expected = signature.attributes.get(item.name)
+        if names.count(item.name) > 1:
+            yield f"{where} has attribute {item.name!r} twice"
+        elif expected is None:
+            if not item.name.startswith(_INTERNAL):
+                yield f"{where}: {node.op_type} has no attribute {item.name!r}"
+        elif not item.ref_attr_name:
+            yield from (f"{where}: {text}" for text in _unfit_value(item, expected, node.op_type))
+    for name in signature.required:
+        if name not in names:
+            yield f"{where} lacks attribute {name!r}, which {node.op_type} needs"
+
+
+def _unfit_value(item: AttributeProto, expected: int, op_type: str) -> Iterator[str]:
+    if item.type != expected:
+        yield (
+            f"attribute {item.name!r} is of type {_type_name(item.type)}, "
+            f"{op_type} needs {_type_name(expected)}"
+        )
+        return
+    place = _FIELDS[item.type]
+    held = [descriptor.name for descriptor, _ in item.ListFields() if descriptor.name in _VALUES]
+    others = [name for name in held if name != place]
+    if others:
+        yield (
+            f"attribute {item.name!r} is of type {_type_name(item.type)} "
+            f"and holds a value in {others[0]!r}"
+        )
+    elif place in _MESSAGES and not held:
+        yield f"attribute {item.name!r} has no value"
+
+
+def _type_name(kind: int) -> str:
+    return str(AttributeProto.AttributeType.Name(kind)) if kind else "undefined"
