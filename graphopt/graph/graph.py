@@ -36,6 +36,10 @@ class Graph:
         model: The model; it is copied, the caller's stays as it is.
         folder: Where external data lies; None for a model that came as bytes.
         take_over: Empty ``model`` instead of copying it, which spares a copy of the weights.
+
+    Attributes:
+        data_files: Files that external data was in when the model was read, whatever has become
+            of those weights since; ``graphopt.graph.io.load`` fills it in.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Graph:
         self.spill = Spill()
         self.spilling = self.weight_bytes > Spill.BOUND_BYTES
         self.came_external = any(map(tensors.is_external, self.tensors()))
+        self.data_files: frozenset[Path] = frozenset()
         self._names: dict[str, int] | None = None
 
     # structure
@@ -212,6 +217,7 @@ class Graph:
     def become(self, other: Graph) -> None:
         """Take on the state of ``other``, which stays as it is."""
         self.folder, self.came_external = other.folder, other.came_external
+        self.data_files = other.data_files
         self.spill, self.spilling = other.spill, other.spilling
         self.header = _own(other.header)
         self.main = other.main.clone(self, self.header.graph, None, None)

@@ -77,6 +77,12 @@ def _sound(message: ModelProto, name: str, folder: Path | None, *, take_over: bo
         check.refuse_unsound(graph)
     except ModelError as err:
         raise ModelError(f"{name} is not valid: {err}") from err
+    if folder is not None and graph.came_external:
+        graph.data_files = frozenset(
+            folder / tensors.external_entries(tensor)["location"]
+            for tensor in graph.tensors()
+            if tensors.is_external(tensor)
+        )
     return graph
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,7 +11,7 @@ from onnx import ModelProto, TensorProto
 
 from graphopt.atomic import Staged
 from graphopt.errors import SystemFailure, UsageError
-from graphopt.graph import tensors
+from graphopt.graph import own_data, tensors
 from graphopt.graph.graph import Graph
 
 __all__ = ["INLINE_LIMIT_BYTES", "save"]
@@ -24,35 +24,40 @@ _ALIGNED_BYTES = 1 << 20  # from this size on, tensors start on a page so that t
 
 
 def save(graph: Graph, path: Path) -> int:
-    """Write the model to ``path``, and its external data to ``path`` + ``.data``.
+    """Write the model to ``path``, and its external data beside it.
 
     Weights go to external data where they take more than 1.9 GB, and where those of the model
-    that was read did; they are copied one at a time. Both files are written under other names,
-    synced, then renamed. Files that ``graph`` still reads from are never overwritten: the data
-    file gets another number then.
+    that was read did; they are copied one at a time. The data file is called ``path`` + ``.data``
+    or, where anything has that name, ``path`` + 8 hexadecimal digits of its content + ``.data``;
+    it is complete before the model file is renamed, which is the only switch. The data file that
+    the old model at ``path`` had to itself goes afterwards.
 
     Returns:
         Bytes of both files together.
 
     Raises:
         SystemFailure: Disk full, no permission, no such folder; what was there before stays.
-        UsageError: ``path`` is a file that holds weights of ``graph``.
+        UsageError: ``path`` is a file that holds weights of the model that was read.
         ModelError: External data of the model that was read has changed or gone.
     """
-    _check_target(graph, path)
     model, written = graph.references(), 0
     try:
-        with Staged() as staged:
+        _check_target(graph, path)
+        former = own_data.held(path)
+        with Staged(path) as staged:
             if _wants_external(graph):
-                data = _data_path(graph, path)
-                with staged.open(data) as file:
-                    _move_out(graph, model, file, data.name)
+                with staged.companion() as file:
+                    moved, content = _move_out(graph, model, file)
                     written += file.tell()
+                location = staged.settle(own_data.names(path, content))
+                for tensor in moved:
+                    tensors.point(tensor, location)
             else:
                 _move_in(graph, model)
-            with staged.open(path) as file:
+            with staged.main() as file:
                 written += file.write(model.SerializeToString())
-            staged.commit()
+            if staged.commit():
+                own_data.remove(former, path, reading=graph.data_files)
     except OSError as err:
         raise SystemFailure(f"{path} cannot be written: {err.strerror or err}") from err
     except (EncodeError, ValueError) as err:
@@ -65,38 +70,12 @@ def _check_target(graph: Graph, path: Path) -> None:
         raise SystemFailure(f"{path} cannot be written: folder {path.parent} does not exist")
     if path.exists() and not path.is_file():
         raise SystemFailure(f"{path} cannot be written: it is there and no regular file")
-    if path.resolve() in _files_read(graph):
+    if own_data.is_one_of(path, graph.data_files):
         raise UsageError(f"{path} holds weights of the model that was read; choose another name")
-
-
-def _files_read(graph: Graph) -> set[Path]:
-    """External files that the graph's weights still lie in."""
-    if graph.folder is None:
-        return set()
-    return {
-        (graph.folder / tensors.external_entries(tensor).get("location", "")).resolve()
-        for tensor in _external(graph)
-    }
-
-
-def _external(graph: Graph) -> Iterator[TensorProto]:
-    """Tensors whose values lie in files of the model that was read."""
-    for tensor in graph.tensors():
-        if tensors.is_external(tensor) and graph.spill.file(tensor) is None:
-            yield tensor
 
 
 def _wants_external(graph: Graph) -> bool:
     return graph.came_external or graph.weight_bytes > INLINE_LIMIT_BYTES
-
-
-def _data_path(graph: Graph, path: Path) -> Path:
-    taken = _files_read(graph)
-    data, count = path.with_name(f"{path.name}.data"), 0
-    while data.resolve() in taken:
-        count += 1
-        data = path.with_name(f"{path.name}.{count}.data")
-    return data
 
 
 def _move_in(graph: Graph, model: ModelProto) -> None:
@@ -106,9 +85,14 @@ def _move_in(graph: Graph, model: ModelProto) -> None:
             tensors.fill(tensor, graph.chunks(tensor))
 
 
-def _move_out(graph: Graph, model: ModelProto, file: BinaryIO, location: str) -> None:
-    """Write large initializers and whatever was external to ``file``; the message refers to it."""
+def _move_out(graph: Graph, model: ModelProto, file: BinaryIO) -> tuple[list[TensorProto], int]:
+    """Write large initializers and whatever was external to ``file``.
+
+    Returns:
+        The tensors that refer to it from now on, its name yet to be told, and its CRC-32.
+    """
     initializers = {name for scope in graph.scopes() for name in scope.initializers}
+    moved, content = list[TensorProto](), 0
     for tensor in tensors.walk(model):
         length = tensors.stored_bytes(tensor)
         movable = tensor.name in initializers and tensor.data_type != TensorProto.STRING
@@ -119,4 +103,7 @@ def _move_out(graph: Graph, model: ModelProto, file: BinaryIO, location: str) ->
         offset = file.tell()
         for chunk in graph.chunks(tensor):
             file.write(chunk)
-        tensors.refer(tensor, location, offset, length)
+            content = zlib.crc32(chunk, content)
+        tensors.refer(tensor, "", offset, length)
+        moved.append(tensor)
+    return moved, content

@@ -28,6 +28,7 @@ __all__ = [
     "from_array",
     "from_file",
     "is_external",
+    "point",
     "refer",
     "stored_bytes",
     "to_array",
@@ -287,6 +288,13 @@ def refer(tensor: onnx.TensorProto, location: str, offset: int, length: int) -> 
     tensor.data_location = onnx.TensorProto.EXTERNAL
     for key, value in (("location", location), ("offset", offset), ("length", length)):
         tensor.external_data.add(key=key, value=str(value))
+
+
+def point(tensor: onnx.TensorProto, location: str) -> None:
+    """Tell an external tensor the name of the file that its values lie in."""
+    for entry in tensor.external_data:
+        if entry.key == "location":
+            entry.value = location
 
 
 def walk(message: Message) -> Iterator[onnx.TensorProto]:

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -88,14 +90,82 @@ def test_external_stays_external(external: Path, tmp_path: Path) -> None:
     assert differences(graph.to_model(), graph.copy().to_model()) == []
 
 
+def fresh(folder: Path, out: str) -> str:
+    """The data file beside ``out`` that is called after its content."""
+    (found,) = (n for n in names(folder) if re.fullmatch(rf"{out}\.[0-9a-f]{{8}}\.data", n))
+    return found
+
+
 def test_data_that_is_read_is_not_overwritten(external: Path) -> None:
     graph = io.load(external)
     before = (external.parent / "model.onnx.data").read_bytes()
     io.save(graph, external)
     assert (external.parent / "model.onnx.data").read_bytes() == before
-    assert names(external.parent) == ["model.onnx", "model.onnx.1.data", "model.onnx.data"]
+    data = fresh(external.parent, "model.onnx")
+    assert names(external.parent) == ["model.onnx", data, "model.onnx.data"]
     assert weight(io.load(external), "w2")[0, 0] == 2
     assert weight(graph, "w2")[0, 0] == 2
+
+
+def test_data_that_was_read_stays_when_no_weight_is_left_in_it(external: Path) -> None:
+    graph = io.load(external)
+    for index in range(3):
+        constant = graph.main.constant(f"w{index}")
+        assert constant is not None
+        constant.set(np.full((64, 64), 7, np.float32))
+    data = external.parent / "model.onnx.data"
+    before = data.read_bytes()
+    out = external.parent / "other.onnx"
+    shutil.copy(external, external.parent / "twin.onnx")
+    with pytest.raises(UsageError, match="holds weights"):
+        io.save(graph.copy(), data)
+    external.rename(out)  # an earlier result of that name, moved
+    io.save(graph, external)
+    assert data.read_bytes() == before
+    assert weight(io.load(out), "w2")[0, 0] == 2
+    assert weight(io.load(external), "w2")[0, 0] == 7
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link", "dangling link"])
+def test_what_has_the_datas_name_is_never_touched(
+    external: Path, tmp_path: Path, kind: str
+) -> None:
+    place = tmp_path / "out.onnx.data"
+    if kind == "folder":
+        place.mkdir()
+        (place / "precious").write_text("p")
+    elif kind == "file":
+        place.write_text("p")
+    else:
+        place.symlink_to(tmp_path / ("none" if kind == "dangling link" else "in"))
+    before = names(tmp_path)
+    io.save(io.load(external), tmp_path / "out.onnx")
+    first = fresh(tmp_path, "out.onnx")
+    assert names(tmp_path) == sorted([*before, "out.onnx", first])
+    io.save(io.load(external), tmp_path / "out.onnx")  # the same content once more
+    second = first.replace(".data", ".1.data")
+    assert names(tmp_path) == sorted([*before, "out.onnx", second])
+    assert place.is_symlink() or place.is_dir() or place.read_text() == "p"
+    assert weight(io.load(tmp_path / "out.onnx"), "w2")[0, 0] == 2
+
+
+@pytest.mark.parametrize("way", ["copy", "hard link", "renamed"])
+def test_old_data_that_another_model_names_stays(external: Path, tmp_path: Path, way: str) -> None:
+    out, other = tmp_path / "out.onnx", tmp_path / "kept.bin"
+    io.save(io.load(external), out)
+    if way == "copy":
+        shutil.copy(out, other)
+    elif way == "hard link":
+        other.hardlink_to(out)
+    else:
+        out.rename(other)
+    changed = io.load(external)
+    constant = changed.main.constant("w0")
+    assert constant is not None
+    constant.set(np.full((64, 64), 5, np.float32))
+    io.save(changed, out)
+    assert weight(io.load(out), "w0")[0, 0] == 5
+    assert weight(io.load(other), "w0")[0, 0] == 0
 
 
 def test_out_that_is_the_inputs_data(external: Path) -> None:
@@ -190,7 +260,7 @@ def test_full_disk(external: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert names(tmp_path) == ["in"]
 
 
-def test_rename_that_fails_puts_the_old_pair_back(
+def test_rename_that_fails_leaves_the_old_pair(
     external: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph = io.load(external)
@@ -200,30 +270,69 @@ def test_rename_that_fails_puts_the_old_pair_back(
     constant = graph.main.constant("w0")
     assert constant is not None
     constant.set(np.full((64, 64), 5, np.float32))
-    replace = Path.replace
+    replace = os.replace
 
-    def failing(self: Path, target: Path) -> Path:
+    def failing(source: Path, target: Path) -> None:
         if Path(target) == out:
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
-        return replace(self, target)
+        replace(source, target)
 
-    monkeypatch.setattr(Path, "replace", failing)
+    monkeypatch.setattr(os, "replace", failing)
     with pytest.raises(SystemFailure, match="Permission denied"):
         io.save(graph, out)
     assert [out.read_bytes(), (tmp_path / "out.onnx.data").read_bytes()] == pair
     assert names(tmp_path) == ["in", "out.onnx", "out.onnx.data"]
 
 
-def test_saving_twice_replaces_both(external: Path, tmp_path: Path) -> None:
+def test_an_interrupt_behind_the_switch_leaves_the_new_pair(
+    external: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, replace = tmp_path / "out.onnx", os.replace
+
+    def interrupted(source: Path, target: Path) -> None:
+        replace(source, target)
+        if Path(target) == out:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        io.save(io.load(external), out)
+    assert names(tmp_path) == ["in", "out.onnx", "out.onnx.data"]
+    assert weight(io.load(out), "w2")[0, 0] == 2
+
+
+def test_saving_again_leaves_one_data_file(external: Path, tmp_path: Path) -> None:
     graph = io.load(external)
     out = tmp_path / "out.onnx"
-    io.save(graph, out)
-    constant = graph.main.constant("w0")
-    assert constant is not None
-    constant.set(np.full((64, 64), 5, np.float32))
-    io.save(graph, out)
-    assert names(tmp_path) == ["in", "out.onnx", "out.onnx.data"]
-    assert weight(io.load(out), "w0")[0, 0] == 5
+    for value in range(3):
+        constant = graph.main.constant("w0")
+        assert constant is not None
+        constant.set(np.full((64, 64), value, np.float32))
+        io.save(graph, out)
+        data = fresh(tmp_path, "out.onnx") if value == 1 else "out.onnx.data"
+        assert names(tmp_path) == ["in", "out.onnx", data]
+        assert weight(io.load(out), "w0")[0, 0] == value
+
+
+def test_a_model_without_external_data_leaves_none(external: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.onnx"
+    io.save(io.load(external), out)
+    io.save(io.load(make_model()), out)
+    assert names(tmp_path) == ["in", "out.onnx"]
+
+
+@pytest.mark.parametrize("rubbish", [b"", b"\x08\x07\x0a", b"no model", "link"])
+def test_what_is_no_model_has_no_data(external: Path, tmp_path: Path, rubbish: bytes | str) -> None:
+    out = tmp_path / "out.onnx"
+    (tmp_path / "out.onnx.data").write_text("p")
+    if isinstance(rubbish, bytes):
+        out.write_bytes(rubbish)
+    else:
+        out.symlink_to("nowhere")
+    io.save(io.load(external), out)
+    assert (tmp_path / "out.onnx.data").read_text() == "p"
+    assert not out.is_symlink()
+    assert weight(io.load(out), "w2")[0, 0] == 2
 
 
 def test_missing_folder_and_no_regular_file(tmp_path: Path) -> None:

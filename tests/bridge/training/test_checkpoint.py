@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -118,7 +119,7 @@ def test_a_full_disk_keeps_the_last(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    place = {"savez": "numpy.savez", "fsync": "os.fsync", "replace": "pathlib.Path.replace"}
+    place = {"savez": "numpy.savez", "fsync": "os.fsync", "replace": "os.replace"}
     monkeypatch.setattr(place[failing], full)
     message = f"checkpoint {path}: cannot be written: No space left on device; the last is kept"
     with pytest.raises(SystemFailure, match=re.escape(message)):
@@ -129,10 +130,25 @@ def test_a_full_disk_keeps_the_last(
     assert [each.name for each in tmp_path.iterdir()] == ["state.npz"]
 
 
-def test_a_really_full_disk(tmp_path: Path) -> None:
-    (tmp_path / "state.part").symlink_to("/dev/full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is full")
+def test_a_really_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = os.open
+
+    def full(path: Path, flags: int, mode: int = 0o777) -> int:
+        special = Path(path).name == "state.part"
+        return opened("/dev/full", os.O_WRONLY) if special else opened(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", full)
     with pytest.raises(SystemFailure, match="No space left on device; the last is kept"):
         save(tmp_path / "state.npz", STATE)
+
+
+def test_a_link_where_the_new_state_is_written_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("p")
+    (tmp_path / "state.part").symlink_to(tmp_path / "precious")
+    save(tmp_path / "state.npz", STATE)
+    assert (tmp_path / "precious").read_text() == "p"
+    assert not (tmp_path / "state.npz").is_symlink()
 
 
 def test_what_an_interrupted_writer_left_is_written_over(tmp_path: Path) -> None:

@@ -1,0 +1,103 @@
+"""External data files of our making: their names, whose they are, when they may go."""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+import os
+import re
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+from onnx import ModelProto
+
+from graphopt import outside
+from graphopt.graph import tensors
+
+__all__ = ["held", "is_one_of", "names", "remove"]
+
+_MOST_BYTES = 1 << 30
+"""Of other models in the folder that are looked through; with more of them, nothing is removed."""
+_FIRST_BYTE = b"\x08"  # field 1 of ModelProto, ir_version, which is required and comes first
+
+
+def names(path: Path, content: int) -> Iterator[str]:
+    """Names that the data of a model at ``path`` may have, best first.
+
+    Args:
+        path: Of the model.
+        content: CRC-32 of the data, so that old and new data have names of their own.
+    """
+    yield f"{path.name}.data"
+    yield f"{path.name}.{content:08x}.data"
+    for count in itertools.count(1):
+        yield f"{path.name}.{content:08x}.{count}.data"
+
+
+def held(path: Path) -> list[Path]:
+    """Data files under names of our making that the model at ``path`` refers to.
+
+    A link is not one, nor a file in another folder. There are none where no model is at ``path``.
+    """
+    ours = re.compile(re.escape(path.name) + r"(\.[0-9a-f]{8})?(\.[0-9]+)?\.data")
+    try:
+        with os.scandir(path.parent) as items:
+            candidates = [item for item in items if ours.fullmatch(item.name)]
+        files = {item.name for item in candidates if item.is_file(follow_symlinks=False)}
+        if not files or not path.is_file():
+            return []
+        with outside.opened(path) as file:
+            model = ModelProto.FromString(file.read())
+    except (OSError, DecodeError, MemoryError):
+        return []
+    named = {
+        tensors.external_entries(tensor).get("location", "")
+        for tensor in tensors.walk(model)
+        if tensors.is_external(tensor)
+    }
+    return [path.with_name(name) for name in sorted(files & named)]
+
+
+def remove(files: Collection[Path], path: Path, *, reading: Collection[Path]) -> None:
+    """Remove data files that the model that was at ``path`` had to itself.
+
+    Kept are those in ``reading``, those that another model in the folder names, and all of them
+    where that is not certain.
+    """
+    files = [file for file in files if not is_one_of(file, reading)]
+    for file in files if files and not _named_by_others(files, path) else ():
+        with suppress(OSError):
+            file.unlink()
+
+
+def is_one_of(path: Path, files: Collection[Path]) -> bool:
+    """Whether a file is one of ``files``, under whatever name."""
+    for file in files:
+        with suppress(OSError):
+            if path.samefile(file):
+                return True
+    return False
+
+
+def _named_by_others(files: Collection[Path], path: Path) -> bool:
+    sought, left = [os.fsencode(file.name) for file in files], _MOST_BYTES
+    try:
+        with os.scandir(path.parent) as items:
+            others = [Path(item) for item in items if item.name != path.name and item.is_file()]
+        for other in others:
+            if is_one_of(other, files):
+                continue
+            with outside.opened(other) as file:
+                if file.peek(1)[:1] != _FIRST_BYTE:
+                    continue
+                left -= os.fstat(file.fileno()).st_size
+                if left < 0:
+                    return True
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+                    if any(text.find(name) >= 0 for name in sought):
+                        return True
+    except (OSError, ValueError):
+        return True
+    return False
