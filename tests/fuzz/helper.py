@@ -43,7 +43,12 @@ class Lost(Exception):
 def environment() -> dict[str, str]:
     """That of the caller, so that processes find this very graphopt and use one thread."""
     path = os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    return {
+        **os.environ,
+        "PYTHONPATH": path,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
 
 
 class Helper:

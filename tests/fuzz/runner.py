@@ -6,6 +6,7 @@ import dataclasses
 import re
 import shutil
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -153,7 +154,8 @@ def _ended(
     case: Case, folder: Path, worker: Helper, judge: Helper, bounds: Bounds, by_command: bool
 ) -> Ending:
     code: int | None = None
-    death, seconds, held = None, bounds.seconds, bounds.bytes
+    death, seconds, held = None, 0.0, 0
+    started = time.monotonic()
     try:
         if by_command:
             widened = Bounds(seconds=bounds.seconds, bytes=bounds.bytes + _START_BYTES)
@@ -167,9 +169,8 @@ def _ended(
             if held > bounds.bytes:
                 death = "memory"
     except Lost as lost:
-        death = str(lost)
-        if not death.startswith(("timeout", "memory")):
-            seconds = held = 0
+        death, seconds = str(lost), time.monotonic() - started
+        held = bounds.bytes if death == "memory" else 0
     errors_path = folder / ERRORS
     truth = {}
     if case.model is not None and death is None:

@@ -27,6 +27,7 @@ _FORMS: dict[str, tuple[str, ...]] = {
     "metric": ("mlp",),
     "name": ("mlp",),
 }
+_OPTIMIZE = ("optimize", "m.onnx", "-o", "o.onnx")
 _NAMES = (
     "", ".", "..", "/", "nothing", "m.onnx", "/dev/zero", "/dev/stdin", "pipe.npy", "loop.npz", "feeds.py:",
     ":samples", "feeds.py:nothing", "feeds.py:x", "feeds.py:HEAD", "nothing.py:samples", "broken.py:samples",
@@ -45,23 +46,23 @@ def make(number: int, folder: Path) -> Case:
     onnx.save(model, folder / "m.onnx")
     shapes = {name: values.shape for name, values in samples(model, batches=2).items()}
     data, what, options = _WRITERS[form](folder, shapes, rng)
-    return Case(arguments=(*_command(data, rng), *options), story=(seed, form, what), out="o.onnx")
+    command = _command(data, rng) if form != "metric" else [*_OPTIMIZE, "-p", "eliminate-dead"]
+    return Case(arguments=(*command, *options), story=(seed, form, what), out="o.onnx")
 
 
 def _command(data: str, rng: random.Random) -> list[str]:
-    optimize = ["optimize", "m.onnx", "-o", "o.onnx"]
     limit = rng.choice([[], [], ["--memory-limit", "500MB"]])
     match rng.randrange(6):
         case 0:
             return ["compare", "m.onnx", "m.onnx", "--data", data]
         case 1:
-            return [*optimize, "-p", "eliminate-dead", "--eval", data, *limit]
+            return [*_OPTIMIZE, "-p", "eliminate-dead", "--eval", data, *limit]
         case 2:
-            return [*optimize, "--preset", "int8-static", "--calib", data, *limit]
+            return [*_OPTIMIZE, "--preset", "int8-static", "--calib", data, *limit]
         case 3:
-            return [*optimize, "--preset", "clean", "--calib", data, "--eval", data, *limit]
+            return [*_OPTIMIZE, "--preset", "clean", "--calib", data, "--eval", data, *limit]
         case _:
-            return [*optimize, "-p", "eliminate-dead", "--calib", data, *limit]
+            return [*_OPTIMIZE, "-p", "eliminate-dead", "--calib", data, *limit]
 
 
 def _npy(folder: Path, shapes: Shapes, rng: random.Random) -> tuple[str, str, list[str]]:
@@ -124,7 +125,11 @@ def _metric(folder: Path, _: Shapes, rng: random.Random) -> tuple[str, str, list
     text = f"{HEAD}\ndef samples():\n    yield {{'x': x, 'labels': [0, 1]}}\n"
     (folder / "judge.py").write_text(f"{text}def metric(outputs, labels):\n    {body}\n")
     drop = rng.choice(["0.1", "0", "1e9", "nan", "-1"])
-    return "judge.py:samples", body, ["--metric", "judge.py:metric", "--max-drop", drop]
+    return (
+        "judge.py:samples",
+        body,
+        ["--eval", "judge.py:samples", "--metric", "judge.py:metric", "--max-drop", drop],
+    )
 
 
 def _name(folder: Path, _: Shapes, rng: random.Random) -> tuple[str, str, list[str]]:

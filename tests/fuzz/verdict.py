@@ -45,11 +45,9 @@ def findings(case: Case, end: Ending) -> list[str]:
     """What is wrong with an ending, worst first; empty where all is well."""
     if end.death is not None:
         return [end.death]
-    if end.touched:
-        return [f"touched {', '.join(end.touched)}"]
     if end.code is None or end.code == 1 or "Traceback (most recent" in end.errors:
         return ["internal"]
-    wrong = []
+    wrong = [f"touched {name}" for name in end.touched]
     if end.code not in _CODES:
         wrong.append(f"exit {end.code}")
     if (count := len(_ERROR.findall(end.errors))) != (end.code != 0) and end.code != 4:
