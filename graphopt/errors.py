@@ -15,6 +15,7 @@ __all__ = [
     "ModelError",
     "Need",
     "PassError",
+    "Stopped",
     "SystemFailure",
     "UsageError",
 ]
@@ -33,6 +34,22 @@ class Need(StrEnum):
     TEACHER = "teacher"
     MEMORY_LIMIT = "memory_limit"
     IMAGE_SIZE = "image_size"
+
+
+class Stopped(BaseException):
+    """The user's stop on its way out, removing half-written files as it passes.
+
+    Not ``KeyboardInterrupt``: click prints a line of its own for that, and where one passes
+    through ``exec`` the interpreter ends the process by SIGINT whatever exit code it was given.
+
+    Attributes:
+        code: What a shell reports for a process that the signal ended: 130, 143.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by signal {signum}")
+        self.signum = signum
+        self.code = 128 + signum
 
 
 class GraphoptError(Exception):

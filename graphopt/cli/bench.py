@@ -6,6 +6,7 @@ import click
 
 from graphopt.cli.options import json_option, model_path, seed_option, threads_option
 from graphopt.cli.progress import progress
+from graphopt.cli.streams import stdout_to_stderr
 
 
 @click.command()
@@ -20,7 +21,7 @@ def bench(models: tuple[str, ...], threads: int, rounds: int, seed: int, as_json
     from graphopt.report import listing
     from graphopt.report.json import dump
 
-    with progress() as report:
+    with stdout_to_stderr(), progress() as report:
         found = run(*models, threads=threads, rounds=rounds, seed=seed, progress=report)
     if as_json:
         click.echo(dump(found))

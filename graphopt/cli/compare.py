@@ -15,6 +15,7 @@ from graphopt.cli.options import (
     threads_option,
 )
 from graphopt.cli.progress import progress
+from graphopt.cli.streams import stdout_to_stderr
 
 
 @click.command()
@@ -33,7 +34,7 @@ def compare(
     from graphopt.report import listing
     from graphopt.report.json import dump
 
-    with progress() as report:
+    with stdout_to_stderr(), progress() as report:
         found = run(
             a,
             b,

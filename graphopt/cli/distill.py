@@ -25,6 +25,7 @@ from graphopt.cli.options import (
 )
 from graphopt.cli.pass_options import PassCommand, given
 from graphopt.cli.progress import progress, speak
+from graphopt.cli.streams import stdout_to_stderr
 
 
 @click.command(cls=PassCommand)
@@ -71,7 +72,7 @@ def distill(
     options = {name: value for name, value in values.items() if not name.startswith("image_")}
     if verbose:
         speak()
-    with progress() as report:
+    with stdout_to_stderr(), progress() as report:
         result = run(student, teacher, data, images=images, progress=report, **given(options))
         result = outcome.write(result, out, reports)
     outcome.conclude(result, as_json=as_json, verbose=verbose)

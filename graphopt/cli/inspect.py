@@ -6,6 +6,7 @@ import click
 
 from graphopt.cli.options import json_option, model_path
 from graphopt.cli.progress import progress
+from graphopt.cli.streams import stdout_to_stderr
 
 
 @click.command()
@@ -18,7 +19,7 @@ def inspect(model: str, no_passes: bool, as_json: bool) -> None:
     from graphopt.report import listing
     from graphopt.report.json import dump
 
-    with progress() as report:
+    with stdout_to_stderr(), progress() as report:
         found = run(model, passes=not no_passes, progress=report)
     if as_json:
         click.echo(dump(found))

@@ -26,6 +26,7 @@ from graphopt.cli.options import (
     verbose_option,
 )
 from graphopt.cli.progress import progress, speak
+from graphopt.cli.streams import stdout_to_stderr
 
 
 @click.command()
@@ -73,7 +74,7 @@ def optimize(model: str, output: str | None, reports: tuple[str, ...], **given: 
     options = {name: value for name, value in given.items() if not name.startswith("image_")}
     if show["verbose"]:
         speak()
-    with progress() as report:
+    with stdout_to_stderr(), progress() as report:
         result = run(model, images=given_images(given) or None, progress=report, **options)
         if writes:
             result = outcome.write(result, out, reports)

@@ -8,28 +8,14 @@ import sys
 import threading
 from typing import TYPE_CHECKING, NoReturn
 
+from graphopt.errors import Stopped
+
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
 __all__ = ["Stopped", "listen", "stop_behind"]
 
 _AGAIN_SECONDS = 0.01
-
-
-class Stopped(BaseException):
-    """A signal on its way out, removing half-written files as it passes.
-
-    Not ``KeyboardInterrupt``: click prints a line of its own for that, and where one passes
-    through ``exec`` the interpreter ends the process by SIGINT whatever exit code it was given.
-
-    Attributes:
-        code: What a shell reports for a process that the signal ended: 130, 143.
-    """
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(f"stopped by signal {signum}")
-        self.signum = signum
-        self.code = 128 + signum
 
 
 def listen() -> None:

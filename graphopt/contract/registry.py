@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
-from graphopt.callables import FAILURES, failure
+from graphopt.callables import failure, is_stop
 from graphopt.contract.passes import Pass
 from graphopt.errors import SystemFailure, UsageError
 from graphopt.options import near_miss
@@ -91,7 +91,9 @@ def _load_installed() -> None:
         before = dict(_PASSES)
         try:
             point.load()
-        except FAILURES as err:
+        except BaseException as err:
+            if is_stop(err):
+                raise
             _PASSES.clear()
             _PASSES.update(before)
             source = "unknown" if point.dist is None else point.dist.name

@@ -58,14 +58,20 @@ class Part:
     stored: int | None = None
 
 
-def array_column(values: Any, place: str, name: str) -> Column:
+def array_column(values: Any, place: str, name: str, *, copied: bool = False) -> Column:
     """A column over an array, or what numpy makes an array of.
+
+    Args:
+        values: The array.
+        place: Where it comes from, for messages.
+        name: Of the input.
+        copied: Take a copy: whoever gave the array may write on it.
 
     Raises:
         DataError: It is not made of numbers or strings.
     """
     try:
-        array = np.asarray(values)
+        array = np.array(values) if copied else np.asarray(values)
     except (ValueError, TypeError, RuntimeError) as err:  # RuntimeError: a tensor with a gradient
         raise DataError(f"{place}: {name!r} is no array: {err}") from err
     if array.dtype.hasobject and all(isinstance(text, str) for text in array.flat):
@@ -88,10 +94,13 @@ def array_column(values: Any, place: str, name: str) -> Column:
     return Column(array.shape, array.dtype, blocks)
 
 
-def array_part(arrays: Mapping[str, Any], place: str) -> Part:
-    """A part over arrays in memory.
+def array_part(arrays: Mapping[str, Any], place: str, *, copied: bool = False) -> Part:
+    """A part over arrays in memory, or over copies of them.
 
     Raises:
         DataError: One of them is no array of numbers or strings.
     """
-    return Part(place, {name: array_column(each, place, name) for name, each in arrays.items()})
+    columns = {
+        name: array_column(each, place, name, copied=copied) for name, each in arrays.items()
+    }
+    return Part(place, columns)

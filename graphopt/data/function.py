@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from graphopt.callables import FAILURES, failure
-from graphopt.data.bounds import MOST_FEEDS
+from graphopt.callables import foreign
+from graphopt.data.bounds import MOST_ARRAYS, MOST_FEEDS
 from graphopt.data.columns import Part, array_part
 from graphopt.data.inputs import Input
-from graphopt.errors import DataError
+from graphopt.errors import DataError, GraphoptError
 
 __all__ = ["function_parts"]
 
@@ -42,7 +42,11 @@ def function_parts(
 
 def _yielded(function: Callable[[], Any], place: str) -> Iterator[Any]:
     """What the function hands out, its own errors in one line."""
-    with _told(place):
+
+    def refusal(what: str) -> GraphoptError:
+        return DataError(f"{place}: it raised {what}")
+
+    with foreign(refusal):
         given = function()
         if isinstance(given, Mapping | np.ndarray):
             given = [given]
@@ -50,7 +54,7 @@ def _yielded(function: Callable[[], Any], place: str) -> Iterator[Any]:
             raise DataError(f"{place}: it returned {type(given).__name__} where feeds must be")
         items = iter(given)
     while True:
-        with _told(place):  # not around the yield: who stops early closes this generator there
+        with foreign(refusal):  # not around the yield: who stops early closes this generator there
             try:
                 item = next(items)
             except StopIteration:
@@ -58,24 +62,23 @@ def _yielded(function: Callable[[], Any], place: str) -> Iterator[Any]:
         yield item
 
 
-@contextmanager
-def _told(place: str) -> Iterator[None]:
-    """Turn what code of the user's raises into a ``DataError`` about ``place``."""
-    try:
-        yield
-    except DataError:
-        raise
-    except FAILURES as err:
-        raise DataError(f"{place}: it raised {failure(err)}") from err
-
-
 def _part(item: Any, place: str, inputs: Sequence[Input]) -> Part:
     required = [each.name for each in inputs if each.required]
-    if not isinstance(item, Mapping) and len(required) != 1:
-        raise DataError(f"{place}: give a dict with arrays for {', '.join(map(repr, required))}")
-    with _told(place):
-        arrays = dict(item) if isinstance(item, Mapping) else {required[0]: item}
-        for name in arrays:
+    with foreign(lambda what: DataError(f"{place}: it raised {what}")):
+        if not isinstance(item, Mapping):
+            if len(required) != 1:
+                names = ", ".join(map(repr, required))
+                raise DataError(f"{place}: give a dict with arrays for {names}")
+            return array_part({required[0]: item}, place, copied=True)
+        arrays: dict[str, Any] = {}
+        for name in islice(item, MOST_ARRAYS + 1):
             if not isinstance(name, str):
-                raise DataError(f"{place}: {name!r} is no name of an input")
-        return array_part(arrays, place)
+                raise DataError(f"{place}: {_shown(name)} is no name of an input")
+            arrays[name] = item[name]
+        if len(arrays) > MOST_ARRAYS:
+            raise DataError(f"{place}: more than {MOST_ARRAYS:,} arrays")
+        return array_part(arrays, place, copied=True)
+
+
+def _shown(name: object) -> str:
+    return f"{name!r}" if isinstance(name, int | float | bytes) else f"a {type(name).__name__}"

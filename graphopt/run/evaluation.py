@@ -7,14 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from graphopt.callables import FAILURES, failure
 from graphopt.data.samples import Samples
-from graphopt.errors import DataError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.numerics.sqnr import ErrorSums
 from graphopt.observe.request import Rows
 from graphopt.observe.run import with_rows
+from graphopt.run.measuring import MetricAnswers
 from graphopt.run.metrics import NamedMetric
 from graphopt.run.record import Metric, Quality
 from graphopt.runtime.batches import largest_batch
@@ -122,6 +121,7 @@ def evaluate(
     metric: NamedMetric | None,
     *,
     source: str,
+    memory_limit: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Quality]:
     """Models against the first one over all samples: SQNR, agreement and, with labels, the metric.
@@ -133,6 +133,7 @@ def evaluate(
         samples: All of them are run.
         metric: What to measure with the labels of ``samples``.
         source: Where the samples are from, for the record.
+        memory_limit: Bytes that the answers may take which are held for the metric.
         progress: Called with the samples done and asked.
 
     Raises:
@@ -140,34 +141,22 @@ def evaluate(
         DataError: The metric cannot be computed from the outputs and labels.
     """
     tallies = [Tally(reference.main.outputs) for _ in sessions[1:]]
-    outputs: list[list[list[Array]]] = [[] for _ in sessions]
     own = reference.main.outputs
     measured = [own if {*own} <= {*session.outputs} else session.outputs for session in sessions]
+    held = None
+    if metric is not None and samples.labels is not None:
+        held = MetricAnswers(metric, measured, memory_limit)
     for answers, rows in answered(reference, sessions, samples, progress):
         for tally, answer in zip(tallies, answers[1:], strict=True):
             tally.add(answers[0], answer, rows)
-        if metric is not None:
-            for names, store, answer in zip(measured, outputs, answers, strict=True):
-                store.append([rows.keep(answer[name]) for name in names])
+        if held is not None:
+            for number, answer in enumerate(answers):
+                held.add(number, {name: rows.keep(values) for name, values in answer.items()})
     qualities = [tally.quality(source) for tally in tallies]
-    if metric is None or samples.labels is None:
+    if metric is None or held is None or samples.labels is None:
         return qualities
-    before, *after = (_measured(metric, store, samples.labels) for store in outputs)
+    before, *after = held.values(samples.labels)
     return [
         replace(quality, metric=Metric(metric[0], before, value))
         for quality, value in zip(qualities, after, strict=True)
     ]
-
-
-def _measured(metric: NamedMetric, answers: Sequence[Sequence[Array]], labels: Array) -> float:
-    """The metric of one model, from its answers to one feed after another."""
-    name, function = metric
-    try:
-        merged = [
-            np.concatenate([*map(np.atleast_1d, parts)]) for parts in zip(*answers, strict=True)
-        ]
-        return float(function(merged, labels))
-    except FAILURES as err:
-        raise DataError(
-            f"metric {name!r} cannot be computed from the outputs and labels: {failure(err)}"
-        ) from err

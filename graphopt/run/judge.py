@@ -7,7 +7,6 @@ from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
-import psutil
 
 from graphopt.data.first import FirstSamples
 from graphopt.data.samples import Feeds, Samples
@@ -18,6 +17,7 @@ from graphopt.graph.tensors import Array
 from graphopt.observe.request import Rows
 from graphopt.observe.run import with_rows
 from graphopt.run.evaluation import Tally
+from graphopt.run.measuring import run_bytes
 from graphopt.run.record import Caveat, Quality
 from graphopt.runtime.session import Session
 
@@ -29,7 +29,6 @@ _HELD_BYTES = 64 << 20
 _SAMPLES = 32
 _RUN_FACTOR = 3
 """onnxruntime holds the weights as read, as initializers and packed for its kernels."""
-_DEFAULT_BYTES = 3 << 30
 _TRAINED_ON = Caveat(
     "measured on samples that were trained on; figures that count need others", (Need.EVALUATION,)
 )
@@ -140,7 +139,7 @@ def choose_judge(
     Raises:
         ModelError: onnxruntime cannot run the model on the samples given.
     """
-    needed, allowed = _RUN_FACTOR * reference.weight_bytes, _run_bytes(memory_limit)
+    needed, allowed = _RUN_FACTOR * reference.weight_bytes, run_bytes(memory_limit)
     if needed > allowed:
         sizes = f"about {needed / 1e6:.3g} MB where {allowed / 1e6:.3g} MB are allowed"
         return None, Caveat(f"not run and not compared: {sizes}", (Need.MEMORY_LIMIT,))
@@ -155,10 +154,3 @@ def choose_judge(
         note = f"not run: random feeds do not fit this model ({err}); it needs samples"
         return None, Caveat(note, (Need.CALIBRATION,))
     return judge, _RANDOM
-
-
-def _run_bytes(memory_limit: int | None) -> int:
-    """Bytes that running the model may take: the limit, else 3 GB or half of what is free."""
-    if memory_limit is not None:
-        return memory_limit
-    return min(_DEFAULT_BYTES, int(psutil.virtual_memory().available) // 2)

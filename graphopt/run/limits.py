@@ -66,6 +66,7 @@ def drop(stage: Stage, means: Means) -> float | None:
         means.evaluation,
         means.metric,
         source="eval",
+        memory_limit=means.machine.memory_limit,
     )
     assert quality.metric is not None
     fall = quality.metric.before - quality.metric.after

@@ -12,7 +12,14 @@ from graphopt.errors import DataError, Need, UsageError
 from graphopt.graph.tensors import Array
 from graphopt.options import near_miss
 
-__all__ = ["MetricFunction", "NamedMetric", "find_metric", "spearman", "top1"]
+__all__ = [
+    "MetricFunction",
+    "NamedMetric",
+    "find_metric",
+    "reads_first_output",
+    "spearman",
+    "top1",
+]
 
 MetricFunction = Callable[[Sequence[Array], Array], float]
 """Takes the outputs of all samples in the model's order and the labels; higher is better."""
@@ -50,12 +57,18 @@ def spearman(outputs: Sequence[Array], labels: Array) -> float:
 _METRICS: dict[str, MetricFunction] = {"top1": top1, "spearman": spearman}
 
 
+def reads_first_output(function: MetricFunction) -> bool:
+    """Whether a metric is one of ours, which read no output but the first."""
+    return function in _METRICS.values()
+
+
 def find_metric(metric: str | MetricFunction | None, samples: Samples | None) -> NamedMetric | None:
     """The metric asked for or, where labels suggest one, that; None without labels.
 
     Raises:
-        UsageError: No metric of that name, or ``module:function`` cannot be imported.
-        DataError: A metric is asked for and the evaluation data has no labels.
+        UsageError: No metric of that name, or there is no such function.
+        DataError: The function's module raises on import, or a metric is asked for and the
+            evaluation data has no labels.
     """
     labels = None if samples is None else samples.labels
     if metric is None:

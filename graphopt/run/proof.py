@@ -153,6 +153,7 @@ def _judged(stages: Sequence[Stage], means: Means) -> list[Quality]:
         samples,
         means.metric,
         source=source,
+        memory_limit=means.machine.memory_limit,
         progress=lambda done, of: means.tell("evaluate", done, of),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from graphopt.callables import FAILURES, failure
+from graphopt.callables import failure, is_stop
 from graphopt.contract import registry
 from graphopt.contract.examples import Example
 from graphopt.contract.passes import Pass
@@ -60,6 +60,8 @@ def _hold_all(cells: Iterable[Cell], checks: dict[str, Callable[[Cell], None]]) 
 def _hold(where: str, check: Callable[[Subject], None], subject: Subject) -> None:
     try:
         check(subject)
-    except FAILURES as err:
+    except BaseException as err:
+        if is_stop(err):
+            raise
         said = str(err) if isinstance(err, AssertionError) else failure(err)
         raise AssertionError(f"{where}: {said}") from err

@@ -12,11 +12,11 @@ from typing import Annotated, Any, ClassVar
 import onnx
 from onnx import ModelProto
 
-from graphopt.callables import FAILURES, failure, imported, is_reference
+from graphopt.callables import foreign, imported, is_reference
 from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.registry import register
-from graphopt.errors import ModelError, PassError, UsageError
+from graphopt.errors import DataError, ModelError, PassError, UsageError
 from graphopt.facts.shapes import Shapes
 from graphopt.graph import io
 from graphopt.graph.forms import FORMS, asked_form, form_of, from_message, to_message
@@ -66,7 +66,8 @@ class ApplyFunction(Pass):
         """The function; runs the module that it is in.
 
         Raises:
-            UsageError: There is none, or its module cannot be imported.
+            UsageError: There is none.
+            DataError: Its module raises on import.
         """
         return imported(self.function)
 
@@ -78,7 +79,7 @@ class ApplyFunction(Pass):
                 after = self._applied(before)
             result = io.load(after)
             _declare_outputs(result, context.shapes)
-        except (ModelError, UsageError) as err:
+        except (DataError, ModelError, UsageError) as err:
             place = "" if str(err).startswith(self.function) else f"{self.function}: "
             raise PassError(f"{place}{err}") from err
         rows = edits(before, after)
@@ -102,10 +103,8 @@ class ApplyFunction(Pass):
         message = ModelProto()
         message.CopyFrom(before)
         given = from_message(message, asked_form(step))
-        try:
+        with foreign(lambda what: PassError(f"{self.function} raised {what}")):
             returned = step(given)
-        except FAILURES as err:
-            raise PassError(f"{self.function} raised {failure(err)}") from err
         after = given if returned is None else returned
         if form_of(after) is None:
             kind = type(after).__name__

@@ -54,6 +54,17 @@ def test_labels_in_the_feeds() -> None:
     assert samples.labels.tolist() == [0, 1, 2]
 
 
+def test_a_buffer_may_be_used_again() -> None:
+    def feeds() -> Iterator[Any]:
+        buffer = np.zeros((1, 2), np.float32)
+        for number in range(4):
+            buffer[:] = number
+            yield {"x": buffer}
+
+    read = [f["x"][:, 0].tolist() for f, _ in open_data(feeds, ONE).feeds(2)]
+    assert read == [[0, 1], [2, 3]]
+
+
 def raising() -> Iterator[Any]:
     yield np.zeros(2, np.float32)
     raise RuntimeError("camera\nunplugged")
@@ -140,7 +151,7 @@ def test_name_that_is_no_function(script: Path, name: str) -> None:
 
 def test_script_with_a_mistake(script: Path) -> None:
     script.write_text("def feeds(:\n")
-    with pytest.raises(UsageError, match="cannot be imported: SyntaxError"):
+    with pytest.raises(DataError, match="cannot be imported: SyntaxError"):
         open_data(f"{script}:feeds", ONE)
 
 

@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 
 from graphopt.data.synthetic import SyntheticSamples
-from graphopt.errors import DataError
+from graphopt.errors import DataError, Need
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.observe.request import Rows
 from graphopt.run.evaluation import Tally, evaluate
+from graphopt.run.metrics import NamedMetric
 from graphopt.runtime.session import Session
 from graphopt.testing import MODELS, model_from_text
+
+LABELS = np.arange(1, 5)
 
 
 def _graph(scale: float = 1.0) -> Graph:
@@ -104,3 +107,41 @@ def test_a_metric_that_does_not_fit_is_an_error_of_the_data() -> None:
         evaluate(graph, sessions, Labelled(graph), ("leaving", leaving), source="eval")
     with pytest.raises(DataError, match=r"metric 'broken' cannot be computed .*KeyError"):
         evaluate(graph, sessions, Labelled(graph), ("broken", broken), source="eval")
+
+
+def test_what_is_held_for_a_metric_is_bounded() -> None:
+    graph = _graph()
+
+    class Labelled(SyntheticSamples):
+        @property
+        def labels(self) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+            return np.arange(self.count)
+
+    sessions = [Session(graph, threads=1)] * 2
+    metric: NamedMetric = ("count", lambda outputs, labels: float(len(outputs[0])))
+    for limit, words in ((4 * 2 * 24, None), (4 * 2 * 24 - 1, "more memory than is allowed")):
+        if words is None:
+            evaluate(graph, sessions, Labelled(graph), metric, source="eval", memory_limit=limit)
+            continue
+        with pytest.raises(DataError, match=words) as caught:
+            evaluate(graph, sessions, Labelled(graph), metric, source="eval", memory_limit=limit)
+        assert caught.value.needs == (Need.MEMORY_LIMIT,)
+
+
+def test_a_metric_may_write_on_the_labels() -> None:
+    graph = _graph()
+
+    class Labelled(SyntheticSamples):
+        @property
+        def labels(self) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+            return LABELS
+
+    def first(_: object, labels: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> float:
+        found = float(labels[0])
+        labels[:] = 0
+        return found
+
+    sessions = [Session(graph, threads=1)] * 2
+    (quality,) = evaluate(graph, sessions, Labelled(graph), ("first", first), source="eval")
+    assert quality.metric is not None
+    assert (quality.metric.before, quality.metric.after) == (1, 1)
