@@ -6,6 +6,8 @@ of the command line, which callers of the library do not have.
 
 from __future__ import annotations
 
+import math
+import reprlib
 from enum import StrEnum
 
 __all__ = [
@@ -18,7 +20,13 @@ __all__ = [
     "Stopped",
     "SystemFailure",
     "UsageError",
+    "quoted",
+    "shortened",
 ]
+
+_LONGEST_LINE = 2000  # characters; more than a screen is no line
+_LONGEST_VALUE = 120
+_SHOWN_BITS = 128  # of whole numbers; Python refuses to print those of thousands of digits
 
 
 class Need(StrEnum):
@@ -56,14 +64,14 @@ class GraphoptError(Exception):
     """One clear line for the user: what is wrong, where, and what to do.
 
     Args:
-        message: The line.
+        message: The line; the middle of one that fills a screen is left out.
         needs: What was not given and would help.
     """
 
     exit_code: int = 1
 
     def __init__(self, message: str, *needs: Need) -> None:
-        super().__init__(message)
+        super().__init__(shortened(message, _LONGEST_LINE))
         self.needs = needs
 
 
@@ -104,3 +112,46 @@ class SystemFailure(GraphoptError):  # noqa: N818 - an Error suffix would read l
     """The machine refuses: disk full, no permission, a missing extra."""
 
     exit_code = 5
+
+
+def shortened(text: str, most: int = _LONGEST_LINE) -> str:
+    """The text, or its two ends where it has more than ``most`` characters.
+
+    >>> shortened("abcdefghijklmnop", 11)
+    'abc ... nop'
+    """
+    if len(text) <= most:
+        return text
+    kept = (most - 5) // 2
+    return f"{text[:kept]} ... {text[-kept:]}"
+
+
+def quoted(value: object) -> str:
+    """A value of the user's in a message: as Python writes it, and short whatever it is.
+
+    >>> quoted("a"), quoted(10**400), quoted([1.5, None])
+    ("'a'", '<a whole number of about 401 digits>', '[1.5, None]')
+    """
+    return _WRITER.repr(value)
+
+
+class _Writer(reprlib.Repr):
+    """Bounded in length and depth, for numbers and text of any size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = 8
+        self.maxother = _LONGEST_VALUE
+
+    def repr_str(self, value: str, _level: int) -> str:
+        return repr(shortened(value, _LONGEST_VALUE))
+
+    def repr_int(self, value: int, _level: int) -> str:
+        bits = value.bit_length()
+        if bits <= _SHOWN_BITS:
+            return repr(value)
+        return f"<a whole number of about {int(bits * math.log10(2)) + 1} digits>"
+
+
+_WRITER = _Writer()

@@ -9,9 +9,10 @@ import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, Literal, TypeVar, cast
 
-from graphopt.errors import UsageError
+from graphopt.errors import UsageError, quoted
 
 __all__ = [
     "Option",
@@ -20,8 +21,20 @@ __all__ = [
     "build",
     "close_names",
     "near_miss",
+    "number_of",
     "option_fields",
 ]
+
+_LONGEST_NUMBER = 100
+"""Characters of a number in text; a float has 17 digits that count."""
+_LARGEST = 2**63 - 1
+"""What tensors, counts and seeds can hold."""
+_LONGEST_TEXT, _MOST_TEXTS = 100_000, 100_000
+"""More than any name, and more names than any model has layers."""
+_MOST_WILDCARDS, _WILD_TEXT = 1000, 100_000
+"""Patterns that are tried against every node, and their characters; exact names are looked up."""
+_LONGEST_NAME = 200
+"""Characters of what a misspelt name may have been; comparing takes the square of it."""
 
 Made = TypeVar("Made", bound="Options")
 
@@ -90,15 +103,36 @@ def near_miss(given: str, known: Iterable[str]) -> str:
 
 def close_names(given: str, known: Sequence[str], count: int = 1, cutoff: float = 0.5) -> list[str]:
     """Up to ``count`` names that look most like the one given, the nearest first."""
+    if len(given) > _LONGEST_NAME:
+        return []
     return difflib.get_close_matches(given, known, n=count, cutoff=cutoff)
 
 
-def option_fields(cls: type[Options]) -> dict[str, OptionField]:
+def number_of(text: str, kind: type[int] | type[float]) -> int | float:
+    """A number as text has it: ASCII, and of bounded length.
+
+    >>> number_of("12", int), number_of("1e-3", float)
+    (12, 0.001)
+
+    Raises:
+        ValueError: The text is no such number, or a longer one than anybody means.
+    """
+    if len(text) > _LONGEST_NUMBER or not text.isascii():
+        raise ValueError(f"no number: {quoted(text)}")
+    return kind(text)
+
+
+def option_fields(cls: type[Options]) -> Mapping[str, OptionField]:
     """The options of a class, in their order.
 
     Raises:
         TypeError: A field is not declared as ``Annotated[type, Option(...)]`` (a bug).
     """
+    return _fields_of(cls)  # type: ignore[arg-type]  # mypy looks at the hash of instances
+
+
+@cache
+def _fields_of(cls: type[Options]) -> Mapping[str, OptionField]:
     hints = typing.get_type_hints(cls, include_extras=True)
     found = {}
     for item in dataclasses.fields(cast(Any, cls)):
@@ -108,7 +142,7 @@ def option_fields(cls: type[Options]) -> dict[str, OptionField]:
         inner, option = typing.get_args(hint)[:2]
         kind, choices, optional = _shape_of(inner)
         found[item.name] = OptionField(item.name, kind, choices, optional, item.default, option)
-    return found
+    return types.MappingProxyType(found)
 
 
 def _shape_of(hint: Any) -> tuple[type, tuple[Any, ...], bool]:
@@ -138,7 +172,8 @@ class Options:
     def __post_init__(self) -> None:
         for item in option_fields(type(self)).values():
             value = getattr(self, item.name)
-            if item.kind is float and isinstance(value, int) and not isinstance(value, bool):
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if item.kind is float and whole and abs(value) <= _LARGEST:
                 value = float(value)
                 object.__setattr__(self, item.name, value)
             if item.kind is tuple and isinstance(value, str | list):
@@ -146,7 +181,7 @@ class Options:
                 object.__setattr__(self, item.name, value)
             problem = _problem(item, value)
             if problem:
-                raise UsageError(f"{self.name}: option {item.name}={value!r} {problem}")
+                raise UsageError(f"{self.name}: option {item.name}={quoted(value)} {problem}")
 
     def options(self) -> dict[str, Any]:
         """The options that differ from their defaults, by name."""
@@ -162,15 +197,37 @@ def _problem(item: OptionField, value: Any) -> str:
     if value is None:
         return "" if item.optional else "must have a value"
     if item.choices:
-        if value in item.choices and isinstance(value, item.kind):
+        if isinstance(value, item.kind) and value in item.choices:
             return ""
-        return f"is unknown{near_miss(str(value), [str(choice) for choice in item.choices])}"
+        known = [str(choice) for choice in item.choices]
+        return f"is unknown{near_miss(value if isinstance(value, str) else '', known)}"
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _LARGEST:
+        return "is too large"
     if not isinstance(value, item.kind) or (item.kind is not bool and isinstance(value, bool)):
         return f"must be {_TYPE_NAMES.get(item.kind, item.kind.__name__)}"
-    if isinstance(value, tuple) and not all(isinstance(part, str) for part in value):
+    if isinstance(value, str | tuple):
+        return _problem_of_texts((value,) if isinstance(value, str) else value)
+    number = cast(float, value)
+    if not (math.isfinite(number) and item.option.admits(number)):
+        bounds = item.option.bounds
+        return f"is out of bounds: {bounds}" if bounds else "must be a finite number"
+    return ""
+
+
+def _problem_of_texts(texts: tuple[Any, ...]) -> str:
+    """What is wrong with text or patterns: too much for a run, or nothing that a file holds."""
+    if not all(isinstance(text, str) for text in texts):
         return "must be text or a list of texts"
-    if isinstance(value, int | float) and (math.isnan(value) or not item.option.admits(value)):
-        return f"is out of bounds: {item.option.bounds}"
+    if len(texts) > _MOST_TEXTS or any(len(text) > _LONGEST_TEXT for text in texts):
+        return f"must be at most {_MOST_TEXTS} texts of {_LONGEST_TEXT} characters"
+    wild = [text for text in texts if any(mark in text for mark in "*?[")]
+    if len(wild) > _MOST_WILDCARDS or sum(map(len, wild)) > _WILD_TEXT:
+        most = f"at most {_MOST_WILDCARDS} patterns with wildcards"
+        return f"must have {most}, of {_WILD_TEXT} characters together"
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return "must be Unicode text, which a lone surrogate is not"
     return ""
 
 
@@ -192,5 +249,6 @@ def build(cls: type[Made], values: Mapping[str, Any]) -> Made:
     fields = option_fields(cls)
     for name in values:
         if name not in fields:
-            raise UsageError(f"pass {cls.name!r} has no option {name!r}{near_miss(name, fields)}")
+            problem = f"has no option {quoted(name)}{near_miss(name, fields)}"
+            raise UsageError(f"pass {cls.name!r} {problem}")
     return cls(**dict(values))

@@ -19,7 +19,7 @@ from graphopt.cli.inspect import inspect
 from graphopt.cli.optimize import optimize
 from graphopt.cli.passes import passes
 from graphopt.cli.stop import Stopped, listen, stop_behind
-from graphopt.errors import GraphoptError, SystemFailure
+from graphopt.errors import GraphoptError, SystemFailure, shortened
 from graphopt.report.advice import advised
 from graphopt.runtime import launch
 
@@ -92,9 +92,12 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _say(message: str, code: int) -> int:
     """One line on stderr; names from a model may hold line breaks or terminal codes."""
     line = "".join(mark if mark.isprintable() else " " for mark in message)
-    number, _ = launch.position()
+    try:
+        number, _ = launch.position()
+    except SystemFailure:  # which is what is being said
+        number = 0
     who = f"graphopt (process {number})" if number else "graphopt"
-    click.echo(f"{who}: error: {' '.join(line.split())}", err=True)
+    click.echo(f"{who}: error: {shortened(' '.join(line.split()))}", err=True)
     return code
 
 

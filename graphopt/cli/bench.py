@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import click
 
-from graphopt.cli.options import json_option, model_path, seed_option, threads_option
+from graphopt.cli.options import Count, json_option, model_path, seed_option, threads_option
 from graphopt.cli.progress import progress
 from graphopt.cli.streams import stdout_to_stderr
+from graphopt.contract.settings import MOST_ROUNDS
 
 
 @click.command()
 @model_path("models", several=True)
 @threads_option
-@click.option("--rounds", type=click.IntRange(min=3), default=30, show_default=True)
+@click.option("--rounds", type=Count(min=3, max=MOST_ROUNDS), default=30, show_default=True)
 @seed_option("Of random feeds")
 @json_option
 def bench(models: tuple[str, ...], threads: int, rounds: int, seed: int, as_json: bool) -> None:

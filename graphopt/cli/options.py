@@ -10,10 +10,13 @@ from typing import Any, TypeVar
 import click
 
 from graphopt.contract.settings import MOST_THREADS
+from graphopt.errors import quoted
+from graphopt.options import number_of
 
 __all__ = [
     "AMOUNT",
     "FINITE",
+    "Count",
     "checkpoints_option",
     "device_option",
     "eval_option",
@@ -30,7 +33,8 @@ __all__ = [
 ]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE | re.ASCII)
+_PIXELS = re.compile(r"0*([1-9][0-9]{0,8})(?:x0*([1-9][0-9]{0,8}))?", re.IGNORECASE | re.ASCII)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -43,10 +47,13 @@ class _Size(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.
         if isinstance(value, int):
             return value
         found = _SIZE.fullmatch(str(value).strip())
-        if found is None:
-            self.fail(f"{value!r} is not a size; write 800MB or 1.5GiB", param, ctx)
+        try:
+            number = number_of(found[1] if found else "", float)
+        except ValueError:
+            self.fail(f"{quoted(value)} is not a size; write 800MB or 1.5GiB", param, ctx)
+        assert found is not None
         base = 1024 if found[3] else 1000
-        size = int(float(found[1]) * base ** _POWERS[found[2].lower()])
+        size = int(number * base ** _POWERS[found[2].lower()])
         if size <= 0:
             self.fail("a size is larger than zero", param, ctx)
         return size
@@ -61,9 +68,9 @@ class _Numbers(click.ParamType):  # type: ignore[type-arg]  # generic from click
         if not isinstance(value, str):
             return value  # type: ignore[no-any-return]  # a default, converted before
         try:
-            numbers = [float(part) for part in value.split(",")]
+            numbers: list[float] = [number_of(part, float) for part in value.split(",")]
         except ValueError:
-            self.fail(f"{value!r} is not a number or a comma-separated list", param, ctx)
+            self.fail(f"{quoted(value)} is not a number or a comma-separated list", param, ctx)
         return numbers if len(numbers) > 1 else numbers[0]
 
 
@@ -75,10 +82,10 @@ class _Extent(click.ParamType):  # type: ignore[type-arg]  # generic from click 
     def convert(self, value: Any, param: Any, ctx: Any) -> int | list[int]:
         if not isinstance(value, str):
             return value  # type: ignore[no-any-return]  # a default, converted before
-        parts = value.lower().split("x")
-        if len(parts) > 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-            self.fail(f"{value!r} is not a size in pixels; write 224 or 224x320", param, ctx)
-        return int(parts[0]) if len(parts) == 1 else [int(part) for part in parts]
+        found = _PIXELS.fullmatch(value)
+        if found is None:
+            self.fail(f"{quoted(value)} is not a size in pixels; write 224 or 224x320", param, ctx)
+        return int(found[1]) if found[2] is None else [int(found[1]), int(found[2])]
 
 
 class _Amount(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
@@ -91,13 +98,25 @@ class _Amount(click.ParamType):  # type: ignore[type-arg]  # generic from click 
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
         try:
-            number = float(value)
+            number: float = number_of(str(value), float)
         except ValueError:
-            self.fail(f"{value!r} is not a number", param, ctx)
+            self.fail(f"{quoted(value)} is not a number", param, ctx)
         if not math.isfinite(number) or number < self.least:
             bound = "" if self.least == -math.inf else f" of at least {self.least:g}"
-            self.fail(f"{value!r} is not a finite number{bound}", param, ctx)
+            self.fail(f"{quoted(value)} is not a finite number{bound}", param, ctx)
         return number
+
+
+class Count(click.IntRange):
+    """A whole number within bounds, of bounded length."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        """The number that the text stands for."""
+        try:
+            whole = int(number_of(str(value), int))
+        except ValueError:
+            self.fail(f"{quoted(value)} is not a whole number", param, ctx)
+        return int(super().convert(whole, param, ctx))
 
 
 AMOUNT = _Amount(0)
@@ -144,7 +163,7 @@ def seed_option(phrase: str, default: int | None = 0) -> Callable[[_Function], _
     """``--seed``; a default of None leaves it to a recipe, whose own default is 0."""
     return click.option(
         "--seed",
-        type=click.IntRange(min=0),
+        type=Count(min=0),
         default=default,
         help=f"{phrase} [default: 0].",
     )
@@ -177,7 +196,7 @@ verbose_option = click.option(
 )
 threads_option = click.option(
     "--threads",
-    type=click.IntRange(min=0, max=MOST_THREADS),
+    type=Count(min=0, max=MOST_THREADS),
     default=0,
     show_default="all cores",
     help="Threads inside an operator.",

@@ -6,12 +6,34 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from graphopt.errors import quoted
+from graphopt.options import number_of
+
 if TYPE_CHECKING:
     from graphopt.options import OptionField
 
 __all__ = ["PassCommand", "given"]
 
-_KINDS: dict[type, click.ParamType[Any]] = {int: click.INT, float: click.FLOAT, str: click.STRING}
+
+class _Number(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
+    """A number; its bounds are for the pass to check."""
+
+    def __init__(self, name: str, kind: type[int] | type[float]) -> None:
+        self.name, self.kind = name, kind
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | float:
+        try:
+            return number_of(str(value), self.kind)
+        except ValueError:
+            what = "a whole number" if self.kind is int else "a number"
+            self.fail(f"{quoted(value)} is not {what}", param, ctx)
+
+
+_KINDS: dict[type, click.ParamType[Any]] = {
+    int: _Number("integer", int),
+    float: _Number("float", float),
+    str: click.STRING,
+}
 
 
 class PassCommand(click.Command):

@@ -38,7 +38,7 @@ def progress() -> Iterator[Progress | None]:
 
     Of several processes that train together only the leading one draws.
     """
-    if not sys.stderr.isatty() or not launch.leads():
+    if not launch.leads() or not sys.stderr.isatty():
         yield None
         return
     from rich import progress as bars

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from graphopt.commands.sources import Model, load, path_of
+from graphopt.contract.settings import MOST_ROUNDS
 from graphopt.data.samples import Feeds
 from graphopt.data.synthetic import SyntheticSamples
-from graphopt.errors import UsageError
+from graphopt.errors import UsageError, quoted
 from graphopt.progress import Progress
 from graphopt.report.findings import Benchmark, Timing
 from graphopt.runtime import latency
@@ -31,14 +32,14 @@ def bench(
         progress: Told what is going on, how far it is and how far it goes.
 
     Raises:
-        UsageError: No model, something else, or less than one round.
+        UsageError: No model, something else, or a number of rounds out of bounds.
         ModelError: A model cannot be loaded or run.
         DataError: Random feeds cannot be made for a model.
     """
     if not models:
         raise UsageError("give at least one model to measure")
-    if rounds < 1:
-        raise UsageError(f"rounds={rounds}: give at least 1")
+    if not 1 <= rounds <= MOST_ROUNDS:
+        raise UsageError(f"rounds={quoted(rounds)}: give 1 to {MOST_ROUNDS}")
     graphs = [load(model) for model in models]
     feeds = [next(SyntheticSamples(graph, seed=seed).feeds())[0] for graph in graphs]
     sessions = [Session(graph, threads=threads) for graph in graphs]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphopt.errors import UsageError
+from graphopt.errors import UsageError, quoted
 from graphopt.options import near_miss
 
 __all__ = ["CLEAN", "describe", "find", "names"]
@@ -38,7 +38,7 @@ def find(name: str) -> str | None:
         UsageError: No preset has that name.
     """
     if name not in _PRESETS:
-        raise UsageError(f"unknown preset {name!r}{near_miss(name, _PRESETS)}")
+        raise UsageError(f"unknown preset {quoted(name)}{near_miss(name, _PRESETS)}")
     return _PRESETS[name][1]
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import tomllib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +14,11 @@ import tomlkit
 from graphopt import outside
 from graphopt.contract import presets, registry
 from graphopt.contract.passes import Pass
-from graphopt.contract.spec import parse_passes
-from graphopt.data.images import Preprocessing
-from graphopt.errors import UsageError
+from graphopt.contract.settings import Limits, Machine
+from graphopt.contract.spec import MOST_PASSES, parse_passes
+from graphopt.contract.toml import MOST_BYTES, parse_toml
+from graphopt.data.images import Preprocessing, parse_preprocessing
+from graphopt.errors import UsageError, quoted
 from graphopt.options import build, near_miss
 
 __all__ = [
@@ -33,7 +34,6 @@ METADATA_KEY = "graphopt.recipe"
 """Where an output model carries the recipe that made it."""
 
 _IMAGE_KEYS = tuple(item.name for item in dataclasses.fields(Preprocessing))
-_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ def read_recipe(path: Path) -> Recipe:
     """
     try:
         with outside.opened(path) as file:
-            text = file.read(_MAX_BYTES + 1)
-        if len(text) > _MAX_BYTES:
-            raise UsageError(f"recipe {path}: larger than {_MAX_BYTES} bytes")
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise UsageError(f"recipe {path}: larger than {MOST_BYTES} bytes")
         decoded = text.decode()
     except OSError as err:
         raise UsageError(f"recipe {path}: cannot be read: {err.strerror or err}") from err
@@ -88,10 +88,7 @@ def parse_recipe(text: str, source: str = "recipe") -> Recipe:
         UsageError: Not TOML, an unknown key, pass, option or value; with ``source`` in front.
     """
     try:
-        table = tomllib.loads(text)
-        return _from_table(table)
-    except tomllib.TOMLDecodeError as err:
-        raise UsageError(f"{source}: not TOML: {err}") from err
+        return _from_table(parse_toml(text))
     except UsageError as err:
         raise UsageError(f"{source}: {err}") from err
 
@@ -99,11 +96,14 @@ def parse_recipe(text: str, source: str = "recipe") -> Recipe:
 def _from_table(table: dict[str, Any]) -> Recipe:
     for key in table:
         if key not in _KEYS:
-            raise UsageError(f"unknown key {key!r}{near_miss(key, _KEYS)}")
+            raise UsageError(f"unknown key {quoted(key)}{near_miss(key, _KEYS)}")
     base = Recipe()
     if "extends" in table:
         base = from_preset(_typed(table, "extends", str))
-    passes = [*base.passes, *(_one_pass(item) for item in _typed(table, "passes", list, []))]
+    listed = _typed(table, "passes", list, [])
+    if len(listed) > MOST_PASSES:
+        raise UsageError(f"a run has at most {MOST_PASSES} passes")
+    passes = [*base.passes, *map(_one_pass, listed)]
     if not passes and not base.auto:
         raise UsageError('it names no pass; add [[passes]] tables or extends = "auto"')
     if passes and base.auto:
@@ -111,8 +111,9 @@ def _from_table(table: dict[str, Any]) -> Recipe:
     images = _typed(table, "images", dict, {})
     for key in images:
         if key not in _IMAGE_KEYS:
-            raise UsageError(f"unknown key images.{key}{near_miss(key, _IMAGE_KEYS)}")
-    return dataclasses.replace(
+            raise UsageError(f"unknown key {quoted(f'images.{key}')}{near_miss(key, _IMAGE_KEYS)}")
+    parse_preprocessing(images)
+    recipe = dataclasses.replace(
         base,
         passes=tuple(passes),
         target=_typed(table, "target", str, base.target),
@@ -121,18 +122,18 @@ def _from_table(table: dict[str, Any]) -> Recipe:
         seed=_typed(table, "seed", int, base.seed),
         images=images,
     )
+    Limits(min_sqnr_db=recipe.min_sqnr_db, max_drop=recipe.max_drop)
+    Machine(seed=recipe.seed)
+    return recipe
 
 
 def _typed(table: Mapping[str, Any], key: str, kind: type, default: Any = None) -> Any:
+    """A value of that type; its range is for ``Limits`` and ``Machine`` to say."""
     value = table.get(key, default)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and type(value) is int and abs(value) <= sys.float_info.max:
         value = float(value)
     if value is not default and (not isinstance(value, kind) or isinstance(value, bool)):
-        raise UsageError(f"{key} = {value!r} must be of type {kind.__name__}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"{key} = {value!r} must be a finite number")
-    if key == "seed" and value < 0:
-        raise UsageError(f"seed = {value!r} must be 0 or more")
+        raise UsageError(f"{key} = {quoted(value)} must be of type {kind.__name__}")
     return value
 
 

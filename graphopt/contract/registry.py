@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from graphopt.callables import failure, is_stop
 from graphopt.contract.passes import Pass
-from graphopt.errors import SystemFailure, UsageError
+from graphopt.errors import SystemFailure, UsageError, quoted
 from graphopt.options import near_miss
 
 __all__ = ["GROUP", "find", "lent", "names", "register"]
@@ -68,7 +68,7 @@ def find(name: str) -> type[Pass]:
     if name not in _PASSES:
         _load_installed()
     if name not in _PASSES:
-        raise UsageError(f"unknown pass {name!r}{near_miss(name, _PASSES)}")
+        raise UsageError(f"unknown pass {quoted(name)}{near_miss(name, _PASSES)}")
     return _PASSES[name]
 
 

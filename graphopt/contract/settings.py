@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
-from graphopt.errors import UsageError
+from graphopt.errors import UsageError, quoted
 
-__all__ = ["MOST_THREADS", "Limits", "Machine"]
+__all__ = ["MOST_ROUNDS", "MOST_THREADS", "Limits", "Machine"]
 
+MOST_ROUNDS = 100_000
+"""Bursts of a model that is timed."""
 MOST_THREADS = 1024
 _INT64 = 2**63 - 1
 """The largest seed that torch takes, and more bytes than there are."""
@@ -38,7 +40,7 @@ class Limits:
         _check("min_sqnr_db", self.min_sqnr_db, float, -sys.float_info.max)
         _check("max_drop", self.max_drop, float, 0)
         if not isinstance(self.strict, bool):
-            raise UsageError(f"strict={self.strict!r} must be True or False")
+            raise UsageError(f"strict={quoted(self.strict)} must be True or False")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,7 @@ class Machine:
             _check(name, getattr(self, name), int, 0, most)
         for name in ("target", "device"):
             if not isinstance(getattr(self, name), str | None):
-                raise UsageError(f"{name}={getattr(self, name)!r} must be text")
+                raise UsageError(f"{name}={quoted(getattr(self, name))} must be text")
 
 
 def _check(
@@ -88,7 +90,7 @@ def _check(
     allowed = Integral if kind is int else Real  # numpy's scalars are some too
     number = isinstance(value, allowed) and not isinstance(value, bool)
     if not number or not (isinstance(value, Integral) or math.isfinite(value)):
-        raise UsageError(f"{name}={value!r} must be {what}")
+        raise UsageError(f"{name}={quoted(value)} must be {what}")
     if value > high:  # perhaps with thousands of digits, so not shown
         raise UsageError(f"{name} must be {high:g} or less")
     if value < low:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from graphopt.contract import registry
 from graphopt.contract.passes import Pass
-from graphopt.errors import UsageError
-from graphopt.options import OptionField, build, near_miss, option_fields
+from graphopt.errors import UsageError, quoted
+from graphopt.options import OptionField, build, near_miss, number_of, option_fields
 
-__all__ = ["format_passes", "format_value", "parse_passes"]
+__all__ = ["MOST_PASSES", "format_passes", "format_value", "parse_passes"]
+
+MOST_PASSES = 1000
+"""Of one run; each is a step with its own check."""
+_LONGEST = 1 << 20  # characters of a spec text
+_AROUND = 40  # characters of it that an error shows on either side
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 _OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -51,7 +56,10 @@ class _Reader:
         column = (self.at if at is None else at) + 1
         found = self.text[column - 1 : column] or "the end"
         near = f"; found {found!r}" if problem.startswith("expected") else ""
-        return UsageError(f"pass spec, column {column}: {problem}{near} in {self.text!r}")
+        start, end = max(column - 1 - _AROUND, 0), column - 1 + _AROUND
+        left, right = "..." * (start > 0), "..." * (end < len(self.text))
+        part = f"{left}{self.text[start:end]}{right}"
+        return UsageError(f"pass spec, column {column}: {problem}{near} in {part!r}")
 
 
 def parse_passes(text: str) -> list[Pass]:
@@ -61,11 +69,16 @@ def parse_passes(text: str) -> list[Pass]:
     ['eliminate-dead', 'mask-weights']
 
     Raises:
-        UsageError: Syntax, an unknown pass or option, a value out of bounds; with the column.
+        UsageError: Syntax, an unknown pass or option, a value out of bounds, with the column; or
+            a text that is longer, or names more passes, than a run can take.
     """
+    if len(text) > _LONGEST:
+        raise UsageError(f"pass spec: longer than {_LONGEST} characters")
     reader = _Reader(text)
     passes = [_one_pass(reader)]
     while reader.take(","):
+        if len(passes) == MOST_PASSES:
+            raise reader.error(f"a run has at most {MOST_PASSES} passes")
         passes.append(_one_pass(reader))
     if reader.peek():
         raise reader.error("expected ',' between passes")
@@ -93,17 +106,17 @@ def _one_pass(reader: _Reader) -> Pass:
 
 
 def _one_option(
-    reader: _Reader, pass_name: str, fields: dict[str, OptionField], values: dict[str, Any]
+    reader: _Reader, pass_name: str, fields: Mapping[str, OptionField], values: dict[str, Any]
 ) -> None:
     found = reader.match(_OPTION, "the name of an option")
     name = found.group()
     if name not in fields:
-        problem = f"pass {pass_name!r} has no option {name!r}{near_miss(name, fields)}"
+        problem = f"pass {pass_name!r} has no option {quoted(name)}{near_miss(name, fields)}"
         raise reader.error(problem, found.start())
     if name in values:
         raise reader.error(f"option {name!r} is given twice", found.start())
     if not reader.take("="):
-        raise reader.error(f"expected '=' after {name!r}")
+        raise reader.error(f"expected '=' after {quoted(name)}")
     values[name] = _value(reader, fields[name])
 
 
@@ -111,20 +124,22 @@ def _value(reader: _Reader, item: OptionField) -> Any:
     if item.kind is tuple:
         return _texts(reader)
     start = reader.at
-    quoted = reader.peek() == '"'
+    in_quotes = reader.peek() == '"'
     text = _text(reader)
-    if text == "none" and item.optional and not quoted:
+    if text == "none" and item.optional and not in_quotes:
         return None
     if item.kind is bool:
         if text not in ("true", "false"):
-            raise reader.error(f"option {item.name!r} is true or false, not {text!r}", start)
+            problem = f"option {item.name!r} is true or false, not {quoted(text)}"
+            raise reader.error(problem, start)
         return text == "true"
     if item.kind in (int, float):
         try:
-            return item.kind(text)
+            return number_of(text, item.kind)
         except ValueError as err:
             kind = "a whole number" if item.kind is int else "a number"
-            raise reader.error(f"option {item.name!r} is {kind}, not {text!r}", start) from err
+            problem = f"option {item.name!r} is {kind}, not {quoted(text)}"
+            raise reader.error(problem, start) from err
     return text
 
 

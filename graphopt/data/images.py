@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import struct
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ import numpy as np
 from graphopt import outside
 from graphopt.data.columns import Column, Part
 from graphopt.data.inputs import Input
-from graphopt.errors import DataError, Need, SystemFailure, UsageError
+from graphopt.errors import DataError, Need, SystemFailure, UsageError, quoted
 from graphopt.graph.tensors import Array
 from graphopt.options import near_miss
 
@@ -33,6 +32,7 @@ _SUFFIXES = (
 )
 _DECODERS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """All that Pillow may try, whatever a file is called: its reader of PostScript starts a program."""
+_LEAST, _MOST = 1e-18, 1e18  # of scale, mean and std: their products and quotients are float32 too
 _MAX_PIXELS = 1 << 26
 _DEEP_MODES = ("I", "F")
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error)
@@ -76,7 +76,7 @@ def parse_preprocessing(values: Mapping[str, Any]) -> Preprocessing:
     parsed: dict[str, Any] = {}
     for name, value in values.items():
         if name not in names:
-            raise UsageError(f"images: unknown {name!r}{near_miss(name, names)}")
+            raise UsageError(f"images: unknown {quoted(name)}{near_miss(name, names)}")
         if name in ("size", "crop"):
             parsed[name] = _extent(name, value)
         elif name in ("layout", "color"):
@@ -92,7 +92,7 @@ def _extent(name: str, value: Any) -> int | tuple[int, int]:
     whole = all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
     if not whole or len(sides) not in (1, 2) or not all(0 < side <= 1 << 14 for side in sides):
         raise UsageError(
-            f"images: {name} = {value!r} must be 1 to 16384 pixels, or height and width"
+            f"images: {name} = {quoted(value)} must be 1 to 16384 pixels, or height and width"
         )
     if len(sides) == 2:
         return sides[0], sides[1]
@@ -102,18 +102,26 @@ def _extent(name: str, value: Any) -> int | tuple[int, int]:
 def _choice(name: str, value: Any) -> str:
     allowed = {"layout": ("NCHW", "NHWC"), "color": ("RGB", "BGR", "L")}[name]
     if value not in allowed:
-        raise UsageError(f"images: {name} = {value!r} must be one of {', '.join(allowed)}")
+        raise UsageError(f"images: {name} = {quoted(value)} must be one of {', '.join(allowed)}")
     return str(value)
 
 
 def _numbers(name: str, value: Any) -> tuple[float, ...]:
     given = list(value) if isinstance(value, list | tuple) and name != "scale" else [value]
-    numeric = all(isinstance(one, int | float) and not isinstance(one, bool) for one in given)
-    if not numeric or len(given) not in (1, 3) or not all(math.isfinite(one) for one in given):
-        raise UsageError(f"images: {name} = {value!r} must be a number, or one for each channel")
-    if name != "mean" and 0 in given:
-        raise UsageError(f"images: {name} must not be zero")
-    return tuple(float(one) for one in given)
+    if len(given) not in (1, 3) or not all(map(_is_number, given)):
+        raise UsageError(
+            f"images: {name} = {quoted(value)} must be a number, or one for each channel"
+        )
+    numbers = tuple(float(one) for one in given)
+    if name != "mean" and any(abs(one) < _LEAST for one in numbers):
+        raise UsageError(f"images: {name} must not be zero, nor nearly so")
+    return numbers
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number that the arithmetic, which is float32, can hold."""
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    return numeric and abs(value) <= _MOST
 
 
 def image_files(files: Sequence[Path]) -> list[Path]:

@@ -45,8 +45,11 @@ def unmatched(graph: Graph, patterns: Sequence[str]) -> list[str]:
     """Those of the patterns that match no node of the graph, bodies included."""
     if not patterns:
         return []
-    present = _names(graph)
-    return [each for each in patterns if not any(map(_named_by([each]), present))]
+    names = _names(graph)
+    present = frozenset(names)
+    return [
+        each for each in patterns if each not in present and not any(map(_named_by([each]), names))
+    ]
 
 
 def _names(graph: Graph) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +82,7 @@ def _row(item: OptionField) -> OptionRow:
     return OptionRow(item.name, format_value(item.default), values, item.option.help)
 
 
-def _example(item: Pass, fields: dict[str, OptionField]) -> str:
+def _example(item: Pass, fields: Mapping[str, OptionField]) -> str:
     """A command line that runs as it stands: the first option that has a value, spelt out."""
     shown = next((f for f in fields.values() if _spellable(f.default)), None)
     spec = item.name

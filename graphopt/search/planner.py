@@ -11,7 +11,7 @@ from graphopt.contract.passes import Pass, Skip
 from graphopt.contract.recipe import Recipe
 from graphopt.contract.settings import Limits
 from graphopt.contract.spec import format_value, parse_passes
-from graphopt.errors import DataError, LimitError, ModelError, PassError
+from graphopt.errors import DataError, LimitError, ModelError, PassError, UsageError
 from graphopt.facts import cost
 from graphopt.facts.layers import float_layers
 from graphopt.graph import io
@@ -248,15 +248,18 @@ def _mixed(
         return [], []
     try:
         layers = sensitive_layers(lifted.stage, means)
-    except (PassError, DataError, ModelError, LimitError) as err:
+    except (PassError, DataError, ModelError, LimitError, UsageError) as err:
         return [], [f"no candidate with sensitive layers in float: {err}"]
     counts = sorted({max(1, round(share * len(layers))) for share in _FLOAT_SHARES})
     trial = replace(means, limits=Limits())
-    mixed = []
+    mixed: list[Candidate] = []
     for count in (count for count in counts if count < len(layers)):
         spec = _STATIC.format(options=f"{{exclude={format_value(tuple(layers[:count]))}}}") + _AFTER
         many = "1 layer" if count == 1 else f"{count} layers"
-        item = _try(lifted, trial, Proposal("mixed", f"{static.name}, {many} float", spec))
+        try:
+            item = _try(lifted, trial, Proposal("mixed", f"{static.name}, {many} float", spec))
+        except UsageError as err:  # names that no spec text can hold
+            return mixed, [f"no candidate with {many} float: {err}"]
         item.records = [_with_reason(record, layers[:count]) for record in item.records]
         mixed.append(item)
     return mixed, []

@@ -50,3 +50,13 @@ def test_an_error_says_in_which_process_it_was(run: Run, launched: Callable[[int
     result = run("optimize", "no.onnx")
     assert result.returncode == 3
     assert result.stderr == "graphopt (process 1): error: no.onnx: no such file\n"
+
+
+def test_an_environment_without_sense_is_told_in_a_line(
+    run: Run, launched: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched(0)
+    monkeypatch.setenv("WORLD_SIZE", "9" * 5000)
+    result = run("inspect", "none.onnx")
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (5, "", 1)
+    assert "error: the environment has WORLD_SIZE='999" in result.stderr

@@ -52,6 +52,15 @@ def test_writes_only_what_differs_from_the_defaults() -> None:
         ("mask-weights{sparsity=nan}", "is out of bounds"),
         ("mask-weights{scope=all}", "option scope='all' is unknown"),
         ("mask-weights{sparsity=0.5", "expected ',' or '}'; found 'the end'"),
+        ("mask-weights{min_size=" + "9" * 5000, "option 'min_size' is a whole number, not '999"),
+        ("mask-weights{sparsity=" + "9" * 400, "option 'sparsity' is a number, not '999"),
+        ("mask-weights{min_size=\u0663}", "option 'min_size' is a whole number, not '\u0663'"),
+        ("mask-weights{sparsity=inf}", "is out of bounds"),
+        ("mask-weights{nodes=\udcff}", "must be Unicode text"),
+        ("x" * 10**6, "unknown pass 'xxx"),
+        ("mask-weights{" + "x" * 10**6, "has no option 'xxx"),
+        ("mask-weights{nodes=" + "[" * 10**6, "column 21: expected a value; found '['"),
+        (",".join(["eliminate-dead"] * 10_000), "column 15001: a run has at most 1000 passes"),
         ('mask-weights{nodes="a', "column 20: expected a closing quote"),
         ("mask-weights{nodes=[a", "expected ',' or ']'"),
     ],
@@ -61,6 +70,22 @@ def test_errors_point_at_the_column(text: str, words: str) -> None:
         parse_passes(text)
     assert str(caught.value).startswith("pass spec, column ")
     assert words in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+def test_an_error_shows_the_part_of_the_text_that_it_is_about() -> None:
+    text = "eliminate-dead," * 50 + "?" + ",eliminate-dead" * 50
+    with pytest.raises(UsageError) as caught:
+        parse_passes(text)
+    part = "..." + text[750 - 40 : 750 + 40] + "..."
+    assert str(caught.value).endswith(
+        f"column 751: expected the name of a pass; found '?' in '{part}'"
+    )
+
+
+def test_a_text_of_megabytes_is_refused_unread() -> None:
+    with pytest.raises(UsageError, match="longer than 1048576 characters"):
+        parse_passes("eliminate-dead," * 100_000)
 
 
 @given(st.lists(st.text(max_size=20), max_size=4), st.floats(0, 1))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import atexit
-import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, distributed
 
-from graphopt.errors import SystemFailure, UsageError
+from graphopt.errors import SystemFailure, UsageError, quoted
 from graphopt.runtime import launch
 from graphopt.runtime.session import thread_count
 
 __all__ = ["Processes", "processes"]
+
+_NUMBERED = re.compile(r"cuda:[0-9]{1,4}")
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def processes(device: str) -> Processes:
     if world == 1:
         return Processes(0, 1, chosen)
     if chosen.type == "cuda":
-        chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        chosen = _device(f"cuda:{launch.place_here()}")
         torch.cuda.set_device(chosen)
     if not distributed.is_initialized():
         try:
@@ -108,16 +110,15 @@ def processes(device: str) -> Processes:
                 f"the other processes cannot be reached: {' '.join(str(err).split())}"
             ) from err
         atexit.register(distributed.destroy_process_group)
-    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return Processes(rank, world, chosen, neighbours)
+    return Processes(rank, world, chosen, launch.neighbours())
 
 
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, number = name.partition(":")
-    if name != "cpu" and (kind != "cuda" or not (number.isdecimal() or name == "cuda")):
-        raise UsageError(f"device {name!r} is unknown; give auto, cpu, cuda or cuda:N")
+    if name not in ("cpu", "cuda") and not _NUMBERED.fullmatch(name):
+        raise UsageError(f"device {quoted(name)} is unknown; give auto, cpu, cuda or cuda:N")
     count = torch.cuda.device_count()
     if kind == "cuda" and int(number or 0) >= count:
         raise UsageError(f"device {name!r} is not there; torch finds {count} GPUs")
