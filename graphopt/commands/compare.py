@@ -11,18 +11,21 @@ import numpy as np
 
 from graphopt.commands.sources import Model, load, path_of
 from graphopt.data import open_data
+from graphopt.data.alike import alike
 from graphopt.data.samples import Samples
 from graphopt.data.source import Source
 from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import DataError, ModelError, Need
+from graphopt.facts.quantized import has_fixed_ranges
 from graphopt.graph.graph import Graph
 from graphopt.graph.ports import compatible, described, fixed_batch
 from graphopt.observe.request import Rows
 from graphopt.progress import Progress
 from graphopt.report.findings import Comparison
-from graphopt.run.evaluation import Tally, answered
+from graphopt.run.evaluation import answered
 from graphopt.run.proof import describe
 from graphopt.run.record import Quality
+from graphopt.run.tally import Tally
 from graphopt.runtime import latency
 from graphopt.runtime.session import Session
 
@@ -78,7 +81,8 @@ def compare(
     sessions = [Session(graph, threads=threads) for graph in (first, second)]
     try:
         source = "random" if data is None else "data"
-        quality, cosine = _judge(sessions, judge, samples, source, progress)
+        clipped = has_fixed_ranges(second)
+        quality, cosine = _judge(sessions, judge, samples, source, clipped, progress)
     except (DataError, ModelError) as err:
         if data is not None:
             raise
@@ -112,20 +116,23 @@ def _judge(
     judge: Graph,
     samples: Samples,
     source: str,
+    clipped: bool,
     progress: Progress | None,
 ) -> tuple[Quality, dict[str, float | None]]:
     """Answers of both over all samples: SQNR and agreement, and the cosine of each output.
 
-    ``judge`` is the one of the two models whose inputs say which batch both get.
+    ``judge`` is the one of the two models whose inputs say which batch both get; ``clipped``
+    tells that the second one has fixed ranges.
     """
-    tally = Tally(judge.main.outputs)
+    tally = Tally(judge.main.outputs, alike=alike(samples), clipped=clipped)
     cosines = {name: _Cosine() for name in judge.main.outputs}
     told = None if progress is None else lambda done, of: progress("compare", done, of)
     for (right, answer), rows in answered(judge, sessions, samples, told):
         tally.add(right, answer, rows)
         for name, cosine in cosines.items():
             cosine.add(right[name], answer[name], rows)
-    return tally.quality(source), {name: cosine.value for name, cosine in cosines.items()}
+    fresh = None if source == "random" else tally.fresh()
+    return tally.quality(source, fresh), {name: cosine.value for name, cosine in cosines.items()}
 
 
 class _Cosine:

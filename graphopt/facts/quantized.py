@@ -6,12 +6,13 @@ from onnx import NodeProto
 
 from graphopt.facts.operands import producer
 from graphopt.facts.operators import MOVES, is_kind
-from graphopt.graph.graph import Scope
+from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import is_op
 
 __all__ = [
     "between_quantizers",
     "dequantizer",
+    "has_fixed_ranges",
     "integer_nodes",
     "integer_op",
     "is_dequantized",
@@ -50,6 +51,20 @@ def quantizers(scope: Scope, name: str) -> list[NodeProto]:
 def integer_nodes(scope: Scope) -> list[NodeProto]:
     """Nodes of the scope that quantize, dequantize or compute on integers already."""
     return [node for node in scope.nodes if is_kind(node, "quantize", "integer")]
+
+
+def has_fixed_ranges(graph: Graph) -> bool:
+    """Whether activations are quantized with constant scales, which clip what lies beyond."""
+    return any(
+        node.op_type.startswith("QLinear")
+        or (
+            is_op(node, "QuantizeLinear")
+            and scope.constant(node.input[1]) is not None
+            and scope.constant(node.input[0]) is None
+        )
+        for scope in graph.scopes()
+        for node in scope.nodes
+    )
 
 
 def between_quantizers(scope: Scope, node: NodeProto) -> bool:

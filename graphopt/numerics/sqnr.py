@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["CAP_DB", "ErrorSums", "sqnr_db"]
+__all__ = ["CAP_DB", "ErrorSums", "decibels", "sqnr_db"]
 
 CAP_DB = 300.0
 """What identical answers get, and with a minus sign what answers get that share nothing."""
@@ -33,25 +33,36 @@ class ErrorSums:
         self.count = 0
         self.failed = False
 
-    def add(self, expected: NDArray[Any], actual: NDArray[Any]) -> None:
+    def add(
+        self, expected: NDArray[Any], actual: NDArray[Any], samples: int = 1
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Count two arrays of the same shape and any real dtype.
+
+        Args:
+            expected: Of ``samples`` samples along its leading axis.
+            actual: What came instead.
+            samples: 1 for arrays that are one sample as a whole.
+
+        Returns:
+            Signal and noise of each sample: ``(samples,)``.
 
         Raises:
             ValueError: The shapes differ.
         """
         if expected.shape != actual.shape:
             raise ValueError(f"shapes {expected.shape} and {actual.shape} differ")
-        f = np.asarray(expected, dtype=np.float64).ravel()
-        g = np.asarray(actual, dtype=np.float64).ravel()
+        f = np.asarray(expected, dtype=np.float64).reshape(samples, -1)
+        g = np.asarray(actual, dtype=np.float64).reshape(samples, -1)
         finite = np.isfinite(f) & np.isfinite(g)
         if not finite.all():
             same = (f == g) | (np.isnan(f) & np.isnan(g))
             self.failed |= not bool((finite | same).all())
-            f, g = f[finite], g[finite]
-        difference = f - g
-        self.signal += float(f @ f)
-        self.noise += float(difference @ difference)
+            f, g = np.where(finite, f, 0.0), np.where(finite, g, 0.0)
+        signal, noise = _squares(f), _squares(f - g)
+        self.signal += float(signal.sum())
+        self.noise += float(noise.sum())
         self.count += expected.size
+        return signal, noise
 
     def fail(self) -> None:
         """Count an answer that cannot be compared at all, such as one of another shape."""
@@ -67,12 +78,30 @@ class ErrorSums:
             return -CAP_DB
         if self.count == 0:
             return None
-        if self.noise == 0.0:
-            return CAP_DB
-        if self.signal == 0.0:
-            return -CAP_DB
-        ratio = 10.0 * (np.log10(self.signal) - np.log10(self.noise))
-        return float(np.clip(ratio, -CAP_DB, CAP_DB))
+        return float(decibels(self.signal, self.noise))
+
+
+def decibels(signal: ArrayLike, noise: ArrayLike) -> NDArray[np.float64]:
+    """``10 log10(signal / noise)`` of each pair of sums, within ``-CAP_DB .. CAP_DB``.
+
+    ``CAP_DB`` without noise, also where there is no signal either.
+
+    >>> decibels([100.0, 0.0, 0.0], [1.0, 0.0, 2.0]).tolist()
+    [20.0, 300.0, -300.0]
+    """
+    s, n = np.asarray(signal, np.float64), np.asarray(noise, np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = 10.0 * (np.log10(s) - np.log10(n))
+    held: NDArray[np.float64] = np.where(n == 0.0, CAP_DB, np.clip(ratio, -CAP_DB, CAP_DB))
+    return held
+
+
+def _squares(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum of squares of each row; a single one as numpy's ``@`` adds it."""
+    if len(rows) == 1:
+        return np.array([rows[0] @ rows[0]])
+    sums: NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows)
+    return sums
 
 
 def sqnr_db(expected: NDArray[Any], actual: NDArray[Any]) -> float | None:

@@ -8,7 +8,19 @@ from graphopt.report.advice import advised
 from graphopt.report.console import facts, heading, line, table, terminal
 from graphopt.report.findings import Benchmark, Comparison, Inspection, Outlook, Port
 from graphopt.report.pages import PassPage
-from graphopt.report.words import NONE, change, count, decibel, milliseconds, percent, size
+from graphopt.report.words import (
+    NONE,
+    change,
+    count,
+    decibel,
+    least,
+    measured_on,
+    milliseconds,
+    percent,
+    phrases,
+    size,
+    worst_and_least,
+)
 
 __all__ = [
     "print_benchmark",
@@ -97,9 +109,16 @@ def print_comparison(found: Comparison) -> None:
             for name, value in quality.sqnr_db.items()
         ]
         table(console, ("output", ">SQNR", ">cosine"), answers)
-    lines = [("A", a.path or NONE), ("B", b.path or NONE), ("feeds", found.feeds)]
-    if quality is not None and quality.agreement_top1 is not None:
-        lines.append(("top-1 agreement", percent(quality.agreement_top1)))
+    feeds = found.feeds
+    if quality is not None and quality.source == "data":
+        feeds = measured_on(quality)
+    lines = [("A", a.path or NONE), ("B", b.path or NONE), ("feeds", feeds)]
+    if quality is not None:
+        told = [(name, worst_and_least(quality, name)) for name in quality.sqnr_db]
+        lines += [(f"SQNR of {name}", text) for name, text in told if text]
+        if quality.agreement_top1 is not None:
+            share = phrases(percent(quality.agreement_top1), least(quality))
+            lines.append(("top-1 agreement", share))
     if found.note:
         lines.append(("note", advised(found.note, found.needs)))
     facts(console, lines)

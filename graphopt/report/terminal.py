@@ -16,11 +16,15 @@ from graphopt.report.words import (
     closeness,
     count,
     decibel,
+    least,
     limit,
+    measured_on,
     milliseconds,
     percent,
+    phrases,
     ratio,
     size,
+    worst_and_least,
 )
 from graphopt.run.record import PassRecord, RunRecord
 
@@ -165,13 +169,17 @@ def _models(console: Console, record: RunRecord) -> None:
 def _quality(console: Console, record: RunRecord) -> None:
     quality = record.quality
     assert quality is not None
-    rows = [(f"SQNR of {name}", decibel(value)) for name, value in quality.sqnr_db.items()]
+    rows = [
+        (f"SQNR of {name}", phrases(decibel(value), worst_and_least(quality, name)))
+        for name, value in quality.sqnr_db.items()
+    ]
     if quality.agreement_top1 is not None:
-        rows.append(("top-1 agreement", percent(quality.agreement_top1)))
+        share = phrases(percent(quality.agreement_top1), least(quality))
+        rows.append(("top-1 agreement", share))
     if record.start is not None and record.start.quality is not None:
         rows.append(("before training", closeness(record.start.quality)))
     if quality.samples:
-        rows.append(("measured on", f"{quality.samples} samples ({quality.source})"))
+        rows.append(("measured on", measured_on(quality)))
     if quality.note:
         rows.append(("note", advised(quality.note, quality.needs)))
     environment = record.environment

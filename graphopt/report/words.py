@@ -14,13 +14,17 @@ __all__ = [
     "count",
     "decibel",
     "factor",
+    "least",
     "limit",
+    "measured_on",
     "milliseconds",
     "pace",
     "percent",
+    "phrases",
     "plain",
     "ratio",
     "size",
+    "worst_and_least",
 ]
 
 NONE = "-"
@@ -132,6 +136,42 @@ def closeness(quality: Quality) -> str:
     if quality.agreement_top1 is not None:
         parts.append(f"top-1 agreement {percent(quality.agreement_top1)}")
     return ", ".join(parts) or "not measured"
+
+
+def phrases(*parts: str) -> str:
+    """What is not empty of some phrases, with commas."""
+    return ", ".join(part for part in parts if part)
+
+
+def worst_and_least(quality: Quality, output: str) -> str:
+    """What stands beside the SQNR of an output: its worst sample, and the least of fresh ones."""
+    parts = []
+    worst = quality.worst_sample_db.get(output)
+    if worst is not None and quality.samples > 1 and not quality.alike:
+        parts.append(f"worst sample {decibel(worst)}")
+    if quality.fresh is not None and quality.fresh.sqnr_db.get(output) is not None:
+        parts.append(f"fresh samples at least {decibel(quality.fresh.sqnr_db[output])}")
+    return phrases(*parts)
+
+
+def least(quality: Quality) -> str:
+    """What stands beside the agreement: that of fresh samples."""
+    share = None if quality.fresh is None else quality.fresh.agreement_top1
+    return "" if share is None else f"fresh samples at least {percent(share)}"
+
+
+def measured_on(quality: Quality) -> str:
+    """How many samples there were, from where, and what they are worth."""
+    text = "1 sample" if quality.samples == 1 else f"{quality.samples} samples"
+    if quality.source != "data":
+        text += f" ({quality.source})"
+    if quality.alike:
+        text += ", all alike: they count as one, which says nothing of others"
+    elif quality.samples == 1:
+        text += ", which says nothing of others"
+    elif quality.fresh is not None:
+        text += "; 'at least' holds in 95 of 100 cases, for samples of the same kind"
+    return text
 
 
 def limit(name: str, asked: float) -> str:

@@ -16,9 +16,9 @@ from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.observe.request import Rows
 from graphopt.observe.run import with_rows
-from graphopt.run.evaluation import Tally
 from graphopt.run.measuring import run_bytes
 from graphopt.run.record import Caveat, Quality
+from graphopt.run.tally import Tally
 from graphopt.runtime.session import Session
 
 __all__ = ["HELD_WEIGHTS_BYTES", "Judge", "Sample", "choose_judge"]

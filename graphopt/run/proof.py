@@ -12,6 +12,7 @@ from graphopt.data.first import FirstSamples
 from graphopt.data.samples import Samples
 from graphopt.errors import ModelError
 from graphopt.facts import cost, shapes
+from graphopt.facts.quantized import has_fixed_ranges
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.run import layer_figures
@@ -154,6 +155,7 @@ def _judged(stages: Sequence[Stage], means: Means) -> list[Quality]:
         means.metric,
         source=source,
         memory_limit=means.machine.memory_limit,
+        clipped=[has_fixed_ranges(stage.graph) for stage in stages],
         progress=lambda done, of: means.tell("evaluate", done, of),
     )
 

@@ -15,6 +15,7 @@ __all__ = [
     "CandidateRecord",
     "Caveat",
     "Environment",
+    "Fresh",
     "LayerRecord",
     "LimitRecord",
     "Metric",
@@ -68,6 +69,19 @@ class Caveat:
 
 
 @dataclass(frozen=True)
+class Fresh:
+    """What fresh samples of the same kind give at least in 95 of 100 cases: one-sided bounds.
+
+    Attributes:
+        sqnr_db: Per output; None where nothing can be said.
+        agreement_top1: Percent; None where no output looks like logits.
+    """
+
+    sqnr_db: dict[str, float | None]
+    agreement_top1: float | None = None
+
+
+@dataclass(frozen=True)
 class Quality:
     """Closeness to the input model.
 
@@ -77,9 +91,14 @@ class Quality:
             looks like logits.
         metric: The task metric, where labels were given.
         samples: How many samples the figures are taken over; 0 means not run.
-        source: Where the samples came from: ``eval``, ``calib``, ``train`` or ``random``.
+        source: Where the samples came from: ``eval``, ``held-out`` (of the calibration data),
+            ``calib``, ``train``, ``random`` or ``data``.
         note: Why nothing was run, or what the reader should know; else empty.
         needs: What was not given and would help.
+        worst_sample_db: SQNR of the worst sample, per output.
+        fresh: What fresh samples give at least; None where the samples are many, all alike or
+            a single one, or results were made from them.
+        alike: Whether all samples are one and the same.
     """
 
     sqnr_db: dict[str, float | None]
@@ -89,6 +108,9 @@ class Quality:
     source: str = ""
     note: str = ""
     needs: tuple[Need, ...] = ()
+    worst_sample_db: dict[str, float | None] = field(default_factory=dict)
+    fresh: Fresh | None = None
+    alike: bool = False
 
     @property
     def worst_db(self) -> float | None:

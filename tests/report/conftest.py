@@ -13,6 +13,7 @@ from graphopt.contract.passes import Edit, Skip
 from graphopt.run.record import (
     CandidateRecord,
     Environment,
+    Fresh,
     LayerRecord,
     LimitRecord,
     Metric,
@@ -135,6 +136,8 @@ def _record(layers: int = 60) -> RunRecord:
             Metric("top1", 71.88, 71.63),
             900,
             "eval",
+            worst_sample_db={"logits": 11.2, "features": 20.4},
+            fresh=Fresh({"logits": 22.9, "features": 27.1}, 96.5),
         ),
         passes=_passes(integer, left),
         candidates=_candidates(),

@@ -7,13 +7,15 @@ import sys
 import numpy as np
 import pytest
 
+from graphopt.data import open_data
 from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import DataError, Need
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
-from graphopt.observe.request import Rows
-from graphopt.run.evaluation import Tally, evaluate
+from graphopt.graph.tensors import Array
+from graphopt.run.evaluation import evaluate
 from graphopt.run.metrics import NamedMetric
+from graphopt.run.record import Quality
 from graphopt.runtime.session import Session
 from graphopt.testing import MODELS, model_from_text
 
@@ -28,37 +30,6 @@ def _graph(scale: float = 1.0) -> Graph:
             {"s": np.array(scale, np.float32)},
         )
     )
-
-
-def test_only_real_rows_and_fitting_shapes_count() -> None:
-    tally = Tally(["y"])
-    right = np.array([[1.0, 0.0], [1.0, 0.0]], np.float32)
-    wrong = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
-    tally.add({"y": right}, {"y": wrong}, Rows(1, 2, first=True))
-    quality = tally.quality("eval")
-    assert (quality.sqnr_db["y"], quality.agreement_top1) == (300, 100)
-    tally.add({"y": right}, {"y": wrong}, Rows(2, 2, first=True))
-    assert tally.quality("eval").agreement_top1 == pytest.approx(200 / 3)
-    tally.add({"y": right}, {"y": right[:1]}, Rows(2, 2, first=True))
-    worst = tally.quality("eval").worst_db
-    assert worst is not None
-    assert worst < 0
-
-
-def test_outputs_of_rank_0_count() -> None:
-    tally = Tally(["y"])
-    scalar = np.array(2, np.float32)
-    tally.add({"y": scalar}, {"y": scalar}, Rows(1, 1, first=True))
-    assert tally.quality("eval").sqnr_db["y"] == 300
-
-
-def test_rows_with_infinite_values_have_no_top_answer() -> None:
-    tally = Tally(["y"])
-    rows = np.array([[1, np.inf, -np.inf], [1, 2, 3]], np.float32)
-    tally.add({"y": rows}, {"y": rows}, Rows(2, 2, first=True))
-    quality = tally.quality("eval")
-    assert quality.agreement_top1 is None
-    assert quality.sqnr_db["y"] == 300
 
 
 def test_evaluation_with_a_metric() -> None:
@@ -78,14 +49,6 @@ def test_evaluation_with_a_metric() -> None:
     )
     assert quality.metric is not None
     assert (quality.metric.name, quality.metric.before, quality.metric.after) == ("rows", 6, 6)
-
-
-def test_outputs_without_a_row_a_sample_count_whole() -> None:
-    tally = Tally(["y"])
-    right, wrong = np.ones((5, 2), np.float32), np.ones((5, 2), np.float32)
-    wrong[4] = 2
-    tally.add({"y": right}, {"y": wrong}, Rows(1, 1, first=True))
-    assert tally.quality("eval").sqnr_db["y"] == pytest.approx(10 * np.log10(10 / 2))
 
 
 def test_a_metric_that_does_not_fit_is_an_error_of_the_data() -> None:
@@ -145,3 +108,26 @@ def test_a_metric_may_write_on_the_labels() -> None:
     (quality,) = evaluate(graph, sessions, Labelled(graph), ("first", first), source="eval")
     assert quality.metric is not None
     assert (quality.metric.before, quality.metric.after) == (1, 1)
+
+
+def test_a_quality_says_what_few_samples_leave_open() -> None:
+    graph, coarse = _graph(), _graph(0.9)
+    sessions = [Session(graph, threads=1), Session(coarse, threads=1)]
+
+    def judged(x: Array, source: str = "eval") -> Quality:
+        (quality,) = evaluate(graph, sessions, open_data({"x": x}, graph), None, source=source)
+        return quality
+
+    varied = np.random.default_rng(0).standard_normal((16, 4)).astype(np.float32)
+    few = judged(varied)
+    assert few.sqnr_db["y"] == pytest.approx(20, abs=1e-3)
+    assert few.worst_sample_db["y"] == pytest.approx(20, abs=1e-3)
+    assert few.fresh is not None
+    least = few.fresh.sqnr_db["y"]
+    assert least is not None
+    assert 10 < least < 20
+    assert judged(varied[:1]).fresh is None
+    assert judged(np.tile(varied, (63, 1))).fresh is None  # 1008 samples are not few
+    assert judged(varied, "calib").fresh is None
+    same = judged(np.tile(varied[:1], (16, 1)))
+    assert (same.alike, same.fresh) == (True, None)
