@@ -12,7 +12,7 @@ from tests.fuzz.truth import MIN_SQNR_DB
 __all__ = ["Ending", "findings"]
 
 _CODES = (0, 2, 3, 4, 5)
-_NO_UTF8 = "are not UTF-8 text"  # no library of protobuf reads these, though onnxruntime does
+_NO_UTF8 = "not UTF-8 text"  # no library of protobuf reads these, though onnxruntime does
 _ERROR = re.compile(r"^graphopt(?: \(process \d+\))?: error: ", re.M)
 
 
