@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 
 from tests.fuzz.case import Case, dice
 
-__all__ = ["fresh", "make", "random_graph"]
+__all__ = ["MODES", "fresh", "make", "random_graph"]
 
 _FUNCTION_DOMAIN = "local"
 
@@ -296,20 +296,22 @@ _MODES = (
     (("--preset", "int8-weights"), False),
     (("--calib", "calib.npz"), False),
 )
+MODES = len(_MODES)
 
 
 def make(number: int, folder: Path) -> Case:
     """Write graph ``number // 5`` with samples; the rest of the number chooses the mode."""
-    model = random_graph(number // len(_MODES))
+    model = random_graph(number // MODES)
     onnx.save(model, folder / "m.onnx")
+    np.save(folder / "fresh.npy", fresh(model, 256, 4))
     for name, stream in (("calib", 1), ("eval", 2)):
         np.savez(folder / f"{name}.npz", x=fresh(model, 16, stream))
     batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
     np.savez(folder / "feeds.npz", x=fresh(model, batch or 4, 3))
-    arguments, lossless = _MODES[number % len(_MODES)]
+    arguments, lossless = _MODES[number % MODES]
     return Case(
         arguments=("optimize", "m.onnx", "-o", "o.onnx", *arguments),
-        story=(f"graph {number // len(_MODES)}", *(node.op_type for node in model.graph.node)),
+        story=(f"graph {number // MODES}", *(node.op_type for node in model.graph.node)),
         model="m.onnx",
         feeds="feeds.npz",
         out="o.onnx",

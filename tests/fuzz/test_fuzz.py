@@ -17,7 +17,7 @@ from tests.fuzz.helper import Bounds, Helper, Lost, watched_command
 from tests.fuzz.verdict import Ending, findings
 
 CASE = Case(arguments=("inspect", "m.onnx"), story=(), model="m.onnx", out="o.onnx", lossless=True)
-RUNS = {"loads": True, "runs": True}
+RUNS = {"loads": True, "runs": True, "valid": True}
 ERROR = "graphopt: error: it is broken\n"
 
 
@@ -43,7 +43,8 @@ def ending(**changes: Any) -> Ending:
         ({"code": 1, "errors": ERROR}, ["internal"]),
         ({"code": None, "errors": ""}, ["internal"]),
         ({"code": 3, "errors": ERROR, "truth": {"loads": False}}, []),
-        ({"code": 3, "errors": ERROR, "truth": RUNS}, ["refused though it runs"]),
+        ({"code": 3, "errors": ERROR, "truth": RUNS}, ["refused though it is valid and runs"]),
+        ({"code": 3, "errors": ERROR, "truth": {**RUNS, "valid": False}}, []),
         ({"code": 3, "truth": {}}, ["0 error lines"]),
         ({"code": 3, "errors": ERROR * 2, "truth": {}}, ["2 error lines"]),
         ({"code": 7, "errors": ERROR, "truth": {}}, ["exit 7"]),

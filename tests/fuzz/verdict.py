@@ -61,8 +61,9 @@ def findings(case: Case, end: Ending) -> list[str]:
 
 def _against_truth(case: Case, end: Ending) -> list[str]:
     truth, wrong = end.truth, []
-    if end.code == 3 and truth.get("runs") and _NO_UTF8 not in end.errors:
-        wrong.append("refused though it runs")
+    alone = "compare" not in case.arguments  # two models may not fit each other
+    if end.code == 3 and truth.get("valid") and alone and _NO_UTF8 not in end.errors:
+        wrong.append("refused though it is valid and runs")
     if end.code == 0:
         if not truth.get("loads") and not end.errors.strip():
             done = "inspected" if case.out is None else "written"

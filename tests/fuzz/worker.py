@@ -105,7 +105,12 @@ def _memory(key: str) -> int:
     return 0
 
 
-_WORK: dict[str, Callable[..., dict[str, Any]]] = {"make": _make, "run": _run, "try": truth.tried}
+_WORK: dict[str, Callable[..., dict[str, Any]]] = {
+    "make": _make,
+    "run": _run,
+    "try": truth.tried,
+    "measure": truth.measured,
+}
 
 if __name__ == "__main__":
     _serve()
