@@ -42,6 +42,10 @@ Shape = tuple[Dim, ...]
 _APART = "its elements are not told apart"
 
 
+_LONGEST_AXIS = 1 << 24
+"""Most elements of an axis whose places are listed one by one; layers have some thousand."""
+
+
 class Unknown(Exception):  # noqa: N818 - no failure: the axes are fixed with this reason
     """Why nothing can be said of a node's axes."""
 
@@ -133,7 +137,7 @@ class Nest:
         """Where on an axis the elements of value ``value`` of ``loop`` stand.
 
         Raises:
-            Unknown: A loop of the axis has no known size.
+            Unknown: A loop of the axis has no known size, or an immense one.
         """
         places: list[int] = []
         offset = 0
@@ -143,6 +147,8 @@ class Nest:
             length = self.length((piece,))
             if length is None:
                 raise Unknown("a size is not known")
+            if length > _LONGEST_AXIS:
+                raise Unknown(f"an axis has {length} elements")
             if piece.picks is not None and loop in piece.loops:
                 places += [offset + at for at, pick in enumerate(piece.picks) if pick == value]
             elif loop in piece.loops:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from graphopt.facts.axes import Axes, Call, Draft, Nest, Shape
+from graphopt.facts.axes import Axes, Call, Draft, Nest, Shape, Unknown
 
 __all__ = ["branches", "loop", "scan"]
 
@@ -67,6 +67,8 @@ def scan(call: Call) -> Nest:
     draft = Draft(call)
     read = call.attribute("num_scan_inputs", 1)
     states = len(call.inputs) - read
+    if not 0 <= states <= len(call.inputs):
+        raise Unknown(f"it has {len(call.inputs)} inputs and reads {read} in slices")
     inner = [_carried(draft, k, k) for k in range(states)]
     taken: list[Axes | None] = []
     given: list[Axes | None] = []

@@ -44,6 +44,23 @@ def layer(scope: Scope, node: NodeProto) -> Layer | Refusal | None:
 
 
 def _layers_of(scope: Scope, node: NodeProto) -> Iterator[Layer | Refusal]:
+    """The layers that a node is; a Refusal where its weight or groups cannot be those of one."""
+    for each in _read_off(scope, node):
+        unfit = _unfit(each) if isinstance(each, Layer) else ""
+        yield Refusal(node, unfit) if unfit else each
+
+
+def _unfit(each: Layer) -> str:
+    """Why a layer cannot be one; empty where it can."""
+    order = each.weight.order
+    if each.groups < 1:
+        return f"it has {each.groups} groups"
+    if order is not None and len(order) <= max(each.read_axes):
+        return f"its weight of shape {list(each.weight.constant.shape)} has too few axes"
+    return ""
+
+
+def _read_off(scope: Scope, node: NodeProto) -> Iterator[Layer | Refusal]:
     if is_op(node, "MatMul", "Gemm"):
         yield _product(scope, node)
     elif is_op(node, "Conv", "ConvTranspose"):
@@ -114,6 +131,8 @@ def _added(one: Layer) -> Operand | None:
     scope, result = one.scope, one.node.output[0]
     uses = scope.uses(result)
     if len(uses) != 1 or uses[0].scope is not scope or scope.is_output(result):
+        return None
+    if one.weight.order is None:
         return None
     if one.weight.index != 1 or not is_op(uses[0].node, "Add"):
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
+from graphopt.errors import ModelError
 from graphopt.graph.graph import Constant, Scope, Use
-from graphopt.graph.node import attribute, is_op
+from graphopt.graph.node import attribute, is_op, label
 
 __all__ = ["FLOATS", "Form", "Operand", "operand", "producer"]
 
@@ -24,6 +26,7 @@ Form = Literal["float", "dequantized", "expanded", "integer"]
 behind Cast and Mul, which a runtime computes once when it loads the model, or as codes that the
 node itself reads."""
 
+_SMALL = 1 << 20  # elements; scales spread over codes, they do not make a larger tensor
 _FOLLOWED = 8  # nodes between a constant and its reader that are looked through
 
 
@@ -49,13 +52,19 @@ class Operand:
 
     @property
     def order(self) -> tuple[int, ...] | None:
-        """For each axis that the node sees the one of the constant; None behind a Reshape."""
+        """For each axis that the node sees the one of the constant; None behind a Reshape.
+
+        Raises:
+            ModelError: A Transpose between is for another number of axes.
+        """
         order = tuple(range(len(self.constant.shape)))
         for use in self.path:
             if is_op(use.node, "Reshape"):
                 return None
             if is_op(use.node, "Transpose"):
                 perm = attribute(use.node, "perm", []) or range(len(order))[::-1]
+                if sorted(perm) != list(range(len(order))):
+                    raise self._unfit(use.node)
                 order = tuple(order[axis] for axis in perm)
         return order
 
@@ -92,11 +101,24 @@ class Operand:
         return len(self.readers) == 1 and not self.given_out
 
     def values(self) -> NDArray[Any]:
-        """What the node reads, computed anew: ``(codes - zero point) * scale`` where quantized."""
+        """What the node reads, computed anew: ``(codes - zero point) * scale`` where quantized.
+
+        Raises:
+            ModelError: A node between cannot be computed from the constants that it reads.
+        """
         values: NDArray[Any] = self.constant.values
         for use in self.path:
-            values = _computed(use, values)
+            try:
+                values = _computed(use, values)
+            except (ArithmeticError, LookupError, ValueError) as err:
+                raise self._unfit(use.node) from err
         return values
+
+    def _unfit(self, between: NodeProto) -> ModelError:
+        shape = list(self.constant.shape)
+        return ModelError(
+            f"node {label(between)!r} does not fit {self.constant.name!r} of shape {shape}"
+        )
 
     def stored(self, values: NDArray[Any]) -> NDArray[Any]:
         """What the node is to read, with its axes in the order of the constant's."""
@@ -158,7 +180,11 @@ def producer(scope: Scope, name: str) -> tuple[Scope, NodeProto | None]:
 
 
 def _computed(use: Use, values: NDArray[Any]) -> NDArray[Any]:
-    """What a node of a path makes of the values that it reads at ``use``."""
+    """What a node of a path makes of the values that it reads at ``use``.
+
+    Raises:
+        ArithmeticError, LookupError, ValueError: They do not fit the node.
+    """
     node, constant = use.node, use.scope.constant
     if is_op(node, "Transpose"):
         return values.transpose(attribute(node, "perm", []) or None)
@@ -167,9 +193,13 @@ def _computed(use: Use, values: NDArray[Any]) -> NDArray[Any]:
     other = constant(node.input[1 - use.index])
     assert other is not None, "a path has constant parameters"
     if is_op(node, "Mul"):
-        return np.asarray(values * other.values)
+        scale = other.values
+        made = math.prod(np.broadcast_shapes(values.shape, scale.shape))
+        if made > max(values.size, scale.size, _SMALL):
+            raise ValueError(f"a product of {made} elements")
+        return np.asarray(values * scale)
     if is_op(node, "Reshape"):
-        sizes = [int(size) for size in other.values]
+        sizes = [int(size) for size in other.values.reshape(-1)]
         kept = [values.shape[at] if size == 0 else size for at, size in enumerate(sizes)]
         return values.reshape(sizes if attribute(node, "allowzero", 0) else kept)
     zero = constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
@@ -181,14 +211,21 @@ def _computed(use: Use, values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _spread(node: NodeProto, values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """A scale or zero point of a DequantizeLinear in a shape that broadcasts to the codes."""
+    """A scale or zero point of a DequantizeLinear in a shape that broadcasts to the codes.
+
+    Raises:
+        ValueError: Its shape, or the size of the blocks, does not fit the codes.
+    """
     if values.size == 1:
         return values.reshape(())
-    axis = attribute(node, "axis", 1) % len(shape)
+    axis = attribute(node, "axis", 1) % max(1, len(shape))
     block = attribute(node, "block_size", 0)
-    if block:
-        return np.repeat(values, block, axis).take(range(shape[axis]), axis)
-    return values.reshape([-1 if at == axis else 1 for at in range(len(shape))])
+    if block > 0 and values.ndim == len(shape):
+        if values.shape[axis] == -(-shape[axis] // block):
+            return np.repeat(values, block, axis).take(range(shape[axis]), axis)
+    elif block == 0 and values.shape == shape[axis : axis + 1]:
+        return values.reshape([-1 if at == axis else 1 for at in range(len(shape))])
+    raise ValueError(f"scales of shape {values.shape} for codes of shape {shape}")
 
 
 def _readers(scope: Scope, name: str) -> Iterator[Use]:

@@ -113,6 +113,13 @@ def nest_of(call: Call) -> Nest:
         made = row.axes(call)
     except Unknown as reason:
         return opaque(f"{call.node.op_type}: {reason}")(call)
+    except (
+        ArithmeticError,
+        LookupError,
+        ValueError,
+        MemoryError,
+    ):  # axes beyond the rank, blocks of 0
+        return opaque(f"{call.node.op_type}: its attributes do not fit its shapes")(call)
     for known, given in ((made.inputs, call.inputs), (made.outputs, call.outputs)):
         for axes, dims in zip(known, given, strict=True):
             if axes is not None and dims is not None and not _fits(made, axes, dims):

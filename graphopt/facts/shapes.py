@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto
 
+from graphopt.graph.calls import nested, unfolded
 from graphopt.graph.declared import ValueInfos
 from graphopt.graph.graph import Graph
 from graphopt.graph.weightless import weightless
@@ -17,7 +18,12 @@ __all__ = ["Dim", "Shapes", "TensorInfo", "infer", "proven"]
 
 _REFUSALS = (onnx.shape_inference.InferenceError, onnx.checker.ValidationError)
 
+_DATA_TYPES = frozenset(TensorProto.DataType.values())
+
 logger = logging.getLogger(__name__)
+
+_MOST_UNFOLDED = 50_000
+"""Most nodes of functions that inference goes through, which takes it a second."""
 
 Dim = int | str | None
 """A size, the name of a symbolic size, or nothing known."""
@@ -99,7 +105,13 @@ def proven(graph: Graph) -> Shapes:
 
 
 def _inferred(model: ModelProto) -> ModelProto:
-    """The model with inferred types; on failure those of nodes inferred one by one."""
+    """The model with inferred types; on failure those of nodes inferred one by one.
+
+    Inference goes through a function once for each call: where that is too much, nothing is
+    known of what functions compute.
+    """
+    if model.functions and unfolded(model, nested(model.graph.node)).nodes > _MOST_UNFOLDED:
+        del model.functions[:]
     for data_prop in (True, False):
         try:
             return onnx.shape_inference.infer_shapes(model, data_prop=data_prop)
@@ -141,7 +153,7 @@ def _infer_node(
             {name: values[name] for name in node.input if name in values},
             opset_imports=[onnx.helper.make_opsetid(d, v) for d, v in versions.items()],
         )
-    except (*_REFUSALS, onnx.defs.SchemaError, RuntimeError) as err:
+    except (*_REFUSALS, onnx.defs.SchemaError, RuntimeError, ValueError) as err:
         logger.debug("no types for the outputs of %s: %s", node.name or node.op_type, err)
         return {}
     return found
@@ -181,15 +193,16 @@ def _info(kind: TypeProto) -> TensorInfo | None:
         tensor = kind.sparse_tensor_type
     else:
         return None
+    data_type = tensor.elem_type if tensor.elem_type in _DATA_TYPES else 0
     if not tensor.HasField("shape"):
-        return TensorInfo(tensor.elem_type, None)
+        return TensorInfo(data_type, None)
     dims: list[Dim] = []
     for dim in tensor.shape.dim:
         if dim.HasField("dim_value"):
             dims.append(dim.dim_value if dim.dim_value >= 0 else None)
         else:
             dims.append(dim.dim_param or None)
-    return TensorInfo(tensor.elem_type, tuple(dims))
+    return TensorInfo(data_type, tuple(dims))
 
 
 def _merge(first: TensorInfo | None, second: TensorInfo) -> TensorInfo:

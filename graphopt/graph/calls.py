@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto
@@ -10,23 +11,25 @@ from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto
 from graphopt.graph.node import DEFAULT_DOMAIN
 from graphopt.graph.wiring import twice_made
 
-__all__ = ["UNFOLDED_BYTES", "UNFOLDED_NODES", "miscalled"]
+__all__ = ["UNFOLDED_BYTES", "UNFOLDED_NODES", "Unfolded", "miscalled", "nested", "unfolded"]
 
 UNFOLDED_NODES = 1_000_000
-"""Most nodes that calls may stand for. Shape inference and onnxruntime unfold every call; the
-largest exports have some 100,000 nodes."""
+"""Most nodes that calls may stand for. onnxruntime unfolds every call; the largest exports have
+some 100,000 nodes."""
 UNFOLDED_BYTES = 2**31 - 1
 """Most bytes of nodes and constants that calls may stand for: what fits in one message."""
 
 _Key = tuple[str, str, str]
 
 
-class _Size(NamedTuple):
+class Unfolded(NamedTuple):
+    """Nodes, and bytes of these with their constants; one more than the bounds for any more."""
+
     nodes: int
     size: int
 
 
-def miscalled(header: ModelProto, nodes: Iterable[NodeProto]) -> Iterator[str]:
+def miscalled(header: ModelProto, nodes: Collection[NodeProto]) -> Iterator[str]:
     """What is wrong with the local functions of a model, a sentence each.
 
     Functions that are there twice, that call themselves or each other, or that compute a name
@@ -36,34 +39,51 @@ def miscalled(header: ModelProto, nodes: Iterable[NodeProto]) -> Iterator[str]:
         header: Holds the functions.
         nodes: All nodes of the model's graphs, those of bodies included.
     """
-    functions: dict[_Key, FunctionProto] = {}
-    for function in header.functions:
-        key = (_domain(function.domain), function.name, function.overload)
-        if key in functions:
-            yield f"function {_name(key)!r} is defined twice"
-            return
-        functions[key] = function
-    if not functions:
+    functions = _by_key(header)
+    if len(functions) < len(header.functions):
+        names = Counter(_name(_key_of(function)) for function in header.functions)
+        yield f"function {names.most_common(1)[0][0]!r} is defined twice"
         return
-    callees = {
-        key: [callee for node in _nested(item.node) if (callee := _key(node)) in functions]
-        for key, item in functions.items()
-    }
-    order, circle = _ordered(callees)
+    callees = _callees(functions)
+    _, circle = _ordered(callees)
     if circle is not None:
         yield f"function {_name(circle)!r} calls itself, at once or through others"
         return
-    sizes: dict[_Key, _Size] = {}
-    for key in order:  # callees first
-        own = _Size(sum(1 for _ in _nested(functions[key].node)), functions[key].ByteSize())
-        sizes[key] = _sum(own, (sizes[callee] for callee in callees[key]))
-    called = [key for node in nodes if (key := _key(node)) in functions]
-    total = _sum(_Size(0, 0), (sizes[key] for key in called))
+    called = {key for node in nodes if (key := _key(node)) in functions}
+    total = unfolded(header, nodes)
     if total.nodes > UNFOLDED_NODES:
         yield f"its functions unfold to more than {UNFOLDED_NODES:,} nodes"
     if total.size > UNFOLDED_BYTES:
         yield f"its functions unfold to more than {UNFOLDED_BYTES:,} bytes"
-    yield from _bodies(functions, set(called), callees)
+    yield from _bodies(functions, called, callees)
+
+
+def unfolded(header: ModelProto, nodes: Iterable[NodeProto]) -> Unfolded:
+    """What the calls in a model stand for; counted, not unfolded.
+
+    Args:
+        header: Holds the functions; none calls itself.
+        nodes: All nodes of the model's graphs, those of bodies included.
+    """
+    functions = _by_key(header)
+    callees = _callees(functions)
+    sizes: dict[_Key, Unfolded] = {}
+    for key in _ordered(callees)[0]:  # callees first
+        own = Unfolded(sum(1 for _ in nested(functions[key].node)), functions[key].ByteSize())
+        sizes[key] = _sum(own, (sizes[callee] for callee in callees[key]))
+    called = (_key(node) for node in nodes) if functions else ()
+    return _sum(Unfolded(0, 0), (sizes[key] for key in called if key in sizes))
+
+
+def _by_key(header: ModelProto) -> dict[_Key, FunctionProto]:
+    return {_key_of(function): function for function in header.functions}
+
+
+def _callees(functions: Mapping[_Key, FunctionProto]) -> dict[_Key, list[_Key]]:
+    return {
+        key: [callee for node in nested(item.node) if (callee := _key(node)) in functions]
+        for key, item in functions.items()
+    }
 
 
 def _domain(name: str) -> str:
@@ -74,29 +94,33 @@ def _key(node: NodeProto) -> _Key:
     return _domain(node.domain), node.op_type, node.overload
 
 
+def _key_of(function: FunctionProto) -> _Key:
+    return _domain(function.domain), function.name, function.overload
+
+
 def _name(key: _Key) -> str:
     return ":".join(filter(None, key))
 
 
-def _sum(own: _Size, others: Iterable[_Size]) -> _Size:
+def _sum(own: Unfolded, others: Iterable[Unfolded]) -> Unfolded:
     """The total; it stops to grow behind the bounds: numbers would get thousands of digits."""
     nodes, size = own
     for other in others:
         nodes = min(nodes + other.nodes, UNFOLDED_NODES + 1)
         size = min(size + other.size, UNFOLDED_BYTES + 1)
-    return _Size(nodes, size)
+    return Unfolded(nodes, size)
 
 
-def _nested(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
-    """The nodes and those of their bodies."""
+def nested(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """The nodes of messages and those of their bodies."""
     for node in nodes:
         yield node
         for item in node.attribute:
             if item.type == AttributeProto.GRAPH:
-                yield from _nested(item.g.node)
+                yield from nested(item.g.node)
             elif item.type == AttributeProto.GRAPHS:
                 for graph in item.graphs:
-                    yield from _nested(graph.node)
+                    yield from nested(graph.node)
 
 
 def _ordered(callees: Mapping[_Key, list[_Key]]) -> tuple[list[_Key], _Key | None]:

@@ -10,7 +10,7 @@ from graphopt.errors import ModelError
 from graphopt.graph import tensors
 from graphopt.graph.calls import miscalled
 from graphopt.graph.graph import Graph
-from graphopt.graph.node import DEFAULT_DOMAIN, label
+from graphopt.graph.node import DEFAULT_DOMAIN, in_default_domain, label
 from graphopt.graph.schemas import misuse
 from graphopt.graph.sparse_tensors import check_sparse
 from graphopt.graph.texts import illegible
@@ -52,7 +52,7 @@ def refuse_unsound(graph: Graph) -> None:
     Raises:
         ModelError: What is wrong, with the node, tensor or field.
     """
-    for faults in (illegible, _odd_versions, _odd_types, malformed_nodes):
+    for faults in (illegible, _odd_versions, _not_imported, _odd_types, malformed_nodes):
         _refuse(faults(graph))
     for tensor in graph.tensors():
         if tensors.is_external(tensor):
@@ -63,7 +63,8 @@ def refuse_unsound(graph: Graph) -> None:
         for sparse in scope.proto.sparse_initializer:
             check_sparse(graph, sparse)
     _refuse(miswired(graph))
-    _refuse(miscalled(graph.header, (node for scope in graph.scopes() for node in scope.nodes)))
+    if graph.header.functions:
+        _refuse(miscalled(graph.header, [n for scope in graph.scopes() for n in scope.nodes]))
 
 
 def _refuse(faults: Iterator[str]) -> None:
@@ -85,12 +86,28 @@ def _odd_versions(graph: Graph) -> Iterator[str]:
             yield f"it imports version {item.version} of operator set {domain!r}: there is none"
 
 
+def _not_imported(graph: Graph) -> Iterator[str]:
+    """Nodes of ONNX's own operators in a model that names other operator sets alone."""
+    if graph.header.opset_import and not graph.opset:
+        for scope in graph.scopes():
+            for node in filter(in_default_domain, scope.nodes):
+                yield f"node {label(node)!r}: the model does not import operator set 'ai.onnx'"
+
+
 def _is_int32(version: int) -> bool:
     return -(2**31) <= version < 2**31
 
 
 def _odd_types(graph: Graph) -> Iterator[str]:
-    """Inputs and outputs of element types that ONNX does not have."""
+    """Inputs and outputs of element types that ONNX does not have, inputs that have no type."""
+    main = graph.main.proto
+    for value in (*main.input, *main.output):
+        tensor = value.type.HasField("tensor_type")
+        if tensor and not value.type.tensor_type.elem_type:
+            yield f"{value.name!r} is a tensor of no element type"
+    for value in graph.required_inputs:
+        if value.type.WhichOneof("value") is None:
+            yield f"input {value.name!r} has no type"
     for scope in graph.scopes():
         for value in (*scope.proto.input, *scope.proto.output):
             kind = value.type.tensor_type.elem_type

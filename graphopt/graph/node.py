@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from onnx import NodeProto
+from onnx import AttributeProto, NodeProto
 from onnx.helper import get_attribute_value, make_attribute
+
+from graphopt.errors import ModelError
 
 __all__ = ["DEFAULT_DOMAIN", "attribute", "in_default_domain", "is_op", "label", "set_attributes"]
 
 DEFAULT_DOMAIN = ("", "ai.onnx")
 """The two names of ONNX's own domain, which mean the same."""
+
+
+_ANY = frozenset(AttributeProto.AttributeType.values()) - {AttributeProto.UNDEFINED}
+_LISTS = frozenset((AttributeProto.FLOATS, AttributeProto.INTS, AttributeProto.STRINGS))
+_TYPES = {
+    int: frozenset((AttributeProto.INT,)),
+    float: frozenset((AttributeProto.FLOAT,)),
+    str: frozenset((AttributeProto.STRING,)),
+    list: _LISTS,
+    tuple: _LISTS,
+}
+"""Types of attributes by the Python type of their default."""
 
 
 def in_default_domain(node: NodeProto) -> bool:
@@ -25,9 +39,19 @@ def is_op(node: NodeProto, *op_types: str) -> bool:
 
 
 def attribute(node: NodeProto, name: str, default: Any) -> Any:
-    """Value of an attribute (lists as lists, strings as str); ``default`` where it is absent."""
+    """Value of an attribute (lists as lists, strings as str); ``default`` where it is absent.
+
+    Raises:
+        ModelError: It is of another type than ``default``; None goes with any. That of ONNX's own
+            operators was looked at when the model was loaded.
+    """
     for item in node.attribute:
         if item.name == name and not item.ref_attr_name:
+            if item.type not in _TYPES.get(type(default), _ANY):
+                kind = AttributeProto.AttributeType.Name(item.type).lower()
+                raise ModelError(
+                    f"node {label(node)!r}: attribute {name!r} of {node.op_type} is of type {kind}"
+                )
             value = get_attribute_value(item)
             if isinstance(value, bytes):
                 return value.decode("utf-8", "replace")

@@ -14,6 +14,7 @@ from graphopt.graph.node import in_default_domain, label
 
 __all__ = ["misuse"]
 
+_NEWEST = 2**31 - 1
 _UNBOUNDED = 1 << 30
 _INTERNAL = "__"  # how attributes start that runtimes add for themselves; ONNX lets them pass
 _FIELDS = {
@@ -59,13 +60,13 @@ def misuse(node: NodeProto, opset: int) -> Iterator[str]:
 
     No runtime loads such a node, and who reads a node that passes need not ask whether its inputs
     are there and of which type its attributes are. Operators of other domains, and those that the
-    ONNX package does not know in this version, are not judged.
+    ONNX package does not know in any version, are not judged.
 
     Args:
         node: All its names are text.
         opset: Version of the default domain, 0 to 2^31 - 1.
     """
-    signature = _signature(node.op_type, opset) if in_default_domain(node) else None
+    signature = _signature(node.op_type, max(opset, 1)) if in_default_domain(node) else None
     if signature is None:
         return
     for kind, names, (least, most), named in (
@@ -87,9 +88,8 @@ def misuse(node: NodeProto, opset: int) -> Iterator[str]:
 
 @cache
 def _signature(op_type: str, opset: int) -> _Signature | None:
-    try:
-        schema = onnx.defs.get_schema(op_type, opset, "")
-    except onnx.defs.SchemaError:
+    schema = _schema(op_type, opset) or _schema(op_type, _NEWEST)  # onnxruntime has some earlier
+    if schema is None:
         return None
     single = onnx.defs.OpSchema.FormalParameterOption.Single
     return _Signature(
@@ -100,6 +100,13 @@ def _signature(op_type: str, opset: int) -> _Signature | None:
         {name: _attribute_type(item) for name, item in schema.attributes.items()},
         tuple(name for name, item in schema.attributes.items() if item.required),
     )
+
+
+def _schema(op_type: str, opset: int) -> onnx.defs.OpSchema | None:
+    try:
+        return onnx.defs.get_schema(op_type, opset, "")
+    except onnx.defs.SchemaError:
+        return None
 
 
 def _attribute_type(declared: onnx.defs.OpSchema.Attribute) -> int:

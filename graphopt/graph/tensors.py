@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from graphopt import outside
-from graphopt.errors import ModelError
+from graphopt.errors import ModelError, quoted
 
 __all__ = [
     "Array",
@@ -128,7 +128,7 @@ def external_file(tensor: onnx.TensorProto, folder: Path | None) -> tuple[Path, 
     held = path.stat().st_size
     if offset + length > held:
         raise ModelError(
-            f"{where}: {location!r} holds {held} bytes (truncated?), "
+            f"{where}: {quoted(location)} holds {held} bytes (truncated?), "
             f"{length} at offset {offset} are needed"
         )
     return path, offset, length
@@ -137,31 +137,32 @@ def external_file(tensor: onnx.TensorProto, folder: Path | None) -> tuple[Path, 
 def _number(text: str, what: str) -> int:
     """A number of bytes, as decimal digits."""
     if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
-        raise ModelError(f"{what} is not a number of bytes: {text[:40]!r}")
+        raise ModelError(f"{what} is not a number of bytes: {quoted(text)}")
     return int(text)
 
 
 def _safe_path(location: str, folder: Path, where: str) -> Path:
     """The file at ``location`` in ``folder``, refused if it is not there or lies elsewhere."""
-    relative = Path(location)
+    relative, shown = Path(location), quoted(location)
     if not location or relative.is_absolute() or ".." in relative.parts or "\\" in location:
-        raise ModelError(f"{where}: location {location!r} leaves the model's folder; refused")
+        raise ModelError(f"{where}: location {shown} leaves the model's folder; refused")
     if _ADDRESS_MARK in location:
-        raise ModelError(f"{where}: location {location!r} stands for an address in memory; refused")
+        raise ModelError(f"{where}: location {shown} stands for an address in memory; refused")
     path = folder / relative
     try:
         if not path.resolve().is_relative_to(folder.resolve()):
             raise ModelError(
-                f"{where}: {location!r} is a link that leaves the model's folder; refused, "
+                f"{where}: {shown} is a link that leaves the model's folder; refused, "
                 "put the file itself there"
             )
         outside.regular(path)
     except FileNotFoundError as err:
-        raise ModelError(f"{where}: file {location!r} is missing beside the model") from err
+        raise ModelError(f"{where}: file {shown} is missing beside the model") from err
     except outside.IrregularFile as err:
-        raise ModelError(f"{where}: {location!r} cannot be read: {err.strerror}") from err
+        raise ModelError(f"{where}: {shown} cannot be read: {err.strerror}") from err
     except (OSError, RuntimeError, ValueError) as err:  # too long, links in a circle, a NUL
-        raise ModelError(f"{where}: location {location!r} cannot be used: {err}") from err
+        reason = getattr(err, "strerror", None) or err
+        raise ModelError(f"{where}: location {shown} cannot be used: {reason}") from err
     return path
 
 

@@ -9,7 +9,7 @@ from itertools import chain
 from onnx import NodeProto
 
 from graphopt.graph.graph import Graph, Scope
-from graphopt.graph.node import label
+from graphopt.graph.node import is_op, label
 from graphopt.graph.order import is_cyclic
 
 __all__ = ["miswired", "twice_made"]
@@ -38,7 +38,13 @@ def _miswired(scope: Scope, around: list[set[str]]) -> Iterator[str]:
     if is_cyclic(scope):
         yield f"nodes read their own outputs (a cycle){where}"
     for bodies in scope.bodies.values():
-        for body in bodies.values():
+        for name, body in bodies.items():
+            owner = body.owner
+            if owner is not None and is_op(owner, "If") and len(body.outputs) != len(owner.output):
+                yield (
+                    f"node {label(owner)!r} has {len(owner.output)} outputs, "
+                    f"its {name} {len(body.outputs)}{where}"
+                )
             yield from _miswired(body, visible)
 
 

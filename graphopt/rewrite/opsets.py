@@ -115,7 +115,10 @@ def _float_type(shapes: Shapes, name: str) -> np.dtype[Any]:
     info = shapes.get(name)
     if info is None or not info.data_type:
         raise NotLifted(f"the type of {name!r} is not known")
-    return np.dtype(helper.tensor_dtype_to_np_dtype(info.data_type))
+    kind = np.dtype(helper.tensor_dtype_to_np_dtype(info.data_type))
+    if kind.kind != "f":
+        raise NotLifted(f"{name!r} is of type {kind}, the old version takes floats")
+    return kind
 
 
 # one function a change, in the order of the operator's name

@@ -12,6 +12,8 @@ from graphopt.data.first import FirstSamples
 from graphopt.data.samples import Feeds, Samples
 from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import DataError, ModelError, Need
+from graphopt.facts.built import built
+from graphopt.facts.shapes import infer
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.observe.request import Rows
@@ -142,6 +144,14 @@ def choose_judge(
     needed, allowed = _RUN_FACTOR * reference.weight_bytes, run_bytes(memory_limit)
     if needed > allowed:
         sizes = f"about {needed / 1e6:.3g} MB where {allowed / 1e6:.3g} MB are allowed"
+        return None, Caveat(f"not run and not compared: {sizes}", (Need.MEMORY_LIMIT,))
+    beside = built(reference, infer(reference))
+    if needed + beside.total > allowed:
+        sizes = (
+            f"beside its weights it builds about {beside.total / 1e9:.3g} GB "
+            f"({beside.part / 1e9:.3g} GB by {beside.node!r}) "
+            f"where {max(0, allowed - needed) / 1e9:.3g} GB are allowed"
+        )
         return None, Caveat(f"not run and not compared: {sizes}", (Need.MEMORY_LIMIT,))
     for samples, source in offered:
         if samples is not None:

@@ -10,7 +10,7 @@ from graphopt.commands.sources import Data
 from graphopt.contract.recipe import Recipe
 from graphopt.contract.settings import Limits, Machine
 from graphopt.graph import io
-from graphopt.testing import MODELS
+from graphopt.testing import MODELS, model_from_text
 
 
 def test_samples_take_the_batch_that_either_model_fixes() -> None:
@@ -47,3 +47,16 @@ def test_a_result_that_grew_is_told_although_nothing_was_run() -> None:
     assert grown.report.output is not None
     assert grown.report.output.bytes > grown.report.input.bytes
     assert [text for text in grown.report.messages if "larger than the input" in text]
+
+
+def test_constants_that_a_runtime_would_build_count_against_the_memory_limit() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[N, 4] x) => (float[N, 4] y) {
+        [n] k = ConstantOfShape(sizes)  r = ReduceMax<keepdims = 0>(k)  y = Add(x, r) }"""
+    model = model_from_text(text, {"sizes": np.array([40000, 40000])})
+    quality = optimize(model, "eliminate-dead", memory_limit=500_000_000).report.quality
+    assert quality is not None
+    assert quality.samples == 0
+    assert "it builds about 6.4 GB (6.4 GB by 'n') where 0.5 GB are allowed" in quality.note
+    small = model_from_text(text, {"sizes": np.array([400, 400])})
+    quality = optimize(small, "eliminate-dead", memory_limit=500_000_000).report.quality
+    assert quality is not None and quality.samples > 0

@@ -465,3 +465,22 @@ def test_an_integer_product_of_activations_is_no_layer() -> None:
     body = "q = Cast<to = 2>(x) p = MatMulInteger(q, q) y = Cast<to = 1>(p)"
     (found,) = layers(graph_of(body))
     assert isinstance(found, Refusal)
+
+
+@pytest.mark.parametrize(
+    ("body", "ports", "words"),
+    [
+        ("y = Conv(x, vector)", IMAGE, "its weight of shape [6] has too few axes"),
+        ("y = Conv<group = 0>(x, k)", IMAGE, "it has 0 groups"),
+        ("y = Conv<group = -2>(x, k)", IMAGE, "it has -2 groups"),
+        ("y = ConvInteger<group = -1>(x, kernel)", IMAGE, "it has -1 groups"),
+    ],
+)
+def test_what_cannot_be_the_weight_of_a_layer(body: str, ports: str, words: str) -> None:
+    (found,) = layers(graph_of(body, ports))
+    assert isinstance(found, Refusal) and found.reason == words
+
+
+def test_an_add_behind_a_reshaped_weight_is_no_bias() -> None:
+    body = "v = Reshape(flat, size) m = MatMul(x, v) y = Add(m, b)"
+    assert only(graph_of(body, ROWS)).bias is None

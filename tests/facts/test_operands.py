@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from graphopt.errors import ModelError
 from graphopt.facts.operands import Operand, operand
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import label
@@ -124,3 +125,33 @@ def test_scales() -> None:
         found = last(graph_of(body))
         assert found is not None
         assert (None if found.scale is None else found.scale.origin) == name
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[n] v = Transpose<perm = [0, 2]>(w) y = Sum(x, v)",
+        "[n] v = Transpose<perm = [0]>(w) y = Sum(x, v)",
+        "[n] v = Cast<to = 99>(w) y = Sum(x, v)",
+        "[n] v = DequantizeLinear<axis = 1>(i, s4) y = Sum(x, v)",
+        "[n] v = DequantizeLinear<axis = 1, block_size = -3>(i, blocks) y = Sum(x, v)",
+        f"[n] v = DequantizeLinear<axis = 1, block_size = {2**62}>(i, blocks) y = Sum(x, v)",
+    ],
+)
+def test_what_does_not_fit_a_constant_is_an_error_of_the_model(body: str) -> None:
+    found = last(graph_of(body))
+    assert found is not None
+    with pytest.raises(ModelError, match=f"node 'n' does not fit '{found.constant.name}' of shape"):
+        found.values()
+
+
+def test_a_constant_is_not_spread_to_something_larger() -> None:
+    column, row = np.ones((2000, 1), np.int8), np.ones((1, 2000), np.float32)
+    text = (
+        '<ir_version: 10, opset_import: ["" : 21]> g (float x) => (float y) '
+        "{ v = Cast<to = 1>(tall) [n] q = Mul(v, wide) y = Sum(x, q) }"
+    )
+    found = last(Graph(model_from_text(text, {"tall": column, "wide": row})))
+    assert found is not None
+    with pytest.raises(ModelError, match="node 'n' does not fit 'tall' of shape"):
+        found.values()

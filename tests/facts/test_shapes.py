@@ -169,3 +169,26 @@ def test_invalid_graphs_never_raise(body: str) -> None:
 def test_static_where_declared_is_vague() -> None:
     graph = parse("g (float[2, 3] x) => (float[A, ?] y) { y = Neg(x) }")
     assert infer(graph).static_shape("y") == (2, 3)
+
+
+def test_calls_that_stand_for_very_many_nodes_are_not_unfolded() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 18, "loc" : 1]>
+        g (float[4] x) => (float[4] y) { h = loc.f16(x) y = Relu(x) }
+        <domain: "loc", opset_import: ["" : 18, "loc" : 1]> f0 (a) => (b) { b = Relu(a) }"""
+    for level in range(1, 17):
+        calls = f"c = loc.f{level - 1}(a) b = loc.f{level - 1}(c)"
+        text += f"""
+        <domain: "loc", opset_import: ["" : 18, "loc" : 1]> f{level} (a) => (b) {{ {calls} }}"""
+    found = infer(Graph(onnx.parser.parse_model(text)))
+    assert found.get("h") is None
+    assert found.get("y") == TensorInfo(FLOAT, (4,))
+    few = infer(Graph(onnx.parser.parse_model(text.replace("loc.f16(x)", "loc.f3(x)"))))
+    assert few.get("h") == TensorInfo(FLOAT, (4,))
+
+
+def test_a_declared_type_that_onnx_does_not_have_is_unknown() -> None:
+    graph = parse("g (float[4] x) => (float[4] y) { h = own.F(x) y = Relu(x) }", '"": 18, "own": 1')
+    graph.main.value_infos.extend([onnx.helper.make_tensor_value_info("h", FLOAT, [7])])
+    (declared,) = graph.main.value_infos
+    declared.type.tensor_type.elem_type = 99
+    assert infer(graph).get("h") == TensorInfo(0, (7,))

@@ -290,6 +290,10 @@ def no_opset(model: ModelProto) -> None:
     model.opset_import[0].version = 0
 
 
+def other_opset(model: ModelProto) -> None:
+    model.opset_import[0].domain = "ai.onnx.ml"
+
+
 def odd_own_opset(model: ModelProto) -> None:
     model.opset_import.add(domain="own", version=2**40)
 
@@ -304,6 +308,7 @@ def odd_type(model: ModelProto) -> None:
         (odd_ir, "its IR version is 2147483648: there is none"),
         (odd_opset, "imports version 4611686018427387904 of operator set 'ai.onnx': there is none"),
         (no_opset, "imports version 0 of operator set 'ai.onnx'"),
+        (other_opset, "node 'MatMul(y)': the model does not import operator set 'ai.onnx'"),
         (odd_own_opset, "imports version 1099511627776 of operator set 'own'"),
         (odd_type, "'x' has element type 99, which ONNX does not have"),
     ],

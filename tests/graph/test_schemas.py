@@ -61,6 +61,13 @@ def test_faults(node: NodeProto, words: str) -> None:
     assert words in fault
 
 
+def test_an_operator_from_before_its_time_is_judged_by_its_newest_version() -> None:
+    node = onnx.helper.make_node("LayerNormalization", ["x", "s"], ["y"], name="n", axis=1)
+    assert list(misuse(node, 11)) == []  # onnxruntime has it from opset 1 on
+    node.attribute[0].type = AttributeProto.FLOAT
+    assert len(list(misuse(node, 11))) == 1
+
+
 def test_an_attribute_that_comes_twice() -> None:
     node = softmax(i=1)
     node.attribute.append(node.attribute[0])

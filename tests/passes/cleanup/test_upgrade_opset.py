@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from graphopt.facts.shapes import infer
 from graphopt.graph.graph import Graph
 from graphopt.passes.cleanup import UpgradeOpset
+from graphopt.rewrite.opsets import NotLifted, lift
 from graphopt.run.record import PassRecord
 from graphopt.testing import MODELS, apply_pass, model_from_text
 
@@ -107,3 +109,11 @@ def test_bodies_are_lifted_and_the_ir_version_follows() -> None:
     body = next(scope for scope in graph.scopes() if scope.parent is not None)
     assert [len(node.input) for node in body.nodes] == [2]
     assert graph.header.ir_version == 7
+
+
+def test_bounds_of_integers_are_not_made_up() -> None:
+    text = """<ir_version: 4, opset_import: ["" : 9]> net (uint8[N] x) => (uint8[N] y) {
+        [c] y = Clip <min = 0.0, max = 0.5> (x) }"""
+    graph = Graph(model_from_text(text, {}))
+    with pytest.raises(NotLifted, match="Clip 'c': 'x' is of type uint8, the old version takes fl"):
+        lift(graph, 13, infer(graph))
