@@ -65,14 +65,16 @@ def distill(
     from graphopt.report import files
 
     out = outcome.beside(student, "distilled") if output is None else Path(output)
-    if Path(student).exists():  # the loader says best what is wrong with a missing model
-        sources = [student, teacher, data, values["evaluation"]]
-        files.check_targets([name for name in sources if name is not None], out, reports)
+    files.check_targets(out, reports)
+    places = files.places(out, reports)
     images = given_images(values) or None
     options = {name: value for name, value in values.items() if not name.startswith("image_")}
     if verbose:
         speak()
     with stdout_to_stderr(), progress() as report:
-        result = run(student, teacher, data, images=images, progress=report, **given(options))
+        options = given(options)
+        result = run(
+            student, teacher, data, images=images, writes=places, progress=report, **options
+        )
         result = outcome.write(result, out, reports)
     outcome.conclude(result, as_json=as_json, verbose=verbose)

@@ -66,16 +66,15 @@ def optimize(model: str, output: str | None, reports: tuple[str, ...], **given: 
     show = {name: given.pop(name) for name in ("as_json", "verbose")}
     out = Path(output) if output else outcome.beside(model, "opt")
     writes = not given["dry_run"]
-    if writes and Path(model).exists():  # the loader says best what is wrong with a missing model
-        read = ("calibration", "evaluation", "recipe_file", "teacher", "training")
-        data = (given[name] for name in read)
-        sources = [model, *(name for name in data if name is not None)]
-        files.check_targets(sources, out, reports)
+    places = files.places(out, reports) if writes else ()
+    if writes:
+        files.check_targets(out, reports)
     options = {name: value for name, value in given.items() if not name.startswith("image_")}
     if show["verbose"]:
         speak()
     with stdout_to_stderr(), progress() as report:
-        result = run(model, images=given_images(given) or None, progress=report, **options)
+        images = given_images(given) or None
+        result = run(model, images=images, progress=report, writes=places, **options)
         if writes:
             result = outcome.write(result, out, reports)
     outcome.conclude(result, **show)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from graphopt.commands.reads import files_read, kept, model_read
 from graphopt.commands.result import Origin, Result, finished, means_of, with_judge
 from graphopt.commands.sources import Data, Model, load, path_of
 from graphopt.contract.patterns import check_patterns
@@ -19,6 +21,7 @@ from graphopt.options import build
 from graphopt.passes.train.distill import Distill
 from graphopt.progress import Progress
 from graphopt.rewrite.teacher import fitted
+from graphopt.run.files import Written, refuse_overlaps
 from graphopt.run.metrics import MetricFunction
 from graphopt.run.stage import Stage
 from graphopt.search.planner import follow
@@ -40,6 +43,7 @@ def distill(
     seed: int = 0,
     device: str = "auto",
     checkpoints: str | Path | None = None,
+    writes: Sequence[Written] = (),
     progress: Progress | None = None,
     **options: Any,
 ) -> Result:
@@ -64,6 +68,7 @@ def distill(
         device: What to compute on: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         checkpoints: Folder in which the state of the training is kept; the same run goes on from
             it.
+        writes: Places that will be written afterwards; one that the run reads is refused.
         progress: Told what is going on, how far it is and how far it goes, and a detail in words.
         options: Those of the pass ``distill``, such as ``epochs``, ``lr`` or ``temperature``.
 
@@ -84,9 +89,13 @@ def distill(
     graph = load(student)
     check_patterns(plan.passes, graph)
     goal = fitted(load(teacher), graph)
+    samples = Data(training=data, evaluation=evaluation)
+    models = [*model_read("the student", student, graph), *model_read("the teacher", teacher, goal)]
+    reads = files_read(models, plan, samples, metric=metric, checkpoints=checkpoints)
+    refuse_overlaps(reads, [*writes, *kept(checkpoints)])
     means = means_of(
         plan,
-        Data(training=data, evaluation=evaluation),
+        samples,
         Limits(strict=True),
         Machine(threads=threads, memory_limit=memory_limit, device=device),
         reference=goal,
@@ -99,4 +108,7 @@ def distill(
     start = Origin(Stage(graph, means), path_of(student))
     reference = Origin(Stage(goal, means), path_of(teacher))
     choice = follow(plan, start.stage, means)
-    return finished(plan, choice, means, caveat, started=started, reference=reference, start=start)
+    result = finished(
+        plan, choice, means, caveat, started=started, reference=reference, start=start
+    )
+    return replace(result, reads=reads)

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
+from graphopt.commands.reads import files_read, kept, model_read
 from graphopt.commands.result import Origin, Result, finished, looked_at, means_of, with_judge
 from graphopt.commands.settings import Passes, Settings, grouped, planned, refuse_unused
 from graphopt.commands.sources import Data, Model, load, path_of
@@ -17,6 +20,7 @@ from graphopt.contract.settings import Limits, Machine
 from graphopt.families.training import require_torch_for
 from graphopt.progress import Progress
 from graphopt.rewrite.teacher import fitted
+from graphopt.run.files import Written, refuse_overlaps
 from graphopt.run.metrics import MetricFunction
 from graphopt.run.sequence import dry_run as looks
 from graphopt.run.stage import Stage
@@ -38,6 +42,7 @@ def optimize(
     teacher: Model | None = None,
     checkpoints: str | Path | None = None,
     dry_run: bool = False,
+    writes: Sequence[Written] = (),
     progress: Progress | None = None,
     **settings: Unpack[Settings],
 ) -> Result:
@@ -57,6 +62,7 @@ def optimize(
             inputs and outputs have those of ``model`` as counterparts: by name, else in order.
         checkpoints: Folder in which the state of a training is kept; the same run goes on from it.
         dry_run: Say what would be done and stop.
+        writes: Places that will be written afterwards; one that the run reads is refused.
         progress: Told what is going on, how far it is and how far it goes, and a detail in words.
         settings: Single fields of ``data``, ``limits`` and ``machine``, such as ``calibration``,
             ``max_drop`` or ``threads``; they go before those.
@@ -71,13 +77,19 @@ def optimize(
     refuse_unused(plan, {"training": data.training, "teacher": teacher, "checkpoints": checkpoints})
     graph = load(model)
     check_patterns(plan.passes, graph)
+    goal = graph if teacher is None else fitted(load(teacher), graph)
+    models = [*model_read("the model", model, graph), *model_read("the teacher", teacher, goal)]
+    reads = files_read(
+        models, plan, data, recipe_file=recipe_file, metric=metric, checkpoints=checkpoints
+    )
+    refuse_overlaps(reads, [*writes, *kept(checkpoints)])
     means = means_of(
         plan,
         data,
         limits,
         machine,
         reference=graph,
-        teacher=graph if teacher is None else fitted(load(teacher), graph),
+        teacher=goal,
         student=graph,
         checkpoints=None if checkpoints is None else Path(checkpoints),
         progress=progress,
@@ -90,4 +102,5 @@ def optimize(
     means, caveat = with_judge(means, metric)
     origin = Origin(Stage(graph, means), path_of(model))
     choice = follow(plan, origin.stage, means)
-    return finished(plan, choice, means, caveat, started=started, reference=origin)
+    result = finished(plan, choice, means, caveat, started=started, reference=origin)
+    return replace(result, reads=reads)

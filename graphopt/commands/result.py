@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import onnx
 
 from graphopt import targets
+from graphopt.commands.reads import STARTS
 from graphopt.commands.settings import plan_text
 from graphopt.commands.sources import Data
 from graphopt.contract.recipe import Recipe, format_recipe
@@ -22,6 +23,7 @@ from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.graph.ports import fixed_batch
 from graphopt.run import environment
+from graphopt.run.files import FileRead, Read, Written, refuse_overlaps
 from graphopt.run.judge import choose_judge
 from graphopt.run.limits import check_limits
 from graphopt.run.means import Means
@@ -42,10 +44,12 @@ class Result:
     Attributes:
         graph: The optimized model.
         report: What was done and measured.
+        reads: The files that the run read.
     """
 
     graph: Graph
     report: RunRecord
+    reads: tuple[Read, ...] = field(default=(), repr=False)
 
     @property
     def model(self) -> onnx.ModelProto:
@@ -60,15 +64,22 @@ class Result:
     def save(self, path: str | Path) -> Result:
         """Write the model, whole or not at all; of several processes only the leading one does.
 
+        Of the files that the run read, the one of the model that it started from may be
+        written over, and no other.
+
         Returns:
             The same result with a report that tells of the file.
 
         Raises:
+            UsageError: ``path`` is another file that the run read.
             SystemFailure: Disk full, no permission, no such folder.
         """
         if not launch.leads():
             return self
-        size, output = io.save(self.graph, Path(path)), self.report.output
+        others = [read for read in self.reads if read.role not in STARTS]
+        refuse_overlaps(others, [Written("the output", Path(path))])
+        keep = [file for read in self.reads if type(read) is FileRead for file in read.files()]
+        size, output = io.save(self.graph, Path(path), keep), self.report.output
         if output is None:
             output = describe(self.graph)
         output = replace(output, path=str(path), sha256=io.sha256(Path(path)), bytes=size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,7 +24,7 @@ _PAGE_BYTES = 4096
 _ALIGNED_BYTES = 1 << 20  # from this size on, tensors start on a page so that they can be mapped
 
 
-def save(graph: Graph, path: Path) -> int:
+def save(graph: Graph, path: Path, keep: Collection[Path] = ()) -> int:
     """Write the model to ``path``, and its external data beside it.
 
     Weights go to external data where they take more than 1.9 GB, and where those of the model
@@ -31,6 +32,11 @@ def save(graph: Graph, path: Path) -> int:
     or, where anything has that name, ``path`` + 8 hexadecimal digits of its content + ``.data``;
     it is complete before the model file is renamed, which is the only switch. The data file that
     the old model at ``path`` had to itself goes afterwards.
+
+    Args:
+        graph: The model.
+        path: Where to.
+        keep: Further files that are read and must stay.
 
     Returns:
         Bytes of both files together.
@@ -57,7 +63,7 @@ def save(graph: Graph, path: Path) -> int:
             with staged.main() as file:
                 written += file.write(model.SerializeToString())
             if staged.commit():
-                own_data.remove(former, path, reading=graph.data_files)
+                own_data.remove(former, path, reading=[*graph.data_files, *keep])
     except OSError as err:
         raise SystemFailure(f"{path} cannot be written: {err.strerror or err}") from err
     except (EncodeError, ValueError) as err:

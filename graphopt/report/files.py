@@ -9,20 +9,26 @@ from pathlib import Path
 from graphopt.atomic import whole
 from graphopt.errors import SystemFailure, UsageError
 from graphopt.report import html, json
+from graphopt.run.files import Written
 from graphopt.run.record import RunRecord
 
-__all__ = ["check_targets", "write"]
+__all__ = ["check_targets", "places", "write"]
 
 _FORMS = (".json", ".html")
 
 
-def check_targets(sources: Sequence[str], out: Path, reports: Sequence[str]) -> None:
+def places(out: Path, reports: Sequence[str]) -> list[Written]:
+    """Where the model and the reports will be written."""
+    return [Written("the output", out), *(Written("the report", Path(name)) for name in reports)]
+
+
+def check_targets(out: Path, reports: Sequence[str]) -> None:
     """Refuse places that cannot be written before the long work begins.
 
     Raises:
-        UsageError: A place is a folder or one of ``sources``, two places are the same, or a report
-            is neither ``.json`` nor ``.html``.
-        SystemFailure: A folder is missing or not writable, or the report extra is.
+        UsageError: A place is a folder, or a report is neither ``.json`` nor ``.html``.
+        SystemFailure: A folder is missing or not writable, what is there is no regular file, or
+            the report extra is missing.
     """
     written = [Path(report) for report in reports]
     for report in written:
@@ -30,22 +36,12 @@ def check_targets(sources: Sequence[str], out: Path, reports: Sequence[str]) -> 
             raise UsageError(f"report {report}: name it .json or .html")
         if report.suffix.lower() == ".html":
             html.require()
-    places = [out, *written]
-    for place in places:
-        if any(_same(place, Path(source)) for source in sources):
-            raise UsageError(f"{place} is read by this run; give another name")
+    for place in (out, *written):
         if place.is_dir():
             raise UsageError(f"{place} is a folder; give the name of a file")
+        if place.exists() and not place.is_file():
+            raise SystemFailure(f"cannot write {place}: it is there and no regular file")
         _check_folder(place)
-    if len({place.resolve() for place in places}) < len(places):
-        raise UsageError("the output and the reports need names of their own")
-
-
-def _same(place: Path, source: Path) -> bool:
-    try:
-        return place.resolve() == source.resolve() or place.samefile(source)
-    except OSError:
-        return False
 
 
 def _check_folder(place: Path) -> None:

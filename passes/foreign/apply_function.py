@@ -89,7 +89,7 @@ class ApplyFunction(Pass):
                 changes.edit(where, what)
             for what in losses(before, after):
                 changes.edit("lost on the way", what)
-            result.came_external = graph.came_external
+            result.came_external, result.data_files = graph.came_external, graph.data_files
             graph.become(result)
         return changes
 

@@ -128,6 +128,17 @@ WORDS = [
     Case("threads", USAGE, "--threads", "-p fuse-batchnorm --threads -1"),
 ]
 
+
+def write_samples(folder: Path) -> None:
+    folder.mkdir()
+    np.save(folder / "a.npy", np.ones((4, 3), np.float32))
+
+
+def write_recipe(folder: Path) -> None:
+    (folder / "recipe.toml").write_text('[[passes]]\nname = "fuse-batchnorm"\n')
+    (folder / "r.json").symlink_to("recipe.toml")
+
+
 PLACES = [
     Case("no-out-folder", MACHINE, "there is no folder no", "-p fuse-batchnorm -o no/out.onnx"),
     Case("out-in-file", MACHINE, "cannot write", "-p fuse-batchnorm -o calib.npz/out.onnx"),
@@ -152,6 +163,27 @@ PLACES = [
         USAGE,
         "is read by this run",
         "-p fuse-batchnorm --calib calib.npz -o calib.npz",
+    ),
+    Case(
+        "out-is-a-sample",
+        USAGE,
+        "the output calib/a.npy is read by this run: it is the calibration data calib/a.npy",
+        "-p fuse-batchnorm --calib calib -o calib/a.npy",
+        lambda f: write_samples(f / "calib"),
+    ),
+    Case(
+        "out-is-a-function's-file",
+        USAGE,
+        "the output feeds.py is read by this run: it is the calibration data feeds.py",
+        "-p fuse-batchnorm --calib feeds.py:samples -o feeds.py",
+        lambda f: (f / "feeds.py").write_text("raise SystemExit"),
+    ),
+    Case(
+        "report-is-a-recipe",
+        USAGE,
+        "the report r.json is read by this run: it is the recipe recipe.toml",
+        "--recipe recipe.toml --report r.json",
+        write_recipe,
     ),
     Case(
         "report-is-model", USAGE, "name it .json or .html", "-p fuse-batchnorm --report model.onnx"
