@@ -65,7 +65,8 @@ def distill(
     from graphopt.report import files
 
     out = outcome.beside(student, "distilled") if output is None else Path(output)
-    files.check_targets(out, reports)
+    if Path(student).exists():  # the loader says best what is wrong with a missing model
+        files.check_targets(out, reports)
     places = files.places(out, reports)
     images = given_images(values) or None
     options = {name: value for name, value in values.items() if not name.startswith("image_")}

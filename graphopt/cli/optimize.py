@@ -67,7 +67,7 @@ def optimize(model: str, output: str | None, reports: tuple[str, ...], **given: 
     out = Path(output) if output else outcome.beside(model, "opt")
     writes = not given["dry_run"]
     places = files.places(out, reports) if writes else ()
-    if writes:
+    if writes and Path(model).exists():  # the loader says best what is wrong with a missing model
         files.check_targets(out, reports)
     options = {name: value for name, value in given.items() if not name.startswith("image_")}
     if show["verbose"]:
