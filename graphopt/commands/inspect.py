@@ -14,6 +14,7 @@ from graphopt.contract.recipe import METADATA_KEY
 from graphopt.errors import Need
 from graphopt.facts import cost, shapes
 from graphopt.facts.layers import Layer, layer
+from graphopt.facts.operators import find
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import in_default_domain
@@ -92,7 +93,8 @@ def _quantization(graph: Graph) -> Quantization:
     seen: set[str] = set()
     for scope in graph.scopes():
         for node in scope.nodes:
-            seen.add(str(node.op_type))
+            if find(node) is not None:
+                seen.add(str(node.op_type))
             found = layer(scope, node)
             if not isinstance(found, Layer) or found.kind not in ("conv", "linear"):
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from onnx import NodeProto, TensorProto
@@ -55,6 +56,8 @@ def _unfit(each: Layer) -> str:
     order = each.weight.order
     if each.groups < 1:
         return f"it has {each.groups} groups"
+    if not (math.isfinite(each.alpha) and math.isfinite(each.beta)):
+        return f"its alpha is {each.alpha} and its beta {each.beta}"
     if order is not None and len(order) <= max(each.read_axes):
         return f"its weight of shape {list(each.weight.constant.shape)} has too few axes"
     return ""

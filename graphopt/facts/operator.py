@@ -89,6 +89,12 @@ class Operator:
     fuses: bool = False
     same_name: bool = False
 
+    @property
+    def least(self) -> int:
+        """Inputs that a node cannot do without: those that are multiplied."""
+        weight = () if self.coded is None else (self.coded[0],)
+        return 1 + max((*(self.factors or ()), *weight), default=-1)
+
 
 def rows(names: str, kind: Kind, axes: AxisRule, **columns: Any) -> list[Operator]:
     """One row for each of the names, which have all else in common."""

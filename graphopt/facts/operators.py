@@ -56,13 +56,19 @@ def operators() -> Iterator[Operator]:
 
 
 def find(node: NodeProto) -> Operator | None:
-    """The row of a node's operator; None where the table has none."""
+    """The row of a node's operator; None where the table has none.
+
+    Nor is there one for a node of onnxruntime's domains without inputs or outputs that its
+    operator cannot do without; those of ONNX's own were looked at when the model was loaded.
+    """
     if in_default_domain(node):
         return _TABLE.get(("", node.op_type))
     if node.domain in _LAYOUTS:
         row = _TABLE.get(("", node.op_type)) or _TABLE.get((CONTRIB, node.op_type))
-        return row and replace(row, domain=node.domain, axes=opaque("its layout is onnxruntime's"))
-    return _TABLE.get((node.domain, node.op_type))
+        row = row and replace(row, domain=node.domain, axes=opaque("its layout is onnxruntime's"))
+    else:
+        row = _TABLE.get((node.domain, node.op_type))
+    return None if row is None or not node.output or len(node.input) < row.least else row
 
 
 def is_kind(node: NodeProto, *kinds: Kind) -> bool:

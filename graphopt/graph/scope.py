@@ -13,7 +13,7 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
 from graphopt.graph.constant import Constant, constant_behind
 from graphopt.graph.declared import Annotations, ValueInfos
 from graphopt.graph.index import Index, Use
-from graphopt.graph.node import label
+from graphopt.graph.node import is_op, label
 from graphopt.graph.tensors import Array
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Scope:
         for sparse in self.proto.sparse_initializer:
             yield from (sparse.values, sparse.indices)
         for node in self.nodes:
-            if node.op_type == "Constant":
+            if is_op(node, "Constant"):
                 yield from (a.t for a in node.attribute if a.type == AttributeProto.TENSOR)
 
     def clone(

@@ -7,6 +7,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 from graphopt.errors import ModelError
 from graphopt.graph import tensors
 from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.node import is_op
 from graphopt.graph.order import sorted_nodes
 
 __all__ = ["weightless"]
@@ -45,7 +46,7 @@ def _fill(scope: Scope, target: GraphProto, keep_dims: bool) -> None:
 
 def _fill_node(graph: Graph, node: NodeProto, target: NodeProto, keep_dims: bool) -> None:
     """Copy a node; the value of a Constant node is never copied whole."""
-    if node.op_type != "Constant":
+    if not is_op(node, "Constant"):
         target.CopyFrom(node)
         return
     target.name, target.op_type, target.domain = node.name, node.op_type, node.domain

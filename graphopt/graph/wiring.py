@@ -22,7 +22,7 @@ def miswired(graph: Graph) -> Iterator[str]:
 
 def _miswired(scope: Scope, around: list[set[str]]) -> Iterator[str]:
     """Faults of a scope and of the bodies in it; ``around`` are the names outside, inmost last."""
-    where = f" in {scope.path}" if scope.path else ""
+    where = f" in {_escaped(scope.path)}" if scope.path else ""
     given = [*scope.inputs, *_constants(scope)]
     made = {*given, *(name for node in scope.nodes for name in node.output if name)}
     visible = [*around, made]
@@ -46,6 +46,11 @@ def _miswired(scope: Scope, around: list[set[str]]) -> Iterator[str]:
                     f"its {name} {len(body.outputs)}{where}"
                 )
             yield from _miswired(body, visible)
+
+
+def _escaped(path: str) -> str:
+    """A path that stays on its line whatever the names in it are."""
+    return repr(path)[1:-1]
 
 
 def _constants(scope: Scope) -> Iterator[str]:

@@ -46,6 +46,7 @@ CONSTANTS: dict[str, NDArray[Any]] = {
     "blocks": RNG.uniform(0.01, 0.03, (2, 4)).astype(np.float32),
     "size": np.array([6, 4]),
     "flat": RNG.normal(size=24).astype(np.float32),
+    "huge": np.full((6, 4), 1e30, np.float32),
     "vector": np.ones(6, np.float32),
     "bad": np.full((6, 4), np.nan, np.float32),
 }
@@ -484,3 +485,16 @@ def test_what_cannot_be_the_weight_of_a_layer(body: str, ports: str, words: str)
 def test_an_add_behind_a_reshaped_weight_is_no_bias() -> None:
     body = "v = Reshape(flat, size) m = MatMul(x, v) y = Add(m, b)"
     assert only(graph_of(body, ROWS)).bias is None
+
+
+def test_a_weight_that_alpha_makes_infinite_is_not_finite() -> None:
+    one = only(graph_of(f"y = Gemm<alpha = {'9' * 38}.0>(x, huge)", ROWS))
+    assert one.refusal("finite") is not None
+    assert only(graph_of("y = Gemm<alpha = 2.0>(x, w)", ROWS)).refusal("finite") is None
+
+
+def test_an_infinite_alpha_makes_no_layer() -> None:
+    graph = graph_of("y = Gemm<alpha = 2.0>(x, w)", ROWS)
+    graph.main.nodes[0].attribute[0].f = float("-inf")
+    (found,) = layers(graph)
+    assert isinstance(found, Refusal) and found.reason == "its alpha is -inf and its beta 1.0"

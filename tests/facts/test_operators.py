@@ -122,7 +122,7 @@ def test_an_operator_is_found_by_domain_and_name() -> None:
 
 
 def test_the_same_operator_in_a_layout_of_onnxruntime_keeps_all_but_its_axes() -> None:
-    node = helper.make_node("QLinearConv", ["x"], ["y"], domain="com.ms.internal.nhwc")
+    node = helper.make_node("QLinearConv", ["x"] * 8, ["y"], domain="com.ms.internal.nhwc")
     assert is_kind(node, "integer")
     made = nest_of(Call(node, ((1, 4, 4, 8),), ((1, 4, 4, 8),), lambda index: None, 1))
     assert set(made.fixed.values()) == {"its layout is onnxruntime's"}
@@ -241,3 +241,15 @@ def test_a_scan_reads_slices() -> None:
     assert made.outputs[1] is not None
     assert inside[1] == made.inputs[1][1:]
     assert out[1] == made.outputs[1][:1]
+
+
+def test_a_node_without_what_is_multiplied_is_not_in_the_table() -> None:
+    for domain, op_type in (("com.microsoft", "MatMulNBits"), ("com.ms.internal.nhwc", "Conv")):
+        assert find(helper.make_node(op_type, ["x", "w"], ["y"], domain=domain)) is not None
+        assert find(helper.make_node(op_type, ["x"], ["y"], domain=domain)) is None
+        assert find(helper.make_node(op_type, ["x", "w"], [], domain=domain)) is None
+
+
+def test_operators_of_another_domain_are_not_those_of_their_name() -> None:
+    for op_type in ("Conv", "MatMul", "MatMulNBits", "Identity"):
+        assert find(helper.make_node(op_type, ["x", "w"], ["y"], domain="own")) is None

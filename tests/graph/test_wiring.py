@@ -64,6 +64,13 @@ def test_what_onnxruntime_loads_passes(body: str) -> None:
     assert list(miswired(io.load(parsed(body)))) == []
 
 
+def test_a_name_with_a_line_break_does_not_break_the_line() -> None:
+    model = parsed(branch("a = Add(x, nowhere)"))
+    model.graph.node[1].name = "two\nlines"
+    (fault,) = miswired(Graph(model))
+    assert fault.endswith("reads 'nowhere', which nothing computes in two\\nlines/")
+
+
 def test_an_input_that_is_listed_twice() -> None:
     model = parsed("{ y = Relu(x) }")
     model.graph.input.append(model.graph.input[0])
