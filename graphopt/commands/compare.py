@@ -12,6 +12,7 @@ import numpy as np
 from graphopt.commands.sources import Model, load, path_of
 from graphopt.data import open_data
 from graphopt.data.alike import alike
+from graphopt.data.feeds import told_of
 from graphopt.data.samples import Samples
 from graphopt.data.source import Source
 from graphopt.data.synthetic import SyntheticSamples
@@ -88,7 +89,9 @@ def compare(
             raise
         note = f"not run: random feeds do not fit these models ({err}); they need samples"
         return replace(found, note=note)
-    return _timed(replace(found, quality=quality, cosine=cosine), sessions, samples, progress)
+    note = "; ".join(filter(None, [found.note, *told_of(samples)]))
+    found = replace(found, quality=quality, cosine=cosine, note=note)
+    return _timed(found, sessions, samples, progress)
 
 
 def _timed(

@@ -17,6 +17,7 @@ from graphopt.commands.sources import Data
 from graphopt.contract.recipe import Recipe, format_recipe
 from graphopt.contract.settings import Limits, Machine
 from graphopt.data import open_data
+from graphopt.data.feeds import told_of
 from graphopt.data.samples import Samples
 from graphopt.data.source import Source
 from graphopt.graph import io
@@ -186,7 +187,10 @@ def looked_at(
         environment=environment.describe(means.target, means.threads),
         input=origin.described(),
         passes=list(passes),
-        messages=list(messages),
+        messages=[
+            *messages,
+            *told_of(means.calibration, means.training, means.evaluation),
+        ],
         dry_run=True,
     )
     return Result(origin.stage.graph, record)
@@ -241,7 +245,12 @@ def finished(
         audit=proof.audit,
         layers=proof.layers,
         limits=proof.limits,
-        messages=[*choice.messages, *proof.messages, *_losses(before, output, proof, start)],
+        messages=[
+            *choice.messages,
+            *proof.messages,
+            *_losses(before, output, proof, start),
+            *told_of(means.calibration, means.training, means.evaluation),
+        ],
         recipe=text,
         latency_ratio=None if proof.ratio is None else proof.ratio.median,
         latency_spread=None if proof.ratio is None else proof.ratio.spread,

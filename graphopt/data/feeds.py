@@ -11,11 +11,11 @@ from graphopt.data.claims import Claims, check_feed, rows_per_block, rows_per_fe
 from graphopt.data.columns import Column, Part
 from graphopt.data.inputs import Input
 from graphopt.data.layout import Table, fit
-from graphopt.data.samples import Feeds
+from graphopt.data.samples import Feeds, Samples
 from graphopt.errors import DataError
 from graphopt.graph.tensors import Array
 
-__all__ = ["CheckedSamples", "check"]
+__all__ = ["CheckedSamples", "check", "told_of"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class CheckedSamples:
         count: Number of samples.
         labels: Leading axis = samples, or groups of samples (pairs); None without.
         most: Bytes that a feed may take.
+        notes: What was done to samples and should be told, in words; grows as they are read.
     """
 
     place: str
@@ -39,6 +40,7 @@ class CheckedSamples:
     count: int
     labels: Array | None
     most: int
+    notes: Callable[[], Sequence[str]] = tuple
 
     def feeds(self, batch: int = 1, limit: int | None = None) -> Iterator[tuple[Feeds, int]]:
         """Feeds of up to ``batch`` samples, with the number of real ones in each.
@@ -78,6 +80,7 @@ def check(
     most: int,
     labels: Callable[[], Column] | None = None,
     values: bool = True,
+    notes: Callable[[], Sequence[str]] = tuple,
 ) -> CheckedSamples:
     """Go through a source once and make samples of it.
 
@@ -89,6 +92,7 @@ def check(
         most: Bytes that a feed may take.
         labels: Labels that lie apart from the parts.
         values: Look at every value; False where a source cannot hold NaN and is slow to read.
+        notes: What is to be told of the samples; asked for after they were read.
 
     Raises:
         DataError: A part does not fit the model, holds NaN or infinity, there is no sample, or
@@ -112,7 +116,13 @@ def check(
         claims.add_labels(column.nbytes, column.shape)
         found = [_read_labels(column, place)]
     joined = _joined_labels(found, claims.samples, place)
-    return CheckedSamples(place, parts, inputs, single, claims.samples, joined, most)
+    return CheckedSamples(place, parts, inputs, single, claims.samples, joined, most, notes)
+
+
+def told_of(*sources: Samples | None) -> list[str]:
+    """What should be told of the samples that were read, each place once."""
+    checked = [each for each in sources if isinstance(each, CheckedSamples)]
+    return list(dict.fromkeys(f"{each.place}: {note}" for each in checked for note in each.notes()))
 
 
 def _read_labels(column: Column, place: str) -> Array:

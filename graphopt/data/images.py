@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-import struct
-import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from graphopt import outside
 from graphopt.data.columns import Column, Part
 from graphopt.data.inputs import Input
-from graphopt.errors import DataError, Need, SystemFailure, UsageError, quoted
+from graphopt.data.pictures import (
+    MOST_PIXELS,
+    PictureNote,
+    UprightPicture,
+    opened_picture,
+    pillow,
+)
+from graphopt.errors import DataError, Need, UsageError, quoted
 from graphopt.graph.tensors import Array
 from graphopt.options import near_miss
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-__all__ = ["Preprocessing", "image_files", "image_parts", "parse_preprocessing"]
+__all__ = ["ImageParts", "Preprocessing", "image_files", "image_parts", "parse_preprocessing"]
 
 _SUFFIXES = (
-    *(".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"),
+    *(".bmp", ".dib", ".jfif", ".jpe", ".jpeg", ".jpg", ".apng", ".png", ".tif", ".tiff", ".webp"),
     *(".pbm", ".pgm", ".pnm", ".ppm"),
-    ".gif",  # refused aloud rather than passed over
+    *(".avif", ".gif", ".heic", ".heif", ".jp2"),  # refused aloud rather than passed over
 )
-_DECODERS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""All that Pillow may try, whatever a file is called: its reader of PostScript starts a program."""
 _LEAST, _MOST = 1e-18, 1e18  # of scale, mean and std: their products and quotients are float32 too
-_MAX_PIXELS = 1 << 26
-_DEEP_MODES = ("I", "F")
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 
 
 @dataclass(frozen=True)
@@ -129,18 +124,57 @@ def image_files(files: Sequence[Path]) -> list[Path]:
     return [path for path in files if path.suffix.lower() in _SUFFIXES]
 
 
-def image_parts(
-    files: Sequence[Path], inputs: Sequence[Input], how: Preprocessing
-) -> Callable[[], Iterator[Part]]:
-    """One part, of one sample, a picture.
+@dataclass(frozen=True)
+class ImageParts:
+    """One part, of one sample, a picture; called, it gives them from the first.
+
+    Attributes:
+        files: The pictures.
+        wanted: The input that takes them.
+        how: The preprocessing, complete.
+        noted: Numbers of the pictures of which something is to be told; filled as they are read.
 
     Raises:
-        DataError: The model has several inputs or none of rank 4; when iterated: a picture
-            cannot be read, is too large or has 16-bit pixels.
+        DataError: When iterated: a picture cannot be read or is too large.
+    """
+
+    files: Sequence[Path]
+    wanted: Input
+    how: Preprocessing
+    noted: dict[PictureNote, set[int]] = field(default_factory=lambda: defaultdict(set))
+
+    def __call__(self) -> Iterator[Part]:
+        """The parts in the order of the files."""
+        for number, path in enumerate(self.files):
+            column = _column(path, self.how, self.wanted, self._noting(number))
+            yield Part(str(path), {self.wanted.name: column})
+
+    def notes(self) -> list[str]:
+        """What was done to how many of the pictures that were read so far."""
+        total = len(self.files)
+        return [
+            f"{len(self.noted[note])} of {total} pictures {note}"
+            for note in PictureNote
+            if self.noted.get(note)
+        ]
+
+    def _noting(self, number: int) -> Callable[[UprightPicture], None]:
+        def enter(picture: UprightPicture) -> None:
+            for note in picture.notes:
+                self.noted[note].add(number)
+
+        return enter
+
+
+def image_parts(files: Sequence[Path], inputs: Sequence[Input], how: Preprocessing) -> ImageParts:
+    """The parts of a folder of pictures.
+
+    Raises:
+        DataError: The model has several inputs or none of rank 4.
         UsageError: ``mean`` or ``std`` do not fit the channels.
         SystemFailure: Pillow is not installed.
     """
-    _pillow()
+    pillow()
     required = [each for each in inputs if each.required]
     if len(required) != 1 or (required[0].shape is not None and len(required[0].shape) != 4):
         listed = ", ".join(f"{each.name!r} {each}" for each in required)
@@ -150,7 +184,7 @@ def image_parts(
     for name, numbers in (("mean", how.mean), ("std", how.std)):
         if len(numbers) not in (1, channels):
             raise UsageError(f"images: {name} has {len(numbers)} values for {channels} channel(s)")
-    return lambda: (Part(str(p), {wanted.name: _column(p, how, wanted)}) for p in files)
+    return ImageParts(files, wanted, how)
 
 
 def _completed(how: Preprocessing, wanted: Input) -> Preprocessing:
@@ -162,9 +196,12 @@ def _completed(how: Preprocessing, wanted: Input) -> Preprocessing:
     return Preprocessing(how.size, how.crop, how.scale, how.mean, how.std, layout, color)
 
 
-def _column(path: Path, how: Preprocessing, wanted: Input) -> Column:
-    with _opened(path) as image:
-        height, width = _resized(image.size, how, path)
+def _column(
+    path: Path, how: Preprocessing, wanted: Input, enter: Callable[[UprightPicture], None]
+) -> Column:
+    with opened_picture(path) as picture:
+        enter(picture)
+        height, width = _resized(picture.size, how, path)
         if how.crop is not None:
             _middle((width, height), how.crop, path)
             height, width = how.crop
@@ -180,43 +217,9 @@ def _column(path: Path, how: Preprocessing, wanted: Input) -> Column:
     dtype = np.uint8 if how.keeps_pixels and wanted.dtype.kind in "iu" else np.float32
 
     def blocks(_step: int) -> Iterator[Array]:
-        yield _pixels(path, how).astype(dtype).reshape(shape)
+        yield _pixels(path, how, enter).astype(dtype).reshape(shape)
 
     return Column(shape, np.dtype(dtype), blocks)
-
-
-def _pillow() -> ModuleType:
-    """``PIL.Image``, which is an extra."""
-    try:
-        from PIL import Image  # noqa: PLC0415
-    except ImportError as err:
-        needed = "a folder of images needs Pillow: pip install 'graphopt[images]'"
-        raise SystemFailure(needed) from err
-    return Image
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """A picture whose header was read; errors become one line about its file."""
-    pillow = _pillow()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pillow.DecompressionBombWarning)
-            with outside.opened(path) as file, pillow.open(file, formats=_DECODERS) as image:
-                if image.width * image.height > _MAX_PIXELS:
-                    raise DataError(f"{path}: {image.width} x {image.height} pixels are too many")
-                if image.mode.startswith(_DEEP_MODES):
-                    raise DataError(f"{path}: mode {image.mode}; convert it to 8 bits a channel")
-                yield image
-    except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as err:
-        raise DataError(f"{path}: too many pixels, refused: {err}") from err
-    except pillow.UnidentifiedImageError as err:
-        formats = ", ".join(_DECODERS)
-        raise DataError(f"{path}: cannot be read as an image; {formats} are") from err
-    except outside.IrregularFile as err:
-        raise DataError(f"{path}: cannot be read: {err.strerror}") from err
-    except _BROKEN as err:
-        raise DataError(f"{path}: cannot be read as an image: {err}") from err
 
 
 def _resized(size: tuple[int, int], how: Preprocessing, path: Path) -> tuple[int, int]:
@@ -225,20 +228,21 @@ def _resized(size: tuple[int, int], how: Preprocessing, path: Path) -> tuple[int
     if isinstance(how.size, int):
         factor = how.size / min(width, height)
         height, width = max(how.size, int(height * factor)), max(how.size, int(width * factor))
-        if width * height > _MAX_PIXELS:
+        if width * height > MOST_PIXELS:
             raise DataError(f"{path}: {size[0]} x {size[1]} pixels become too many when resized")
     elif how.size is not None:
         height, width = how.size
     return height, width
 
 
-def _pixels(path: Path, how: Preprocessing) -> Array:
+def _pixels(path: Path, how: Preprocessing, enter: Callable[[UprightPicture], None]) -> Array:
     """The prepared picture, float32 ``(channels, height, width)`` or with channels last."""
-    with _opened(path) as image:
-        height, width = _resized(image.size, how, path)
-        picture = image.convert("L" if how.color == "L" else "RGB")
+    with opened_picture(path) as upright:
+        height, width = _resized(upright.size, how, path)
+        picture = upright.decoded("L" if how.color == "L" else "RGB")
+        enter(upright)
         if (width, height) != picture.size:
-            picture = picture.resize((width, height), _pillow().Resampling.BILINEAR)
+            picture = picture.resize((width, height), pillow().Resampling.BILINEAR)
     if how.crop is not None:
         picture = picture.crop(_middle(picture.size, how.crop, path))
     values = np.atleast_3d(np.asarray(picture, dtype=np.float32))

@@ -89,8 +89,17 @@ def _folder(
         raise DataError(f"{path}: holds arrays ({arrays[0].name}) and images ({pictures[0].name})")
     if pictures:
         parts = image_parts(pictures, inputs, parse_preprocessing(preprocessing))
-        return check(str(path), parts, inputs, single=False, most=most, labels=labels, values=False)
+        return check(
+            str(path),
+            parts,
+            inputs,
+            single=False,
+            most=most,
+            labels=labels,
+            values=False,
+            notes=parts.notes,
+        )
     if arrays:
-        parts = folder.folder_parts(arrays, inputs, most)
-        return check(str(path), parts, inputs, single=True, most=most, labels=labels)
+        read = folder.folder_parts(arrays, inputs, most)
+        return check(str(path), read, inputs, single=True, most=most, labels=labels)
     raise DataError(f"{path}: no .npy, .npz or image file in it")
