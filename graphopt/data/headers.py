@@ -9,10 +9,13 @@ from typing import Any
 
 from graphopt.errors import DataError
 
-__all__ = ["BoundedReads", "check_pnm_header", "check_scans", "check_tiff_tables"]
+__all__ = ["PIXEL_READS", "BoundedReads", "check_pnm_header", "check_scans", "check_tiff_tables"]
 
-_MOST_READS = 100_000
-"""While a header is read; one of Pillow's chunks, markers or tags takes about three."""
+_HEADER_READS = 100_000
+"""One of Pillow's chunks, markers or tags takes about three."""
+PIXEL_READS = 500_000
+"""Half a gigabyte of PNG in chunks of 8 KiB takes as many."""
+_PLAIN_BYTES, _PLAIN_COMMENTS = 1 << 25, 1000
 _PNM_HEADER = 1 << 14
 _MOST_SCANNED = 1 << 30
 """Pixels of a JPEG times its scans; progressive ones have about ten."""
@@ -23,21 +26,24 @@ _MOST_TAGS = 4096
 
 
 class BoundedReads:
-    """A file for Pillow that refuses too many reads while ``bounded``."""
+    """A file for Pillow that refuses to be read in too many pieces."""
 
     def __init__(self, file: BufferedReader) -> None:
-        self._file, self.bounded, self._left = file, True, _MOST_READS
+        self._file, self._left = file, _HEADER_READS
+
+    def allow(self, more: int = PIXEL_READS) -> None:
+        """So many further reads, now that the header is known."""
+        self._left = more
 
     def read(self, size: int = -1) -> bytes:
         """Bytes from where it stands.
 
         Raises:
-            DataError: The header takes too many reads.
+            DataError: That took too many reads.
         """
-        if self.bounded:
-            self._left -= 1
-            if self._left < 0:
-                raise DataError("cannot be read as an image: its header is too long")
+        self._left -= 1
+        if self._left < 0:
+            raise DataError("cannot be read as an image: it is in too many pieces")
         return self._file.read(size)
 
     def __getattr__(self, name: str) -> Any:
@@ -45,13 +51,18 @@ class BoundedReads:
 
 
 def check_pnm_header(file: Any, size: int) -> None:
-    """Pillow reads the header of a PNM byte by byte, comments and blanks as well.
+    """Pillow reads the header of a PNM byte by byte, and comments in one of text one by one.
 
     Raises:
-        DataError: It does not end soon.
+        DataError: The header does not end soon, or there are too many comments.
     """
     head = file.read(_PNM_HEADER)
     file.seek(0)
+    if re.match(rb"P[1-3]", head):
+        text = file.read(_PLAIN_BYTES + 1)
+        file.seek(0)
+        if len(text) > _PLAIN_BYTES or text.count(b"#") > _PLAIN_COMMENTS:
+            raise DataError("cannot be read as an image: too long for a PNM of text; save as PNG")
     if re.match(rb"P[1-7]", head) and size > _PNM_HEADER:
         parts = re.sub(rb"#[^\r\n]*", b"", head[2:]).split(maxsplit=2)
         if len(parts) < 2:

@@ -15,6 +15,7 @@ import numpy as np
 
 from graphopt import outside
 from graphopt.data.headers import (
+    PIXEL_READS,
     BoundedReads,
     check_pnm_header,
     check_scans,
@@ -31,6 +32,7 @@ MOST_PIXELS = 1 << 26
 """Of a picture: 67 million, more than cameras have."""
 _MOST_BYTES = 1 << 29  # of its file: eight for each of so many pixels
 _MOST_SLOW_VALUES = 1 << 23  # which Pillow decodes one by one, a microsecond each
+_SLOW_READS = 2 * _MOST_SLOW_VALUES
 _DECODERS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """All that Pillow may try, whatever a file is called: its reader of PostScript starts a program."""
 _MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")
@@ -135,7 +137,9 @@ def opened_picture(path: Path) -> Iterator[UprightPicture]:
                 watched = BoundedReads(file)
                 _check_bytes(watched)
                 with pillow().open(watched, formats=_DECODERS) as image:
-                    watched.bounded = False
+                    # Pillow reads some PNM value by value and packed BMP run by run.
+                    slow = image.format in ("BMP", "DIB", "PPM")
+                    watched.allow(_SLOW_READS if slow else PIXEL_READS)
                     _check_image(image)
                     yield UprightPicture(image, watched)
     except GraphoptError as err:
