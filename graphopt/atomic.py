@@ -126,7 +126,8 @@ def _synced(path: Path) -> Iterator[BinaryIO]:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    """A hidden name that nothing has, short enough wherever that of ``path`` is."""
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}.tmp")
 
 
 def _sync_folder(folder: Path) -> bool:

@@ -97,3 +97,10 @@ def test_every_name_is_taken(tmp_path: Path) -> None:
             file.write(b"data")
         staged.settle(["a", "b"])
     assert sorted(item.name for item in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_the_longest_name_can_be_written(tmp_path: Path) -> None:
+    place = tmp_path / ("n" * 255)
+    with atomic.whole(place) as file:
+        file.write(b"new")
+    assert place.read_bytes() == b"new"

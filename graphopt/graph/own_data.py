@@ -20,6 +20,8 @@ __all__ = ["held", "is_one_of", "names", "remove"]
 
 _MOST_BYTES = 1 << 30
 """Of other models in the folder that are looked through; with more of them, nothing is removed."""
+_LONGEST_BYTES = 2**31 - 1
+"""Of a message; what is longer is no model."""
 _FIRST_BYTE = b"\x08"  # field 1 of ModelProto, ir_version, which is required and comes first
 
 
@@ -46,7 +48,7 @@ def held(path: Path) -> list[Path]:
         with os.scandir(path.parent) as items:
             candidates = [item for item in items if ours.fullmatch(item.name)]
         files = {item.name for item in candidates if item.is_file(follow_symlinks=False)}
-        if not files or not path.is_file():
+        if not files or not path.is_file() or path.stat().st_size > _LONGEST_BYTES:
             return []
         with outside.opened(path) as file:
             model = ModelProto.FromString(file.read())

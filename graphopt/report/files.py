@@ -37,11 +37,18 @@ def check_targets(out: Path, reports: Sequence[str]) -> None:
         if report.suffix.lower() == ".html":
             html.require()
     for place in (out, *written):
+        _check_place(place)
+        _check_folder(place)
+
+
+def _check_place(place: Path) -> None:
+    try:
         if place.is_dir():
             raise UsageError(f"{place} is a folder; give the name of a file")
         if place.exists() and not place.is_file():
             raise SystemFailure(f"cannot write {place}: it is there and no regular file")
-        _check_folder(place)
+    except OSError as err:  # a name that is too long
+        raise SystemFailure(f"cannot write {place}: {err.strerror}") from err
 
 
 def _check_folder(place: Path) -> None:

@@ -205,6 +205,17 @@ def test_what_names_no_file_is_no_role(held: Path, monkeypatch: pytest.MonkeyPat
         refuse_overlaps(reads_of(held, calibration=data), [Written("the output", Path("o.onnx"))])
 
 
+def test_links_in_a_circle(held: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(held)
+    loop = tmp_path / "loop.npz"
+    loop.symlink_to(loop)
+    for data in (loop, loop / "below"):
+        refuse_overlaps(reads_of(held, calibration=data), [Written("the output", Path("o.onnx"))])
+    refuse_overlaps(reads_of(held), [Written("the output", loop), *kept(loop / "below")])
+    with pytest.raises(UsageError, match="names of their own"):
+        refuse_overlaps(reads_of(held), [Written("the output", loop), *kept(loop)])
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

@@ -71,6 +71,8 @@ def test_good_targets_are_accepted_and_left_untouched(model: Path, tmp_path: Pat
         ("out.onnx", ["r.pdf"], UsageError, "name it .json or .html"),
         ("out.onnx", ["folder.json"], UsageError, "is a folder"),
         ("fifo", [], SystemFailure, "no regular file"),
+        ("o" * 300, [], SystemFailure, "too long"),
+        ("out.onnx", ["o" * 300 + ".json"], SystemFailure, "too long"),
         ("missing/out.onnx", [], SystemFailure, "there is no folder"),
         ("out.onnx", ["missing/r.json"], SystemFailure, "there is no folder"),
     ],
