@@ -55,7 +55,7 @@ def _array(value: onnx.ValueInfoProto, rng: np.random.Generator) -> Array:
         raise DataError(f"input {value.name!r} is no tensor; random feeds cannot be made for it")
     kind = value.type.tensor_type.elem_type
     shape = tuple(
-        dim.dim_value if dim.HasField("dim_value") else (1 if axis == 0 else _FREE_DIM)
+        dim.dim_value if dim.dim_value > 0 else (1 if axis == 0 else _FREE_DIM)
         for axis, dim in enumerate(value.type.tensor_type.shape.dim)
     )
     if kind == TensorProto.STRING:

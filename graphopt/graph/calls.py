@@ -9,6 +9,7 @@ from typing import NamedTuple
 from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto
 
 from graphopt.graph.node import DEFAULT_DOMAIN
+from graphopt.graph.schemas import NEWEST_OPSET, misuse
 from graphopt.graph.wiring import twice_made
 
 __all__ = ["UNFOLDED_BYTES", "UNFOLDED_NODES", "Unfolded", "miscalled", "nested", "unfolded"]
@@ -162,4 +163,10 @@ def _bodies(
             if name not in made:
                 yield f"output {name!r} is computed by nothing{where}"
         if key in called:
+            versions = [o.version for o in function.opset_import if o.domain in DEFAULT_DOMAIN]
+            for node in nested(function.node):
+                yield from (
+                    f"{text}{where}"
+                    for text in misuse(node, versions[-1] if versions else NEWEST_OPSET)
+                )
             yield from (f"{text}{where}" for text in twice_made(function.node, function.input))

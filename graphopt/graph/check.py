@@ -10,8 +10,8 @@ from graphopt.errors import ModelError
 from graphopt.graph import tensors
 from graphopt.graph.calls import miscalled
 from graphopt.graph.graph import Graph
-from graphopt.graph.node import DEFAULT_DOMAIN, in_default_domain, label
-from graphopt.graph.schemas import misuse
+from graphopt.graph.node import DEFAULT_DOMAIN, label
+from graphopt.graph.schemas import NEWEST_OPSET, misuse
 from graphopt.graph.sparse_tensors import check_sparse
 from graphopt.graph.texts import illegible
 from graphopt.graph.weightless import weightless
@@ -34,9 +34,15 @@ def problems(graph: Graph) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+_FIRST_IMPORTS = 3
+"""The version of the file format from which on models import operator sets."""
+
+
 def malformed_nodes(graph: Graph) -> Iterator[str]:
     """Nodes that are not what their operator asks for, see ``graphopt.graph.schemas``."""
     opset = graph.opset
+    if not opset:  # files older than operator sets are of the first; others are taken as the newest
+        opset = 1 if graph.header.ir_version < _FIRST_IMPORTS else NEWEST_OPSET
     for scope in graph.scopes():
         for node in scope.nodes:
             yield from misuse(node, opset)
@@ -52,7 +58,7 @@ def refuse_unsound(graph: Graph) -> None:
     Raises:
         ModelError: What is wrong, with the node, tensor or field.
     """
-    for faults in (illegible, _odd_versions, _not_imported, _odd_types, malformed_nodes):
+    for faults in (illegible, _odd_versions, _odd_types, malformed_nodes):
         _refuse(faults(graph))
     for tensor in graph.tensors():
         if tensors.is_external(tensor):
@@ -84,14 +90,6 @@ def _odd_versions(graph: Graph) -> Iterator[str]:
         if not _is_int32(item.version) or (item.domain in DEFAULT_DOMAIN and item.version < 1):
             domain = item.domain or "ai.onnx"
             yield f"it imports version {item.version} of operator set {domain!r}: there is none"
-
-
-def _not_imported(graph: Graph) -> Iterator[str]:
-    """Nodes of ONNX's own operators in a model that names other operator sets alone."""
-    if graph.header.opset_import and not graph.opset:
-        for scope in graph.scopes():
-            for node in filter(in_default_domain, scope.nodes):
-                yield f"node {label(node)!r}: the model does not import operator set 'ai.onnx'"
 
 
 def _is_int32(version: int) -> bool:

@@ -65,14 +65,8 @@ class Constant:
         if self.node is None:
             self.scope.initializers[self.origin] = tensor
         else:
-            set_attributes(
-                self.node, [a.name for a in self.node.attribute if _is_value(a)], value=tensor
-            )
+            set_attributes(self.node, [a.name for a in self.node.attribute], value=tensor)
         _retype(self.scope, self.origin, values)
-
-
-def _is_value(attribute: AttributeProto) -> bool:
-    return attribute.name.startswith(("value", "sparse_value"))
 
 
 def _retype(scope: Scope, name: str, values: Array) -> None:
@@ -113,17 +107,29 @@ def constant_behind(scope: Scope, name: str) -> Constant | None:
 
 
 def constant_tensor(node: NodeProto) -> TensorProto | None:
-    """The value of a Constant node as a tensor; None for sparse values and references."""
-    for attribute in node.attribute:
-        if attribute.ref_attr_name:
-            return None
-        if attribute.name == "value":
-            tensor: TensorProto = attribute.t
-            return tensor
-        if attribute.name in ("value_float", "value_floats", "value_int", "value_ints"):
-            value = onnx.helper.get_attribute_value(attribute)
-            kind = TensorProto.FLOAT if "float" in attribute.name else TensorProto.INT64
-            listed = list(value) if attribute.name.endswith("s") else [value]
-            dims = [len(listed)] if attribute.name.endswith("s") else []
-            return onnx.helper.make_tensor(node.output[0], kind, dims, listed)
-    return None
+    """The value of a Constant node as a tensor; None for sparse values, texts and references.
+
+    As in onnxruntime it is what the first attribute holds, by its type.
+    """
+    value = next(iter(node.attribute), None)
+    if value is None or value.ref_attr_name:
+        return None
+    if value.type == AttributeProto.TENSOR:
+        tensor: TensorProto = value.t
+        return tensor
+    if value.type not in _NUMBERS:
+        return None
+    held = onnx.helper.get_attribute_value(value)
+    listed = value.type in (AttributeProto.FLOATS, AttributeProto.INTS)
+    numbers = list(held) if listed else [held]
+    dims = [len(numbers)] if listed else []
+    return onnx.helper.make_tensor(node.output[0], _NUMBERS[value.type], dims, numbers)
+
+
+_NUMBERS: dict[int, int] = {
+    AttributeProto.FLOAT: TensorProto.FLOAT,
+    AttributeProto.FLOATS: TensorProto.FLOAT,
+    AttributeProto.INT: TensorProto.INT64,
+    AttributeProto.INTS: TensorProto.INT64,
+}
+"""Element types of constants that are given as plain numbers."""

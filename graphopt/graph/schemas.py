@@ -12,9 +12,10 @@ from onnx import AttributeProto, NodeProto
 
 from graphopt.graph.node import in_default_domain, label
 
-__all__ = ["misuse"]
+__all__ = ["NEWEST_OPSET", "misuse"]
 
-_NEWEST = 2**31 - 1
+NEWEST_OPSET = 2**31 - 1
+"""Stands for the newest version of every operator."""
 _UNBOUNDED = 1 << 30
 _INTERNAL = "__"  # how attributes start that runtimes add for themselves; ONNX lets them pass
 _FIELDS = {
@@ -34,6 +35,12 @@ _FIELDS = {
     AttributeProto.TYPE_PROTOS: "type_protos",
 }
 """Where the value of an attribute lies, by its type."""
+_CONSTANTS = (
+    *(AttributeProto.FLOAT, AttributeProto.INT, AttributeProto.STRING, AttributeProto.TENSOR),
+    *(AttributeProto.FLOATS, AttributeProto.INTS, AttributeProto.STRINGS),
+    AttributeProto.SPARSE_TENSOR,
+)
+"""Types that the first attribute of a Constant may have, which is its value whatever its name."""
 _MESSAGES = ("t", "g", "sparse_tensor", "tp")
 """Values that an attribute of their type cannot do without; a number that is not there is 0."""
 _VALUES = frozenset(_FIELDS.values())
@@ -64,9 +71,12 @@ def misuse(node: NodeProto, opset: int) -> Iterator[str]:
 
     Args:
         node: All its names are text.
-        opset: Version of the default domain, 0 to 2^31 - 1.
+        opset: Version of the default domain, 1 to ``NEWEST_OPSET``.
     """
-    signature = _signature(node.op_type, max(opset, 1)) if in_default_domain(node) else None
+    if not node.op_type:
+        yield f"node {label(node)!r} has no operator"
+        return
+    signature = _signature(node.op_type, opset) if in_default_domain(node) else None
     if signature is None:
         return
     for kind, names, (least, most), named in (
@@ -82,13 +92,18 @@ def misuse(node: NodeProto, opset: int) -> Iterator[str]:
         for index in named:
             if index < count and not names[index]:
                 yield f"node {label(node)!r}: {kind} {index} of {node.op_type} has no name"
-    if node.attribute or signature.required:
+    if node.op_type == "Constant":
+        if not node.attribute or node.attribute[0].type not in _CONSTANTS:
+            yield f"node {label(node)!r} has no value"
+    elif node.attribute or signature.required:
         yield from _unfit_attributes(node, signature)
 
 
 @cache
 def _signature(op_type: str, opset: int) -> _Signature | None:
-    schema = _schema(op_type, opset) or _schema(op_type, _NEWEST)  # onnxruntime has some earlier
+    schema = _schema(op_type, opset) or _schema(
+        op_type, NEWEST_OPSET
+    )  # onnxruntime has some earlier
     if schema is None:
         return None
     single = onnx.defs.OpSchema.FormalParameterOption.Single

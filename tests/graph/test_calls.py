@@ -51,6 +51,10 @@ INSIDE = make_node("If", ["c"], ["o"], then_branch=BODY, else_branch=BODY)
         ([function("F", RELU), function("G", call("G"))], "function 'loc:G' calls itself"),
         ([function("F", CONDITION, INSIDE)], "function 'loc:F' calls itself"),
         ([function("F", RELU), function("F", RELU)], "function 'loc:F' is defined twice"),
+        (
+            [function("F", make_node("Relu", ["a"], ["o"], name="n", axis=1))],
+            "node 'n': Relu has no attribute 'axis' in function 'loc:F'",
+        ),
         ([function("F", make_node("Relu", ["a"], ["z"]))], "output 'o' is computed by nothing in"),
         (
             [function("F", make_node("Relu", ["a"], ["o"], name="n"), RELU)],

@@ -48,6 +48,8 @@ BODY = onnx.helper.make_graph([], "body", [], [])
             conditional({"then_branch": BODY, "else_branch": 1}),
             "attribute 'else_branch' is of type INT, If needs GRAPH",
         ),
+        (onnx.helper.make_node("", ["x"], ["y"], name="n"), "node 'n' has no operator"),
+        (onnx.helper.make_node("Constant", [], ["y"], name="k"), "node 'k' has no value"),
         (onnx.helper.make_node("Add", ["x", ""], ["y"], name="a"), "input 1 of Add has no name"),
         (onnx.helper.make_node("Relu", ["x"], [""], name="r"), "output 0 of Relu has no name"),
         (
@@ -87,6 +89,7 @@ def test_a_body_without_a_graph() -> None:
         softmax(),  # no value is 0
         softmax(name="__runtime", i=1),
         softmax(ref_attr_name="outer"),
+        onnx.helper.make_node("Constant", [], ["y"], value_int=[1]),
         onnx.helper.make_node("Clip", ["x", "", "high"], ["y"]),
         onnx.helper.make_node("Softmax", ["x", "y"], ["z"], domain="own", axis="text"),
         onnx.helper.make_node("NoSuchOperator", [], []),

@@ -138,3 +138,16 @@ def test_add_before(graph: Graph) -> None:
     graph.main.add(node, before=graph.main.nodes[2])
     assert graph.main.nodes[2] is node
     assert graph.main.producer("n") is node
+
+
+def test_the_value_of_a_constant_node_goes_by_its_type() -> None:
+    make = onnx.helper.make_attribute
+    node = onnx.helper.make_node("Constant", [], ["k"])
+    node.attribute.extend([make("value_int", [1, 2]), make("value_float", 3.0)])
+    graph = onnx.helper.make_graph([node], "g", [], [onnx.ValueInfoProto(name="k")])
+    constant = Graph(onnx.helper.make_model(graph)).main.constant("k")
+    assert constant is not None and constant.values.tolist() == [1, 2]
+    constant.set(np.array([5]))
+    again = constant.scope.constant("k")
+    assert again is not None and again.values.tolist() == [5]
+    assert [item.name for item in node.attribute] == ["value_int", "value_float"]
