@@ -18,8 +18,10 @@ from graphopt.contract.recipe import Recipe, format_recipe
 from graphopt.contract.settings import Limits, Machine
 from graphopt.data import open_data
 from graphopt.data.feeds import told_of
+from graphopt.data.held_back import held_back
 from graphopt.data.samples import Samples
 from graphopt.data.source import Source
+from graphopt.errors import Need
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.graph.ports import fixed_batch
@@ -112,6 +114,8 @@ def means_of(
 ) -> Means:
     """What to measure with, the judge not chosen yet.
 
+    Without evaluation samples some of the calibration samples are held back to judge by.
+
     Args:
         plan: Its target, limits, seed and preprocessing count.
         data: Where samples come from.
@@ -133,13 +137,19 @@ def means_of(
             return None
         return open_data(source, feeder, plan.images, machine.memory_limit)
 
+    calibration, evaluation = samples(data.calibration), samples(data.evaluation)
+    parts = None
+    if calibration is not None and evaluation is None:
+        parts = held_back(calibration, plan.seed or 0)
+    observed, held_out = parts or (calibration, None)
     return Means(
         reference=reference,
         target=targets.find(plan.target),
         machine=replace(machine, seed=plan.seed),
         limits=replace(limits, min_sqnr_db=plan.min_sqnr_db, max_drop=plan.max_drop),
-        calibration=samples(data.calibration),
-        evaluation=samples(data.evaluation),
+        calibration=observed,
+        evaluation=evaluation,
+        held_out=held_out,
         training=samples(data.training),
         teacher=teacher,
         **rest,
@@ -149,7 +159,8 @@ def means_of(
 def with_judge(means: Means, metric: str | MetricFunction | None) -> tuple[Means, Caveat]:
     """The means with a judge and the metric, and what the judge cannot prove.
 
-    Calibration samples come first: what is chosen by them leaves the evaluation untouched.
+    Calibration samples come first, held back from the passes or not: what is chosen by them leaves
+    the evaluation untouched.
 
     Raises:
         DataError: A metric is asked for and there are no labels.
@@ -158,6 +169,7 @@ def with_judge(means: Means, metric: str | MetricFunction | None) -> tuple[Means
         UsageError: No metric has that name.
     """
     offered = [
+        (means.held_out, "held-out"),
         (means.calibration, "calib"),
         (means.evaluation, "eval"),
         (means.training, "train"),
@@ -169,9 +181,30 @@ def with_judge(means: Means, metric: str | MetricFunction | None) -> tuple[Means
         threads=means.threads,
         seed=means.seed,
     )
+    if judge is not None and not caveat.note:
+        caveat = _caveat(means)
     means = replace(means, judge=judge, metric=find_metric(metric, means.evaluation))
     check_limits(means)
     return means, caveat
+
+
+def _caveat(means: Means) -> Caveat:
+    """What the reader should know where calibration samples judge the result."""
+    if means.evaluation is not None or means.calibration is None:
+        return Caveat()
+    observed = means.calibration.count
+    if means.held_out is None:
+        note = (
+            f"measured on the {observed} samples that the passes observed, of which none could be "
+            "held back; figures that count need others"
+        )
+    else:
+        held = means.held_out.count
+        note = (
+            f"{held} of the {held + observed} calibration samples were held back to judge by; "
+            "with others to judge by, the passes observe all"
+        )
+    return Caveat(note, (Need.EVALUATION,))
 
 
 def looked_at(

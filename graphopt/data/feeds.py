@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from graphopt.data.claims import Claims, check_feed, rows_per_block, rows_per_feed
 from graphopt.data.columns import Column, Part
@@ -31,6 +32,8 @@ class CheckedSamples:
         labels: Leading axis = samples, or groups of samples (pairs); None without.
         most: Bytes that a feed may take.
         notes: What was done to samples and should be told, in words; grows as they are read.
+        joined: Whether no feed that cannot be joined has more than one sample.
+        only: Which rows of the source are samples: ``(rows,)``; None for all.
     """
 
     place: str
@@ -41,6 +44,12 @@ class CheckedSamples:
     labels: Array | None
     most: int
     notes: Callable[[], Sequence[str]] = tuple
+    joined: bool = True
+    only: NDArray[np.bool_] | None = None
+
+    def part(self, only: NDArray[np.bool_]) -> CheckedSamples:
+        """Some of these samples, without their labels; ``only`` says which: ``(count,)``."""
+        return replace(self, count=int(only.sum()), labels=None, only=only)
 
     def feeds(self, batch: int = 1, limit: int | None = None) -> Iterator[tuple[Feeds, int]]:
         """Feeds of up to ``batch`` samples, with the number of real ones in each.
@@ -53,7 +62,7 @@ class CheckedSamples:
             DataError: The source gives other samples than it did when it was checked.
         """
         left = self.count if limit is None else min(limit, self.count)
-        grouped = _grouped(self._tables(), _Joiner(max(1, batch), self.most), left)
+        grouped = _grouped(self._tables(), _Joiner(max(1, batch), self.most), left, self.only)
         while left > 0:
             feeds, real = next(grouped, ({}, 0))
             if real == 0:
@@ -98,11 +107,12 @@ def check(
         DataError: A part does not fit the model, holds NaN or infinity, there is no sample, or
             there is more than anybody needs (``graphopt.data.bounds``).
     """
-    claims, found = Claims(place), list[Array]()
+    claims, found, single_rows = Claims(place), list[Array](), True
     for number, part in enumerate(parts()):
         table = fit(part, inputs, single=single)
         claims.add(table, part.stored)
         check_feed(table, most)
+        single_rows &= not table.alone or table.rows_per_feed == 1
         if values or number == 0:
             table.shared()
             for _ in table.blocks(rows_per_block(table)):
@@ -116,7 +126,10 @@ def check(
         claims.add_labels(column.nbytes, column.shape)
         found = [_read_labels(column, place)]
     joined = _joined_labels(found, claims.samples, place)
-    return CheckedSamples(place, parts, inputs, single, claims.samples, joined, most, notes)
+    count = claims.samples
+    return CheckedSamples(
+        place, parts, inputs, single, count, joined, most, notes, joined=single_rows
+    )
 
 
 def told_of(*sources: Samples | None) -> list[str]:
@@ -145,22 +158,37 @@ def _joined_labels(found: list[Array], count: int, place: str) -> Array | None:
     return labels
 
 
-def _grouped(tables: Iterator[Table], joiner: _Joiner, left: int) -> Iterator[tuple[Feeds, int]]:
+def _grouped(
+    tables: Iterator[Table], joiner: _Joiner, left: int, only: NDArray[np.bool_] | None
+) -> Iterator[tuple[Feeds, int]]:
     """Feeds of the batch that the model takes, joined across tables, of the first ``left``."""
+    at = 0
     for table in tables:
         yield from joiner.begin(table)
         if table.alone:
             for feeds in table.feeds_alone():
-                yield feeds, table.rows_per_feed
-                left -= table.rows_per_feed
+                if only is None or only[at : at + 1].any():
+                    yield feeds, table.rows_per_feed
+                    left -= table.rows_per_feed
+                at += table.rows_per_feed
             continue
-        for block in table.blocks(joiner.size):
-            yield from joiner.add({name: rows[:left] for name, rows in block.items()})
-            left -= _rows(block)
+        for read in table.blocks(joiner.size):
+            block, at = _chosen(read, only, at), at + _rows(read)
+            if _rows(block):
+                yield from joiner.add({name: rows[:left] for name, rows in block.items()})
+                left -= _rows(block)
             if left <= 0:
                 yield from joiner.flush()
                 return
     yield from joiner.flush()
+
+
+def _chosen(block: Feeds, only: NDArray[np.bool_] | None, at: int) -> Feeds:
+    """Those rows of a block that are samples; its first one is row ``at`` of the source."""
+    if only is None:
+        return block
+    numbers = np.flatnonzero(only[at : at + _rows(block)])
+    return {name: rows[numbers] for name, rows in block.items()}
 
 
 class _Joiner:

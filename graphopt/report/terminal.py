@@ -19,6 +19,7 @@ from graphopt.report.words import (
     least,
     limit,
     measured_on,
+    met,
     milliseconds,
     percent,
     phrases,
@@ -212,7 +213,7 @@ def _limits(console: Console, record: RunRecord) -> None:
         (
             limit(item.name, item.asked),
             NONE if item.measured is None else f"{item.measured:.2f}",
-            "met" if item.met else "NOT MET",
+            met(item),
         )
         for item in record.limits
     ]

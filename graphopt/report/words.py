@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from graphopt.run.record import Quality
+    from graphopt.run.record import LimitRecord, Quality
 
 __all__ = [
     "NONE",
@@ -17,6 +17,7 @@ __all__ = [
     "least",
     "limit",
     "measured_on",
+    "met",
     "milliseconds",
     "pace",
     "percent",
@@ -181,3 +182,11 @@ def limit(name: str, asked: float) -> str:
     'SQNR of every output at least 20 dB'
     """
     return _LIMITS[name].format(asked)
+
+
+def met(record: LimitRecord) -> str:
+    """The verdict on a limit; what few samples met by chance is said."""
+    if not record.met:
+        return "NOT MET"
+    doubt = "" if record.surely else f" here; fresh samples at least {record.fresh:.2f}"
+    return f"met{doubt}"

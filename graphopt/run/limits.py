@@ -113,7 +113,8 @@ def limit_records(
         known = [item.sqnr_db for item in broken if item.sqnr_db is not None]
         worst = min(known, default=quality.worst_db)
         met = not broken and worst is not None and worst >= limits.min_sqnr_db
-        records.append(LimitRecord("min_sqnr_db", limits.min_sqnr_db, worst, met))
+        fresh = None if broken or quality.fresh is None else quality.fresh.least_db
+        records.append(LimitRecord("min_sqnr_db", limits.min_sqnr_db, worst, met, fresh))
     if limits.max_drop is not None:
         fall = None if quality.metric is None else quality.metric.before - quality.metric.after
         met = fall is not None and fall <= limits.max_drop and not _taken_back(passes, "max-drop")

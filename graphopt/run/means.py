@@ -35,6 +35,8 @@ class Means:
         calibration: Samples that passes observe; None without.
         training: Samples to train on; None for the calibration samples.
         evaluation: Samples that judge the result; None without.
+        held_out: Calibration samples that no pass observes and that judge instead; None where
+            there are others, or too few.
         metric: What is measured on ``evaluation`` with its labels; None without.
         teacher: The model that training aims at; None for the reference.
         checkpoints: Folder for the state of a training; None for nowhere.
@@ -49,6 +51,7 @@ class Means:
     calibration: Samples | None = None
     training: Samples | None = None
     evaluation: Samples | None = None
+    held_out: Samples | None = None
     metric: NamedMetric | None = None
     teacher: Graph | None = None
     checkpoints: Path | None = None

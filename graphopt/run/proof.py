@@ -142,8 +142,12 @@ def _judged(stages: Sequence[Stage], means: Means) -> list[Quality]:
     """Closeness of models to the reference, on the best samples that there are."""
     judge = means.judge
     assert judge is not None
-    samples: Samples | None = means.evaluation or means.calibration
-    source = "eval" if means.evaluation is not None else "calib"
+    offered: list[tuple[Samples | None, str]] = [
+        (means.evaluation, "eval"),
+        (means.held_out, "held-out"),
+        (means.calibration, "calib"),
+    ]
+    samples, source = next((pair for pair in offered if pair[0] is not None), (None, ""))
     if samples is None and judge.source == "train" and means.training is not None:
         samples, source = FirstSamples(means.training, _TRAIN_SAMPLES), "train"
     if samples is None:

@@ -80,6 +80,11 @@ class Fresh:
     sqnr_db: dict[str, float | None]
     agreement_top1: float | None = None
 
+    @property
+    def least_db(self) -> float | None:
+        """The smallest bound of all outputs; None where there is none."""
+        return min((value for value in self.sqnr_db.values() if value is not None), default=None)
+
 
 @dataclass(frozen=True)
 class Quality:
@@ -217,12 +222,22 @@ class LayerRecord:
 
 @dataclass(frozen=True)
 class LimitRecord:
-    """A limit, as asked and as measured; ``measured`` is None where nothing could be measured."""
+    """A limit, as asked and as measured; ``measured`` is None where nothing could be measured.
+
+    ``fresh`` is what fresh samples give at least (``Fresh``) where ``measured`` is of few ones:
+    below ``asked``, a limit that is met is met by these samples only.
+    """
 
     name: str
     asked: float
     measured: float | None
     met: bool
+    fresh: float | None = None
+
+    @property
+    def surely(self) -> bool:
+        """Whether the limit is met for fresh samples too, as far as is known."""
+        return self.met and (self.fresh is None or self.fresh >= self.asked)
 
 
 @dataclass(frozen=True)

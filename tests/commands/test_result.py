@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from graphopt.commands.optimize import optimize
 from graphopt.commands.result import means_of
@@ -60,3 +61,35 @@ def test_constants_that_a_runtime_would_build_count_against_the_memory_limit() -
     small = model_from_text(text, {"sizes": np.array([400, 400])})
     quality = optimize(small, "eliminate-dead", memory_limit=500_000_000).report.quality
     assert quality is not None and quality.samples > 0
+
+
+@pytest.mark.parametrize(
+    ("count", "evaluated", "judged", "source", "note"),
+    [
+        (40, False, 8, "held-out", "8 of the 40 calibration samples were held back"),
+        (19, False, 19, "calib", "measured on the 19 samples that the passes observed"),
+        (40, True, 6, "eval", ""),
+    ],
+)
+def test_calibration_samples_do_not_judge_what_was_calibrated_on_them(
+    count: int, evaluated: bool, judged: int, source: str, note: str
+) -> None:
+    model = MODELS["mlp"]()
+    (port,) = model.graph.input
+    width = port.type.tensor_type.shape.dim[-1].dim_value
+    samples = np.random.default_rng(0).standard_normal((count, width)).astype(np.float32)
+    evaluation = {port.name: samples[:6] + 1} if evaluated else None
+    runs = [
+        optimize(
+            model, preset="int8-static", calibration={port.name: samples}, evaluation=evaluation
+        )
+        for _ in range(2)
+    ]
+    quality = runs[0].report.quality
+    assert quality is not None
+    assert (quality.samples, quality.source) == (judged, source)
+    assert quality.note.startswith(note)
+    assert bool(quality.note) == bool(note)
+    assert (quality.fresh is None) == (source == "calib")
+    first, again = (run.model.SerializeToString() for run in runs)
+    assert first == again

@@ -15,7 +15,7 @@ from graphopt.graph.graph import Graph
 from graphopt.run.judge import Judge
 from graphopt.run.limits import check_limits, drop, limit_records, lossless_floor
 from graphopt.run.means import Means
-from graphopt.run.record import Broken, LimitRecord, Metric, PassRecord, Quality
+from graphopt.run.record import Broken, Fresh, LimitRecord, Metric, PassRecord, Quality
 from graphopt.run.stage import Stage
 from graphopt.testing import MODELS, staged
 
@@ -45,6 +45,16 @@ def test_most_drop(after: float, met: bool) -> None:
     quality = Quality({"y": 30.0}, metric=Metric("top-1", 80.0, after))
     limits = limit_records(means_of(max_drop=2.0), quality, [])
     assert limits == [LimitRecord("max_drop", 2.0, 80.0 - after, met)]
+
+
+@pytest.mark.parametrize(("least", "surely"), [(21.0, True), (19.0, False), (None, True)])
+def test_a_limit_that_fresh_samples_may_break_is_not_surely_met(
+    least: float | None, surely: bool
+) -> None:
+    quality = Quality({"y": 30.0, "z": 22.0}, fresh=Fresh({"y": 25.0, "z": least or 28.0}))
+    (record,) = limit_records(means_of(min_sqnr_db=20.0), quality, [])
+    assert (record.met, record.measured, record.surely) == (True, 22.0, surely)
+    assert record.fresh == (least or 25.0)
 
 
 def test_a_drop_that_nobody_measured_is_not_met() -> None:
