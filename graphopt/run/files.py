@@ -24,6 +24,7 @@ __all__ = [
     "FileRead",
     "Read",
     "SamplesRead",
+    "SourceRead",
     "Written",
     "function_file",
     "refuse_overlaps",
@@ -98,7 +99,17 @@ class CheckpointsRead(FileRead):
         return named and _identity(place.parent) == _identity(self.path)
 
 
-Read = FileRead | SamplesRead | CheckpointsRead
+@dataclass(frozen=True)
+class SourceRead(FileRead):
+    """A Python file whose function is called; it may import the modules beside it."""
+
+    def takes(self, place: Path) -> bool:
+        """Whether a file at ``place`` would be such a module."""
+        named = place.suffix.lower() == ".py"
+        return named and _identity(place.parent) == _identity(self.path.parent)
+
+
+Read = FileRead | SamplesRead | CheckpointsRead | SourceRead
 
 
 def samples_read(role: str, source: object) -> list[Read]:
@@ -117,7 +128,7 @@ def function_file(role: str, reference: str) -> list[Read]:
     """The file of ``file.py:function`` or ``module:function``; nothing is imported."""
     place = reference.rpartition(":")[0]
     if place.endswith(".py"):
-        return [FileRead(role, Path(place))]
+        return [SourceRead(role, Path(place))]
     folders: Sequence[str] | None = [os.fspath(Path.cwd()), *sys.path]
     spec = None
     for name in place.split("."):
@@ -129,10 +140,10 @@ def function_file(role: str, reference: str) -> list[Read]:
             return []
         folders = spec.submodule_search_locations
     has_file = spec is not None and spec.has_location and spec.origin is not None
-    return [FileRead(role, Path(str(spec.origin)))] if spec is not None and has_file else []
+    return [SourceRead(role, Path(str(spec.origin)))] if spec is not None and has_file else []
 
 
-def refuse_overlaps(reads: Iterable[Read], writes: Sequence[Written]) -> None:
+def refuse_overlaps(reads: Sequence[Read], writes: Sequence[Written]) -> None:
     """Refuse a place that is read, or that two things will be written to.
 
     A folder of samples is walked only where a place is there already.
@@ -153,6 +164,7 @@ def refuse_overlaps(reads: Iterable[Read], writes: Sequence[Written]) -> None:
                     f"{found.role} {found.path} is read by this run: it is {read.role} {path}; "
                     "give another name"
                 )
+    for read in reads:
         for place in writes:
             _refuse_new(read, place)
 
@@ -163,7 +175,7 @@ def _refuse_new(read: Read, place: Written) -> None:
     if not own and read.takes(new):
         raise UsageError(
             f"{place.role} {place.path} would be among the files of {read.role} {read.path}, "
-            "and the folder is read by this run; give a place outside"
+            "whose folder is read by this run; give a place outside"
         )
 
 

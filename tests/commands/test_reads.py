@@ -147,9 +147,10 @@ def test_nothing_that_is_read_is_written(
         ("pictures/new.jpg", "pictures"),
         ("kept/new.npz", "calib.npz"),
         ("kept/new.part", "calib.npz"),
+        ("imported_by_feeds.py", "calib.npz"),
     ],
 )
-def test_nothing_becomes_a_sample_or_a_checkpoint(
+def test_nothing_becomes_a_sample_a_checkpoint_or_a_module(
     held: Path, monkeypatch: pytest.MonkeyPatch, place: str, data: str
 ) -> None:
     monkeypatch.chdir(held)
