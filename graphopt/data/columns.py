@@ -18,6 +18,9 @@ __all__ = ["LABELS", "Column", "Part", "array_column", "array_part"]
 LABELS = "labels"
 """Name of the array that holds labels, unless the model has an input of that name."""
 
+_OBJECT_BYTES = 64
+"""Of a short text."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -65,15 +68,17 @@ def array_column(values: Any, place: str, name: str, *, copied: bool = False) ->
         values: The array.
         place: Where it comes from, for messages.
         name: Of the input.
-        copied: Take a copy: whoever gave the array may write on it.
+        copied: Copy what is read: whoever gave the array may write on it.
 
     Raises:
         DataError: It is not made of numbers or strings.
     """
     try:
-        array = np.array(values) if copied else np.asarray(values)
+        array = np.asarray(values)
     except (ValueError, TypeError, RuntimeError) as err:  # RuntimeError: a tensor with a gradient
         raise DataError(f"{place}: {name!r} is no array: {err}") from err
+    if array.dtype.hasobject and array.size * _OBJECT_BYTES > MOST_TEXT_BYTES:
+        raise DataError(f"{place}: {name!r} holds {array.size} Python objects")
     if array.dtype.hasobject and all(isinstance(text, str) for text in array.flat):
         longest = max((len(text) for text in array.flat), default=0)  # numpy gives all its room
         if array.size * longest * 4 > MOST_TEXT_BYTES:
@@ -86,16 +91,17 @@ def array_column(values: Any, place: str, name: str, *, copied: bool = False) ->
 
     def blocks(step: int) -> Iterator[Array]:
         if array.ndim == 0:
-            yield array
+            yield array.copy() if copied else array
             return
         for start in range(0, max(1, len(array)), step):
-            yield array[start : start + step]
+            block = array[start : start + step]
+            yield block.copy() if copied else block
 
     return Column(array.shape, array.dtype, blocks)
 
 
 def array_part(arrays: Mapping[str, Any], place: str, *, copied: bool = False) -> Part:
-    """A part over arrays in memory, or over copies of them.
+    """A part over arrays in memory; of ``copied`` ones as for a column.
 
     Raises:
         DataError: One of them is no array of numbers or strings.

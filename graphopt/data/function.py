@@ -74,7 +74,7 @@ def _part(item: Any, place: str, inputs: Sequence[Input]) -> Part:
         for name in islice(item, MOST_ARRAYS + 1):
             if not isinstance(name, str):
                 raise DataError(f"{place}: {_shown(name)} is no name of an input")
-            arrays[name] = item[name]
+            arrays[str.__str__(name)] = item[name]  # a class of their own may compare as it likes
         if len(arrays) > MOST_ARRAYS:
             raise DataError(f"{place}: more than {MOST_ARRAYS:,} arrays")
         return array_part(arrays, place, copied=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +35,14 @@ class Unsayable(Exception):
 class Odd:
     def __array__(self, *args, **options):
         raise ZeroDivisionError("in __array__")
+
+
+class Text(str):
+    def __eq__(self, other):
+        raise ValueError("not comparable")
+
+    def __hash__(self):
+        return 0
 
 
 class Map(Mapping):
@@ -83,6 +92,9 @@ long = raising(ValueError("a" * 100_000))
 memory = raising(MemoryError("Unable to allocate 7 TB"))
 stops = raising(StopIteration())
 recursive = lambda: recursive()
+own_text = yielding({Text("imagé"): x})
+objects = yielding({"image": np.broadcast_to(np.array("a", object), (2**40,))})
+strided = yielding({"image": np.broadcast_to(np.float32(1), (2**33, 3, 8, 8))})
 int_keys = yielding({1: x})
 object_keys = yielding({object(): x})
 no_keys = yielding({})
@@ -134,6 +146,9 @@ FEEDS = [
     ("memory", "it raised MemoryError: Unable to allocate 7 TB"),
     ("stops", "it raised StopIteration"),
     ("recursive", "it raised RecursionError: maximum recursion depth exceeded"),
+    ("own_text", "feed 0: 'imagé' is no input of the model"),
+    ("objects", "holds 1099511627776 Python objects"),
+    ("strided", "more than 10,000,000 samples"),
     ("int_keys", "feed 0: 1 is no name of an input"),
     ("object_keys", "feed 0: a object is no name of an input"),
     ("no_keys", "feed 0: no array 'image'"),
@@ -252,6 +267,24 @@ def test_what_foreign_code_prints_goes_to_stderr(typed: Typed) -> None:
     assert json.loads(out)["output"]["path"] == "out.onnx"
     for words in ("from python", "from below", "from the stream itself", "measuring"):
         assert words in err
+
+
+def test_streams_that_a_function_closes_are_there_again(
+    run: Callable[..., subprocess.CompletedProcess[str]], folder: Path
+) -> None:
+    (folder / "own.py").write_text(FUNCTIONS)
+    (folder / "closes.py").write_text(
+        "import sys\nfrom own import x\n"
+        "def feeds():\n    sys.stdout.close()\n    sys.stderr.close()\n    yield {'image': x}\n"
+        "def fails():\n    sys.stderr.close()\n    1 / 0\n"
+    )
+    typed = ("optimize", "model.onnx", "-o", "out.onnx", "-p", "eliminate-dead", "--calib")
+    done = run(*typed, "closes.py:feeds", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["output"]["path"] == "out.onnx"
+    failed = run(*typed, "closes.py:fails")
+    assert failed.returncode == 3
+    assert "it raised ZeroDivisionError" in one_line(failed.stderr)
 
 
 def test_a_stop_is_still_a_stop(typed: Typed, folder: Path) -> None:
