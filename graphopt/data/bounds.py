@@ -46,7 +46,7 @@ BLOCK_BYTES = 1 << 20
 
 MOST_CLAIMED_BYTES = 10**12
 """Larger than the data sets of language models; reading it takes hours."""
-_DENSE_BYTES = 10**9
+_DENSE_BYTES = 256 * 10**6
 _DENSE = 200
 """A compressed array of one repeated value takes a thousandth of what it claims."""
 _FEED_BYTES = 256 * 10**6

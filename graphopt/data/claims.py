@@ -28,6 +28,7 @@ class Claims:
         place: The source as messages say it.
         samples: Their number.
         nbytes: Bytes of all arrays.
+        fed: Bytes of all feeds, one at a time or by the model's fixed batch.
         filed: Bytes of those that lie in files.
         stored: Bytes that these files take on the disk.
         label_bytes: Bytes of all labels.
@@ -36,6 +37,7 @@ class Claims:
     place: str
     samples: int = 0
     nbytes: int = 0
+    fed: int = 0
     filed: int = 0
     stored: int = 0
     label_bytes: int = 0
@@ -59,6 +61,8 @@ class Claims:
         if self.nbytes > MOST_CLAIMED_BYTES:
             most = bytes_in_words(MOST_CLAIMED_BYTES)
             raise DataError(f"{self.place}: more than {most} of samples; give fewer")
+        rows = table.count // table.rows_per_feed
+        self.fed += rows * table.row_bytes + -(-rows // (table.batch or 1)) * table.shared_bytes
         if stored is not None:
             self.filed, self.stored = self.filed + table.nbytes, self.stored + stored
             check_density(self.filed, self.stored, self.place)

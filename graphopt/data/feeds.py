@@ -31,6 +31,7 @@ class CheckedSamples:
         count: Number of samples.
         labels: Leading axis = samples, or groups of samples (pairs); None without.
         most: Bytes that a feed may take.
+        nbytes: Bytes of all feeds, one at a time or by the model's fixed batch.
         notes: What was done to samples and should be told, in words; grows as they are read.
         joined: Whether no feed that cannot be joined has more than one sample.
         only: Which rows of the source are samples: ``(rows,)``; None for all.
@@ -43,13 +44,16 @@ class CheckedSamples:
     count: int
     labels: Array | None
     most: int
+    nbytes: int
     notes: Callable[[], Sequence[str]] = tuple
     joined: bool = True
     only: NDArray[np.bool_] | None = None
 
     def part(self, only: NDArray[np.bool_]) -> CheckedSamples:
         """Some of these samples, without their labels; ``only`` says which: ``(count,)``."""
-        return replace(self, count=int(only.sum()), labels=None, only=only)
+        count = int(only.sum())
+        nbytes = self.nbytes * count // self.count
+        return replace(self, count=count, labels=None, only=only, nbytes=nbytes)
 
     def feeds(self, batch: int = 1, limit: int | None = None) -> Iterator[tuple[Feeds, int]]:
         """Feeds of up to ``batch`` samples, with the number of real ones in each.
@@ -126,9 +130,9 @@ def check(
         claims.add_labels(column.nbytes, column.shape)
         found = [_read_labels(column, place)]
     joined = _joined_labels(found, claims.samples, place)
-    count = claims.samples
+    count, fed = claims.samples, claims.fed
     return CheckedSamples(
-        place, parts, inputs, single, count, joined, most, notes, joined=single_rows
+        place, parts, inputs, single, count, joined, most, fed, notes, joined=single_rows
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from graphopt.data.samples import Feeds, Samples
+from graphopt.data.samples import Feeds, Samples, bytes_of
 from graphopt.graph.tensors import Array
 
 __all__ = ["FirstSamples"]
@@ -22,6 +22,11 @@ class FirstSamples:
     def count(self) -> int:
         """Number of samples."""
         return min(self.samples.count, self.most)
+
+    @property
+    def nbytes(self) -> int:
+        """About the bytes of their feeds."""
+        return bytes_of(self.samples) * self.count // max(1, self.samples.count)
 
     @property
     def labels(self) -> Array | None:

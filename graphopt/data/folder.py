@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from graphopt.data.bounds import MOST_LABEL_BYTES
+from graphopt.data.bounds import MOST_FILES, MOST_LABEL_BYTES
 from graphopt.data.columns import LABELS, Column, Part
 from graphopt.data.inputs import Input
 from graphopt.data.npy import bytes_on_disk, npy_column
@@ -21,39 +21,53 @@ LABELS_FILE = f"{LABELS}.npy"
 _ARRAYS = (".npy", ".npz")
 
 
-def files_below(folder: Path) -> list[Path]:
+def files_below(folder: Path) -> list[str]:
     """All files in a folder and its subfolders by name; hidden ones and linked folders left out.
 
+    Texts, since a folder may hold millions.
+
     Raises:
-        DataError: A folder cannot be read.
+        DataError: A folder cannot be read, or there are more files than anybody needs.
     """
-    found: list[Path] = []
+    found: list[str] = []
+    count = 0
+    waiting = [(str(folder), True)]
     try:
-        for place, folders, files in os.walk(folder, onerror=_refuse):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            found.extend(Path(place, name) for name in files if not name.startswith("."))
+        while waiting:
+            path, is_folder = waiting.pop()
+            if not is_folder:
+                found.append(path)
+                continue
+            inside = []
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    count += 1
+                    if count > MOST_FILES:
+                        raise DataError(f"{folder}: more than {MOST_FILES:,} files; give fewer")
+                    linked = entry.is_symlink() and Path(entry.path).is_dir()
+                    if not linked and not entry.name.startswith("."):
+                        inside.append((entry.path, entry.is_dir(follow_symlinks=False)))
+            waiting += sorted(inside, reverse=True)  # the first is taken next
     except OSError as err:
         raise DataError(f"{folder}: cannot be read: {err.strerror}") from err
-    return sorted(found)
+    return found
 
 
-def _refuse(err: OSError) -> None:
-    raise err
-
-
-def array_files(files: Sequence[Path]) -> list[Path]:
+def array_files(files: Sequence[str]) -> list[str]:
     """Those that hold arrays of samples."""
-    return [f for f in files if f.suffix.lower() in _ARRAYS and f.name != LABELS_FILE]
+    return [
+        path for path in files if path.lower().endswith(_ARRAYS) and Path(path).name != LABELS_FILE
+    ]
 
 
 def labels_of(folder: Path) -> Callable[[], Column] | None:
     """A way to read the labels that lie in a folder; None without."""
     path = folder / LABELS_FILE
-    return (lambda: npy_column(path, MOST_LABEL_BYTES)) if path.is_file() else None
+    return (lambda: npy_column(path, MOST_LABEL_BYTES)) if os.path.lexists(path) else None
 
 
 def folder_parts(
-    files: Sequence[Path], inputs: Sequence[Input], most: int
+    files: Sequence[str], inputs: Sequence[Input], most: int
 ) -> Callable[[], Iterator[Part]]:
     """One part a file; ``most`` bytes may be read at once.
 
@@ -61,7 +75,7 @@ def folder_parts(
         DataError: When iterated: a file cannot be read, or is an ``.npy`` where the model has
             several inputs.
     """
-    return lambda: (file_part(path, inputs, most) for path in files)
+    return lambda: (file_part(Path(path), inputs, most) for path in files)
 
 
 def file_part(path: Path, inputs: Sequence[Input], most: int) -> Part:

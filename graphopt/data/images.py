@@ -119,9 +119,9 @@ def _is_number(value: Any) -> bool:
     return numeric and abs(value) <= _MOST
 
 
-def image_files(files: Sequence[Path]) -> list[Path]:
+def image_files(files: Sequence[str]) -> list[str]:
     """Those whose names end like those of pictures."""
-    return [path for path in files if path.suffix.lower() in _SUFFIXES]
+    return [path for path in files if path.lower().endswith(_SUFFIXES)]
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class ImageParts:
         DataError: When iterated: a picture cannot be read or is too large.
     """
 
-    files: Sequence[Path]
+    files: Sequence[str]
     wanted: Input
     how: Preprocessing
     noted: dict[PictureNote, set[int]] = field(default_factory=lambda: defaultdict(set))
@@ -146,8 +146,8 @@ class ImageParts:
     def __call__(self) -> Iterator[Part]:
         """The parts in the order of the files."""
         for number, path in enumerate(self.files):
-            column = _column(path, self.how, self.wanted, self._noting(number))
-            yield Part(str(path), {self.wanted.name: column})
+            column = _column(Path(path), self.how, self.wanted, self._noting(number))
+            yield Part(path, {self.wanted.name: column})
 
     def notes(self) -> list[str]:
         """What was done to how many of the pictures that were read so far."""
@@ -166,7 +166,7 @@ class ImageParts:
         return enter
 
 
-def image_parts(files: Sequence[Path], inputs: Sequence[Input], how: Preprocessing) -> ImageParts:
+def image_parts(files: Sequence[str], inputs: Sequence[Input], how: Preprocessing) -> ImageParts:
     """The parts of a folder of pictures.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from graphopt.graph.tensors import Array
 
-__all__ = ["Feeds", "Samples"]
+__all__ = ["Feeds", "Samples", "bytes_of"]
 
 Feeds = dict[str, Array]
 """One array per required input of the model, with the batch that the model takes."""
@@ -30,3 +30,8 @@ class Samples(Protocol):
         A model of fixed batch gets its own batch size; the ragged end is filled up by repeating
         the last sample, and the number says how many leading rows are real.
         """
+
+
+def bytes_of(samples: Samples) -> int:
+    """Bytes of all feeds, one at a time or by the model's fixed batch; 0 where nobody counted."""
+    return int(getattr(samples, "nbytes", 0))

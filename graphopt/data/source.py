@@ -86,7 +86,8 @@ def _folder(
     arrays, pictures = folder.array_files(files), image_files(files)
     labels = folder.labels_of(path)
     if arrays and pictures:
-        raise DataError(f"{path}: holds arrays ({arrays[0].name}) and images ({pictures[0].name})")
+        names = Path(arrays[0]).name, Path(pictures[0]).name
+        raise DataError(f"{path}: holds arrays ({names[0]}) and images ({names[1]})")
     if pictures:
         parts = image_parts(pictures, inputs, parse_preprocessing(preprocessing))
         return check(

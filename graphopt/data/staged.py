@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphopt.data.samples import Feeds, Samples
+from graphopt.data.bounds import bytes_in_words
+from graphopt.data.samples import Feeds, Samples, bytes_of
 from graphopt.errors import DataError, SystemFailure
 from graphopt.graph.tensors import Array
 
@@ -123,8 +125,14 @@ def staged(samples: Samples, folder: Path) -> Iterator[StagedSamples]:
 
     Raises:
         DataError: The source gives other samples than it did when it was checked, or text.
-        SystemFailure: The disk is full.
+        SystemFailure: The disk is full, or has no room for them.
     """
+    needed, free = bytes_of(samples), shutil.disk_usage(folder).free
+    if needed > free:
+        raise SystemFailure(
+            f"the training samples take {bytes_in_words(needed)} on disk and the temporary folder "
+            f"has {bytes_in_words(free)}; free space, set TMPDIR, or give fewer samples"
+        )
     path = folder / "samples.raw"
     try:
         piles = _written(samples, path)

@@ -7,7 +7,8 @@ from typing import TypeVar
 import numpy as np
 from onnx import NodeProto
 
-from graphopt.data.samples import Samples
+from graphopt.data.samples import Samples, bytes_of
+from graphopt.errors import Need, PassError
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import is_op
 from graphopt.graph.tensors import Array
@@ -22,6 +23,8 @@ A = TypeVar("A")
 
 BATCH = 8
 """Samples in one feed, where the model takes so many."""
+_DEFAULT_BYTES = 4 << 30
+"""What 256 samples of 16 MB take, with the largest results of their layers."""
 
 
 class Walk:
@@ -37,12 +40,23 @@ class Walk:
         samples: Where feeds come from; all of them are used.
         threads: Threads of the sessions.
         batch: Samples in one feed.
+        memory_limit: Bytes that may be held; None for 4 GB.
+
+    Raises:
+        PassError: The samples take more than that.
     """
 
     def __init__(
-        self, graph: Graph, samples: Samples, threads: int = 0, batch: int = BATCH
+        self,
+        graph: Graph,
+        samples: Samples,
+        threads: int = 0,
+        batch: int = BATCH,
+        memory_limit: int | None = None,
     ) -> None:
         self.graph, self.threads = graph, threads
+        self._most = _DEFAULT_BYTES if memory_limit is None else memory_limit
+        self._refuse_more_than_allowed(bytes_of(samples))
         self._held: list[dict[str, Array]] = []
         self._rows: list[Rows] = []
         for feeds, rows in with_rows(graph, samples, batch):
@@ -57,6 +71,7 @@ class Walk:
         Raises:
             DataError: The tensor holds NaN or infinite values.
             ModelError: onnxruntime cannot run the piece.
+            PassError: What must be held takes more memory than is allowed.
         """
         tensor = request.tensor
         last = self.graph.main.producer(tensor)
@@ -66,6 +81,7 @@ class Walk:
         session = self._session(tensor, outputs) if outputs else None
         rng = np.random.default_rng(0)
         folder: Folder[A] | None = None
+        total = 0
         for held, rows in zip(self._held, self._rows, strict=True):
             arrays = {} if session is None else session.run({n: held[n] for n in session.inputs})
             values = held[tensor] if tensor in held else np.asarray(arrays.pop(tensor))
@@ -74,9 +90,16 @@ class Walk:
             drawn = draw(folder.taps, rng)
             folder.take({tap: tap.compute(values, drawn) for tap in folder.taps}, rows)
             held.update(arrays)
+            total += sum(each.nbytes for each in held.values() if isinstance(each, np.ndarray))
+            self._refuse_more_than_allowed(total)
         self._forget()
         assert folder is not None
         return folder.result()
+
+    def _refuse_more_than_allowed(self, needed: int) -> None:
+        if needed > self._most:
+            message = "the samples and what layers make of them take more memory than is allowed"
+            raise PassError(f"{message}; give fewer samples", Need.MEMORY_LIMIT)
 
     def _kept(self, piece: list[NodeProto]) -> list[str]:
         """Results of finished nodes of the piece that somebody still has to read."""

@@ -130,7 +130,7 @@ def _context(stage: Stage, means: Means) -> Context:
         if means.calibration is None:
             raise PassError("it needs calibration samples", Need.CALIBRATION)
         samples = FirstSamples(means.calibration, limit)
-        return Walk(graph, samples, means.threads, means.batch)
+        return Walk(graph, samples, means.threads, means.batch, means.machine.memory_limit)
 
     return Context(
         target=means.target,

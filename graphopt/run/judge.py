@@ -158,7 +158,7 @@ def choose_judge(
             caveat = _TRAINED_ON if source == "train" else Caveat()
             return Judge(reference, samples, source, threads=threads), caveat
     try:
-        random = SyntheticSamples(reference, seed=seed)
+        random = SyntheticSamples(reference, seed=seed, memory_limit=memory_limit)
         judge = Judge(reference, random, "random", threads=threads)
     except (DataError, ModelError) as err:
         note = f"not run: random feeds do not fit this model ({err}); it needs samples"

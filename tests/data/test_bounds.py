@@ -16,6 +16,7 @@ import pytest
 from graphopt.data import bounds, function, npz, open_data
 from graphopt.data.columns import Column, array_column
 from graphopt.data.npy import bytes_on_disk
+from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import DataError, Need
 from graphopt.graph.graph import Graph
 
@@ -122,9 +123,9 @@ def test_labels_are_counted_all_together(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_texts_take_the_room_of_the_longest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graphopt.data.columns.MOST_TEXT_BYTES", 4000)
-    texts = np.array(["a"] * 100 + ["b" * 11], object)
-    assert "101 texts of up to 11 letters" in str(refusal({"x": texts}, "string[N] x"))
+    monkeypatch.setattr("graphopt.data.columns.MOST_TEXT_BYTES", 8000)
+    texts = np.array(["a"] * 100 + ["b" * 21], object)
+    assert "101 texts of up to 21 letters" in str(refusal({"x": texts}, "string[N] x"))
 
 
 def test_a_function_has_a_bounded_number_of_feeds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,3 +217,58 @@ def test_holes_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert bytes_on_disk(full) == 1 << 20
     holes(tmp_path / "holes", os.urandom(1 << 20), 1 << 30)
     assert 1 << 20 <= bytes_on_disk(tmp_path / "holes") < 2 << 20
+
+
+class TestFolders:
+    def test_number_of_files(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for number in range(5):
+            np.save(tmp_path / f"{number}.npy", np.zeros((1, 2), np.float32))
+        assert open_data(tmp_path, graph_of("float[N, M] x")).count == 5
+        monkeypatch.setattr("graphopt.data.folder.MOST_FILES", 4)
+        assert "more than 4 files; give fewer" in str(refusal(tmp_path, "float[N, M] x"))
+
+    def test_links_that_lead_in_circles(self, tmp_path: Path) -> None:
+        (tmp_path / "a" / "b").mkdir(parents=True)
+        np.save(tmp_path / "a" / "b" / "0.npy", np.zeros((1, 2), np.float32))
+        (tmp_path / "a" / "b" / "up").symlink_to(tmp_path)
+        (tmp_path / "self").symlink_to(tmp_path / "self")
+        assert open_data(tmp_path, graph_of("float[N, M] x")).count == 1
+        (tmp_path / "x.npy").symlink_to(tmp_path / "x.npy")
+        assert "x.npy: cannot be read" in str(refusal(tmp_path, "float[N, M] x"))
+
+    def test_labels_that_cannot_be_read_are_not_passed_over(self, tmp_path: Path) -> None:
+        np.save(tmp_path / "0.npy", np.zeros((1, 2), np.float32))
+        (tmp_path / "labels.npy").symlink_to(tmp_path / "nowhere")
+        assert "labels.npy: no such file" in str(refusal(tmp_path, "float[N, M] x"))
+
+
+class TestRandomFeeds:
+    @pytest.mark.parametrize(
+        ("inputs", "words"),
+        [
+            ("float[1099511627776, 4] x", "'x' (1099511627776, 4): a random feed takes 17.6 TB"),
+            ("string[1099511627776] x", "a random feed takes 8.8 TB"),
+            ("bool[1000, 300, 1000] x", "a random feed takes 300 MB"),
+            ("float[40, 1000, 1000] x, float[40, 1000, 1000] y", "'y' (40, 1000, 1000): a random"),
+        ],
+    )
+    def test_too_large(self, inputs: str, words: str) -> None:
+        with pytest.raises(DataError) as caught:
+            next(SyntheticSamples(graph_of(inputs)).feeds())
+        assert words in str(caught.value)
+
+    def test_an_axis_below_zero_is_free(self) -> None:
+        graph = graph_of("float[2, 4] x")
+        graph.main.proto.input[0].type.tensor_type.shape.dim[1].dim_value = -(2**40)
+        feeds, _ = next(SyntheticSamples(graph).feeds())
+        assert feeds["x"].shape == (2, 8)
+
+    @pytest.mark.parametrize("kind", ["float", "double", "int8", "int64", "bool", "bfloat16"])
+    def test_blocks_draw_what_the_whole_would(
+        self, kind: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        samples = SyntheticSamples(graph_of(f"{kind}[7, 11] x"))
+        whole, _ = next(samples.feeds())
+        monkeypatch.setattr("graphopt.data.synthetic._BLOCK", 5)
+        blocks, _ = next(samples.feeds())
+        assert np.array_equal(whole["x"], blocks["x"])

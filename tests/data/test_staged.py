@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import onnx.parser
 import pytest
 
 from graphopt.data import open_data
+from graphopt.data.samples import bytes_of
 from graphopt.data.staged import StagedSamples, staged
 from graphopt.errors import DataError, SystemFailure
 from graphopt.graph.graph import Graph
@@ -154,3 +156,33 @@ def test_a_full_disk_is_said_in_one_line(tmp_path: Path) -> None:
         stage(tmp_path, "float[N, 100] x", {"x": rows(1000, 100)})
     with pytest.raises(SystemFailure, match="No space left"):  # noticed when the file is closed
         stage(tmp_path, "float[N, 2] x", {"x": rows(1, 2)})
+
+
+def test_room_on_the_disk_is_looked_at_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=39))
+    with pytest.raises(SystemFailure, match=r"take 40 bytes on disk and .* has 39 bytes"):
+        stage(tmp_path, "float[N, 2] x", {"x": rows(5, 2)})
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=40))
+    stage(tmp_path, "float[N, 2] x", {"x": rows(5, 2)})
+    assert (tmp_path / "samples.raw").stat().st_size == 40
+
+
+@pytest.mark.parametrize(
+    ("inputs", "arrays"),
+    [
+        ("float[N, 2] x, float s", {"x": rows(5, 2), "s": np.float32(1)}),
+        ("float[2, 3] x", {"x": rows(4, 3)}),
+        ("float[3] x", {"x": rows(4, 3)}),
+        ("float[N, 2] x", {"x": rows(5, 2).astype(np.float16)}),
+    ],
+)
+def test_bytes_of_samples_are_those_on_disk(
+    tmp_path: Path, inputs: str, arrays: Mapping[str, Any]
+) -> None:
+    stage(tmp_path, inputs, arrays)
+    size = (tmp_path / "samples.raw").stat().st_size
+    assert bytes_of(open_data(arrays, graph_of(inputs))) == size

@@ -10,7 +10,9 @@ import numpy as np
 import onnx
 import pytest
 
+from graphopt.data import open_data
 from graphopt.data.samples import Feeds
+from graphopt.errors import Need, PassError
 from graphopt.facts.layers import Layer, layers
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
@@ -267,3 +269,18 @@ def test_initializers_listed_as_inputs_keep_their_value() -> None:
     np.testing.assert_allclose(
         Walk(graph, samples).ask(ChannelMean("y", 1)), plain_mean(graph, samples, "y", 1), rtol=1e-5
     )
+
+
+def test_what_is_held_is_bounded() -> None:
+    graph = graph_of("a = Relu(x)  y = Relu(a)", "(float[N, 8] x) => (float[N, 8] y)")
+    samples = Stub([({"x": values(4, 8)}, 4)] * 3)
+    held = 3 * 4 * 8 * 4
+    walk = Walk(graph, samples, threads=1, memory_limit=2 * held)
+    walk.ask(ChannelMean("a", 1))
+    small = Walk(graph, samples, threads=1, memory_limit=held - 1)
+    with pytest.raises(PassError, match="more memory than is allowed") as caught:
+        small.ask(ChannelMean("a", 1))
+    assert caught.value.needs == (Need.MEMORY_LIMIT,)
+    counted = open_data({"x": values(12, 8)}, graph)
+    with pytest.raises(PassError, match="give fewer samples"):
+        Walk(graph, counted, threads=1, memory_limit=held - 1)
