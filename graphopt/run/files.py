@@ -72,7 +72,7 @@ class SamplesRead(FileRead):
     def files(self) -> Iterator[Path]:
         """Samples and labels."""
         with suppress(DataError):  # whoever opens the data says it
-            yield from filter(_is_sample, files_below(self.path))
+            yield from filter(_is_sample, map(Path, files_below(self.path)))
 
     def takes(self, place: Path) -> bool:
         """Whether a new file at ``place`` would be a sample."""
@@ -200,8 +200,8 @@ def _makes_folder_of(folder: Written, file: Written) -> bool:
 
 def _is_sample(path: Path) -> bool:
     """Whether ``graphopt.data`` takes a file of this name out of a folder."""
-    array = path.name == LABELS_FILE or array_files([path])
-    return bool(array or image_files([path]))
+    array = path.name == LABELS_FILE or array_files([str(path)])
+    return bool(array or image_files([str(path)]))
 
 
 def _identity(path: Path) -> _Identity:
