@@ -16,6 +16,8 @@ __all__ = [
     "LimitError",
     "ModelError",
     "Need",
+    "NoKernel",
+    "NotRun",
     "PassError",
     "Stopped",
     "SystemFailure",
@@ -42,6 +44,10 @@ class Need(StrEnum):
     TEACHER = "teacher"
     MEMORY_LIMIT = "memory_limit"
     IMAGE_SIZE = "image_size"
+    OPERATORS = "operators"
+    """A library with the kernels of operators that onnxruntime does not know."""
+    NO_TRIAL = "no_trial"
+    """Leave to load and run the model without bounds, in the process itself."""
 
 
 class Stopped(BaseException):
@@ -85,6 +91,14 @@ class ModelError(GraphoptError):
     """The model file cannot be used: not ONNX, truncated, external data missing."""
 
     exit_code = 3
+
+
+class NoKernel(ModelError):  # noqa: N818 - caught as the ModelError that it is
+    """onnxruntime lacks an operator, a type or a version that the model needs; it may be sound."""
+
+
+class NotRun(ModelError):  # noqa: N818 - caught as the ModelError that it is
+    """onnxruntime loads the model and does not run it: on these feeds, in the time, in the room."""
 
 
 class DataError(GraphoptError):

@@ -16,12 +16,12 @@ from graphopt.cli.bench import bench
 from graphopt.cli.compare import compare
 from graphopt.cli.distill import distill
 from graphopt.cli.inspect import inspect
+from graphopt.cli.lines import print_line
 from graphopt.cli.optimize import optimize
 from graphopt.cli.passes import passes
 from graphopt.cli.stop import Stopped, listen, stop_behind
-from graphopt.errors import GraphoptError, SystemFailure, shortened
+from graphopt.errors import GraphoptError, SystemFailure
 from graphopt.report.advice import advised
-from graphopt.runtime import launch
 
 __all__ = ["app", "main"]
 
@@ -90,14 +90,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _say(message: str, code: int) -> int:
-    """One line on stderr; names from a model may hold line breaks or terminal codes."""
-    line = "".join(mark if mark.isprintable() else " " for mark in message)
-    try:
-        number, _ = launch.position()
-    except SystemFailure:  # which is what is being said
-        number = 0
-    who = f"graphopt (process {number})" if number else "graphopt"
-    click.echo(f"{who}: error: {shortened(' '.join(line.split()))}", err=True)
+    print_line("error", message)
     return code
 
 

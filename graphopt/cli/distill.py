@@ -21,6 +21,7 @@ from graphopt.cli.options import (
     report_option,
     seed_option,
     threads_option,
+    trial_option,
     verbose_option,
 )
 from graphopt.cli.pass_options import PassCommand, given
@@ -41,6 +42,7 @@ from graphopt.cli.streams import stdout_to_stderr
 @checkpoints_option
 @memory_option
 @threads_option
+@trial_option
 @seed_option("Of all random numbers")
 @json_option
 @verbose_option

@@ -23,6 +23,7 @@ from graphopt.cli.options import (
     report_option,
     seed_option,
     threads_option,
+    trial_option,
     verbose_option,
 )
 from graphopt.cli.progress import progress, speak
@@ -48,6 +49,7 @@ from graphopt.cli.streams import stdout_to_stderr
 @report_option
 @memory_option
 @threads_option
+@trial_option
 @seed_option("Of all random numbers", default=None)
 @click.option("--strict", is_flag=True, help="Stop at the first refused pass or broken limit.")
 @click.option("--dry-run", is_flag=True, help="Say what would run; write nothing.")

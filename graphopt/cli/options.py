@@ -29,6 +29,7 @@ __all__ = [
     "report_option",
     "seed_option",
     "threads_option",
+    "trial_option",
     "verbose_option",
 ]
 
@@ -190,6 +191,13 @@ checkpoints_option = click.option(
 )
 memory_option = click.option(
     "--memory-limit", type=SIZE, help="Most memory to observe and judge with, such as 2GB."
+)
+trial_option = click.option(
+    "--no-trial",
+    "trial",
+    flag_value=False,
+    default=True,
+    help="Run models here at once, not first in a process of their own.",
 )
 verbose_option = click.option(
     "-v", "--verbose", is_flag=True, help="Show every change and every skipped node."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from graphopt.cli.lines import print_line
 from graphopt.errors import LimitError, UsageError
 from graphopt.runtime import launch
 
@@ -53,6 +54,7 @@ def conclude(result: Result, *, as_json: bool, verbose: bool) -> None:
         LimitError: A limit is not met, or a training diverged.
     """
     from graphopt.report import json, terminal
+    from graphopt.report.advice import advised
 
     if not launch.leads():  # its end with an error would have the launcher stop the leading one
         return
@@ -60,6 +62,9 @@ def conclude(result: Result, *, as_json: bool, verbose: bool) -> None:
         click.echo(json.dump(json.document(result.report)))
     else:
         terminal.print_run(result.report, verbose=verbose)
+    quality = result.report.quality
+    if quality is not None and not quality.samples:
+        print_line("note", advised(quality.note, quality.needs))
     missed = [limit.name for limit in result.report.limits if not limit.met]
     if missed:
         raise LimitError(f"not met: {', '.join(missed)}")

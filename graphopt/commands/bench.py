@@ -10,7 +10,9 @@ from graphopt.errors import UsageError, quoted
 from graphopt.progress import Progress
 from graphopt.report.findings import Benchmark, Timing
 from graphopt.runtime import latency
-from graphopt.runtime.session import PROVIDER, Session, thread_count
+from graphopt.runtime.options import PROVIDER
+from graphopt.runtime.session import Session, thread_count
+from graphopt.runtime.trial import Trial
 
 __all__ = ["bench"]
 
@@ -20,6 +22,7 @@ def bench(
     threads: int = 0,
     rounds: int = 30,
     seed: int = 0,
+    trial: bool = True,
     progress: Progress | None = None,
 ) -> Benchmark:
     """Measure the latency of models on one random sample each, in interleaved bursts.
@@ -29,6 +32,7 @@ def bench(
         threads: Threads of onnxruntime; 0 for all cores.
         rounds: Bursts of each model; slow models get fewer, at least five.
         seed: Seed of the random sample.
+        trial: Whether each model is first loaded and run in a process of its own.
         progress: Told what is going on, how far it is and how far it goes.
 
     Raises:
@@ -40,8 +44,11 @@ def bench(
         raise UsageError("give at least one model to measure")
     if not 1 <= rounds <= MOST_ROUNDS:
         raise UsageError(f"rounds={quoted(rounds)}: give 1 to {MOST_ROUNDS}")
-    graphs = [load(model) for model in models]
-    feeds = [next(SyntheticSamples(graph, seed=seed).feeds())[0] for graph in graphs]
+    with Trial(trial) as attempt:
+        graphs = [load(model) for model in models]
+        feeds = [next(SyntheticSamples(graph, seed=seed).feeds())[0] for graph in graphs]
+        for graph, feed in zip(graphs, feeds, strict=True):
+            attempt.run(graph, feed, threads=thread_count(threads))
     sessions = [Session(graph, threads=threads) for graph in graphs]
     del graphs
     times = latency.measure(

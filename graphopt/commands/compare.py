@@ -16,7 +16,7 @@ from graphopt.data.feeds import told_of
 from graphopt.data.samples import Samples
 from graphopt.data.source import Source
 from graphopt.data.synthetic import SyntheticSamples
-from graphopt.errors import DataError, ModelError, Need
+from graphopt.errors import DataError, ModelError, Need, NoKernel, NotRun
 from graphopt.facts.quantized import has_fixed_ranges
 from graphopt.graph.graph import Graph
 from graphopt.graph.ports import compatible, described, fixed_batch
@@ -28,7 +28,8 @@ from graphopt.run.proof import describe
 from graphopt.run.record import Quality
 from graphopt.run.tally import Tally
 from graphopt.runtime import latency
-from graphopt.runtime.session import Session
+from graphopt.runtime.session import Session, thread_count
+from graphopt.runtime.trial import Trial
 
 __all__ = ["compare"]
 
@@ -41,6 +42,7 @@ def compare(
     images: Mapping[str, Any] | None = None,
     threads: int = 0,
     seed: int = 0,
+    trial: bool = True,
     progress: Progress | None = None,
 ) -> Comparison:
     """Run two models on the same samples and set B against A.
@@ -52,6 +54,7 @@ def compare(
         images: Preprocessing of a folder of images.
         threads: Threads of onnxruntime; 0 for all cores.
         seed: Seed of random feeds.
+        trial: Whether both are first loaded and run in a process of their own.
         progress: Told what is going on, how far it is and how far it goes.
 
     Returns:
@@ -62,33 +65,40 @@ def compare(
         ModelError: A model cannot be loaded or run, or they have different inputs or outputs.
         DataError: The samples do not fit.
     """
-    first, second = load(a), load(b)
-    _check_alike(first, second)
-    judge = second if fixed_batch(second) else first
-    samples: Samples = SyntheticSamples(judge, seed=seed)
-    if data is not None:
-        samples = open_data(data, judge, images)
-    found = Comparison(
-        a=describe(first, path_of(a)),
-        b=describe(second, path_of(b)),
-        quality=None,
-        cosine={},
-        latency_ratio=None,
-        latency_spread=None,
-        feeds=f"random, seed {seed}" if data is None else f"{samples.count} samples",
-        note="random feeds; figures that count need samples" if data is None else "",
-        needs=(Need.DATA,) if data is None else (),
-    )
-    sessions = [Session(graph, threads=threads) for graph in (first, second)]
-    try:
-        source = "random" if data is None else "data"
-        clipped = has_fixed_ranges(second)
-        quality, cosine = _judge(sessions, judge, samples, source, clipped, progress)
-    except (DataError, ModelError) as err:
+    with Trial(trial) as attempt:
+        first, second = load(a), load(b)
+        _check_alike(first, second)
+        judge = second if fixed_batch(second) else first
+        samples: Samples = SyntheticSamples(judge, seed=seed)
         if data is not None:
-            raise
-        note = f"not run: random feeds do not fit these models ({err}); they need samples"
-        return replace(found, note=note)
+            samples = open_data(data, judge, images)
+        found = Comparison(
+            a=describe(first, path_of(a)),
+            b=describe(second, path_of(b)),
+            quality=None,
+            cosine={},
+            latency_ratio=None,
+            latency_spread=None,
+            feeds=f"random, seed {seed}" if data is None else f"{samples.count} samples",
+            note="random feeds; figures that count need samples" if data is None else "",
+            needs=(Need.DATA,) if data is None else (),
+        )
+        try:
+            feeds = next(iter(samples.feeds(batch=1)))[0]
+            for graph in (first, second):
+                attempt.run(graph, feeds, threads=thread_count(threads))
+            attempt.close()
+            source = "random" if data is None else "data"
+            sessions = [Session(graph, threads=threads) for graph in (first, second)]
+            clipped = has_fixed_ranges(second)
+            quality, cosine = _judge(sessions, judge, samples, source, clipped, progress)
+        except NoKernel as err:
+            return replace(found, note=f"not run: {err}", needs=err.needs)
+        except (DataError, NotRun) as err:
+            if data is not None:
+                raise
+            note = f"not run: random feeds do not fit these models ({err}); they need samples"
+            return replace(found, note=note)
     note = "; ".join(filter(None, [found.note, *told_of(samples)]))
     found = replace(found, quality=quality, cosine=cosine, note=note)
     return _timed(found, sessions, samples, progress)

@@ -24,6 +24,7 @@ from graphopt.rewrite.teacher import fitted
 from graphopt.run.files import Written, refuse_overlaps
 from graphopt.run.metrics import MetricFunction
 from graphopt.run.stage import Stage
+from graphopt.runtime.trial import Trial
 from graphopt.search.planner import follow
 
 __all__ = ["distill"]
@@ -42,6 +43,7 @@ def distill(
     threads: int = 0,
     seed: int = 0,
     device: str = "auto",
+    trial: bool = True,
     checkpoints: str | Path | None = None,
     writes: Sequence[Written] = (),
     progress: Progress | None = None,
@@ -66,6 +68,7 @@ def distill(
         threads: Threads of torch and onnxruntime; 0 for all cores.
         seed: Seed of all random numbers.
         device: What to compute on: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        trial: Whether both models are first loaded and run in a process of their own.
         checkpoints: Folder in which the state of the training is kept; the same run goes on from
             it.
         writes: Places that will be written afterwards; one that the run reads is refused.
@@ -86,25 +89,30 @@ def distill(
         raise UsageError("labels are asked for and alpha=0 gives them no weight; drop one of them")
     require_torch_for([item])
     plan = Recipe(passes=(item,), seed=seed, images=dict(images or {}))
-    graph = load(student)
-    check_patterns(plan.passes, graph)
-    goal = fitted(load(teacher), graph)
-    samples = Data(training=data, evaluation=evaluation)
-    models = [*model_read("the student", student, graph), *model_read("the teacher", teacher, goal)]
-    reads = files_read(models, plan, samples, metric=metric, checkpoints=checkpoints)
-    refuse_overlaps(reads, [*writes, *kept(checkpoints)])
-    means = means_of(
-        plan,
-        samples,
-        Limits(strict=True),
-        Machine(threads=threads, memory_limit=memory_limit, device=device),
-        reference=goal,
-        teacher=goal,
-        student=graph,
-        checkpoints=None if checkpoints is None else Path(checkpoints),
-        progress=progress,
-    )
-    means, caveat = with_judge(means, metric)
+    machine = Machine(threads=threads, memory_limit=memory_limit, device=device, trial=trial)
+    with Trial(machine.trial) as attempt:  # it starts while the models are read
+        graph = load(student)
+        check_patterns(plan.passes, graph)
+        goal = fitted(load(teacher), graph)
+        samples = Data(training=data, evaluation=evaluation)
+        models = [
+            *model_read("the student", student, graph),
+            *model_read("the teacher", teacher, goal),
+        ]
+        reads = files_read(models, plan, samples, metric=metric, checkpoints=checkpoints)
+        refuse_overlaps(reads, [*writes, *kept(checkpoints)])
+        means = means_of(
+            plan,
+            samples,
+            Limits(strict=True),
+            machine,
+            reference=goal,
+            teacher=goal,
+            student=graph,
+            checkpoints=None if checkpoints is None else Path(checkpoints),
+            progress=progress,
+        )
+        means, caveat = with_judge(means, metric, attempt, [graph])
     start = Origin(Stage(graph, means), path_of(student))
     reference = Origin(Stage(goal, means), path_of(teacher))
     choice = follow(plan, start.stage, means)

@@ -16,14 +16,17 @@ from graphopt.commands.result import Origin, Result, finished, looked_at, means_
 from graphopt.commands.settings import Passes, Settings, grouped, planned, refuse_unused
 from graphopt.commands.sources import Data, Model, load, path_of
 from graphopt.contract.patterns import check_patterns
+from graphopt.contract.recipe import Recipe
 from graphopt.contract.settings import Limits, Machine
 from graphopt.families.training import require_torch_for
 from graphopt.progress import Progress
 from graphopt.rewrite.teacher import fitted
 from graphopt.run.files import Written, refuse_overlaps
+from graphopt.run.means import Means
 from graphopt.run.metrics import MetricFunction
 from graphopt.run.sequence import dry_run as looks
 from graphopt.run.stage import Stage
+from graphopt.runtime.trial import Trial
 from graphopt.search.planner import cleanup_passes, follow, intentions
 
 __all__ = ["Result", "optimize"]
@@ -75,32 +78,37 @@ def optimize(
     plan = planned(passes, preset, recipe_file, data, limits, machine)
     require_torch_for(plan.passes)
     refuse_unused(plan, {"training": data.training, "teacher": teacher, "checkpoints": checkpoints})
-    graph = load(model)
-    check_patterns(plan.passes, graph)
-    goal = graph if teacher is None else fitted(load(teacher), graph)
-    models = [*model_read("the model", model, graph), *model_read("the teacher", teacher, goal)]
-    reads = files_read(
-        models, plan, data, recipe_file=recipe_file, metric=metric, checkpoints=checkpoints
-    )
-    refuse_overlaps(reads, [*writes, *kept(checkpoints)])
-    means = means_of(
-        plan,
-        data,
-        limits,
-        machine,
-        reference=graph,
-        teacher=goal,
-        student=graph,
-        checkpoints=None if checkpoints is None else Path(checkpoints),
-        progress=progress,
-    )
-    if dry_run:
-        origin = Origin(Stage(graph, means), path_of(model))
-        records = looks(origin.stage, means, plan.passes or cleanup_passes())
-        messages = intentions(origin.stage, means) if plan.auto else []
-        return looked_at(plan, origin, means, records, messages)
-    means, caveat = with_judge(means, metric)
+    with Trial(machine.trial and not dry_run) as trial:  # it starts while the model is read
+        graph = load(model)
+        check_patterns(plan.passes, graph)
+        goal = graph if teacher is None else fitted(load(teacher), graph)
+        models = [*model_read("the model", model, graph), *model_read("the teacher", teacher, goal)]
+        reads = files_read(
+            models, plan, data, recipe_file=recipe_file, metric=metric, checkpoints=checkpoints
+        )
+        refuse_overlaps(reads, [*writes, *kept(checkpoints)])
+        means = means_of(
+            plan,
+            data,
+            limits,
+            machine,
+            reference=graph,
+            teacher=goal,
+            student=graph,
+            checkpoints=None if checkpoints is None else Path(checkpoints),
+            progress=progress,
+        )
+        if dry_run:
+            return _looked_at(plan, Origin(Stage(graph, means), path_of(model)), means)
+        means, caveat = with_judge(means, metric, trial, [] if goal is graph else [goal])
     origin = Origin(Stage(graph, means), path_of(model))
     choice = follow(plan, origin.stage, means)
     result = finished(plan, choice, means, caveat, started=started, reference=origin)
     return replace(result, reads=reads)
+
+
+def _looked_at(plan: Recipe, origin: Origin, means: Means) -> Result:
+    """What would be done, without a run of the model."""
+    records = looks(origin.stage, means, plan.passes or cleanup_passes())
+    messages = intentions(origin.stage, means) if plan.auto else []
+    return looked_at(plan, origin, means, records, messages)

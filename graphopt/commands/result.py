@@ -35,6 +35,8 @@ from graphopt.run.proof import Proof, describe, prove, with_recipe
 from graphopt.run.record import Caveat, ModelRecord, PassRecord, RunRecord, StartRecord
 from graphopt.run.stage import Stage
 from graphopt.runtime import launch
+from graphopt.runtime.session import thread_count
+from graphopt.runtime.trial import Trial
 from graphopt.search.planner import Choice
 
 __all__ = ["Origin", "Result", "finished", "looked_at", "means_of", "with_judge"]
@@ -156,11 +158,22 @@ def means_of(
     )
 
 
-def with_judge(means: Means, metric: str | MetricFunction | None) -> tuple[Means, Caveat]:
+def with_judge(
+    means: Means,
+    metric: str | MetricFunction | None,
+    trial: Trial,
+    others: Sequence[Graph] = (),
+) -> tuple[Means, Caveat]:
     """The means with a judge and the metric, and what the judge cannot prove.
 
     Calibration samples come first, held back from the passes or not: what is chosen by them leaves
     the evaluation untouched.
+
+    Args:
+        means: Without a judge.
+        metric: Its name, or a function of outputs and labels.
+        trial: Loads and runs models from outside before this process does.
+        others: Further models from outside, beside the reference.
 
     Raises:
         DataError: A metric is asked for and there are no labels.
@@ -177,10 +190,15 @@ def with_judge(means: Means, metric: str | MetricFunction | None) -> tuple[Means
     judge, caveat = choose_judge(
         means.reference,
         offered,
+        trial=trial,
         memory_limit=means.machine.memory_limit,
         threads=means.threads,
         seed=means.seed,
     )
+    for graph in others if judge is not None else ():
+        assert judge is not None
+        feeds = judge.samples[0].feeds
+        trial.run(graph, feeds, threads=thread_count(means.threads))
     if judge is not None and not caveat.note:
         caveat = _caveat(means)
     means = replace(means, judge=judge, metric=find_metric(metric, means.evaluation))

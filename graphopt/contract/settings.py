@@ -53,9 +53,12 @@ class Machine:
         seed: Seed of all random numbers; by default the recipe's, else 0.
         memory_limit: Bytes that the observation and the proof may take; None for 1 GB and 3 GB.
         device: What training computes on: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        trial: Whether models from outside are first loaded and run in a process of their own, so
+            that a crash, a loop without end or too much memory becomes one line.
 
     Raises:
-        UsageError: A number is not whole, below zero or too large, or a name is no text.
+        UsageError: A number is not whole, below zero or too large, a name is no text, or
+            ``trial`` no bool.
     """
 
     target: str | None = None
@@ -63,6 +66,7 @@ class Machine:
     seed: int | None = None
     memory_limit: int | None = None
     device: str = "auto"
+    trial: bool = True
 
     def __post_init__(self) -> None:
         for name, most in (("threads", MOST_THREADS), ("seed", _INT64), ("memory_limit", _INT64)):
@@ -70,6 +74,8 @@ class Machine:
         for name in ("target", "device"):
             if not isinstance(getattr(self, name), str | None):
                 raise UsageError(f"{name}={quoted(getattr(self, name))} must be text")
+        if not isinstance(self.trial, bool):
+            raise UsageError(f"trial={quoted(self.trial)} must be True or False")
 
 
 def _check(

@@ -18,6 +18,8 @@ _ADVICE = {
     Need.TEACHER: "give it with --teacher MODEL",
     Need.MEMORY_LIMIT: "give a larger --memory-limit",
     Need.IMAGE_SIZE: "the options are --image-size and --image-crop",
+    Need.OPERATORS: "give the library of its operators with --ops-library FILE",
+    Need.NO_TRIAL: "--no-trial runs it all the same",
 }
 
 

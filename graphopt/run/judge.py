@@ -11,7 +11,7 @@ import numpy as np
 from graphopt.data.first import FirstSamples
 from graphopt.data.samples import Feeds, Samples
 from graphopt.data.synthetic import SyntheticSamples
-from graphopt.errors import DataError, ModelError, Need
+from graphopt.errors import DataError, Need, NoKernel, NotRun
 from graphopt.facts.built import built
 from graphopt.facts.shapes import infer
 from graphopt.graph.graph import Graph
@@ -21,7 +21,8 @@ from graphopt.observe.run import with_rows
 from graphopt.run.measuring import run_bytes
 from graphopt.run.record import Caveat, Quality
 from graphopt.run.tally import Tally
-from graphopt.runtime.session import Session
+from graphopt.runtime.session import Session, thread_count
+from graphopt.runtime.trial import Trial
 
 __all__ = ["HELD_WEIGHTS_BYTES", "Judge", "Sample", "choose_judge"]
 
@@ -31,6 +32,8 @@ _HELD_BYTES = 64 << 20
 _SAMPLES = 32
 _RUN_FACTOR = 3
 """onnxruntime holds the weights as read, as initializers and packed for its kernels."""
+_SESSION_BYTES = 64 << 20
+"""onnxruntime takes some of that for itself, whatever the model."""
 _TRAINED_ON = Caveat(
     "measured on samples that were trained on; figures that count need others", (Need.EVALUATION,)
 )
@@ -125,6 +128,7 @@ def choose_judge(
     reference: Graph,
     offered: Sequence[tuple[Samples | None, str]],
     *,
+    trial: Trial,
     memory_limit: int | None,
     threads: int,
     seed: int,
@@ -134,12 +138,14 @@ def choose_judge(
     Args:
         reference: The model that is right by definition.
         offered: Samples with their source, the best ones first; random feeds without any.
+        trial: Loads and runs the reference before this process does.
         memory_limit: Bytes that running the model may take; None for 3 GB or half of what is free.
         threads: Threads of the sessions.
         seed: Of random feeds.
 
     Raises:
-        ModelError: onnxruntime cannot run the model on the samples given.
+        ModelError: The model is wrong in itself, or onnxruntime cannot run it on the samples
+            given.
     """
     needed, allowed = _RUN_FACTOR * reference.weight_bytes, run_bytes(memory_limit)
     if needed > allowed:
@@ -153,14 +159,23 @@ def choose_judge(
             f"where {max(0, allowed - needed) / 1e9:.3g} GB are allowed"
         )
         return None, Caveat(f"not run and not compared: {sizes}", (Need.MEMORY_LIMIT,))
-    for samples, source in offered:
-        if samples is not None:
-            caveat = _TRAINED_ON if source == "train" else Caveat()
-            return Judge(reference, samples, source, threads=threads), caveat
+    given = next((item for item in offered if item[0] is not None), None)
     try:
         random = SyntheticSamples(reference, seed=seed, memory_limit=memory_limit)
-        judge = Judge(reference, random, "random", threads=threads)
-    except (DataError, ModelError) as err:
+        samples, source = given or (random, "random")
+        assert samples is not None
+        first = next(iter(samples.feeds(batch=1)))[0]
+        trial.run(reference, first, threads=thread_count(threads), most=allowed + _SESSION_BYTES)
+        judge = Judge(reference, samples, source, threads=threads)
+    except NoKernel as err:
+        return None, Caveat(f"not run: {err}", err.needs)
+    except (DataError, NotRun) as err:
+        if isinstance(err, NotRun) and Need.MEMORY_LIMIT in err.needs:
+            return None, Caveat(f"not run and not compared: {err}", err.needs)
+        if given is not None:
+            raise
+        if err.needs:
+            return None, Caveat(f"not run: {err}", err.needs)
         note = f"not run: random feeds do not fit this model ({err}); it needs samples"
         return None, Caveat(note, (Need.CALIBRATION,))
-    return judge, _RANDOM
+    return judge, {"random": _RANDOM, "train": _TRAINED_ON}.get(source, Caveat())

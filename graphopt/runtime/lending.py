@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,15 @@ from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.runtime.library import onnxruntime
 
-__all__ = ["lend_weights"]
+__all__ = ["lend", "lent_weights"]
 
 _MESSAGE_BYTES = 1900 << 20  # a protobuf message ends at 2 GiB; the rest is left for the nodes
 _LENT_BYTES = 64 << 10
 _VALUE_FIELDS = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data")
 
 
-def lend_weights(graph: Graph, model: ModelProto, options: Any) -> list[Any]:
-    """Take large weights out of ``model`` and lend them to a session through its options.
+def lent_weights(graph: Graph, model: ModelProto) -> dict[str, tuple[Array, int]]:
+    """Take large weights out of ``model``, to be lent to a session through its options.
 
     Spilled weights of the main graph are mapped from their files. Weights inside the message are
     lent only where it would pass the limit of 2 GB. External data of the model's own folder stays
@@ -30,36 +31,41 @@ def lend_weights(graph: Graph, model: ModelProto, options: Any) -> list[Any]:
     Args:
         graph: Where ``model`` came from.
         model: ``graph.references()``; edited.
-        options: Session options.
 
     Returns:
-        What must live as long as the session does.
+        Values and ONNX type of each weight that was taken out.
     """
     inside = sum(
         tensors.stored_bytes(tensor)
         for tensor in model.graph.initializer
         if not tensors.is_external(tensor)
     )
-    lent: dict[str, tuple[Array, Any]] = {}
+    lent: dict[str, tuple[Array, int]] = {}
     for tensor in model.graph.initializer:
         values = _mapped(graph, tensor)
         if values is None and inside > _MESSAGE_BYTES and _movable(tensor):
             values = tensors.to_array(tensor)
         if values is None:
             continue
-        value = onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(values, tensor.data_type)
-        lent[tensor.name] = (values, value)
+        lent[tensor.name] = (values, tensor.data_type)
         for name in _VALUE_FIELDS:
             tensor.ClearField(name)
         tensor.data_location = TensorProto.EXTERNAL
         del tensor.external_data[:]
         tensor.external_data.add(key="location", value=f"lent-{len(lent)}")
-    if lent:
-        options.add_external_initializers(list(lent), [value for _, value in lent.values()])
     for tensor in tensors.walk(model):
         if graph.spill.file(tensor) is not None:
             tensor.CopyFrom(tensors.from_array(tensor.name, graph.read(tensor)))
-    return list(lent.values())
+    return lent
+
+
+def lend(weights: Mapping[str, tuple[Array, int]], options: Any) -> list[Any]:
+    """Hand weights over to a session's options; gives what must live as long as the session."""
+    make = onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type
+    values = [make(*weight) for weight in weights.values()]
+    if values:
+        options.add_external_initializers(list(weights), values)
+    return [weights, values]
 
 
 def _mapped(graph: Graph, tensor: TensorProto) -> Array | None:

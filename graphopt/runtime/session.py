@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import psutil
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto
 
-from graphopt.errors import ModelError
+from graphopt.errors import ModelError, NotRun
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
-from graphopt.runtime.lending import lend_weights
+from graphopt.runtime.lending import lend, lent_weights
 from graphopt.runtime.library import onnxruntime
+from graphopt.runtime.options import PROVIDER, SILENT, Level, session_options
+from graphopt.runtime.refusal import load_error, one_line
 
-__all__ = ["PROVIDER", "Level", "Session", "thread_count"]
+__all__ = ["Session", "serialized", "thread_count"]
 
-PROVIDER = "CPUExecutionProvider"
-Level = Literal["all", "extended", "basic", "off"]
-
-_LEVELS = {
-    "all": "ORT_ENABLE_ALL",
-    "extended": "ORT_ENABLE_EXTENDED",
-    "basic": "ORT_ENABLE_BASIC",
-    "off": "ORT_DISABLE_ALL",
-}
 _NO_NUMPY = (
     TensorProto.BFLOAT16,
     TensorProto.FLOAT8E4M3FN,
@@ -36,11 +28,6 @@ _NO_NUMPY = (
     TensorProto.FLOAT8E5M2,
     TensorProto.FLOAT8E5M2FNUZ,
 )
-_SILENT = 4  # only fatal messages; everything else arrives as an exception
-_FOLDER_KEY = "session.model_external_initializers_file_folder_path"
-_LONGEST = 400  # characters of onnxruntime's own words in a message
-
-onnxruntime.set_default_logger_severity(_SILENT)
 
 
 def thread_count(threads: int) -> int:
@@ -68,6 +55,7 @@ class Session:
 
     Raises:
         ModelError: onnxruntime cannot load the model; the message names the cause.
+        NoKernel: The model is sound and onnxruntime lacks an operator, a type or a version.
     """
 
     def __init__(
@@ -85,31 +73,29 @@ class Session:
         self.inputs = {value.name: value.type for value in graph.main.proto.input}
         self.outputs = list(graph.main.outputs if outputs is None else outputs)
         self._constants: dict[str, Array] = {}
-        options = _options(thread_count(threads), level)
+        options = session_options(thread_count(threads), level, folder=graph.folder)
         for key, value in (config or {}).items():
             options.add_session_config_entry(key, value)
         if profile is not None:
             options.enable_profiling, options.profile_file_prefix = True, str(profile)
         if optimized is not None:
             options.optimized_model_filepath = str(optimized)
-        if graph.folder is not None:
-            options.add_session_config_entry(_FOLDER_KEY, str(graph.folder.resolve()))
         model = graph.references()
         model.graph.node.extend(probes)
         self._computed = self._request(graph, model, probes)
         self._fetched = [_readable(graph, model, name) for name in self._computed]
-        self._lent = lend_weights(graph, model, options)
-        payload = _serialized(model)
+        self._lent = lend(lent_weights(graph, model), options)
+        payload = serialized(model)
         del model
         try:
             self._session = onnxruntime.InferenceSession(payload, options, providers=[PROVIDER])
         except Exception as err:  # onnxruntime's errors share no base class below Exception
-            raise ModelError(f"onnxruntime cannot load the model: {_one_line(err)}") from err
+            raise load_error(graph, type(err).__name__, str(err)) from err
         # The bytes are kept to start again on another provider, which there is none of.
         self._session.disable_fallback()
         self._session._model_bytes = None
         self._run_options = onnxruntime.RunOptions()
-        self._run_options.log_severity_level = _SILENT
+        self._run_options.log_severity_level = SILENT
 
     def _request(self, graph: Graph, model: ModelProto, probes: Sequence[NodeProto]) -> list[str]:
         """Make the asked tensors outputs of ``model``; gives those that the session computes.
@@ -142,7 +128,7 @@ class Session:
             Outputs of bfloat16 and 8-bit floats come as float32.
 
         Raises:
-            ModelError: The feed does not fit the inputs, or a node fails; the message names it.
+            NotRun: The feed does not fit the inputs, or a node fails; the message names it.
         """
         prepared = {n: self._feed(n, value) for n, value in feeds.items() if n in self.inputs}
         try:
@@ -152,7 +138,7 @@ class Session:
                 else []
             )
         except Exception as err:  # onnxruntime's errors share no base class below Exception
-            raise ModelError(f"onnxruntime cannot run the model: {_one_line(err)}") from err
+            raise NotRun(f"onnxruntime cannot run the model: {one_line(str(err))}") from err
         found = dict(zip(self._computed, values, strict=True))
         return {name: self._answer(name, found, feeds) for name in self.outputs}
 
@@ -180,18 +166,6 @@ class Session:
         return Path(self._session.end_profiling())
 
 
-def _options(threads: int, level: Level) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _SILENT
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, _LEVELS[level])
-    # Threads that spin while they wait take the cores from other sessions and other programs: on a
-    # busy machine they made a small model two to four times slower.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
-
-
 def _readable(graph: Graph, model: ModelProto, name: str) -> str:
     """The output to fetch for ``name``: itself, or a cast to float where numpy lacks its type."""
     kinds = {v.name: v.type.tensor_type.elem_type for v in graph.main.proto.output}
@@ -205,19 +179,15 @@ def _readable(graph: Graph, model: ModelProto, name: str) -> str:
     return fetched
 
 
-def _serialized(model: ModelProto) -> bytes:
+def serialized(model: ModelProto) -> bytes:
+    """The message as bytes.
+
+    Raises:
+        ModelError: It is larger than a message can be.
+    """
     try:
         return bytes(model.SerializeToString())
     except Exception as err:  # protobuf has its own error class for each implementation
         raise ModelError(
-            f"the model is too large for one message even without its weights: {_one_line(err)}"
+            f"the model is too large for one message even without its weights: {one_line(str(err))}"
         ) from err
-
-
-def _one_line(err: Exception) -> str:
-    """What onnxruntime says, without error codes, source places and line breaks."""
-    text = " ".join(str(err).split())
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ", "", text)
-    text = re.sub(r"\S*onnxruntime_src\S* |\S+\.(?:cc|h):\d+ ", "", text)
-    text = "".join(mark for mark in text if mark.isprintable())
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

