@@ -56,6 +56,7 @@ def progress() -> Iterator[Progress | None]:
         tasks: dict[str, bars.TaskID] = {}
 
         def report(what: str, done: int, total: int, detail: str = "", /) -> None:
+            what, detail = plain(what), plain(detail)
             if what not in tasks:
                 for finished in tasks.values():
                     shown.remove_task(finished)

@@ -63,12 +63,16 @@ def _named(
     name: str, inputs: Sequence[Input], preprocessing: Mapping[str, Any], most: int
 ) -> Samples:
     path = Path(name)
-    if path.is_dir():
+    try:
+        is_folder, there = path.is_dir(), path.exists()
+    except OSError as err:  # a name that is too long, a folder that may not be looked into
+        raise DataError(f"{name}: cannot be read: {err.strerror}") from err
+    if is_folder:
         return _folder(path, inputs, preprocessing, most)
     if path.suffix.lower() in (".npz", ".npy"):
         part = folder.file_part(path, inputs, most)
         return check(name, lambda: iter([part]), inputs, single=False, most=most)
-    if path.exists():
+    if there:
         raise DataError(f"{name}: no kind of DATA; give {_FORMS}")
     if is_reference(name):
         return _function(imported(name), name, inputs, most)

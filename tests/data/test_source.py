@@ -373,6 +373,8 @@ class TestNpz:
 def test_function_that_is_named_but_missing_is_told_apart_from_a_file(tmp_path: Path) -> None:
     for name, kind, words in [
         (f"{tmp_path}/none", DataError, "no such file or folder"),
+        ("x" * 5000, DataError, "cannot be read: File name too long"),
+        ("a\0b", DataError, "no such file or folder"),
         (f"{tmp_path}/none.py:feeds", UsageError, "there is no file"),
         ("no_such_module_x:feeds", UsageError, "cannot be imported"),
         ("math:no_such", UsageError, "has no function"),
