@@ -69,7 +69,7 @@ def _mutated(model: onnx.ModelProto, story: list[str], rng: random.Random) -> by
     raw = rng.random() < 0.2
     for _ in range(rng.choice([1, 1, 1, 2, 3]) - raw):
         # What it edits may be gone by a change before it, or nested too deep for protobuf.
-        with contextlib.suppress(ValueError, Error):
+        with contextlib.suppress(ValueError, IndexError, Error):
             change = change_field if rng.random() < 0.5 else rng.choice(EDITS)
             story.append(change(model, rng))
     serialized = unclean(model.SerializeToString())
