@@ -107,6 +107,7 @@ def run_cases(
     *,
     by_command: bool = False,
     keep: Path | None = None,
+    patience: float = 1.0,
     tally: Tally | None = None,
     done: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Finding]:
@@ -116,18 +117,21 @@ def run_cases(
         kind: One of ``worker.KINDS``.
         numbers: Of the cases.
         by_command: Each in a process of its own, as a user starts it, instead of many in one.
+        patience: How often the seconds of ``BOUNDS`` a case may take: machines may be busy.
         keep: Where folders of findings are kept; removed without it.
         tally: Filled.
         done: Told the number of each case behind it.
     """
     worker, judge = Helper(), Helper()
+    bounds = BOUNDS[kind]
+    bounds = dataclasses.replace(bounds, seconds=bounds.seconds * patience)
     try:
         for number in numbers:
             folder = Path(tempfile.mkdtemp(prefix="graphopt-fuzz-"))
             try:
                 worker.ask(_AMPLE, do="make", kind=kind, number=number, folder=str(folder))
                 case, before = Case.noted(folder), _files(folder)
-                end = _ended(case, folder, worker, judge, BOUNDS[kind], by_command)
+                end = _ended(case, folder, worker, judge, bounds, by_command)
                 end = dataclasses.replace(end, touched=_touched(before, folder, case))
                 wrong = findings(case, end)
                 if tally is not None:
