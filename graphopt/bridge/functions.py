@@ -14,4 +14,6 @@ def without_functions(graph: Graph) -> Graph:
     if not graph.header.functions:
         return graph
     inlined = onnx.inliner.inline_local_functions(graph.to_model())
-    return Graph(inlined, graph.folder, take_over=True)
+    plain = Graph(inlined, graph.folder, take_over=True)
+    plain.libraries = graph.libraries
+    return plain

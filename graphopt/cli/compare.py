@@ -12,6 +12,7 @@ from graphopt.cli.options import (
     image_options,
     json_option,
     model_path,
+    ops_option,
     seed_option,
     threads_option,
     trial_option,
@@ -25,6 +26,7 @@ from graphopt.cli.streams import stdout_to_stderr
 @model_path("b")
 @click.option("--data", metavar="DATA", help="Samples to run both on; random feeds without.")
 @threads_option
+@ops_option
 @trial_option
 @seed_option("Of random feeds")
 @image_options
@@ -34,6 +36,7 @@ def compare(
     b: str,
     data: str | None,
     threads: int,
+    ops_libraries: tuple[str, ...],
     trial: bool,
     seed: int,
     as_json: bool,
@@ -53,6 +56,7 @@ def compare(
             images=given_images(images),
             threads=threads,
             seed=seed,
+            ops_libraries=ops_libraries,
             trial=trial,
             progress=report,
         )

@@ -18,6 +18,7 @@ from graphopt.cli.options import (
     memory_option,
     metric_option,
     model_path,
+    ops_option,
     report_option,
     seed_option,
     threads_option,
@@ -42,6 +43,7 @@ from graphopt.cli.streams import stdout_to_stderr
 @checkpoints_option
 @memory_option
 @threads_option
+@ops_option
 @trial_option
 @seed_option("Of all random numbers")
 @json_option

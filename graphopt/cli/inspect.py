@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from graphopt.cli.options import json_option, model_path
+from graphopt.cli.lines import print_line
+from graphopt.cli.options import json_option, model_path, ops_option, trial_option
 from graphopt.cli.progress import progress
 from graphopt.cli.streams import stdout_to_stderr
 
@@ -12,16 +13,29 @@ from graphopt.cli.streams import stdout_to_stderr
 @click.command()
 @model_path("model")
 @click.option("--no-passes", is_flag=True, help="Leave out what each pass could do (faster).")
+@ops_option
+@trial_option
 @json_option
-def inspect(model: str, no_passes: bool, as_json: bool) -> None:
+def inspect(
+    model: str, no_passes: bool, ops_libraries: tuple[str, ...], trial: bool, as_json: bool
+) -> None:
     """Show inputs, outputs, operators, size, quantization, and what each pass could do."""
     from graphopt.commands.inspect import inspect as run
     from graphopt.report import listing
+    from graphopt.report.advice import advised
     from graphopt.report.json import dump
 
     with stdout_to_stderr(), progress() as report:
-        found = run(model, passes=not no_passes, progress=report)
+        found = run(
+            model,
+            passes=not no_passes,
+            ops_libraries=ops_libraries,
+            trial=trial,
+            progress=report,
+        )
     if as_json:
         click.echo(dump(found))
     else:
         listing.print_inspection(found)
+    if found.note:
+        print_line("note", advised(found.note, found.needs))

@@ -20,6 +20,7 @@ from graphopt.cli.options import (
     memory_option,
     metric_option,
     model_path,
+    ops_option,
     report_option,
     seed_option,
     threads_option,
@@ -49,6 +50,7 @@ from graphopt.cli.streams import stdout_to_stderr
 @report_option
 @memory_option
 @threads_option
+@ops_option
 @trial_option
 @seed_option("Of all random numbers", default=None)
 @click.option("--strict", is_flag=True, help="Stop at the first refused pass or broken limit.")

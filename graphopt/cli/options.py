@@ -26,6 +26,7 @@ __all__ = [
     "memory_option",
     "metric_option",
     "model_path",
+    "ops_option",
     "report_option",
     "seed_option",
     "threads_option",
@@ -191,6 +192,13 @@ checkpoints_option = click.option(
 )
 memory_option = click.option(
     "--memory-limit", type=SIZE, help="Most memory to observe and judge with, such as 2GB."
+)
+ops_option = click.option(
+    "--ops-library",
+    "ops_libraries",
+    metavar="FILE",
+    multiple=True,
+    help="Library with kernels of the model's own operators.",
 )
 trial_option = click.option(
     "--no-trial",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from graphopt.commands.sources import Model, load, path_of
 from graphopt.contract.settings import MOST_ROUNDS
 from graphopt.data.samples import Feeds
@@ -22,6 +25,7 @@ def bench(
     threads: int = 0,
     rounds: int = 30,
     seed: int = 0,
+    ops_libraries: Sequence[str | Path] = (),
     trial: bool = True,
     progress: Progress | None = None,
 ) -> Benchmark:
@@ -32,6 +36,7 @@ def bench(
         threads: Threads of onnxruntime; 0 for all cores.
         rounds: Bursts of each model; slow models get fewer, at least five.
         seed: Seed of the random sample.
+        ops_libraries: Shared libraries with kernels of the models' own operators; their code runs.
         trial: Whether each model is first loaded and run in a process of its own.
         progress: Told what is going on, how far it is and how far it goes.
 
@@ -45,7 +50,7 @@ def bench(
     if not 1 <= rounds <= MOST_ROUNDS:
         raise UsageError(f"rounds={quoted(rounds)}: give 1 to {MOST_ROUNDS}")
     with Trial(trial) as attempt:
-        graphs = [load(model) for model in models]
+        graphs = [load(model, ops_libraries) for model in models]
         feeds = [next(SyntheticSamples(graph, seed=seed).feeds())[0] for graph in graphs]
         for graph, feed in zip(graphs, feeds, strict=True):
             attempt.run(graph, feed, threads=thread_count(threads))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ def compare(
     images: Mapping[str, Any] | None = None,
     threads: int = 0,
     seed: int = 0,
+    ops_libraries: Sequence[str | Path] = (),
     trial: bool = True,
     progress: Progress | None = None,
 ) -> Comparison:
@@ -54,6 +56,7 @@ def compare(
         images: Preprocessing of a folder of images.
         threads: Threads of onnxruntime; 0 for all cores.
         seed: Seed of random feeds.
+        ops_libraries: Shared libraries with kernels of the models' own operators; their code runs.
         trial: Whether both are first loaded and run in a process of their own.
         progress: Told what is going on, how far it is and how far it goes.
 
@@ -66,7 +69,7 @@ def compare(
         DataError: The samples do not fit.
     """
     with Trial(trial) as attempt:
-        first, second = load(a), load(b)
+        first, second = load(a, ops_libraries), load(b, ops_libraries)
         _check_alike(first, second)
         judge = second if fixed_batch(second) else first
         samples: Samples = SyntheticSamples(judge, seed=seed)

@@ -43,6 +43,7 @@ def distill(
     threads: int = 0,
     seed: int = 0,
     device: str = "auto",
+    ops_libraries: Sequence[str | Path] = (),
     trial: bool = True,
     checkpoints: str | Path | None = None,
     writes: Sequence[Written] = (),
@@ -68,6 +69,7 @@ def distill(
         threads: Threads of torch and onnxruntime; 0 for all cores.
         seed: Seed of all random numbers.
         device: What to compute on: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        ops_libraries: Shared libraries with kernels of the models' own operators; their code runs.
         trial: Whether both models are first loaded and run in a process of their own.
         checkpoints: Folder in which the state of the training is kept; the same run goes on from
             it.
@@ -91,9 +93,9 @@ def distill(
     plan = Recipe(passes=(item,), seed=seed, images=dict(images or {}))
     machine = Machine(threads=threads, memory_limit=memory_limit, device=device, trial=trial)
     with Trial(machine.trial) as attempt:  # it starts while the models are read
-        graph = load(student)
+        graph = load(student, ops_libraries)
         check_patterns(plan.passes, graph)
-        goal = fitted(load(teacher), graph)
+        goal = fitted(load(teacher, ops_libraries), graph)
         samples = Data(training=data, evaluation=evaluation)
         models = [
             *model_read("the student", student, graph),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
 from onnx import NodeProto, TensorProto, ValueInfoProto
 
@@ -11,7 +13,7 @@ from graphopt.commands.sources import Model, load, path_of
 from graphopt.contract import registry
 from graphopt.contract.preconditions import CalibrationSamples
 from graphopt.contract.recipe import METADATA_KEY
-from graphopt.errors import Need
+from graphopt.errors import Need, NoKernel, NotRun
 from graphopt.facts import cost, shapes
 from graphopt.facts.layers import Layer, layer
 from graphopt.facts.operators import find
@@ -21,8 +23,12 @@ from graphopt.graph.node import in_default_domain
 from graphopt.progress import Progress
 from graphopt.report.findings import Inspection, Outlook, Port, Quantization
 from graphopt.run.drive import drive
+from graphopt.run.judge import too_large
 from graphopt.run.means import Means
+from graphopt.run.measuring import run_bytes
+from graphopt.run.record import Caveat
 from graphopt.run.stage import Stage
+from graphopt.runtime.trial import Trial
 
 __all__ = ["inspect"]
 
@@ -30,19 +36,30 @@ _MOST_BYTES = 1 << 30
 _NEEDS_DATA = "needs calibration samples"
 
 
-def inspect(model: Model, passes: bool = True, progress: Progress | None = None) -> Inspection:
+def inspect(
+    model: Model,
+    passes: bool = True,
+    *,
+    ops_libraries: Sequence[str | Path] = (),
+    trial: bool = True,
+    progress: Progress | None = None,
+) -> Inspection:
     """Look into a model without running it on data.
 
     Args:
         model: In any form that ``graphopt.optimize`` takes; not modified.
         passes: Try every pass with default options on a copy, too.
+        ops_libraries: Shared libraries with kernels of the model's own operators; their code runs.
+        trial: Whether onnxruntime loads it, in a process of its own, to tell what it lacks.
         progress: Told what is going on, how far it is and how far it goes.
 
     Raises:
         UsageError: It is no model.
-        ModelError: The model cannot be read.
+        ModelError: The model cannot be read, or is wrong in itself.
     """
-    graph = load(model)
+    with Trial(trial) as attempt:
+        graph = load(model, ops_libraries)
+        unloaded = _unloaded(graph, attempt)
     path = path_of(model)
     header = graph.header
     ops = Counter(_op_name(node) for scope in graph.scopes() for node in scope.nodes)
@@ -64,7 +81,25 @@ def inspect(model: Model, passes: bool = True, progress: Progress | None = None)
         sparsity=cost.sparsity(graph),
         recipe=recipes[-1] if recipes else None,
         passes=_outlooks(graph, progress) if passes else [],
+        note=unloaded.note,
+        needs=unloaded.needs,
     )
+
+
+def _unloaded(graph: Graph, attempt: Trial) -> Caveat:
+    """Why onnxruntime does not load a model that may be sound; empty where it does.
+
+    Raises:
+        ModelError: The model is wrong in itself.
+    """
+    if fault := too_large(graph, None):
+        return Caveat(f"not loaded by onnxruntime: {fault}")
+    try:
+        attempt.run(graph, None, threads=1, most=run_bytes(None))
+    except (NoKernel, NotRun) as err:
+        helps = tuple(need for need in err.needs if need is Need.OPERATORS)
+        return Caveat(f"not loaded by onnxruntime: {err}", helps)
+    return Caveat()
 
 
 def _op_name(node: NodeProto) -> str:

@@ -79,9 +79,9 @@ def optimize(
     require_torch_for(plan.passes)
     refuse_unused(plan, {"training": data.training, "teacher": teacher, "checkpoints": checkpoints})
     with Trial(machine.trial and not dry_run) as trial:  # it starts while the model is read
-        graph = load(model)
+        graph = load(model, machine.ops_libraries)
         check_patterns(plan.passes, graph)
-        goal = graph if teacher is None else fitted(load(teacher), graph)
+        goal = graph if teacher is None else fitted(load(teacher, machine.ops_libraries), graph)
         models = [*model_read("the model", model, graph), *model_read("the teacher", teacher, goal)]
         reads = files_read(
             models, plan, data, recipe_file=recipe_file, metric=metric, checkpoints=checkpoints

@@ -32,6 +32,8 @@ def model_read(role: str, model: Model | None, graph: Graph) -> Iterator[Read]:
         yield FileRead(role, Path(model))
         for path in sorted(graph.data_files):
             yield FileRead(f"external data of {role}", path)
+    for path in graph.libraries:
+        yield FileRead(f"a library of operators of {role}", path)
 
 
 def files_read(

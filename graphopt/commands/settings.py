@@ -39,6 +39,7 @@ class Settings(TypedDict, total=False):
     seed: int | None
     memory_limit: int | None
     device: str
+    ops_libraries: tuple[str | Path, ...]
     trial: bool
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from graphopt import outside
 from graphopt.data.source import Source
 from graphopt.errors import UsageError
 from graphopt.graph import io
@@ -37,13 +38,28 @@ class Data:
     images: Mapping[str, Any] | None = None
 
 
-def load(model: Model) -> Graph:
+def load(model: Model, libraries: Sequence[str | Path] = ()) -> Graph:
     """A graph of the model, in whatever form it comes.
 
+    Args:
+        model: A model.
+        libraries: Shared libraries with the kernels of its own operators.
+
     Raises:
-        UsageError: It is no model.
+        UsageError: It is no model, or a library is no file.
         ModelError: It cannot be read.
     """
+    graph = _loaded(model)
+    for library in libraries:
+        try:
+            outside.regular(Path(library))
+        except OSError as err:
+            raise UsageError(f"{library}: no library of operators: {err.strerror}") from err
+    graph.libraries = tuple(Path(library).resolve() for library in libraries)
+    return graph
+
+
+def _loaded(model: Model) -> Graph:
     if isinstance(model, str | Path | bytes):
         return io.load(model)
     if form_of(model) is None:

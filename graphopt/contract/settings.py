@@ -6,6 +6,7 @@ import math
 import sys
 from dataclasses import dataclass
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 from graphopt.errors import UsageError, quoted
@@ -53,6 +54,8 @@ class Machine:
         seed: Seed of all random numbers; by default the recipe's, else 0.
         memory_limit: Bytes that the observation and the proof may take; None for 1 GB and 3 GB.
         device: What training computes on: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        ops_libraries: Shared libraries that register kernels of the models' own operators with
+            onnxruntime; their code runs.
         trial: Whether models from outside are first loaded and run in a process of their own, so
             that a crash, a loop without end or too much memory becomes one line.
 
@@ -66,6 +69,7 @@ class Machine:
     seed: int | None = None
     memory_limit: int | None = None
     device: str = "auto"
+    ops_libraries: tuple[str | Path, ...] = ()
     trial: bool = True
 
     def __post_init__(self) -> None:
@@ -74,6 +78,9 @@ class Machine:
         for name in ("target", "device"):
             if not isinstance(getattr(self, name), str | None):
                 raise UsageError(f"{name}={quoted(getattr(self, name))} must be text")
+        given = self.ops_libraries
+        if not isinstance(given, tuple) or not all(isinstance(p, str | Path) for p in given):
+            raise UsageError(f"ops_libraries={quoted(given)} must be a tuple of paths")
         if not isinstance(self.trial, bool):
             raise UsageError(f"trial={quoted(self.trial)} must be True or False")
 

@@ -49,6 +49,8 @@ class Graph:
             given, model = model, ModelProto()
             model.CopyFrom(given)
         self.folder = folder
+        self.libraries: tuple[Path, ...] = ()
+        """Shared libraries with kernels of the model's own operators; sessions register them."""
         self.main = self._scope(model.graph, None, None)
         self.header = _own(model)  # out of the arena that holds the inline weights
         self.main.proto = self.header.graph
@@ -217,7 +219,7 @@ class Graph:
     def become(self, other: Graph) -> None:
         """Take on the state of ``other``, which stays as it is."""
         self.folder, self.came_external = other.folder, other.came_external
-        self.data_files = other.data_files
+        self.data_files, self.libraries = other.data_files, other.libraries
         self.spill, self.spilling = other.spill, other.spilling
         self.header = _own(other.header)
         self.main = other.main.clone(self, self.header.graph, None, None)

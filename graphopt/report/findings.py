@@ -54,7 +54,10 @@ class Outlook:
 
 @dataclass(frozen=True)
 class Inspection:
-    """A model file as ``graphopt inspect`` shows it."""
+    """A model file as ``graphopt inspect`` shows it.
+
+    ``note`` says why onnxruntime does not load it, ``needs`` what would help; empty where it does.
+    """
 
     path: str | None
     bytes: int
@@ -72,6 +75,8 @@ class Inspection:
     sparsity: float
     recipe: str | None
     passes: list[Outlook]
+    note: str = ""
+    needs: tuple[Need, ...] = ()
 
 
 @dataclass(frozen=True)

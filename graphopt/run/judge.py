@@ -24,7 +24,7 @@ from graphopt.run.tally import Tally
 from graphopt.runtime.session import Session, thread_count
 from graphopt.runtime.trial import Trial
 
-__all__ = ["HELD_WEIGHTS_BYTES", "Judge", "Sample", "choose_judge"]
+__all__ = ["HELD_WEIGHTS_BYTES", "Judge", "Sample", "choose_judge", "too_large"]
 
 HELD_WEIGHTS_BYTES = 256 << 20
 """Sessions of models with more weights than that are made anew whenever they are wanted."""
@@ -147,25 +147,16 @@ def choose_judge(
         ModelError: The model is wrong in itself, or onnxruntime cannot run it on the samples
             given.
     """
-    needed, allowed = _RUN_FACTOR * reference.weight_bytes, run_bytes(memory_limit)
-    if needed > allowed:
-        sizes = f"about {needed / 1e6:.3g} MB where {allowed / 1e6:.3g} MB are allowed"
-        return None, Caveat(f"not run and not compared: {sizes}", (Need.MEMORY_LIMIT,))
-    beside = built(reference, infer(reference))
-    if needed + beside.total > allowed:
-        sizes = (
-            f"beside its weights it builds about {beside.total / 1e9:.3g} GB "
-            f"({beside.part / 1e9:.3g} GB by {beside.node!r}) "
-            f"where {max(0, allowed - needed) / 1e9:.3g} GB are allowed"
-        )
-        return None, Caveat(f"not run and not compared: {sizes}", (Need.MEMORY_LIMIT,))
+    if fault := too_large(reference, memory_limit):
+        return None, Caveat(f"not run and not compared: {fault}", (Need.MEMORY_LIMIT,))
+    most = run_bytes(memory_limit) + _SESSION_BYTES
     given = next((item for item in offered if item[0] is not None), None)
     try:
         random = SyntheticSamples(reference, seed=seed, memory_limit=memory_limit)
         samples, source = given or (random, "random")
         assert samples is not None
         first = next(iter(samples.feeds(batch=1)))[0]
-        trial.run(reference, first, threads=thread_count(threads), most=allowed + _SESSION_BYTES)
+        trial.run(reference, first, threads=thread_count(threads), most=most)
         judge = Judge(reference, samples, source, threads=threads)
     except NoKernel as err:
         return None, Caveat(f"not run: {err}", err.needs)
@@ -179,3 +170,23 @@ def choose_judge(
         note = f"not run: random feeds do not fit this model ({err}); it needs samples"
         return None, Caveat(note, (Need.CALIBRATION,))
     return judge, {"random": _RANDOM, "train": _TRAINED_ON}.get(source, Caveat())
+
+
+def too_large(model: Graph, memory_limit: int | None) -> str:
+    """How much running a model takes where that is more than it may; else empty.
+
+    Args:
+        model: Nothing of it is run.
+        memory_limit: See ``run_bytes``.
+    """
+    needed, allowed = _RUN_FACTOR * model.weight_bytes, run_bytes(memory_limit)
+    if needed > allowed:
+        return f"about {needed / 1e6:.3g} MB where {allowed / 1e6:.3g} MB are allowed"
+    beside = built(model, infer(model))
+    if needed + beside.total > allowed:
+        return (
+            f"beside its weights it builds about {beside.total / 1e9:.3g} GB "
+            f"({beside.part / 1e9:.3g} GB by {beside.node!r}) "
+            f"where {max(0, allowed - needed) / 1e9:.3g} GB are allowed"
+        )
+    return ""

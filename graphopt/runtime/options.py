@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from graphopt.errors import UsageError
 from graphopt.runtime.library import onnxruntime
 
 __all__ = ["PROVIDER", "SILENT", "Level", "session_options"]
@@ -42,7 +43,7 @@ def session_options(
         libraries: Shared libraries of operators to register.
 
     Raises:
-        Exception: A library cannot be loaded; onnxruntime's errors share no base class.
+        UsageError: A library cannot be loaded, or registers nothing.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = SILENT
@@ -55,5 +56,9 @@ def session_options(
     if folder is not None:
         options.add_session_config_entry(_FOLDER_KEY, str(folder.resolve()))
     for library in libraries:
-        options.register_custom_ops_library(str(library))
+        try:
+            options.register_custom_ops_library(str(library))
+        except Exception as err:  # onnxruntime's errors share no base class below Exception
+            reason = " ".join(str(err).split()).rpartition(" : ")[2]
+            raise UsageError(f"{library}: its operators cannot be registered: {reason}") from err
     return options

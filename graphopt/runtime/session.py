@@ -55,6 +55,7 @@ class Session:
 
     Raises:
         ModelError: onnxruntime cannot load the model; the message names the cause.
+        UsageError: A library of the model's operators cannot be registered.
         NoKernel: The model is sound and onnxruntime lacks an operator, a type or a version.
     """
 
@@ -73,7 +74,9 @@ class Session:
         self.inputs = {value.name: value.type for value in graph.main.proto.input}
         self.outputs = list(graph.main.outputs if outputs is None else outputs)
         self._constants: dict[str, Array] = {}
-        options = session_options(thread_count(threads), level, folder=graph.folder)
+        options = session_options(
+            thread_count(threads), level, folder=graph.folder, libraries=graph.libraries
+        )
         for key, value in (config or {}).items():
             options.add_session_config_entry(key, value)
         if profile is not None:

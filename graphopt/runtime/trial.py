@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import numpy as np
 import psutil
 
-from graphopt.errors import ModelError, Need, NotRun, SystemFailure
+from graphopt.errors import ModelError, Need, NotRun, SystemFailure, UsageError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.runtime.lending import lent_weights
@@ -68,18 +68,25 @@ class Trial:
             process.stdin.close()
 
     def run(
-        self, graph: Graph, feeds: Mapping[str, Array], *, threads: int, most: int | None = None
+        self,
+        graph: Graph,
+        feeds: Mapping[str, Array] | None,
+        *,
+        threads: int,
+        most: int | None = None,
     ) -> None:
         """Load a model and run it once.
 
         Args:
             graph: The model.
             feeds: One array for each required input; what is none of the inputs is left out.
+                None only loads it.
             threads: Threads that work on one operator, at least 1.
             most: Bytes that this may take beside the message; None for no bound.
 
         Raises:
             ModelError: It is wrong in itself, or onnxruntime crashes on it.
+            UsageError: A library of the model's operators cannot be registered.
             NoKernel: onnxruntime lacks an operator, a type or a version.
             NotRun: It loads and does not run on the feeds, or takes too long or too much.
         """
@@ -87,10 +94,10 @@ class Trial:
         if process is None:
             return
         names = {value.name for value in graph.main.proto.input}
-        known = {name: value for name, value in feeds.items() if name in names}
+        known = {name: value for name, value in (feeds or {}).items() if name in names}
         at = "load"
         try:
-            _send(process, graph, known, threads)
+            _send(process, graph, known, threads, run=feeds is not None)
             for last in self._steps(process, most):
                 at = "run" if last["at"] == "loaded" else at
         except (BrokenPipeError, EOFError):
@@ -98,6 +105,8 @@ class Trial:
         except BaseException:  # what it still does is of no use to anybody
             self.close()
             raise
+        if last["at"] == "library":
+            raise UsageError(last["text"])
         if last["at"] == "load":
             raise load_error(graph, last["kind"], last["text"])
         if last["at"] == "run":
@@ -121,7 +130,7 @@ class Trial:
             if answer["at"] == "read":
                 base = _resident(process)
             yield answer
-            if answer["at"] in ("load", "run", "done"):
+            if answer["at"] in ("library", "load", "run", "done"):
                 return
 
     def _heard(self, deadline: float) -> Iterator[dict[str, Any] | None]:
@@ -198,7 +207,12 @@ def _resident(process: subprocess.Popen[bytes]) -> int:
 
 
 def _send(
-    process: subprocess.Popen[bytes], graph: Graph, feeds: Mapping[str, Array], threads: int
+    process: subprocess.Popen[bytes],
+    graph: Graph,
+    feeds: Mapping[str, Array],
+    threads: int,
+    *,
+    run: bool,
 ) -> None:
     """The request: a line of JSON, then the model and the arrays."""
     model = graph.references()
@@ -212,7 +226,8 @@ def _send(
         "bytes": len(payload),
         "threads": threads,
         "folder": None if graph.folder is None else str(graph.folder.resolve()),
-        "libraries": [],
+        "libraries": [str(path) for path in graph.libraries],
+        "run": run,
         "lent": [_announced(*item) for item in weights],
         "feeds": [_announced(*item) for item in arrays],
     }

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from graphopt.errors import UsageError
 from graphopt.runtime.library import onnxruntime
 from graphopt.runtime.options import PROVIDER, session_options
 
@@ -57,7 +58,10 @@ def _steps(
         session.disable_fallback()
         yield {"at": "loaded"}
         at = "run"
-        _run(session, feeds)
+        if request["run"]:
+            _run(session, feeds)
+    except UsageError as err:
+        yield {"at": "library", "text": str(err)}
     except Exception as err:  # onnxruntime's errors share no base class below Exception
         yield {"at": at, "kind": type(err).__name__, "text": str(err)}
     else:

@@ -90,6 +90,7 @@ class ApplyFunction(Pass):
             for what in losses(before, after):
                 changes.edit("lost on the way", what)
             result.came_external, result.data_files = graph.came_external, graph.data_files
+            result.libraries = graph.libraries
             graph.become(result)
         return changes
 
