@@ -91,5 +91,7 @@ def test_calibration_samples_do_not_judge_what_was_calibrated_on_them(
     assert quality.note.startswith(note)
     assert bool(quality.note) == bool(note)
     assert (quality.fresh is None) == (source == "calib")
+    few = f"{count - (judged if source == 'held-out' else 0)} samples are few for static ranges"
+    assert [text for text in runs[0].report.messages if text.startswith(few)]
     first, again = (run.model.SerializeToString() for run in runs)
     assert first == again
