@@ -167,7 +167,8 @@ class Trial:
         doing = "loading" if at == "load" else "running"
         if code == -getattr(signal, "SIGKILL", 9) or code is None:
             raise NotRun(f"the system ended the process that was {doing} the model; {_MEMORY}")
-        raise ModelError(f"onnxruntime crashes while {doing} the model ({_ending(code)})")
+        needs = () if code < 0 else (Need.NO_TRIAL,)  # perhaps Python, not onnxruntime, ended it
+        raise ModelError(f"onnxruntime crashes while {doing} the model ({_ending(code)})", *needs)
 
 
 _TOO_MUCH = "loading and running the model takes more than {:.3g} MB"
@@ -180,7 +181,7 @@ def _started() -> subprocess.Popen[bytes]:
     places = os.pathsep.join(place for place in sys.path if place)
     try:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "graphopt.runtime.trial_process"],
+            [sys.executable or "python", "-P", "-m", "graphopt.runtime.trial_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
