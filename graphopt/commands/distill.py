@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from graphopt.commands.measuring import means_of, with_judge
 from graphopt.commands.reads import files_read, kept, model_read
-from graphopt.commands.result import Origin, Result, finished, means_of, with_judge
+from graphopt.commands.result import Origin, Result, finished
 from graphopt.commands.sources import Data, Model, load, path_of
 from graphopt.contract.patterns import check_patterns
 from graphopt.contract.recipe import Recipe

@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
+from graphopt.commands.measuring import means_of, with_judge
 from graphopt.commands.reads import files_read, kept, model_read
-from graphopt.commands.result import Origin, Result, finished, looked_at, means_of, with_judge
+from graphopt.commands.result import Origin, Result, finished, looked_at
 from graphopt.commands.settings import Passes, Settings, grouped, planned, refuse_unused
 from graphopt.commands.sources import Data, Model, load, path_of
 from graphopt.contract.patterns import check_patterns

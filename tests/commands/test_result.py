@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from graphopt.commands.measuring import means_of
 from graphopt.commands.optimize import optimize
-from graphopt.commands.result import means_of
 from graphopt.commands.sources import Data
 from graphopt.contract.recipe import Recipe
 from graphopt.contract.settings import Limits, Machine
