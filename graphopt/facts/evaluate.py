@@ -11,6 +11,7 @@ from onnx import NodeProto, TensorProto
 from onnx.reference import ReferenceEvaluator
 
 from graphopt.facts.operators import MOVES, find, is_kind
+from graphopt.facts.propagation import propagates
 from graphopt.graph.node import is_op
 from graphopt.graph.tensors import Array
 
@@ -82,7 +83,9 @@ def _expected(
 ) -> dict[str, tuple[int, tuple[int, ...] | None]]:
     """Element type and shape of each output, its size checked."""
     try:
-        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        inferred = onnx.shape_inference.infer_shapes(
+            model, strict_mode=True, data_prop=propagates(model)
+        )
     except (onnx.shape_inference.InferenceError, RuntimeError) as err:
         raise NotEvaluated(f"onnx refuses it: {str(err).splitlines()[0]}") from err
     row = find(node)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto
 
+from graphopt.facts.propagation import propagates
 from graphopt.graph.calls import nested, unfolded
 from graphopt.graph.declared import ValueInfos
 from graphopt.graph.graph import Graph
@@ -112,7 +113,7 @@ def _inferred(model: ModelProto) -> ModelProto:
     """
     if model.functions and unfolded(model, nested(model.graph.node)).nodes > _MOST_UNFOLDED:
         del model.functions[:]
-    for data_prop in (True, False):
+    for data_prop in (True, False) if propagates(model) else (False,):
         try:
             return onnx.shape_inference.infer_shapes(model, data_prop=data_prop)
         except (*_REFUSALS, RuntimeError, ValueError) as err:

@@ -68,6 +68,8 @@ def refuse_unsound(graph: Graph) -> None:
     for scope in graph.scopes():
         for sparse in scope.proto.sparse_initializer:
             check_sparse(graph, sparse)
+    if not graph.main.outputs:
+        raise ModelError("it has no outputs, so nothing of it can be run")
     _refuse(miswired(graph))
     if graph.header.functions:
         _refuse(miscalled(graph.header, [n for scope in graph.scopes() for n in scope.nodes]))

@@ -8,18 +8,11 @@ from tests.fuzz.runner import Tally, run_cases
 
 COUNTS = {"models": 160, "samples": 60, "texts": 60, "graphs": 10}
 
-# `inspect` runs nothing: whether a model loads is not its question.
-PASSED_OVER = {"inspected in silence though nothing loads it"}
-
 
 @pytest.mark.parametrize("kind", sorted(COUNTS))
 def test_first_cases(kind: str) -> None:
     tally = Tally()
-    found = [
-        str(finding)
-        for finding in run_cases(kind, range(COUNTS[kind]), patience=6, tally=tally)
-        if not PASSED_OVER.issuperset(finding.wrong)
-    ]
+    found = [str(item) for item in run_cases(kind, range(COUNTS[kind]), patience=6, tally=tally)]
     assert "\n".join(found) == ""
     assert tally.cases == COUNTS[kind]
     assert len(tally.endings) > 1 or kind == "graphs", "every case ended alike: nothing was tried"
