@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -53,11 +54,13 @@ def is_stop(err: BaseException) -> bool:
 def foreign(refusal: Callable[[str], GraphoptError]) -> Iterator[None]:
     """Run foreign code: what it raises becomes ``refusal`` of that in words.
 
+    The current folder is what it was afterwards: relative places were checked against that.
+
     Raises:
         GraphoptError: The refusal, or what was raised of this kind.
     """
     try:
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), _same_folder():
             yield
     except GraphoptError:
         raise
@@ -65,6 +68,24 @@ def foreign(refusal: Callable[[str], GraphoptError]) -> Iterator[None]:
         if is_stop(err):
             raise
         raise refusal(failure(err)) from err
+
+
+@contextmanager
+def _same_folder() -> Iterator[None]:
+    before = _folder()
+    try:
+        yield
+    finally:
+        if before is not None and _folder() != before:
+            os.chdir(before)
+
+
+def _folder() -> Path | None:
+    """The current folder; None where it was removed."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
 
 
 def is_reference(text: str) -> bool:

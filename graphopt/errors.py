@@ -57,7 +57,7 @@ class Stopped(BaseException):
     through ``exec`` the interpreter ends the process by SIGINT whatever exit code it was given.
 
     Attributes:
-        code: What a shell reports for a process that the signal ended: 130, 143.
+        code: What a shell reports for a process that the signal ended: 129, 130, 143.
     """
 
     def __init__(self, signum: int) -> None:

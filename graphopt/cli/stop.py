@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as an exception that half-written files cannot outlive."""
+"""Ctrl-C, SIGTERM and SIGHUP as an exception that half-written files cannot outlive."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ _AGAIN_SECONDS = 0.01
 
 
 def listen() -> None:
-    """Raise ``Stopped`` in the main thread on SIGTERM and, unless it is ignored, on SIGINT."""
+    """Raise ``Stopped`` in the main thread on SIGTERM and, unless ignored, on SIGINT and SIGHUP."""
     signal.signal(signal.SIGTERM, _stop)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _stop)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _stop)
     sys.unraisablehook = _unraisable

@@ -19,10 +19,9 @@ from graphopt.graph import tensors
 __all__ = ["held", "is_one_of", "names", "remove"]
 
 _MOST_BYTES = 1 << 30
-"""Of other models in the folder that are looked through; with more of them, nothing is removed."""
+"""Of other files that are looked through; with more of them, nothing is removed."""
 _LONGEST_BYTES = 2**31 - 1
 """Of a message; what is longer is no model."""
-_FIRST_BYTE = b"\x08"  # field 1 of ModelProto, ir_version, which is required and comes first
 
 
 def names(path: Path, content: int) -> Iterator[str]:
@@ -65,8 +64,8 @@ def held(path: Path) -> list[Path]:
 def remove(files: Collection[Path], path: Path, *, reading: Collection[Path]) -> None:
     """Remove data files that the model that was at ``path`` had to itself.
 
-    Kept are those in ``reading``, those that another model in the folder names, and all of them
-    where that is not certain.
+    Kept are those in ``reading``, those whose name occurs in another file of the folder or in a
+    model one folder up, and all of them where that is not certain.
     """
     files = [file for file in files if not is_one_of(file, reading)]
     for file in files if files and not _named_by_others(files, path) else ():
@@ -86,20 +85,30 @@ def is_one_of(path: Path, files: Collection[Path]) -> bool:
 def _named_by_others(files: Collection[Path], path: Path) -> bool:
     sought, left = [os.fsencode(file.name) for file in files], _MOST_BYTES
     try:
-        with os.scandir(path.parent) as items:
-            others = [Path(item) for item in items if item.name != path.name and item.is_file()]
-        for other in others:
+        for other in _others(path):
             if is_one_of(other, files):
                 continue
             with outside.opened(other) as file:
-                if file.peek(1)[:1] != _FIRST_BYTE:
-                    continue
-                left -= os.fstat(file.fileno()).st_size
+                size = os.fstat(file.fileno()).st_size
+                left -= size
                 if left < 0:
                     return True
+                if not size:
+                    continue
                 with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
                     if any(text.find(name) >= 0 for name in sought):
                         return True
     except (OSError, ValueError):
         return True
     return False
+
+
+def _others(path: Path) -> Iterator[Path]:
+    """Files that may be models which name data beside ``path``: any here, ``.onnx`` one up."""
+    folder = path.resolve().parent
+    for place, suffix in ((folder, ""), (folder.parent, ".onnx")):
+        with os.scandir(place) as items:
+            for item in items:
+                mine = place == folder and item.name == path.name
+                if item.name.endswith(suffix) and not mine and item.is_file():
+                    yield Path(item)

@@ -30,6 +30,7 @@ HELD_WEIGHTS_BYTES = 256 << 20
 """Sessions of models with more weights than that are made anew whenever they are wanted."""
 _HELD_BYTES = 64 << 20
 _SAMPLES = 32
+_BEYOND = 1 << 60
 _RUN_FACTOR = 3
 """onnxruntime holds the weights as read, as initializers and packed for its kernels."""
 _SESSION_BYTES = 64 << 20
@@ -183,6 +184,8 @@ def too_large(model: Graph, memory_limit: int | None) -> str:
     if needed > allowed:
         return f"about {needed / 1e6:.3g} MB where {allowed / 1e6:.3g} MB are allowed"
     beside = built(model, infer(model))
+    if needed + beside.total > _BEYOND:
+        return f"beside its weights {beside.node!r} builds more than any machine holds"
     if needed + beside.total > allowed:
         return (
             f"beside its weights it builds about {beside.total / 1e9:.3g} GB "

@@ -10,6 +10,8 @@ import json
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +24,7 @@ from graphopt.runtime.options import PROVIDER, session_options
 
 _NO_NUMPY = ("bfloat16", "float8", "float4")
 _ALARM = "alarm"
+_LOOK_SECONDS = 0.5
 
 
 def _answer(source: BinaryIO, sink: BinaryIO) -> None:
@@ -33,7 +36,7 @@ def _answer(source: BinaryIO, sink: BinaryIO) -> None:
 
     while line := source.readline():
         request = json.loads(line)
-        if hasattr(signal, _ALARM):  # should the other process be gone: its end ends no loop here
+        if hasattr(signal, _ALARM):  # should onnxruntime keep the thread below from looking
             signal.alarm(request["seconds"])
         model = source.read(request["bytes"])
         lent = dict(_values(source, request["lent"]))
@@ -41,6 +44,8 @@ def _answer(source: BinaryIO, sink: BinaryIO) -> None:
         say(at="read")
         for step in _steps(request, model, lent, feeds):
             say(**step)
+        if hasattr(signal, _ALARM):
+            signal.alarm(0)
 
 
 def _steps(
@@ -94,8 +99,16 @@ def _values(source: BinaryIO, announced: list[dict[str, Any]]) -> Iterator[tuple
             yield item["name"], make.ortvalue_from_numpy(values)
 
 
+def _end_with(parent: int) -> None:
+    """End this process when the one that started it is gone: nobody watches it any more."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_SECONDS)
+    os._exit(1)
+
+
 def serve() -> None:
     """Serve; what a library prints on the way goes nowhere."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     with os.fdopen(os.dup(1), "wb") as sink, Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         _answer(sys.stdin.buffer, sink)

@@ -43,7 +43,9 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
 def test_stop_while_it_calibrates(start: Start, folder: Path, signum: int, code: int) -> None:
     (folder / "slow.py").write_text(SLOW)
     (folder / "scratch").mkdir()

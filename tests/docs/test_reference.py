@@ -91,5 +91,5 @@ def test_exit_codes_are_those_of_the_errors() -> None:
     codes = ",".join(re.findall(r"^\| ([\d, ]+) \|", section("Exit codes"), re.MULTILINE))
     exported = (getattr(errors, name) for name in errors.__all__)
     known = {each.exit_code for each in exported if hasattr(each, "exit_code")}
-    signals = {128 + signal.SIGINT, 128 + signal.SIGTERM}
+    signals = {128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
     assert {*map(int, codes.split(","))} == {0, *signals, *known}

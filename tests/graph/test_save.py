@@ -149,7 +149,7 @@ def test_what_has_the_datas_name_is_never_touched(
     assert weight(io.load(tmp_path / "out.onnx"), "w2")[0, 0] == 2
 
 
-@pytest.mark.parametrize("way", ["copy", "hard link", "renamed"])
+@pytest.mark.parametrize("way", ["copy", "hard link", "renamed", "fields"])
 def test_old_data_that_another_model_names_stays(external: Path, tmp_path: Path, way: str) -> None:
     out, other = tmp_path / "out.onnx", tmp_path / "kept.bin"
     io.save(io.load(external), out)
@@ -157,8 +157,14 @@ def test_old_data_that_another_model_names_stays(external: Path, tmp_path: Path,
         shutil.copy(out, other)
     elif way == "hard link":
         other.hardlink_to(out)
-    else:
+    elif way == "renamed":
         out.rename(other)
+    else:  # the same message with its first field last
+        whole = out.read_bytes()
+        version = onnx.load(out, load_external_data=False).ir_version
+        head = bytes([8, version])
+        assert whole.startswith(head)
+        other.write_bytes(whole.removeprefix(head) + head)
     changed = io.load(external)
     constant = changed.main.constant("w0")
     assert constant is not None
@@ -166,6 +172,20 @@ def test_old_data_that_another_model_names_stays(external: Path, tmp_path: Path,
     io.save(changed, out)
     assert weight(io.load(out), "w0")[0, 0] == 5
     assert weight(io.load(other), "w0")[0, 0] == 0
+
+
+def test_old_data_that_a_model_one_folder_up_names_stays(external: Path, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    out, above = tmp_path / "sub" / "out.onnx", tmp_path / "above.onnx"
+    io.save(io.load(external), out)
+    model = onnx.load(out, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = f"sub/{entry.value}"
+    onnx.save(model, above)
+    io.save(io.load(external), out)
+    assert weight(io.load(above), "w1")[0, 0] == 1
 
 
 def test_out_that_is_the_inputs_data(external: Path) -> None:

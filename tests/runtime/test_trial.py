@@ -2,9 +2,16 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnx
+import psutil
 import pytest
 from onnx import TensorProto, helper
 
@@ -14,6 +21,8 @@ from graphopt.graph.graph import Graph
 from graphopt.runtime import trial as module
 from graphopt.runtime.trial import Trial
 from graphopt.testing import model_from_text
+
+T = TypeVar("T")
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17, "own" : 1]>'
 WRONG = """g (float[1,2] x) => (float[1,3] y) {
@@ -109,6 +118,34 @@ def test_a_loop_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
             trial.run(_graph(ENDLESS), {"x": np.ones(2, np.float32)}, threads=1)
         assert caught.value.needs == (Need.NO_TRIAL,)
         assert process.returncode is not None
+
+
+def test_the_process_may_wait_longer_than_a_run_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TRIAL_SECONDS", 1)
+    monkeypatch.setattr(module, "_GRACE_SECONDS", 0)
+    with Trial() as trial:
+        trial.run(_graph(SOUND), X, threads=1)
+        time.sleep(1.2)
+        trial.run(_graph(SOUND), X, threads=1)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="process groups")
+def test_the_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(model_from_text(f"{HEAD}\n{ENDLESS}").SerializeToString())
+    command = [sys.executable, "-m", "graphopt", "bench", "model.onnx"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+        (child,) = _until(psutil.Process(process.pid).children)
+        _until(lambda: child.cpu_times().user > 1)  # in the loop
+        process.kill()
+    _until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+
+
+def _until(condition: Callable[[], T]) -> T:
+    for _ in range(600):
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it did not happen within 30 seconds")
 
 
 def test_the_bound_of_memory_holds() -> None:
