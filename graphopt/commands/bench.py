@@ -9,9 +9,10 @@ from graphopt.commands.sources import Model, load, path_of
 from graphopt.contract.settings import MOST_ROUNDS
 from graphopt.data.samples import Feeds
 from graphopt.data.synthetic import SyntheticSamples
-from graphopt.errors import UsageError, quoted
+from graphopt.errors import Need, UsageError, quoted
 from graphopt.progress import Progress
 from graphopt.report.findings import Benchmark, Timing
+from graphopt.run.judge import most_bytes
 from graphopt.runtime import latency
 from graphopt.runtime.options import PROVIDER
 from graphopt.runtime.session import Session, thread_count
@@ -53,7 +54,13 @@ def bench(
         graphs = [load(model, ops_libraries) for model in models]
         feeds = [next(SyntheticSamples(graph, seed=seed).feeds())[0] for graph in graphs]
         for graph, feed in zip(graphs, feeds, strict=True):
-            attempt.run(graph, feed, threads=thread_count(threads))
+            attempt.run(
+                graph,
+                feed,
+                threads=thread_count(threads),
+                most=most_bytes(graph, None),
+                lever=Need.NO_TRIAL,
+            )
     sessions = [Session(graph, threads=threads) for graph in graphs]
     del graphs
     times = latency.measure(

@@ -25,6 +25,7 @@ from graphopt.observe.request import Rows
 from graphopt.progress import Progress
 from graphopt.report.findings import Comparison
 from graphopt.run.evaluation import answered
+from graphopt.run.judge import most_bytes
 from graphopt.run.proof import describe
 from graphopt.run.record import Quality
 from graphopt.run.tally import Tally
@@ -89,7 +90,13 @@ def compare(
         try:
             feeds = next(iter(samples.feeds(batch=1)))[0]
             for graph in (first, second):
-                attempt.run(graph, feeds, threads=thread_count(threads))
+                attempt.run(
+                    graph,
+                    feeds,
+                    threads=thread_count(threads),
+                    most=most_bytes(graph, None),
+                    lever=Need.NO_TRIAL,
+                )
             attempt.close()
             source = "random" if data is None else "data"
             sessions = [Session(graph, threads=threads) for graph in (first, second)]
@@ -100,7 +107,12 @@ def compare(
         except (DataError, NotRun) as err:
             if data is not None:
                 raise
-            note = f"not run: random feeds do not fit these models ({err}); they need samples"
+            if err.needs:
+                return replace(found, note=f"not run: {err}", needs=err.needs)
+            note = (
+                f"not run: random feeds do not fit these models, or none do ({err}); "
+                "samples would tell"
+            )
             return replace(found, note=note)
     note = "; ".join(filter(None, [found.note, *told_of(samples)]))
     found = replace(found, quality=quality, cosine=cosine, note=note)

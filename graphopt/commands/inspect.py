@@ -23,9 +23,8 @@ from graphopt.graph.node import in_default_domain
 from graphopt.progress import Progress
 from graphopt.report.findings import Inspection, Outlook, Port, Quantization
 from graphopt.run.drive import drive
-from graphopt.run.judge import too_large
+from graphopt.run.judge import most_bytes, too_large
 from graphopt.run.means import Means
-from graphopt.run.measuring import run_bytes
 from graphopt.run.record import Caveat
 from graphopt.run.stage import Stage
 from graphopt.runtime.trial import Trial
@@ -95,7 +94,7 @@ def _unloaded(graph: Graph, attempt: Trial) -> Caveat:
     if fault := too_large(graph, None):
         return Caveat(f"not loaded by onnxruntime: {fault}")
     try:
-        attempt.run(graph, None, threads=1, most=run_bytes(None))
+        attempt.run(graph, None, threads=1, most=most_bytes(graph, None))
     except (NoKernel, NotRun) as err:
         helps = tuple(need for need in err.needs if need is Need.OPERATORS)
         return Caveat(f"not loaded by onnxruntime: {err}", helps)

@@ -17,7 +17,7 @@ from graphopt.data.source import Source
 from graphopt.errors import Need
 from graphopt.graph.graph import Graph
 from graphopt.graph.ports import fixed_batch
-from graphopt.run.judge import choose_judge
+from graphopt.run.judge import choose_judge, most_bytes
 from graphopt.run.limits import check_limits
 from graphopt.run.means import Means
 from graphopt.run.metrics import MetricFunction, find_metric
@@ -123,7 +123,8 @@ def with_judge(
     for graph in others if judge is not None else ():
         assert judge is not None
         feeds = judge.samples[0].feeds
-        trial.run(graph, feeds, threads=thread_count(means.threads))
+        most = most_bytes(graph, means.machine.memory_limit)
+        trial.run(graph, feeds, threads=thread_count(means.threads), most=most)
     if judge is not None and not caveat.note:
         caveat = _caveat(means)
     means = replace(means, judge=judge, metric=find_metric(metric, means.evaluation))

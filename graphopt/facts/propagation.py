@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+from onnx import (
+    AttributeProto,
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    ValueInfoProto,
+)
 
 from graphopt.graph.node import DEFAULT_DOMAIN, attribute
 
@@ -20,23 +28,27 @@ def propagates(model: ModelProto) -> bool:
     """Whether inference may follow the values of vectors, as ``data_prop`` does.
 
     It holds one entry for every element of a vector that is joined to another, whatever the type;
-    only Concat makes more of what came in. Counted from above, linear in the nodes; sizes of
-    vectors that only inference tells are asked for where a Concat may join such ones.
+    only Concat makes more of what came in. Counted from above, linear in the nodes with functions
+    unfolded; sizes of vectors that only inference tells are asked for where a Concat may join such
+    ones.
 
     Args:
-        model: Names of its bodies may repeat; the larger count holds.
+        model: Names of its bodies may repeat; the larger count holds. Its functions unfold to a
+            bounded number of nodes.
     """
     version = max((o.version for o in model.opset_import if o.domain in DEFAULT_DOMAIN), default=1)
     sizes = dict(_vectors(model.graph))
-    counter = _Counter(version, sizes)
-    if counter.most(model.graph) <= _MOST_VALUES and counter.guesses:
+    functions = {(function.domain, function.name): function for function in model.functions}
+    counter = _Counter(version, functions, sizes)
+    most = counter.most(model.graph.node)
+    if most <= _MOST_VALUES and counter.guesses:
         try:
             inferred = onnx.shape_inference.infer_shapes(model)
         except (onnx.shape_inference.InferenceError, RuntimeError, ValueError):
             return False
-        counter = _Counter(version, sizes | dict(_vectors(inferred.graph)))
-        return counter.most(model.graph) <= _MOST_VALUES
-    return counter.most(model.graph) <= _MOST_VALUES
+        counter = _Counter(version, functions, sizes | dict(_vectors(inferred.graph)))
+        most = counter.most(model.graph.node)
+    return most <= _MOST_VALUES
 
 
 class _Counter:
@@ -44,21 +56,27 @@ class _Counter:
 
     Args:
         version: Opset of the default domain.
+        functions: Those of the model.
         sizes: Elements of the vectors that are known, by name.
     """
 
-    def __init__(self, version: int, sizes: Mapping[str, int]) -> None:
-        self.version, self.sizes = version, sizes
+    def __init__(
+        self,
+        version: int,
+        functions: Mapping[tuple[str, str], FunctionProto],
+        sizes: Mapping[str, int],
+    ) -> None:
+        self.version, self.functions, self.sizes = version, functions, sizes
         self.guesses = False
         """Whether a Concat joins what may be vectors of unknown size."""
         self._counts: dict[str, int] = {}
 
-    def most(self, graph: GraphProto) -> int:
-        """The most values that one tensor of a graph and its bodies stands for."""
+    def most(self, nodes: Iterable[NodeProto]) -> int:
+        """The most values that one tensor of some nodes and their bodies stands for."""
         most = 0
-        for node in graph.node:
+        for node in nodes:
             for body in _bodies(node):
-                most = max(most, self.most(body))
+                most = max(most, self.most(body.node))
             total = min(self._total(node), 2 * _MOST_VALUES)
             most = max(most, total)
             for name in node.output:
@@ -66,8 +84,20 @@ class _Counter:
                     self._counts[name] = max(self._counts.get(name, 0), total)
         return most
 
+    def _called(self, function: FunctionProto, node: NodeProto) -> int:
+        """The most values of a tensor in a call of a function."""
+        inside = _Counter(self.version, self.functions, dict(_made(function.node)))
+        for formal, name in zip(function.input, node.input, strict=False):
+            inside._counts[formal] = self._counts.get(name) or self.sizes.get(name, 1)
+        most = inside.most(function.node)
+        self.guesses |= inside.guesses
+        return most
+
     def _total(self, node: NodeProto) -> int:
         """Values of a node's outputs; 0 where they are not followed."""
+        function = self.functions.get((node.domain, node.op_type))
+        if function is not None:
+            return self._called(function, node)
         if node.domain not in DEFAULT_DOMAIN or not _carries(node.op_type, self.version):
             return 0
         if node.op_type in ("Shape", "Size"):
@@ -91,7 +121,12 @@ def _vectors(graph: GraphProto) -> Iterator[tuple[str, int]]:
             yield value.name, size
     for tensor in graph.initializer:
         yield tensor.name, _elements(tensor)
-    for node in graph.node:
+    yield from _made(graph.node)
+
+
+def _made(nodes: Iterable[NodeProto]) -> Iterator[tuple[str, int]]:
+    """The same of constant nodes and of bodies."""
+    for node in nodes:
         for item in node.attribute:
             if item.type == AttributeProto.TENSOR and node.output:
                 yield node.output[0], _elements(item.t)

@@ -24,7 +24,14 @@ from graphopt.run.tally import Tally
 from graphopt.runtime.session import Session, thread_count
 from graphopt.runtime.trial import Trial
 
-__all__ = ["HELD_WEIGHTS_BYTES", "Judge", "Sample", "choose_judge", "too_large"]
+__all__ = [
+    "HELD_WEIGHTS_BYTES",
+    "Judge",
+    "Sample",
+    "choose_judge",
+    "most_bytes",
+    "too_large",
+]
 
 HELD_WEIGHTS_BYTES = 256 << 20
 """Sessions of models with more weights than that are made anew whenever they are wanted."""
@@ -150,14 +157,18 @@ def choose_judge(
     """
     if fault := too_large(reference, memory_limit):
         return None, Caveat(f"not run and not compared: {fault}", (Need.MEMORY_LIMIT,))
-    most = run_bytes(memory_limit) + _SESSION_BYTES
     given = next((item for item in offered if item[0] is not None), None)
     try:
         random = SyntheticSamples(reference, seed=seed, memory_limit=memory_limit)
         samples, source = given or (random, "random")
         assert samples is not None
         first = next(iter(samples.feeds(batch=1)))[0]
-        trial.run(reference, first, threads=thread_count(threads), most=most)
+        trial.run(
+            reference,
+            first,
+            threads=thread_count(threads),
+            most=most_bytes(reference, memory_limit),
+        )
         judge = Judge(reference, samples, source, threads=threads)
     except NoKernel as err:
         return None, Caveat(f"not run: {err}", err.needs)
@@ -168,9 +179,19 @@ def choose_judge(
             raise
         if err.needs:
             return None, Caveat(f"not run: {err}", err.needs)
-        note = f"not run: random feeds do not fit this model ({err}); it needs samples"
+        note = (
+            f"not run: random feeds do not fit this model, or none do ({err}); samples would tell"
+        )
         return None, Caveat(note, (Need.CALIBRATION,))
     return judge, {"random": _RANDOM, "train": _TRAINED_ON}.get(source, Caveat())
+
+
+def most_bytes(model: Graph, memory_limit: int | None) -> int:
+    """Bytes that a process may take to load and run a model; without a limit its weights fit."""
+    allowed = run_bytes(memory_limit)
+    if memory_limit is None:
+        allowed = max(allowed, _RUN_FACTOR * model.weight_bytes)
+    return allowed + _SESSION_BYTES
 
 
 def too_large(model: Graph, memory_limit: int | None) -> str:

@@ -74,6 +74,7 @@ class Trial:
         *,
         threads: int,
         most: int | None = None,
+        lever: Need = Need.MEMORY_LIMIT,
     ) -> None:
         """Load a model and run it once.
 
@@ -82,6 +83,7 @@ class Trial:
             feeds: One array for each required input; what is none of the inputs is left out.
                 None only loads it.
             threads: Threads that work on one operator, at least 1.
+            lever: What raises the bound of bytes.
             most: Bytes that this may take beside the message; None for no bound.
 
         Raises:
@@ -98,7 +100,7 @@ class Trial:
         at = "load"
         try:
             _send(process, graph, known, threads, run=feeds is not None)
-            for last in self._steps(process, most):
+            for last in self._steps(process, most, lever):
                 at = "run" if last["at"] == "loaded" else at
         except (BrokenPipeError, EOFError):
             self._crashed(process, at)
@@ -113,7 +115,7 @@ class Trial:
             raise NotRun(f"onnxruntime cannot run the model: {one_line(last['text'])}")
 
     def _steps(
-        self, process: subprocess.Popen[bytes], most: int | None
+        self, process: subprocess.Popen[bytes], most: int | None, lever: Need
     ) -> Iterator[dict[str, Any]]:
         """What the process says, up to the step that ends the request.
 
@@ -125,7 +127,7 @@ class Trial:
         for answer in self._heard(deadline):
             if answer is None:
                 if most is not None and base and _resident(process) - base > most:
-                    raise NotRun(_TOO_MUCH.format(most / 1e6), Need.MEMORY_LIMIT)
+                    raise NotRun(_TOO_MUCH.format(most / 1e6), lever)
                 continue
             if answer["at"] == "read":
                 base = _resident(process)
@@ -171,7 +173,7 @@ class Trial:
         raise ModelError(f"onnxruntime crashes while {doing} the model ({_ending(code)})", *needs)
 
 
-_TOO_MUCH = "loading and running the model takes more than {:.3g} MB"
+_TOO_MUCH = "loading and running the model takes more than {:.0f} MB"
 _TOO_LONG = "loading the model and running it once takes longer than {} seconds"
 _MEMORY = "there may be too little memory"
 

@@ -22,6 +22,18 @@ _MADE = (
 )
 
 
+_CALLED = """<ir_version: 8, opset_import: ["" : 17, "own" : 1]>
+g (float[1] x) => (float[n] y) {
+    a = own.Eightfold (c0) b = own.Eightfold (a) c = own.Eightfold (b) d = own.Eightfold (c)
+    e = own.Eightfold (d) f = own.Eightfold (e) h = own.Eightfold (f) i = own.Eightfold (h)
+    y = Add (x, i)
+}
+<domain: "own", opset_import: ["" : 17]>
+Eightfold (v) => (w) {
+    t = Concat <axis = 0> (v, v) u = Concat <axis = 0> (t, t) w = Concat <axis = 0> (u, u)
+}"""
+
+
 def _doubling(steps: int, between: str = "") -> str:
     """A vector joined to itself again and again, with a node of another kind in between."""
     lines = []
@@ -40,6 +52,7 @@ def _doubling(steps: int, between: str = "") -> str:
         (_doubling(34), False),
         (_doubling(10, "Sin"), True),
         (_doubling(34, "Sin"), False),
+        (_CALLED, False),
         (_MADE.format(1 << 12), True),
         (_MADE.format(1 << 40), False),
     ],
