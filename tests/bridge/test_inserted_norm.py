@@ -2,7 +2,6 @@ import numpy as np
 import onnx.parser
 
 from graphopt.bridge.inserted_norm import fold_norms, insert_norms, set_moments
-from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.runtime.session import Session
 
@@ -22,7 +21,7 @@ net (float[N, 3, 6, 6] x) => (float[N, 4, 6, 6] y)
 
 
 def _graph() -> Graph:
-    graph = io.load(onnx.parser.parse_model(_MODEL))
+    graph = Graph(onnx.parser.parse_model(_MODEL))
     rng = np.random.default_rng(3)
     for name, shape in {
         "w1": (4, 3, 3, 3),

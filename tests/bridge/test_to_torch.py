@@ -359,11 +359,9 @@ def test_a_node_that_refuses_its_inputs_is_named() -> None:
 
 
 def test_an_attribute_without_meaning_is_refused() -> None:
-    model = model_from_text(
-        f"{HEAD} net (float[2] x) => (float[2] y) {{ y = Relu <strange = 1> (x) }}"
-    )
+    text = f"{HEAD} net (float[2] x) => (float[2] y) {{ y = Relu <strange = 1> (x) }}"
     with pytest.raises(ModelError, match=re.escape("attribute 'strange' of Relu")):
-        to_torch(io.load(model))
+        to_torch(Graph(model_from_text(text)))
 
 
 def test_copies_are_independent() -> None:

@@ -8,7 +8,6 @@ import torch
 from graphopt.bridge.trainee import trainee
 from graphopt.data import open_data
 from graphopt.errors import PassError
-from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.runtime.session import Session
 
@@ -27,7 +26,7 @@ net (float[N, 3, 6, 6] x) => (float[N, 5] y)
 
 
 def _graph() -> Graph:
-    graph = io.load(onnx.parser.parse_model(_MODEL))
+    graph = Graph(onnx.parser.parse_model(_MODEL))
     rng = np.random.default_rng(1)
     for name, shape in {"w": (4, 3, 3, 3), "b": (4,), "v": (5, 4), "c": (5,)}.items():
         graph.main.define(name, rng.normal(size=shape).astype(np.float32))

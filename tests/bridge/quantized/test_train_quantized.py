@@ -97,8 +97,8 @@ def net(body: str, **weights: Any) -> Graph:
 REFUSED = {
     "float": ("f = Flatten (x) y = Relu (f)", "put quantize-static or quantize-weights before it"),
     "by operators": (
-        """f = Flatten (x) q, s, z = DynamicQuantizeLinear (f) i = MatMulInteger (q, W, z)
-           g = Cast <to = 1> (i) y = Mul (g, s)""",
+        """f = Flatten (x) q, s, z = DynamicQuantizeLinear (f) m = MatMulInteger (q, W, z)
+           g = Cast <to = 1> (m) y = Mul (g, s)""",
         "computes on integers by itself",
     ),
     "a table alone": (
@@ -125,8 +125,13 @@ def test_refusals_say_what_to_do(case: str, quantized: Make) -> None:
 
 def test_blocks_of_matmulnbits_are_refused(quantized: Make) -> None:
     graph = net("f = Flatten (x) y = Relu (f)")
-    node = onnx.helper.make_node("MatMulNBits", ["f"], ["z"], "blocks", domain="com.microsoft")
+    sizes = {"K": 192, "N": 1, "bits": 4, "block_size": 32}
+    node = onnx.helper.make_node(
+        "MatMulNBits", ["f", "B", "s"], ["z"], "blocks", domain="com.microsoft", **sizes
+    )
     graph.main.add(node)
+    graph.main.add_constant("B", np.zeros((1, 6, 16), np.uint8))
+    graph.main.add_constant("s", np.ones(6, np.float32))
     with pytest.raises(PassError, match="MatMulNBits 'blocks' computes on integers by itself"):
         quantized(training(), graph=graph)
 
