@@ -125,7 +125,7 @@ def test_refusals_say_what_to_do(case: str, quantized: Make) -> None:
 
 def test_blocks_of_matmulnbits_are_refused(quantized: Make) -> None:
     graph = net("f = Flatten (x) y = Relu (f)")
-    sizes = {"K": 192, "N": 1, "bits": 4, "block_size": 32}
+    sizes: dict[str, Any] = {"K": 192, "N": 1, "bits": 4, "block_size": 32}
     node = onnx.helper.make_node(
         "MatMulNBits", ["f", "B", "s"], ["z"], "blocks", domain="com.microsoft", **sizes
     )
