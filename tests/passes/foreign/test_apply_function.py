@@ -101,7 +101,7 @@ REFUSED = {
     "boom": "boom raised ValueError: no such layer",
     "leave": "leave raised SystemExit: 0",
     "claim": "claim raised AssertionError",
-    "mute": "mute makes a model without outputs",
+    "mute": "mute: the model is not valid: it has no outputs",
     "three": "three returned int, where one of onnx.ModelProto, onnx_graphsurgeon.Graph",
     "of_numbers": "of_numbers: its first parameter is <class 'int'>; it can be onnx.ModelProto",
     "growing": "growing makes a model with the new input 'more', for which there are no samples",
