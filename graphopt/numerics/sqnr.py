@@ -22,7 +22,7 @@ class ErrorSums:
     one of them is not finite, or they differ in sign, the answer counts as failed.
 
     >>> sums = ErrorSums()
-    >>> sums.add(np.array([3.0, 4.0]), np.array([3.0, 4.5]))
+    >>> _ = sums.add(np.array([3.0, 4.0]), np.array([3.0, 4.5]))
     >>> sums.sqnr_db
     20.0
     """
