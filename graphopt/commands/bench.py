@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from graphopt.commands.measuring import try_out
 from graphopt.commands.sources import Model, load, path_of
 from graphopt.contract.settings import MOST_ROUNDS
 from graphopt.data.samples import Feeds
 from graphopt.data.synthetic import SyntheticSamples
-from graphopt.errors import Need, UsageError, quoted
+from graphopt.errors import UsageError, quoted
 from graphopt.progress import Progress
 from graphopt.report.findings import Benchmark, Timing
-from graphopt.run.judge import most_bytes
 from graphopt.runtime import latency
 from graphopt.runtime.options import PROVIDER
 from graphopt.runtime.session import Session, thread_count
@@ -54,13 +54,7 @@ def bench(
         graphs = [load(model, ops_libraries) for model in models]
         feeds = [next(SyntheticSamples(graph, seed=seed).feeds())[0] for graph in graphs]
         for graph, feed in zip(graphs, feeds, strict=True):
-            attempt.run(
-                graph,
-                feed,
-                threads=thread_count(threads),
-                most=most_bytes(graph, None),
-                lever=Need.NO_TRIAL,
-            )
+            try_out(attempt, graph, feed, threads)
     sessions = [Session(graph, threads=threads) for graph in graphs]
     del graphs
     times = latency.measure(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from graphopt.commands.measuring import try_out
 from graphopt.commands.sources import Model, load, path_of
 from graphopt.data import open_data
 from graphopt.data.alike import alike
@@ -25,12 +26,11 @@ from graphopt.observe.request import Rows
 from graphopt.progress import Progress
 from graphopt.report.findings import Comparison
 from graphopt.run.evaluation import answered
-from graphopt.run.judge import most_bytes
 from graphopt.run.proof import describe
 from graphopt.run.record import Quality
 from graphopt.run.tally import Tally
 from graphopt.runtime import latency
-from graphopt.runtime.session import Session, thread_count
+from graphopt.runtime.session import Session
 from graphopt.runtime.trial import Trial
 
 __all__ = ["compare"]
@@ -90,13 +90,7 @@ def compare(
         try:
             feeds = next(iter(samples.feeds(batch=1)))[0]
             for graph in (first, second):
-                attempt.run(
-                    graph,
-                    feeds,
-                    threads=thread_count(threads),
-                    most=most_bytes(graph, None),
-                    lever=Need.NO_TRIAL,
-                )
+                try_out(attempt, graph, feeds, threads)
             attempt.close()
             source = "random" if data is None else "data"
             sessions = [Session(graph, threads=threads) for graph in (first, second)]

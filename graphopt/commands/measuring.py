@@ -12,7 +12,7 @@ from graphopt.contract.recipe import Recipe
 from graphopt.contract.settings import Limits, Machine
 from graphopt.data import open_data
 from graphopt.data.held_back import held_back
-from graphopt.data.samples import Samples
+from graphopt.data.samples import Feeds, Samples
 from graphopt.data.source import Source
 from graphopt.errors import Need
 from graphopt.graph.graph import Graph
@@ -25,7 +25,7 @@ from graphopt.run.record import Caveat
 from graphopt.runtime.session import thread_count
 from graphopt.runtime.trial import Trial
 
-__all__ = ["means_of", "with_judge"]
+__all__ = ["means_of", "try_out", "with_judge"]
 
 
 def means_of(
@@ -149,3 +149,18 @@ def _caveat(means: Means) -> Caveat:
             "with others to judge by, the passes observe all"
         )
     return Caveat(note, (Need.EVALUATION,))
+
+
+def try_out(trial: Trial, graph: Graph, feeds: Feeds, threads: int) -> None:
+    """Have a model loaded and run once before this process does, where no memory limit is set.
+
+    Raises:
+        ModelError: See ``Trial.run``; what takes too much can be run without the trial.
+    """
+    trial.run(
+        graph,
+        feeds,
+        threads=thread_count(threads),
+        most=most_bytes(graph, None),
+        lever=Need.NO_TRIAL,
+    )

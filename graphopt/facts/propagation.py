@@ -23,6 +23,9 @@ __all__ = ["propagates"]
 _MOST_VALUES = 1 << 20
 """Shapes and indices have some ten values; a chain of Concat doubles them at each step."""
 
+_DEEPEST = 50
+"""Calls within calls that are followed; exports nest three or four."""
+
 
 def propagates(model: ModelProto) -> bool:
     """Whether inference may follow the values of vectors, as ``data_prop`` does.
@@ -58,6 +61,7 @@ class _Counter:
         version: Opset of the default domain.
         functions: Those of the model.
         sizes: Elements of the vectors that are known, by name.
+        depth: Calls that this is inside of.
     """
 
     def __init__(
@@ -65,8 +69,10 @@ class _Counter:
         version: int,
         functions: Mapping[tuple[str, str], FunctionProto],
         sizes: Mapping[str, int],
+        depth: int = 0,
     ) -> None:
         self.version, self.functions, self.sizes = version, functions, sizes
+        self.depth = depth
         self.guesses = False
         """Whether a Concat joins what may be vectors of unknown size."""
         self._counts: dict[str, int] = {}
@@ -85,8 +91,11 @@ class _Counter:
         return most
 
     def _called(self, function: FunctionProto, node: NodeProto) -> int:
-        """The most values of a tensor in a call of a function."""
-        inside = _Counter(self.version, self.functions, dict(_made(function.node)))
+        """The most values of a tensor in a call of a function; very many where calls nest deep."""
+        if self.depth == _DEEPEST:
+            return 2 * _MOST_VALUES
+        sizes = dict(_made(function.node))
+        inside = _Counter(self.version, self.functions, sizes, self.depth + 1)
         for formal, name in zip(function.input, node.input, strict=False):
             inside._counts[formal] = self._counts.get(name) or self.sizes.get(name, 1)
         most = inside.most(function.node)

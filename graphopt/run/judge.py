@@ -157,11 +157,12 @@ def choose_judge(
     """
     if fault := too_large(reference, memory_limit):
         return None, Caveat(f"not run and not compared: {fault}", (Need.MEMORY_LIMIT,))
-    given = next((item for item in offered if item[0] is not None), None)
+    given = next(((each, source) for each, source in offered if each is not None), None)
     try:
-        random = SyntheticSamples(reference, seed=seed, memory_limit=memory_limit)
-        samples, source = given or (random, "random")
-        assert samples is not None
+        samples, source = given or (
+            SyntheticSamples(reference, seed=seed, memory_limit=memory_limit),
+            "random",
+        )
         first = next(iter(samples.feeds(batch=1)))[0]
         trial.run(
             reference,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 
 import onnx
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto
+from onnx import ModelProto, NodeProto, TensorProto
 
 from graphopt.errors import ModelError, Need, NoKernel
+from graphopt.graph.calls import nested
 from graphopt.graph.graph import Graph
+from graphopt.graph.node import in_default_domain
 from graphopt.runtime.library import onnxruntime
 from graphopt.runtime.options import PROVIDER
 
@@ -74,16 +76,8 @@ def _nodes(graph: Graph) -> Iterator[tuple[NodeProto, bool]]:
         for node in scope.nodes:
             yield node, (node.domain, node.op_type) in local
     for function in functions:
-        for node in _walked(function.node):
+        for node in nested(function.node):
             yield node, (node.domain, node.op_type) in local
-
-
-def _walked(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.GRAPH:
-                yield from _walked(attribute.g.node)
 
 
 @cache
@@ -94,8 +88,7 @@ def _known() -> frozenset[tuple[str, str]]:
 
 
 def _registered(node: NodeProto) -> bool:
-    domain = "" if node.domain == "ai.onnx" else node.domain
-    return (domain, node.op_type) in _known()
+    return ("" if in_default_domain(node) else node.domain, node.op_type) in _known()
 
 
 def _beyond_onnx(header: ModelProto) -> bool:

@@ -67,6 +67,20 @@ def test_shapes_are_known_all_the_same() -> None:
     assert infer(io.load(model)).static_shape("c34") == (4 << 34,)
 
 
+def test_a_long_chain_of_calls_ends() -> None:
+    functions = "".join(
+        f"""<domain: "own", opset_import: ["" : 17, "own" : 1]>
+        f{number} (v) => (w) {{ w = own.f{number + 1} (v) }}\n"""
+        for number in range(800)
+    )
+    last = (
+        '<domain: "own", opset_import: ["" : 17]>\nf800 (v) => (w) { w = Concat <axis = 0> (v, v) }'
+    )
+    head = '<ir_version: 8, opset_import: ["" : 17, "own" : 1]>'
+    text = f"{head} g (float[4] x) => (float[n] y) {{ y = own.f0 (x) }}\n{functions}{last}"
+    assert not propagates(model_from_text(text))
+
+
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_ordinary_models_are_followed(name: str) -> None:
     assert propagates(MODELS[name]())
