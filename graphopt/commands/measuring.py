@@ -15,15 +15,18 @@ from graphopt.data.held_back import held_back
 from graphopt.data.samples import Feeds, Samples
 from graphopt.data.source import Source
 from graphopt.errors import Need
+from graphopt.facts.shapes import infer
 from graphopt.graph.graph import Graph
 from graphopt.graph.ports import fixed_batch
-from graphopt.run.judge import choose_judge, most_bytes
+from graphopt.run.judge import Judge, choose_judge, most_bytes
 from graphopt.run.limits import check_limits
 from graphopt.run.means import Means
 from graphopt.run.metrics import MetricFunction, find_metric
 from graphopt.run.record import Caveat
 from graphopt.runtime.session import thread_count
 from graphopt.runtime.trial import Trial
+from graphopt.tasks.reading import read_tasks
+from graphopt.tasks.task import Task
 
 __all__ = ["means_of", "try_out", "with_judge"]
 
@@ -127,9 +130,20 @@ def with_judge(
         trial.run(graph, feeds, threads=thread_count(means.threads), most=most)
     if judge is not None and not caveat.note:
         caveat = _caveat(means)
-    means = replace(means, judge=judge, metric=find_metric(metric, means.evaluation))
+    means = replace(
+        means,
+        judge=judge,
+        metric=find_metric(metric, means.evaluation),
+        tasks=_tasks(means.reference, judge),
+    )
     check_limits(means)
     return means, caveat
+
+
+def _tasks(reference: Graph, judge: Judge | None) -> dict[str, Task]:
+    """What each output of the reference means."""
+    answers = [] if judge is None else [sample.answers for sample in judge.samples]
+    return read_tasks(reference, infer(reference), answers)
 
 
 def _caveat(means: Means) -> Caveat:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from graphopt.run.metrics import NamedMetric
 from graphopt.runtime.batches import largest_batch
 from graphopt.runtime.session import Session
 from graphopt.targets import Target
+from graphopt.tasks.task import Task
 
 __all__ = ["Means"]
 
@@ -39,6 +41,7 @@ class Means:
             there are others, or too few.
         metric: What is measured on ``evaluation`` with its labels; None without.
         teacher: The model that training aims at; None for the reference.
+        tasks: What each output of the reference means; empty before it was run.
         checkpoints: Folder for the state of a training; None for nowhere.
         progress: Told what is going on, how far it is and how far it goes.
     """
@@ -54,6 +57,7 @@ class Means:
     held_out: Samples | None = None
     metric: NamedMetric | None = None
     teacher: Graph | None = None
+    tasks: Mapping[str, Task] = field(default_factory=dict)
     checkpoints: Path | None = None
     progress: Progress | None = None
 

@@ -31,7 +31,7 @@ from graphopt.bridge.training.teacher import Teacher
 from graphopt.contract.curves import TrainingCurves
 from graphopt.contract.training import Training, TrainOptions
 
-__all__ = ["Loop", "Task"]
+__all__ = ["Loop", "TrainingTask"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ _PICTURE_RANK = 4
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainingTask:
     """What is trained, on what, by what loss.
 
     Attributes:
@@ -78,7 +78,7 @@ class Loop:
 
     def __init__(
         self,
-        task: Task,
+        task: TrainingTask,
         options: TrainOptions,
         training: Training,
         team: Processes,

@@ -17,7 +17,7 @@ from graphopt.bridge.training.batches import Batches
 from graphopt.bridge.training.criterion import Criterion, criterion, measured
 from graphopt.bridge.training.hooks import Hook, KeepZeros
 from graphopt.bridge.training.joining import joinable
-from graphopt.bridge.training.loop import Loop, Task
+from graphopt.bridge.training.loop import Loop, TrainingTask
 from graphopt.bridge.training.objective import on_device
 from graphopt.bridge.training.processes import processes
 from graphopt.bridge.training.setting import quiet_torch
@@ -98,7 +98,7 @@ def train(
             )
         goal, partial = _looked_at(module, student, goal, asked, batches)
         augment = _augment(options, data)
-        task = Task(module, batches, goal, asked, augment, [*hooks, *zeros], partial)
+        task = TrainingTask(module, batches, goal, asked, augment, [*hooks, *zeros], partial)
         mark = _fingerprint(task, options, training, data) if training.checkpoints else ""
         history = Loop(task, options, training, team, mark).run()
         module.to(_CPU)
@@ -191,7 +191,9 @@ def _looked_at(
     return goal, branches or any(gradient is None for gradient in found)
 
 
-def _fingerprint(task: Task, options: TrainOptions, training: Training, data: StagedSamples) -> str:
+def _fingerprint(
+    task: TrainingTask, options: TrainOptions, training: Training, data: StagedSamples
+) -> str:
     """Identifies a run: the model as it starts, the teacher, the data, how and with what seed."""
     total = hashlib.blake2b(digest_size=16)
     hooks = [hook.identity for hook in task.hooks]

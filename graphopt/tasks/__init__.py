@@ -1,0 +1,1 @@
+"""What each output of a model means: decided once, printed, used wherever answers are judged."""

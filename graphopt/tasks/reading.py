@@ -1,0 +1,225 @@
+"""Reads what each output of a model means: from the graph's end, the answers, names last."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, ValueInfoProto
+
+from graphopt.errors import UsageError
+from graphopt.facts.shapes import Shapes
+from graphopt.graph.graph import Graph
+from graphopt.options import near_miss
+from graphopt.tasks.ends import End, end_of, sized_by_values
+from graphopt.tasks.states import fed_back
+from graphopt.tasks.task import Form, Task, TaskKind
+
+__all__ = ["read_tasks"]
+
+_FLOATS = (
+    TensorProto.FLOAT,
+    TensorProto.DOUBLE,
+    TensorProto.FLOAT16,
+    TensorProto.BFLOAT16,
+)
+_COORDINATES = 4
+_UNCLEAR = "nothing says what its numbers mean"
+_NEAR = 1e-3
+"""How exactly probabilities sum to one, in half precision too."""
+
+_NAMED: list[tuple[str, TaskKind, Form | None]] = [
+    ("log_?prob(s|abilities)?|log_?softmax", "classes", "log-probabilities"),
+    ("logits?", "classes", "logits"),
+    ("prob(s|abilities|ability)?|softmax", "classes", "probabilities"),
+    ("class(es)?|cls|classification|classifier", "classes", "logits"),
+    ("b?box(es)?|loc(ation)?s?", "boxes", None),
+    ("embeds?|embeddings?", "embedding", None),
+]
+"""Words in names of outputs, the surest ones first."""
+
+
+def read_tasks(
+    graph: Graph,
+    shapes: Shapes,
+    answers: Sequence[Mapping[str, Any]] = (),
+    given: Mapping[str, Task] | None = None,
+) -> dict[str, Task]:
+    """What each output means, in order.
+
+    Args:
+        graph: The model.
+        shapes: Of its tensors.
+        answers: Its outputs for some samples; without them the graph alone speaks.
+        given: What the user says, by the name of the output; axis and form are read where they
+            are left open.
+
+    Raises:
+        UsageError: ``given`` names no output of the model.
+    """
+    words = dict(given or {})
+    for name in words:
+        if name not in graph.main.outputs:
+            hint = near_miss(name, graph.main.outputs)
+            raise UsageError(f"task: the model has no output {name!r}{hint}")
+    states = fed_back(graph)
+    sized = sized_by_values(graph.main)
+    tasks = dict[str, Task]()
+    for value in graph.main.proto.output:
+        name = value.name
+        seen = [answer[name] for answer in answers if name in answer]
+        task = _read(graph, value, shapes, seen)
+        if name in states and task.kind == "regression":
+            why = f"input {states[name]!r} is of the same type, shape and role"
+            task = Task(name, "state", fed_to=states[name], why=why)
+        free = name in sized and shapes.static_shape(name) is None
+        tasks[name] = _with_word(replace(task, free_rows=free), words.get(name), seen)
+    return tasks
+
+
+def _with_word(read: Task, word: Task | None, seen: Sequence[Any]) -> Task:
+    """What the user says, completed by what was read."""
+    if word is None:
+        return read
+    axis = word.axis if word.axis is not None else read.axis
+    if axis is None and word.kind in ("classes", "multi-label", "boxes", "detections"):
+        axis = _last_axis(seen)
+    form = word.form
+    if form is None and word.kind in ("classes", "binary", "multi-label"):
+        form = read.form or ("probabilities" if seen and _within_one(seen) else "logits")
+    return replace(read, kind=word.kind, axis=axis, form=form, fed_to="", why="given", given=True)
+
+
+def _read(graph: Graph, value: ValueInfoProto, shapes: Shapes, seen: Sequence[Any]) -> Task:
+    name, kind = value.name, value.type.WhichOneof("value") or ""
+    if kind in ("sequence_type", "map_type", "optional_type"):
+        return Task(name, "container", why=f"it is a {kind.removesuffix('_type')}")
+    dtype = value.type.tensor_type.elem_type
+    if dtype == TensorProto.STRING:
+        return Task(name, "texts", why="its type")
+    if dtype == TensorProto.BOOL:
+        return Task(name, "mask", why="its type")
+    end = end_of(graph.main, name, shapes)
+    if dtype not in _FLOATS:
+        return _whole(name, end)
+    arrays = [np.asarray(each) for each in seen if isinstance(each, np.ndarray) and each.size]
+    return _scored(name, end, _shape(arrays, shapes, name), arrays)
+
+
+def _whole(name: str, end: End) -> Task:
+    """Integers: numbers of things, unless they are rounded floats."""
+    if end.kind in ("layer", "sigmoid", "softmax", "log-softmax", "unit", "numbers"):
+        op_type = "" if end.node is None else end.node.op_type
+        return Task(name, "regression", end.axis, why=f"rounded results of {op_type}")
+    why = "its type" if end.node is None else f"{end.node.op_type} makes it"
+    return Task(name, "indices", why=why)
+
+
+def _scored(
+    name: str, end: End, shape: tuple[int | None, ...] | None, arrays: Sequence[Any]
+) -> Task:
+    """Floats: by the end of the graph, then by the answers, then by the name."""
+    width = None if shape is None or end.axis is None else shape[end.axis]
+    if end.kind in ("softmax", "log-softmax"):
+        form: Form = "probabilities" if end.kind == "softmax" else "log-probabilities"
+        return Task(name, "classes", end.axis, form, why="a softmax makes it")
+    if end.kind == "unit" and end.axis is not None:
+        return Task(name, "embedding", end.axis, why="vectors of length 1")
+    if end.kind == "packed":
+        return Task(name, "detections", end.axis, why="parts of different kinds side by side")
+    if end.kind == "order":
+        return Task(name, "regression", why="sorted values")
+    axis = _sums_to_one(arrays)
+    if axis is not None:
+        return Task(name, "classes", axis, "probabilities", why="it sums to one")
+    if end.kind == "sigmoid":
+        one = width == 1 or (shape is not None and _columns(shape) == 1)
+        kind: TaskKind = "binary" if one else "multi-label"
+        axis = end.axis if end.axis is not None else _channels(shape)
+        return Task(name, kind, None if one else axis, "probabilities", why="a sigmoid makes it")
+    if _unit_rows(arrays):
+        return Task(name, "embedding", len(shape or ()) - 1, why="vectors of length 1")
+    return _by_name(name, end, shape, arrays)
+
+
+def _by_name(
+    name: str, end: End, shape: tuple[int | None, ...] | None, arrays: Sequence[Any]
+) -> Task:
+    """The name's word where the shape does not gainsay it, else plain numbers."""
+    axis = end.axis if end.axis is not None else _channels(shape)
+    width = None if shape is None or axis is None else shape[axis]
+    tokens = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+    for pattern, kind, form in _NAMED:
+        if not re.search(rf"(^|[^a-z])({pattern})([^a-z]|$)", tokens):
+            continue
+        why = f"the name {name!r}"
+        if kind == "boxes" and shape is not None and shape and shape[-1] == _COORDINATES:
+            return Task(name, "boxes", len(shape) - 1, why=why)
+        if kind == "embedding" and axis is not None:
+            return Task(name, "embedding", axis, why=why)
+        fits = end.kind in ("layer", "unknown") or form != "logits"
+        if kind != "classes" or not fits or (form == "probabilities" and not _within_one(arrays)):
+            continue
+        if width == 1 or (shape is not None and _columns(shape) == 1):
+            return Task(name, "binary", None, form, why=why)
+        if form == "probabilities":
+            return Task(name, "multi-label", axis, form, why=f"{why}, which does not sum to one")
+        return Task(name, kind, axis, form, why=why)
+    return Task(name, "regression", axis, why=_UNCLEAR)
+
+
+def _shape(arrays: Sequence[Any], shapes: Shapes, name: str) -> tuple[int | None, ...] | None:
+    if arrays:
+        return tuple(arrays[0].shape)
+    info = shapes.get(name)
+    if info is None or info.shape is None:
+        return None
+    return tuple(dim if isinstance(dim, int) else None for dim in info.shape)
+
+
+def _columns(shape: tuple[int | None, ...]) -> int | None:
+    """Values of one sample and place; None where unknown."""
+    axis = _channels(shape)
+    return 1 if axis is None else shape[axis]
+
+
+def _channels(shape: tuple[int | None, ...] | None) -> int | None:
+    """Where channels lie by custom: axis 1 of pictures, else the last one; None of one axis."""
+    if shape is None or len(shape) < 2:
+        return None
+    return 1 if len(shape) >= 4 else len(shape) - 1
+
+
+def _last_axis(seen: Sequence[Any]) -> int | None:
+    rank = max((np.ndim(each) for each in seen), default=0)
+    return rank - 1 if rank else None
+
+
+def _sums_to_one(arrays: Sequence[Any]) -> int | None:
+    """The axis along which all answers are distributions; None where there is none."""
+    if not arrays or any(a.ndim < 2 or (a < 0).any() for a in arrays):
+        return None
+    rank = int(arrays[0].ndim)
+    for axis in (*([1] if rank >= 4 else []), rank - 1):
+        if arrays[0].shape[axis] > 1 and all(
+            np.allclose(a.sum(axis=axis, dtype=np.float64), 1, atol=_NEAR) for a in arrays
+        ):
+            return axis
+    return None
+
+
+def _unit_rows(arrays: Sequence[Any]) -> bool:
+    """Whether all rows along the last axis are of length 1."""
+    if not arrays or any(a.ndim < 2 or a.shape[-1] < 2 for a in arrays):
+        return False
+    return all(
+        np.allclose(np.linalg.norm(a.astype(np.float64), axis=-1), 1, atol=_NEAR) for a in arrays
+    )
+
+
+def _within_one(arrays: Sequence[Any]) -> bool:
+    """Whether all answers lie from 0 to 1; without any nothing gainsays it."""
+    return all(((a >= 0) & (a <= 1)).all() for a in arrays if isinstance(a, np.ndarray))

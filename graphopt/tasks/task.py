@@ -1,0 +1,100 @@
+"""What an output means, as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+__all__ = ["FORMS", "KINDS", "Form", "Task", "TaskKind"]
+
+TaskKind = Literal[
+    "classes",
+    "binary",
+    "multi-label",
+    "regression",
+    "embedding",
+    "indices",
+    "mask",
+    "boxes",
+    "detections",
+    "state",
+    "texts",
+    "container",
+]
+"""Scores of classes that exclude each other; of one yes or no; of several that do not exclude
+each other; numbers; vectors compared by their direction; integers that number things; yes or no
+itself; four coordinates of a place; columns that mean different things (boxes, scores, classes);
+what is fed back into an input; strings; sequences, maps and optionals."""
+
+Form = Literal["logits", "probabilities", "log-probabilities"]
+"""How scores are written."""
+
+KINDS: tuple[TaskKind, ...] = get_args(TaskKind)
+FORMS: tuple[Form, ...] = get_args(Form)
+
+_WORDS: dict[TaskKind, str] = {
+    "classes": "class scores",
+    "binary": "yes-or-no scores",
+    "multi-label": "scores of several labels",
+    "regression": "numbers",
+    "embedding": "an embedding",
+    "indices": "integers that number things",
+    "mask": "a mask",
+    "boxes": "boxes",
+    "detections": "packed detections",
+    "state": "a state",
+    "texts": "strings",
+    "container": "a sequence, map or optional",
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one output means.
+
+    Attributes:
+        output: Its name.
+        kind: See ``TaskKind``.
+        axis: Of classes and labels: the axis along which they lie; of boxes that of the four
+            coordinates, of detections that of the columns. Counted from the front; None where
+            there is none, or it is not known.
+        form: Of scores: how they are written; None of other kinds.
+        fed_to: Of a state: the input that takes it.
+        free_rows: Whether the size of an axis hangs on the values of the data.
+        why: The evidence, a phrase; that of the user is ``given``.
+        given: Whether the user said so.
+    """
+
+    output: str
+    kind: TaskKind
+    axis: int | None = None
+    form: Form | None = None
+    fed_to: str = ""
+    free_rows: bool = False
+    why: str = ""
+    given: bool = False
+
+    @property
+    def scores(self) -> bool:
+        """Whether decisions follow from it."""
+        return self.form is not None
+
+    @property
+    def threshold(self) -> float:
+        """From where on a yes-or-no score says yes: 0.5 of probabilities, 0 of logits."""
+        return 0.5 if self.form == "probabilities" else 0.0
+
+    def __str__(self) -> str:
+        """The meaning in words, without the reason.
+
+        >>> str(Task("y", "classes", axis=1, form="logits"))
+        'class scores (logits) along axis 1'
+        """
+        words = _WORDS[self.kind]
+        if self.form is not None:
+            words += f" ({self.form})"
+        if self.axis is not None:
+            words += f" along axis {self.axis}"
+        if self.fed_to:
+            words += f" that input {self.fed_to!r} takes"
+        return f"{words}, as many as the data has" if self.free_rows else words

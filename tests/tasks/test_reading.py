@@ -1,0 +1,142 @@
+"""What outputs are read as, of small graphs, with and without answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from onnx import parser
+
+from graphopt.errors import UsageError
+from graphopt.facts import shapes
+from graphopt.graph.graph import Graph
+from graphopt.graph.tensors import Array
+from graphopt.tasks.reading import read_tasks
+from graphopt.tasks.task import Task
+
+# ruff: noqa: E501
+RNG = np.random.default_rng(0)
+LINE = "float[n, 8] x"
+PICTURE = "float[n, 3, 8, 8] x"
+DENSE = "<float[8, 5] w = {" + ", ".join(["0.5"] * 40) + "}>"
+DEEP = "<float[4, 3, 1, 1] w = {" + ", ".join(["0.5"] * 12) + "}>"
+
+
+def tasks(
+    ports: str,
+    body: str,
+    *,
+    answers: list[Mapping[str, Array]] | None = None,
+    given: Mapping[str, Task] | None = None,
+    opset: int = 17,
+) -> dict[str, Task]:
+    text = f'<ir_version: 8, opset_import: ["" : {opset}]> g {ports} {body}'
+    graph = Graph(parser.parse_model(text))
+    return read_tasks(graph, shapes.infer(graph), answers or [], given)
+
+
+def read(ports: str, body: str, **more: object) -> str:
+    (task,) = tasks(ports, body, **more).values()  # type: ignore[arg-type]
+    return str(task)
+
+
+GRAPHS = {
+    "softmax": (f"({LINE}) => (float[n, 8] y)", "{ y = Softmax(x) }", "class scores (probabilities) along axis 1"),
+    "softmax of pixels": (
+        f"({PICTURE}) => (float[n, 4, 8, 8] y)",
+        DEEP + "{ s = Conv(x, w) y = Softmax<axis = 1>(s) }",
+        "class scores (probabilities) along axis 1",
+    ),
+    "softmax, then channels last": (
+        f"({PICTURE}) => (float[n, 8, 8, 4] y)",
+        DEEP + "{ s = Conv(x, w) p = Softmax<axis = 1>(s) y = Transpose<perm = [0, 2, 3, 1]>(p) }",
+        "class scores (probabilities) along axis 3",
+    ),
+    "log-softmax": (f"({LINE}) => (float[n, 8] y)", "{ y = LogSoftmax(x) }", "class scores (log-probabilities) along axis 1"),
+    "several sigmoids": (f"({LINE}) => (float[n, 5] y)", DENSE + "{ s = MatMul(x, w) y = Sigmoid(s) }", "scores of several labels (probabilities) along axis 1"),
+    "one sigmoid": (f"({LINE}) => (float[n, 1] y)", "{ s = ReduceSum(x) y = Sigmoid(s) }".replace("ReduceSum(x)", "ReduceMax<axes = [1]>(x)"), "yes-or-no scores (probabilities)"),
+    "a regressor": (f"({LINE}) => (float[n, 5] y)", DENSE + "{ y = MatMul(x, w) }", "numbers along axis 1"),
+    "a name at the end": (f"({LINE}) => (float[n, 5] logits)", DENSE + "{ logits = MatMul(x, w) }", "class scores (logits) along axis 1"),
+    "a name of pixels": (f"({PICTURE}) => (float[n, 4, 8, 8] logits)", DEEP + "{ logits = Conv(x, w) }", "class scores (logits) along axis 1"),
+    "a name that the end gainsays": (f"({LINE}) => (float[n, 8] logits)", "{ logits = Relu(x) }", "numbers along axis 1"),
+    "boxes": (f"({LINE}) => (float[n, 2, 4] boxes)", "<int64[3] s = {-1, 2, 4}> { boxes = Reshape(x, s) }", "boxes along axis 2"),
+    "boxes of another width": (f"({LINE}) => (float[n, 4, 2] boxes)", "<int64[3] s = {-1, 4, 2}> { boxes = Reshape(x, s) }", "numbers along axis 2"),
+    "packed": (f"({LINE}) => (float[n, 16] y)", "{ a = Exp(x) b = Sigmoid(x) y = Concat<axis = 1>(a, b) }", "packed detections along axis 1"),
+    "an index": (f"({LINE}) => (int64[n, 1] y)", "{ y = ArgMax<axis = 1>(x) }", "integers that number things"),
+    "rounded": (f"({LINE}) => (uint8[n, 5] y)", DENSE + "{ s = MatMul(x, w) y = Cast<to = 2>(s) }", "numbers along axis 1"),
+    "a mask": (f"({LINE}) => (bool[n, 8] y)", "{ y = IsNaN(x) }", "a mask"),
+    "rows by values": (f"({LINE}) => (int64[2, k] y)", "{ y = NonZero(x) }", "integers that number things, as many as the data has"),
+    "sizes by shapes": (f"({LINE}) => (int64[1, k] y)", "{ s = Shape(x) o = ConstantOfShape(s) y = NonZero(o) }".replace("y = NonZero(o)", "f = Flatten<axis = 0>(o) y = ArgMax<axis = 1>(f)"), "integers that number things"),
+    "unit length": (f"({LINE}) => (float[n, 8] y)", "{ y = LpNormalization(x) }", "an embedding along axis 1"),
+    "divided by its length": (f"({LINE}) => (float[n, 8] y)", "{ l = ReduceL2<axes = [1]>(x) y = Div(x, l) }", "an embedding along axis 1"),
+    "a sequence": (f"({LINE}) => (seq(float) y)", "{ y = SequenceConstruct(x) }", "a sequence, map or optional"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_the_end_of_a_graph_says_what_its_output_is(name: str) -> None:
+    ports, body, words = GRAPHS[name]
+    assert read(ports, body) == words
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (RNG.dirichlet(np.ones(5), 6), "class scores (probabilities) along axis 1"),
+        (RNG.standard_normal((6, 5)), "numbers along axis 1"),
+        (np.eye(5)[[0, 1, 1, 4]] * -1, "an embedding along axis 1"),
+    ],
+)
+def test_answers_tell_what_the_graph_leaves_open(values: Array, words: str) -> None:
+    body = DENSE + "{ y = MatMul(x, w) }"
+    assert read(f"({LINE}) => (float[n, 5] y)", body, answers=[{"y": values}]) == words
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "fed_to"),
+    [
+        ("float[n, 8] x, float[n, 8] h", "h_out", "h"),
+        ("float[n, 8] x, float[n, 8] past_key_values_0_key", "present_0_key", "past_key_values_0_key"),
+        ("float[n, 8] x, float[n, 8] state_in", "state_out", "state_in"),
+        ("float[n, 8] x, float[n, 8] guide", "result", ""),
+        ("float[n, 8] x, float[n, 4] h", "h_out", ""),
+        ("float[n, 8] h", "h_out", ""),
+    ],
+)  # fmt: skip
+def test_a_state_is_what_an_input_of_its_role_takes(inputs: str, output: str, fed_to: str) -> None:
+    first = re.split(r"[ ,]+", inputs)[2]
+    (task,) = tasks(
+        f"({inputs}) => (float[n, 8] {output})", f"{{ {output} = Tanh({first}) }}"
+    ).values()
+    assert (task.kind == "state", task.fed_to) == (bool(fed_to), fed_to)
+
+
+def test_the_state_of_a_recurrent_layer_needs_no_name() -> None:
+    weights = "<float[1, 4, 8] w, float[1, 4, 4] r>"
+    weights = weights.replace("w,", "w = {" + ", ".join(["0.1"] * 32) + "},")
+    weights = weights.replace("r>", "r = {" + ", ".join(["0.1"] * 16) + "}>")
+    body = weights + "{ y, z = RNN<hidden_size = 4>(x, w, r, , , a) }"
+    found = tasks(
+        "(float[s, 1, 8] x, float[1, 1, 4] a) => (float[s, 1, 1, 4] y, float[1, 1, 4] z)", body
+    )
+    assert found["z"].fed_to == "a"
+    assert found["y"].kind == "regression"
+
+
+def test_the_users_word_overrides_and_is_completed() -> None:
+    ports, body = f"({LINE}) => (float[n, 5] logits)", DENSE + "{ logits = MatMul(x, w) }"
+    given = {"logits": Task("logits", "multi-label")}
+    (task,) = tasks(ports, body, given=given).values()
+    assert (task.kind, task.axis, task.form, task.given) == ("multi-label", 1, "logits", True)
+    assert task.threshold == 0
+
+
+def test_a_word_on_an_output_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UsageError, match="no output 'logit'; did you mean 'logits'"):
+        tasks(
+            f"({LINE}) => (float[n, 5] logits)",
+            DENSE + "{ logits = MatMul(x, w) }",
+            given={"logit": Task("logit", "classes")},
+        )
