@@ -60,7 +60,7 @@ def insert_norms(graph: Graph) -> list[InsertedNorm]:
             continue
         if isinstance(absorber(scope, node), Refusal):
             continue
-        output, one = node.output[0], np.ones(layer.channels, layer.weight.constant.values.dtype)
+        output, one = node.output[0], np.ones(layer.channels, layer.weight.dtype)
         values = dict(zip(_ROLES, (one, 0 * one, 0 * one, one), strict=True))
         names = [scope.add_constant(f"{output}_{role}", value) for role, value in values.items()]
         data = graph.unique_name(f"{output}_raw")

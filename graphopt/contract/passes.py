@@ -174,6 +174,9 @@ class Pass(Options, ABC):
     """Counts with the pass before it: only together do they have to keep the limits."""
     must_help: ClassVar[bool] = False
     """Kept only if it brings the outputs closer than they were."""
+    as_stored: ClassVar[bool] = False
+    """Gets the graph as it is; other lossy passes get half floats behind a Cast as float32 weights,
+    which are stored as half floats again where the pass leaves values that these hold."""
     requires: ClassVar[tuple[Precondition, ...]] = ()
     """What must hold before the first edit."""
     may_grow: ClassVar[str] = ""

@@ -218,9 +218,9 @@ _FREEZE = "put freeze-initializers before"
 
 
 def _type_missing(one: Layer) -> str:
-    if (form := _form_missing(one)) or one.weight.constant.data_type == TensorProto.FLOAT:
+    if (form := _form_missing(one)) or one.weight.data_type == TensorProto.FLOAT:
         return form
-    kind = TensorProto.DataType.Name(one.weight.constant.data_type).lower()
+    kind = TensorProto.DataType.Name(one.weight.data_type).lower()
     return f"the weight is {kind}, not float"
 
 
@@ -262,7 +262,7 @@ def _bias_missing(one: Layer) -> str:
     constant = one.bias.constant
     size = math.prod(constant.shape)
     a_channel = size == one.channels and constant.shape[-1] == size
-    if constant.data_type != TensorProto.FLOAT or not (size == 1 or a_channel):
+    if one.bias.data_type != TensorProto.FLOAT or not (size == 1 or a_channel):
         return _PLAIN_BIAS
     if constant.overridable:
         return f"{constant.origin!r} is listed as an input; {_FREEZE}"

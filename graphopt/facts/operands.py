@@ -22,9 +22,9 @@ FLOATS = (1, 10, 11, 16)
 """ONNX element types float, float16, double, bfloat16."""
 
 Form = Literal["float", "dequantized", "expanded", "integer"]
-"""How a constant is stored: as floats, as codes behind a DequantizeLinear, as codes or half floats
-behind Cast and Mul, which a runtime computes once when it loads the model, or as codes that the
-node itself reads."""
+"""How a constant is stored: as floats, of another width behind a Cast or not; as codes behind a
+DequantizeLinear; as codes behind Cast and Mul, which a runtime computes once when it loads the
+model; or as codes that the node itself reads."""
 
 _SMALL = 1 << 20  # elements; scales spread over codes, they do not make a larger tensor
 _FOLLOWED = 8  # nodes between a constant and its reader that are looked through
@@ -69,6 +69,17 @@ class Operand:
         return order
 
     @property
+    def data_type(self) -> int:
+        """ONNX element type that is read of floats: that of the last Cast, else the stored one."""
+        casts = [use.node for use in self.path if is_op(use.node, "Cast")]
+        return int(attribute(casts[-1], "to", 1)) if casts else self.constant.data_type
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The same as a type of numpy's."""
+        return np.dtype(tensor_dtype_to_np_dtype(self.data_type))
+
+    @property
     def turned(self) -> bool:
         """Whether the node sees other axes, or the same in other order, than are stored."""
         return self.order != tuple(range(len(self.constant.shape)))
@@ -87,13 +98,16 @@ class Operand:
 
     @property
     def readers(self) -> list[Use]:
-        """All that reads the constant, through Identity and Transpose; -1: a body returns it."""
-        return list(_readers(self.constant.scope, self.constant.origin))
+        """All that reads the constant, through what hands it on; -1: a body returns it.
+
+        That is Identity and Transpose and, for floats, a Cast to floats.
+        """
+        return list(_readers(self.constant.scope, self.constant.origin, self.form == "float"))
 
     @property
     def given_out(self) -> bool:
         """Whether the constant, turned or not, is an output of the model or of a body."""
-        return _given_out(self.constant.scope, self.constant.origin)
+        return _given_out(self.constant.scope, self.constant.origin, self.form == "float")
 
     @property
     def alone(self) -> bool:
@@ -141,9 +155,12 @@ def operand(scope: Scope, node: NodeProto, index: int) -> Operand | None:
     for _ in range(_FOLLOWED):
         constant = home.constant(name)
         if constant is not None:
-            known = form != "float" or constant.data_type in FLOATS
-            turned = tuple(reversed(path))
-            return Operand(scope, node, index, form, constant, turned) if known else None
+            floats = constant.data_type in FLOATS
+            known = form != "float" or floats
+            between = tuple(reversed(path))
+            if form == "expanded" and floats and all(map(_keeps_floats, between)):
+                form = "float"
+            return Operand(scope, node, index, form, constant, between) if known else None
         home, maker = producer(home, name)
         if maker is None:
             return None
@@ -228,22 +245,36 @@ def _spread(node: NodeProto, values: NDArray[Any], shape: tuple[int, ...]) -> ND
     raise ValueError(f"scales of shape {values.shape} for codes of shape {shape}")
 
 
-def _readers(scope: Scope, name: str) -> Iterator[Use]:
+def _keeps_floats(use: Use) -> bool:
+    """Whether a node of a path turns floats or gives them another width."""
+    return is_op(use.node, "Reshape", "Transpose") or _widens(use.node)
+
+
+def _widens(node: NodeProto) -> bool:
+    return is_op(node, "Cast") and attribute(node, "to", 0) in FLOATS
+
+
+def _readers(scope: Scope, name: str, floats: bool) -> Iterator[Use]:
     for use in scope.uses(name):
-        if _hands_on(use):
-            yield from _readers(use.scope, use.node.output[0])
+        if _hands_on(use, floats):
+            yield from _readers(use.scope, use.node.output[0], floats)
         else:
             yield use
 
 
-def _given_out(scope: Scope, name: str) -> bool:
+def _given_out(scope: Scope, name: str, floats: bool) -> bool:
     uses = scope.uses(name)
     return (
         scope.is_output(name)
         or any(use.index < 0 for use in uses)
-        or any(_hands_on(use) and _given_out(use.scope, use.node.output[0]) for use in uses)
+        or any(
+            _hands_on(use, floats) and _given_out(use.scope, use.node.output[0], floats)
+            for use in uses
+        )
     )
 
 
-def _hands_on(use: Use) -> bool:
-    return use.index >= 0 and is_op(use.node, "Identity", "Transpose")
+def _hands_on(use: Use, floats: bool) -> bool:
+    """Whether a node hands a constant on as it is, turned, or as floats of another width."""
+    moved = is_op(use.node, "Identity", "Transpose") or (floats and _widens(use.node))
+    return use.index >= 0 and moved

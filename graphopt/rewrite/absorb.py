@@ -52,11 +52,13 @@ def store(one: Layer, values: Floats | None, bias: Floats | None) -> str | Refus
     """
     scope, node, weight = one.scope, one.node, one.weight
     kind = weight.constant.values.dtype
+    bias_kind = weight.dtype if one.bias is None else one.bias.constant.values.dtype
     with np.errstate(over="ignore"):
         stored = None if values is None else values.astype(kind)
-        stored_bias = None if bias is None else bias.astype(kind)
-    if not all(np.isfinite(part).all() for part in (stored, stored_bias) if part is not None):
-        return Refusal(node, f"the fused weights do not fit into {kind}")
+        stored_bias = None if bias is None else bias.astype(bias_kind)
+    for part in (stored, stored_bias):
+        if part is not None and not np.isfinite(part).all():
+            return Refusal(node, f"the fused weights do not fit into {part.dtype}")
     copied = stored is not None and set_values(weight, stored)
     if stored_bias is not None and not is_op(node, "MatMul"):
         if one.bias is not None:

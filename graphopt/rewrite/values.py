@@ -16,7 +16,8 @@ __all__ = ["drop_unread", "set_values"]
 def set_values(operand: Operand, values: Array) -> bool:
     """Let a node alone read ``values``, in the shape that it sees, where it reads a constant now.
 
-    In place where nobody else reads the constant, else as a new initializer.
+    In place where nobody else reads the constant, else as a new initializer. What stands between
+    turns them; a Cast makes them floats of another width, whatever they are stored in.
 
     Returns:
         Whether a copy had to be made.
@@ -26,14 +27,16 @@ def set_values(operand: Operand, values: Array) -> bool:
         constant.set(operand.stored(values))
         return False
     replaced = operand.node.input[operand.index]
-    name = scope.add_constant(f"{constant.origin}_copy", values)
+    name = scope.add_constant(f"{constant.origin}_copy", values.astype(operand.dtype))
     scope.set_input(operand.node, operand.index, name)
     drop_unread(scope, [replaced])
     return True
 
 
 def drop_unread(scope: Scope, names: Iterable[str]) -> None:
-    """Remove those of these constants that nobody reads, with Identity and Transpose before them.
+    """Remove those of these constants that nobody reads, and what hands them on.
+
+    That is Identity, Cast and Transpose.
 
     Kept are constants that are outputs of their scope or listed as inputs.
 
@@ -48,7 +51,7 @@ def drop_unread(scope: Scope, names: Iterable[str]) -> None:
         if home.is_read(name) or home.is_output(name):
             continue
         node = home.producer(name)
-        if node is not None and is_op(node, "Constant", "Identity", "Transpose"):
+        if node is not None and is_op(node, "Constant", "Identity", "Cast", "Transpose"):
             home.remove([node])
             forget(home, [name])
             drop_unread(home, node.input)

@@ -18,6 +18,7 @@ from graphopt.errors import DataError, LimitError, ModelError, Need, PassError
 from graphopt.graph.graph import Graph
 from graphopt.observe.request import Answers, Request
 from graphopt.observe.walk import Walk
+from graphopt.rewrite.half_weights import restore, widen
 from graphopt.run.limits import broken_floor, lossless_floor
 from graphopt.run.means import Means
 from graphopt.run.record import Broken, Quality
@@ -95,6 +96,7 @@ def _driven(item: Pass, stage: Stage, means: Means, until: Depth) -> Outcome:
     if until in ("data", "check"):
         return Outcome(stage, "planned")
     graph = stage.graph.copy()
+    halves = widen(graph) if item.lossy and not item.as_stored else []
     try:
         changes = item.run(graph, context)
     except SystemExit as err:  # a pass from elsewhere; the process is not its to end
@@ -102,6 +104,7 @@ def _driven(item: Pass, stage: Stage, means: Means, until: Depth) -> Outcome:
     skip_void(item, stage.graph, changes)
     if not changes:
         return Outcome(stage, "nothing to do", changes.nothing, changes)
+    restore(graph, halves)
     after = Stage(graph, means, stage.float_stage if item.lossy else stage.origin)
     if until == "edit":
         return Outcome(after, "done", changes=changes)

@@ -169,8 +169,7 @@ def _is_matrix(shapes: Shapes, name: str) -> bool:
 def _add_behind(layer: Layer, like: NodeProto, output: str, bias: Floats) -> None:
     """Put the shift behind a MatMul, which has no bias, with the name and place of a node."""
     scope, origin = layer.scope, layer.weight.constant.origin
-    kind = layer.weight.constant.values.dtype
-    name = scope.add_constant(f"{origin}_bias", bias.astype(kind))
+    name = scope.add_constant(f"{origin}_bias", bias.astype(layer.weight.dtype))
     added = NodeProto(op_type="Add", name=like.name, doc_string=like.doc_string)
     added.metadata_props.extend(like.metadata_props)
     added.input.extend([layer.node.output[0], name])

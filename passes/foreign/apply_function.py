@@ -48,6 +48,7 @@ class ApplyFunction(Pass):
     lossless: Annotated[bool, Option("hold the result to what rounding alone may cost")] = False
 
     lossy: ClassVar[bool] = True
+    as_stored: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -200,7 +200,7 @@ FORMS = {
     "v = Transpose(t) y = MatMul(x, v)": "float",
     "v = DequantizeLinear(i, s) y = MatMul(x, v)": "dequantized",
     "v = DequantizeLinear(i, s) q = Identity(v) y = MatMul(x, q)": "dequantized",
-    "v = Cast<to = 1>(half) y = MatMul(x, v)": "expanded",
+    "v = Cast<to = 1>(half) y = MatMul(x, v)": "float",
     "c = Cast<to = 1>(i) v = Mul(c, s) y = MatMul(x, v)": "expanded",
     "q, c, p = DynamicQuantizeLinear(x) m = MatMulInteger(q, i, p) y = Cast<to = 1>(m)": "integer",
 }
@@ -305,7 +305,9 @@ def test_what_can_be_asked_of_a_layer(need: Any) -> None:
 def test_needs_that_have_two_reasons() -> None:
     refusal = only(graph_of("y = Gemm<transA = 1>(x, w)")).refusal("right")
     assert refusal is not None and "transA" in refusal.reason
-    refusal = only(graph_of("v = Cast<to = 1>(half) y = MatMul(x, v)")).refusal("float32")
+    refusal = only(graph_of("c = Cast<to = 1>(i) v = Mul(c, s) y = MatMul(x, v)")).refusal(
+        "float32"
+    )
     assert refusal is not None and "less than float32" in refusal.reason
 
 

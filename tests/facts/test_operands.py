@@ -155,3 +155,13 @@ def test_a_constant_is_not_spread_to_something_larger() -> None:
     assert found is not None
     with pytest.raises(ModelError, match="node 'n' does not fit 'tall' of shape"):
         found.values()
+
+
+def test_half_floats_behind_a_cast_are_floats_that_others_may_read_too() -> None:
+    found = last(graph_of("v = Cast<to = 1>(half) y = Sum(x, v)"))
+    assert found is not None and found.form == "float" and found.alone
+    assert found.data_type == 1 and found.dtype == np.dtype(np.float32)
+    shared = last(graph_of("v = Cast<to = 1>(half) c = Cast<to = 1>(half) y = Sum(c, v)"))
+    assert shared is not None and len(shared.readers) == 2 and not shared.alone
+    codes = last(graph_of("v = Cast<to = 1>(i) y = Sum(x, v)"))
+    assert codes is not None and codes.form == "expanded"
