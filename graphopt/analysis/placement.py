@@ -70,7 +70,8 @@ class _Planner:
             if isinstance(each, Layer)
             and is_op(each.node, *self.target.requantizes)
             and id(each.node) not in integer
-            and (each.weight.form, each.weight.index) == ("float", 1)
+            and each.weight.form != "integer"
+            and each.weight.index == 1
             and self._unmoved(each.data, placement.produced) in placement.produced
         ]
         return placement
@@ -118,7 +119,7 @@ class _Planner:
         if self.target.refuses(rule, *codes):
             has = f"target {self.target.name} has no {node.op_type}"
             return Refusal(node, f"{has} of {codes[0]} weights and {codes[1]} activations")
-        refusal = found.refusal("float32", "right") or (
+        refusal = found.refusal("codable", "right") or (
             found.refusal("matrix") if found.kind == "linear" else None
         )
         if refusal is None and (width := self._narrow_group(found)) is not None:

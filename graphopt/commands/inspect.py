@@ -15,8 +15,7 @@ from graphopt.contract.preconditions import CalibrationSamples
 from graphopt.contract.recipe import METADATA_KEY
 from graphopt.errors import Need, NoKernel, NotRun
 from graphopt.facts import cost, shapes
-from graphopt.facts.layers import Layer, layer
-from graphopt.facts.operators import find
+from graphopt.facts.form import model_form
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import in_default_domain
@@ -62,6 +61,7 @@ def inspect(
     path = path_of(model)
     header = graph.header
     ops = Counter(_op_name(node) for scope in graph.scopes() for node in scope.nodes)
+    form = model_form(graph)
     recipes = [entry.value for entry in header.metadata_props if entry.key == METADATA_KEY]
     return Inspection(
         path=None if path is None else str(path),
@@ -76,7 +76,7 @@ def inspect(
         ops=dict(ops.most_common()),
         params=cost.params(graph),
         macs=cost.total_macs(graph, shapes.infer(graph)),
-        quantization=_quantization(graph),
+        quantization=Quantization(form.name, form.layers, form.integers),
         sparsity=cost.sparsity(graph),
         recipe=recipes[-1] if recipes else None,
         passes=_outlooks(graph, progress) if passes else [],
@@ -119,33 +119,6 @@ def _port(graph: Graph, value: ValueInfoProto) -> Port:
         ]
     dtype = TensorProto.DataType.Name(tensor.elem_type).lower()
     return Port(value.name, dtype, shape, optional=value.name in graph.main.initializers)
-
-
-def _quantization(graph: Graph) -> Quantization:
-    """In which form the layers are, by what they are made of."""
-    layers = integers = halves = 0
-    seen: set[str] = set()
-    for scope in graph.scopes():
-        for node in scope.nodes:
-            if find(node) is not None:
-                seen.add(str(node.op_type))
-            found = layer(scope, node)
-            if not isinstance(found, Layer) or found.kind not in ("conv", "linear"):
-                continue
-            half = found.weight.constant.data_type in (TensorProto.FLOAT16, TensorProto.BFLOAT16)
-            layers, halves = layers + 1, halves + half
-            integers += found.weight.form != "float" and not half
-    if any(name.startswith("QLinear") for name in seen):
-        form = "qoperator"
-    elif any(name.startswith("DynamicQuantize") or name.endswith("Integer") for name in seen):
-        form = "dynamic"
-    elif "QuantizeLinear" in seen:
-        form = "qdq"
-    elif integers:
-        form = "weight-only"
-    else:
-        form = "float16" if halves and 2 * halves >= layers else "float"
-    return Quantization(form, layers, integers)
 
 
 def _outlooks(graph: Graph, progress: Progress | None) -> list[Outlook]:

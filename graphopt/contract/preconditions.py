@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from graphopt.errors import DataError, GraphoptError, Need, PassError
-from graphopt.facts.quantized import integer_nodes
-from graphopt.graph.graph import Graph
+from graphopt.facts.quantized import integer_nodes, quantized_activations
+from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.lossless import same_model
 from graphopt.graph.node import label
 
 if TYPE_CHECKING:
+    from onnx import NodeProto
+
     from graphopt.contract.passes import Context, Pass
 
 __all__ = [
     "CalibrationSamples",
+    "FloatActivations",
     "Labels",
     "MinOpset",
     "OtherTeacher",
@@ -83,7 +86,7 @@ class Unquantized(Precondition):
     words = "weights that no pass before has quantized"
 
     def problem(self, item: Pass, graph: Graph, context: Context) -> str:
-        nodes = [node for scope in graph.scopes() for node in integer_nodes(scope)]
+        nodes = [node for scope in graph.scopes() for node in self._nodes(scope)]
         if not nodes:
             return ""
         others = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
@@ -91,6 +94,20 @@ class Unquantized(Precondition):
             f"the model is quantized already ({label(nodes[0])}{others}); put {item.name} before "
             "the pass that quantizes"
         )
+
+    def _nodes(self, scope: Scope) -> list[NodeProto]:
+        """What makes the model a quantized one."""
+        return integer_nodes(scope)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloatActivations(Unquantized):
+    """No activation is stored as integers; weights may be."""
+
+    words = "activations that no pass before has quantized"
+
+    def _nodes(self, scope: Scope) -> list[NodeProto]:
+        return quantized_activations(scope)
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ Kind = Literal["conv", "linear", "table", "recurrent"]
 """Conv and ConvTranspose; MatMul and Gemm; a Gather from a constant; RNN, GRU and LSTM. Operators
 that compute the same on integers by definition are of the kind that they replace."""
 
-Need = Literal["float", "float32", "fixed", "right", "matrix", "finite", "bias"]
-"""What a pass may ask of a layer: a weight stored as floats of any width; as float32; that no
-caller may replace; that is the right operand, the left one not transposed; of rank 2; without NaN
-or infinity; and a bias, if any, that is a finite float32 constant of one value, or one a channel,
-which no caller may replace."""
+Need = Literal["float", "float32", "codable", "fixed", "right", "matrix", "finite", "bias"]
+"""What a pass may ask of a layer: a weight stored as floats of any width; as float32; as that, or
+as codes of 8 bits that a node turns into it; that no caller may replace; that is the right operand,
+the left one not transposed; of rank 2; without NaN or infinity; and a bias, if any, that is a
+finite float32 constant of one value, or one a channel, which no caller may replace."""
 
 Floats = NDArray[np.float64]
 
@@ -224,6 +224,14 @@ def _type_missing(one: Layer) -> str:
     return f"the weight is {kind}, not float"
 
 
+def _codes_missing(one: Layer) -> str:
+    scale = one.weight.scale
+    eight = one.weight.constant.data_type in (TensorProto.INT8, TensorProto.UINT8)
+    if eight and scale is not None and scale.data_type == TensorProto.FLOAT:
+        return ""
+    return _type_missing(one)
+
+
 def _form_missing(one: Layer) -> str:
     if one.weight.form == "float":
         return ""
@@ -273,6 +281,7 @@ _PLAIN_BIAS = "its bias is not a constant of one value per output channel"
 _MISSING: Mapping[Need, Callable[[Layer], str]] = {
     "float": _form_missing,
     "float32": _type_missing,
+    "codable": _codes_missing,
     "fixed": _fixed_missing,
     "right": _right_missing,
     "matrix": _matrix_missing,

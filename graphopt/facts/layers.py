@@ -13,7 +13,17 @@ from graphopt.facts.operators import find, is_kind
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import attribute, is_op
 
-__all__ = ["Kind", "Layer", "Need", "Refusal", "float_layers", "layer", "layers", "picks_rows"]
+__all__ = [
+    "Kind",
+    "Layer",
+    "Need",
+    "Refusal",
+    "float_layers",
+    "layer",
+    "layers",
+    "open_layers",
+    "picks_rows",
+]
 
 _CODES = (
     *(TensorProto.INT8, TensorProto.UINT8, TensorProto.INT4, TensorProto.UINT4),
@@ -26,6 +36,15 @@ def float_layers(graph: Graph | Scope) -> Iterator[Layer]:
     """Each Conv, ConvTranspose, MatMul and Gemm whose weight is stored as floats, in order."""
     for each in layers(graph):
         if isinstance(each, Layer) and each.multiplies and each.refusal("float") is None:
+            yield each
+
+
+def open_layers(graph: Graph | Scope) -> Iterator[Layer]:
+    """The same with those whose weight is stored in 8 bits: all that can be made integer."""
+    for each in layers(graph):
+        if not isinstance(each, Layer) or not each.multiplies:
+            continue
+        if each.refusal("float") is None or each.refusal("codable") is None:
             yield each
 
 

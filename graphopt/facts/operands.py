@@ -16,7 +16,7 @@ from graphopt.errors import ModelError
 from graphopt.graph.graph import Constant, Scope, Use
 from graphopt.graph.node import attribute, is_op, label
 
-__all__ = ["FLOATS", "Form", "Operand", "operand", "producer"]
+__all__ = ["FLOATS", "Form", "Operand", "operand", "producer", "spread_over"]
 
 FLOATS = (1, 10, 11, 16)
 """ONNX element types float, float16, double, bfloat16."""
@@ -222,12 +222,12 @@ def _computed(use: Use, values: NDArray[Any]) -> NDArray[Any]:
     zero = constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
     centred = values.astype(np.float64)  # exact for codes of up to 32 bits
     if zero is not None:
-        centred = centred - _spread(node, zero.values.astype(np.float64), values.shape)
+        centred = centred - spread_over(node, zero.values.astype(np.float64), values.shape)
     scale = other.values
-    return np.asarray(centred.astype(scale.dtype) * _spread(node, scale, values.shape))
+    return np.asarray(centred.astype(scale.dtype) * spread_over(node, scale, values.shape))
 
 
-def _spread(node: NodeProto, values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+def spread_over(node: NodeProto, values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """A scale or zero point of a DequantizeLinear in a shape that broadcasts to the codes.
 
     Raises:

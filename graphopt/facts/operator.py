@@ -69,6 +69,7 @@ class Operator:
         sized_by_values: How large its result is depends on values, not on shapes alone.
         homogeneous: f(a x) = a f(x) for every a > 0.
         fuses: Passes and runtimes merge it into the layer in front.
+        weights_only: Of an integer operator: it reads and gives floats, only its weight is codes.
         same_name: It has this type whether it computes on floats or on integers.
     """
 
@@ -87,6 +88,7 @@ class Operator:
     sized_by_values: bool = False
     homogeneous: bool = False
     fuses: bool = False
+    weights_only: bool = False
     same_name: bool = False
 
     @property

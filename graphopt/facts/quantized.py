@@ -5,7 +5,7 @@ from __future__ import annotations
 from onnx import NodeProto
 
 from graphopt.facts.operands import producer
-from graphopt.facts.operators import MOVES, is_kind
+from graphopt.facts.operators import MOVES, find, is_kind
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import is_op
 
@@ -17,6 +17,7 @@ __all__ = [
     "integer_op",
     "is_dequantized",
     "moves_data",
+    "quantized_activations",
     "quantizers",
 ]
 
@@ -51,6 +52,20 @@ def quantizers(scope: Scope, name: str) -> list[NodeProto]:
 def integer_nodes(scope: Scope) -> list[NodeProto]:
     """Nodes of the scope that quantize, dequantize or compute on integers already."""
     return [node for node in scope.nodes if is_kind(node, "quantize", "integer")]
+
+
+def quantized_activations(scope: Scope) -> list[NodeProto]:
+    """Those of the integer nodes that do more than dequantize a weight or read one as codes."""
+    found = []
+    for node in integer_nodes(scope):
+        row = find(node)
+        if is_op(node, "DequantizeLinear"):
+            small = scope.constant(node.input[0]) is not None
+        else:
+            small = row is not None and row.weights_only
+        if not small:
+            found.append(node)
+    return found
 
 
 def has_fixed_ranges(graph: Graph) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
+from graphopt.facts.codes import GivenCodes, given_codes
 from graphopt.facts.layers import Layer
 from graphopt.facts.quantized import dequantizer
 from graphopt.graph.graph import Scope
@@ -56,6 +57,9 @@ def set_integer_weight(
 ) -> tuple[NDArray[np.float32], int]:
     """Store weight and bias of a layer as integers in front of its node.
 
+    Codes of 8 bits that the file has for the weight already are used as they are, where a kernel
+    takes them so and they neither saturate nor are too fine for the bias.
+
     Args:
         layer: A Conv, Gemm or MatMul; alpha and beta of a Gemm are multiplied in.
         input_scale: Scale of its quantized activation.
@@ -75,17 +79,34 @@ def set_integer_weight(
         bias = np.repeat(bias, layer.channels) if bias.size == 1 else bias
     if is_op(node, "Gemm"):
         set_attributes(node, drop=("alpha", "beta"))
-    scales, raised = _scales(layer, values, grid)
+    given = _usable_codes(layer, grid)
+    if given is not None and not given.symmetric and bias is not None:
+        fine = given.scale * np.float32(layer.alpha)
+        given = given if np.array_equal(_fit_bias(fine, bias, input_scale), fine) else None
+    scales, raised = _scales(layer, values, grid, given)
     if bias is not None:
         scales = _fit_bias(scales, bias, input_scale)
+    if given is not None and not np.array_equal(scales, given.scale * np.float32(layer.alpha)):
+        given = None  # coded anew; channels whose scale stayed come to the same codes
     axis = layer.read_axes[0] if scales.ndim else None
     stored = {} if stored is None else stored
     qmax, name = grid.codes.qmax, weight.constant.origin
     key = (name, weight.order, layer.alpha, axis, qmax, scales.tobytes())
     if key not in stored:
-        codes = grids.quantize(values, scales, 0, -qmax, qmax, axis).astype(grid.codes.dtype)
+        if given is None:
+            codes = grids.quantize(values, scales, 0, -qmax, qmax, axis).astype(grid.codes.dtype)
+            zero: NDArray[Any] | int = 0
+        else:
+            codes, zero = given.values, given.zero_point
         stored[key] = qdq.add_dequantize(
-            scope, weight.constant.name, codes, scales, 0, axis=axis, before=node
+            scope,
+            weight.constant.name,
+            codes,
+            scales,
+            zero,
+            axis=axis,
+            before=node,
+            stored=None if given is None else given.stored,
         )
     replaced = node.input[weight.index]
     scope.set_input(node, weight.index, stored[key])
@@ -95,12 +116,26 @@ def set_integer_weight(
     return scales, raised
 
 
+def _usable_codes(layer: Layer, grid: WeightGrid) -> GivenCodes | None:
+    """The codes that the file has for a weight, where an integer kernel could take them."""
+    codes = given_codes(layer.weight)
+    if codes is None or grid.codes.dtype != np.int8 or layer.alpha <= 0:
+        return None
+    if codes.axis is not None and not (grid.per_channel and codes.axis == layer.read_axes[0]):
+        return None
+    return None if grid.saturates and not codes.symmetric else codes
+
+
 def _scales(
-    layer: Layer, values: NDArray[Any], grid: WeightGrid
+    layer: Layer, values: NDArray[Any], grid: WeightGrid, given: GivenCodes | None
 ) -> tuple[NDArray[np.float32], int]:
     axis = layer.read_axes[0] if grid.per_channel else None
     qmax = grid.codes.qmax
-    scales = np.asarray(ranges.weight_scales(values, axis, qmax, method=grid.method), np.float32)
+    if given is not None:
+        scales = np.asarray(given.scale * np.float32(layer.alpha), np.float32)
+    else:
+        found = ranges.weight_scales(values, axis, qmax, method=grid.method)
+        scales = np.asarray(found, np.float32)
     if not grid.saturates or layer.depthwise:
         return scales, 0
     factors = saturation.raise_factors(kernel_matrix(layer, values), scales, qmax=qmax)

@@ -102,6 +102,7 @@ def add_dequantize(
     *,
     axis: int | None = None,
     before: NodeProto | None = None,
+    stored: str | None = None,
 ) -> str:
     """Store a constant as integers and dequantize it in the graph.
 
@@ -114,13 +115,14 @@ def add_dequantize(
             repeated for every channel.
         axis: Channel axis of a per-channel scale (opset 13); None for per tensor.
         before: The node is put in front of this one; at the end by default.
+        stored: Name of a constant that holds the codes already.
 
     Returns:
         The name of the dequantized tensor.
     """
     scales = np.asarray(scale, np.float32)
     inputs = [
-        scope.add_constant(f"{tensor}_quantized", codes),
+        stored or scope.add_constant(f"{tensor}_quantized", codes),
         scope.add_constant(f"{tensor}_scale", scales),
     ]
     if zero_point is not None:
@@ -199,7 +201,7 @@ def gather_rows(scope: Scope, node: NodeProto, codes: str, scale: str) -> None:
         scope: Where ``node`` is.
         node: The Gather; it stays, its output keeps its name.
         codes: Integer table ``(rows, ...)`` without zero point.
-        scale: Float table ``(rows, 1, ...)`` of the same rank.
+        scale: Float table ``(rows, 1, ...)`` of the same rank, or one number.
     """
     result, indices = node.output[0], node.input[1]
     float_type = _element_type(scope, scale)
@@ -207,7 +209,9 @@ def gather_rows(scope: Scope, node: NodeProto, codes: str, scale: str) -> None:
     scope.set_input(node, 0, codes)
     before = scope.following(node)
     cast = add_node(scope, "Cast", [node.output[0]], f"{result}_cast", before=before, to=float_type)
-    picked = add_node(scope, "Gather", [scale, indices], f"{result}_scale", before=before)
+    picked, factor = scale, scope.constant(scale)
+    if factor is not None and factor.shape:
+        picked = add_node(scope, "Gather", [scale, indices], f"{result}_scale", before=before)
     name = scope.graph.unique_name(f"{node.name or result}_rescale")
     scope.add(onnx.helper.make_node("Mul", [cast, picked], [result], name=name), before=before)
 

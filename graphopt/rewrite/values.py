@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from onnx import NodeProto
+
 from graphopt.facts.operands import Operand
 from graphopt.graph.graph import Scope
 from graphopt.graph.node import is_op
@@ -34,9 +36,7 @@ def set_values(operand: Operand, values: Array) -> bool:
 
 
 def drop_unread(scope: Scope, names: Iterable[str]) -> None:
-    """Remove those of these constants that nobody reads, and what hands them on.
-
-    That is Identity, Cast and Transpose.
+    """Remove those of these constants that nobody reads, with the nodes that expand or turn them.
 
     Kept are constants that are outputs of their scope or listed as inputs.
 
@@ -51,9 +51,14 @@ def drop_unread(scope: Scope, names: Iterable[str]) -> None:
         if home.is_read(name) or home.is_output(name):
             continue
         node = home.producer(name)
-        if node is not None and is_op(node, "Constant", "Identity", "Cast", "Transpose"):
+        if node is not None and _expands(node):
             home.remove([node])
             forget(home, [name])
             drop_unread(home, node.input)
         elif name in home.initializers and not home.is_input(name):
             home.drop_initializer(name)
+
+
+def _expands(node: NodeProto) -> bool:
+    """Whether a node makes, turns or expands a constant."""
+    return is_op(node, "Constant", "Identity", "Transpose", "Cast", "DequantizeLinear", "Mul")

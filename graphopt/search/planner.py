@@ -13,8 +13,10 @@ from graphopt.contract.settings import Limits
 from graphopt.contract.spec import format_value, parse_passes
 from graphopt.errors import DataError, LimitError, ModelError, PassError, UsageError
 from graphopt.facts import cost
-from graphopt.facts.layers import float_layers
+from graphopt.facts.form import model_form
+from graphopt.facts.layers import open_layers
 from graphopt.graph import io
+from graphopt.graph.graph import Graph
 from graphopt.run.limits import drop
 from graphopt.run.means import Means
 from graphopt.run.record import CandidateRecord, PassRecord
@@ -101,7 +103,8 @@ def search(stage: Stage, means: Means) -> Choice:
     passes = cleanup_passes()
     cleaned, records = run_passes(stage, means, passes)
     done = _done(passes, records)
-    base = Candidate("float", "float, cleaned", done, cleaned, records, io.size(cleaned.graph))
+    name, kept = _came_as(cleaned.graph)
+    base = Candidate("float", name, done, cleaned, records, io.size(cleaned.graph))
     trial = replace(means, limits=Limits())  # judged below, so that the table shows by how much
     lifted = _lift(base, trial)
     tried: list[Candidate] = []
@@ -116,9 +119,22 @@ def search(stage: Stage, means: Means) -> Choice:
     _measure_again(base, tried, means)
     chosen = choose(base, tried)
     if chosen is base:
-        messages.append("no candidate is better than the cleaned float model, which is kept")
+        messages.append(f"no candidate is better than {kept}, which is kept")
     table = [row(item, item is chosen, base.bytes) for item in (base, *tried)]
     return Choice(chosen.stage, chosen.records, table, chosen.passes, messages)
+
+
+def _came_as(graph: Graph) -> tuple[str, str]:
+    """How the cleaned model is called: in the table, and in a sentence."""
+    form = model_form(graph)
+    if form.quantized:
+        return "quantized already", "the cleaned model, which is quantized already"
+    if form.name == "weight-only":
+        return (
+            "small weights, cleaned",
+            "the cleaned model with the small weights that it came with",
+        )
+    return "float, cleaned", "the cleaned float model"
 
 
 def _done(passes: Sequence[Pass], records: Sequence[PassRecord]) -> list[Pass]:
@@ -156,7 +172,7 @@ def _proposals(stage: Stage, means: Means) -> list[Proposal]:
 def _macs(stage: Stage) -> tuple[int, int]:
     """MACs of the layers with a constant weight: convolutions, and matrix products."""
     conv = linear = 0
-    for layer in float_layers(stage.graph.main):
+    for layer in open_layers(stage.graph.main):
         macs = cost.node_macs(layer.scope, layer.node, stage.shapes) or 1
         if layer.kind == "conv":
             conv += macs

@@ -8,7 +8,7 @@ from dataclasses import replace
 from graphopt.contract.settings import Limits
 from graphopt.contract.spec import format_value, parse_passes
 from graphopt.errors import PassError
-from graphopt.facts.layers import Layer, float_layers
+from graphopt.facts.layers import Layer, open_layers
 from graphopt.graph.node import label
 from graphopt.observe.means import ChannelMean
 from graphopt.run.drive import drive
@@ -34,7 +34,7 @@ def sensitive_layers(stage: Stage, means: Means) -> list[str]:
         ModelError: onnxruntime cannot run it.
     """
     assert means.judge is not None
-    layers = list(float_layers(stage.graph.main))
+    layers = list(open_layers(stage.graph.main))
     strict = replace(means, limits=Limits(strict=True))
     _observe(stage, layers)
     judge = means.judge.first(_sample_count(stage, len(layers)))

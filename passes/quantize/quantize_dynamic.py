@@ -16,6 +16,7 @@ from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import MinOpset, TargetTakes
 from graphopt.contract.registry import register
+from graphopt.facts.codes import GivenCodes, given_codes, stored_small
 from graphopt.facts.layers import Layer, Refusal, layer, picks_rows
 from graphopt.facts.select import select
 from graphopt.families.chosen import Exclude, MinSize, Nodes
@@ -87,9 +88,11 @@ class QuantizeDynamic(Pass):
 
     def _refusal(self, layer: Layer, chosen: bool) -> Refusal | None:
         """Why a layer stays float; None where it does not."""
-        refusal = layer.refusal("right", "float32", "matrix", "fixed")
+        refusal = layer.refusal("right", "codable", "matrix", "fixed")
         if refusal is not None:
             return refusal
+        if layer.weight.form != "float" and not stored_small(layer):
+            return Refusal(layer.node, "it is quantized already")
         size = math.prod(layer.weight.constant.shape)
         if not chosen:
             return Refusal(layer.node, "kept float by the options nodes and exclude")
@@ -137,11 +140,13 @@ class _Weights:
         return self.stored[key]
 
     def _store(self, layer: Layer) -> _Stored:
-        matrix = layer.matrix()
-        scales, raised = self._scales(matrix)
+        matrix, given = layer.matrix(), self._given(layer)
+        scales, raised = self._scales(matrix, given, layer.alpha)
         axis = 1 if scales.ndim else None
-        codes = grids.quantize(matrix, scales, 0, -_QMAX, _QMAX, axis)
         home, name = layer.weight.constant.scope, layer.weight.constant.origin
+        if given is not None and not raised and self.options.weights == "int8":
+            return self._kept(layer, given, scales)
+        codes = grids.quantize(matrix, scales, 0, -_QMAX, _QMAX, axis)
         tables = _row_lookups(layer) if layer.alpha == 1 and self.options.weights == "int8" else []
         if tables:
             codes = codes.T
@@ -159,17 +164,48 @@ class _Weights:
         _read_rows(tables, stored.codes, scales, name)
         return stored
 
-    def _scales(self, matrix: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
+    def _given(self, layer: Layer) -> GivenCodes | None:
+        """The codes that the file has for a weight, where they suit the options."""
+        codes = given_codes(layer.weight)
+        if codes is None or not codes.symmetric or layer.alpha <= 0:
+            return None
+        if codes.axis is not None and not self.options.per_channel:
+            return None
+        return codes if codes.axis in (None, layer.read_axes[0]) else None
+
+    def _kept(self, layer: Layer, codes: GivenCodes, scales: NDArray[np.float32]) -> _Stored:
+        """Codes as the file has them; those that others read too are turned in the graph."""
+        weight, values, stored = layer.weight, codes.values, codes.stored
+        home, name = weight.constant.scope, weight.constant.origin
+        across = layer.read_axes[0] == 0  # seen as (out, in)
+        between = [(use.scope, use.node.output[0]) for use in weight.path]
+        shared = weight.turned and any(len(scope.uses(each)) > 1 for scope, each in between)
+        if shared and weight.constant.data_type == TensorProto.INT8:
+            stored, across = name, not across
+        elif stored is None or across:
+            values = values.T if across else values
+            stored, across = home.add_constant(f"{name}_quantized", values), False
+        scale = home.add_constant(f"{name}_scale", scales)
+        return _Stored(stored, scale, None, across, "; its codes are those of the file")
+
+    def _scales(
+        self, matrix: NDArray[np.float32], given: GivenCodes | None, factor: float = 1.0
+    ) -> tuple[NDArray[np.float32], int]:
         """Scales ``(out,)`` or rank 0 of ``(in, out)``, and how many were raised."""
         axis = 1 if self.options.per_channel else None
-        scales = ranges.weight_scales(matrix, axis, _QMAX, self.options.ranges)
+        if given is None:
+            scales = ranges.weight_scales(matrix, axis, _QMAX, self.options.ranges)
+        else:
+            scales = np.broadcast_to(given.scale * np.float32(factor), matrix.shape[1:])
         raised = 0
         if self.saturates:
             factors = saturation.raise_factors(matrix, scales)
             factors = factors if self.options.per_channel else factors.max(keepdims=True)
             raised = int((factors > 1).sum())
             scales = scales * factors
-        return (scales if self.options.per_channel else scales.reshape(())), raised
+        if self.options.per_channel:
+            return np.ascontiguousarray(scales, np.float32), raised
+        return scales.reshape(-1)[:1].reshape(()), raised
 
 
 def _row_lookups(layer: Layer) -> list[Use]:

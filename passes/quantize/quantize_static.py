@@ -20,14 +20,14 @@ from graphopt.contract.passes import (
 )
 from graphopt.contract.preconditions import (
     CalibrationSamples,
+    FloatActivations,
     MinOpset,
     TargetTakes,
-    Unquantized,
     When,
 )
 from graphopt.contract.registry import register
 from graphopt.errors import UsageError
-from graphopt.facts.layers import float_layers
+from graphopt.facts.layers import open_layers
 from graphopt.facts.select import select
 from graphopt.families.chosen import Exclude, Nodes
 from graphopt.graph.graph import Graph, Scope
@@ -35,6 +35,7 @@ from graphopt.graph.node import label
 from graphopt.numerics import grids, ranges
 from graphopt.numerics.grids import CODE_TYPES, CodeName, CodeType
 from graphopt.numerics.histogram import Histogram
+from graphopt.rewrite.expanded import expand_codes
 from graphopt.rewrite.integer_layers import StoredWeights, WeightGrid, set_integer_weight
 from graphopt.rewrite.quantized_activations import ActivationGrid, Placement, quantize_activations
 
@@ -60,7 +61,8 @@ class QuantizeStatic(Pass):
     them into integer kernels; operators that move values keep their parameters. A layer that
     stays float between integer ones is guarded, so that onnxruntime does not quantize it by
     itself. On a target whose kernels saturate, weight scales rise where neighbouring products
-    could overflow 16 bits.
+    could overflow 16 bits. 8-bit weights that another tool has stored, while activations are
+    float, keep their codes; a Transpose behind them is done once and for all.
 
     With ``weight_type=int4`` (W4A8), and ``activation_type=uint4`` or ``int4`` as well (W4A4),
     codes have four bits, for hardware that has such kernels and for ``train-quantized``, which
@@ -106,7 +108,7 @@ class QuantizeStatic(Pass):
     lossy: ClassVar[bool] = True
     requires = (
         CalibrationSamples(),
-        Unquantized(),
+        FloatActivations(),
         MinOpset("per-channel DequantizeLinear"),
         MinOpset("4-bit integers", CODE_TYPES["int4"].opset, when=When("weight_type", "int4")),
         TargetTakes("weight_type", "activation_type"),
@@ -163,12 +165,16 @@ class QuantizeStatic(Pass):
         placement = self._place(graph, context)
         for refusal in placement.refused:
             changes.skip(refusal)
-        for layer in float_layers(graph):
+        for layer in open_layers(graph):
             if layer.scope is not graph.main:
                 changes.skip(layer.node, body_reason(layer.scope))
         if not placement.layers:
             return changes
         grids_of = self._activation_grids(graph, context, placement)
+        integer = {id(node) for node in placement.nodes}
+        for layer in list(open_layers(graph.main)):
+            if id(layer.node) not in integer:  # or onnxruntime makes it an integer layer
+                expand_codes(layer)
         self._store_weights(graph, context, placement, grids_of, changes)
         for node in placement.moved:
             changes.edit(node, "computes on the integers of its neighbours")

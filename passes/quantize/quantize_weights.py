@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import NodeProto
 
 from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import MinOpset, When
 from graphopt.contract.registry import register
+from graphopt.facts.codes import stored_small
 from graphopt.facts.layers import Layer, layers, picks_rows
+from graphopt.facts.quantized import quantizers
 from graphopt.facts.select import select
 from graphopt.facts.weights import WeightGroup, grouped
 from graphopt.families.chosen import Exclude, MinSize, Nodes
@@ -23,6 +26,7 @@ from graphopt.graph.node import label
 from graphopt.numerics import grids, ranges
 from graphopt.numerics.grids import CODE_TYPES, CodeType
 from graphopt.rewrite import edit, qdq
+from graphopt.rewrite.expanded import expand_codes
 from graphopt.rewrite.values import drop_unread
 
 __all__ = ["QuantizeWeights"]
@@ -43,7 +47,9 @@ class QuantizeWeights(Pass):
     it folds Cast and Mul, but not DequantizeLinear, which would run at every call. Scales are
     symmetric, one a row of a table, an output channel of a Conv, ConvTranspose, Gemm or MatMul,
     or a gate row of an RNN, GRU or LSTM. Where the target's runtime folds DequantizeLinear, weights
-    of one scale an index of an axis get that instead (opset 13). No data is needed. Put it behind
+    of one scale an index of an axis get that instead (opset 13). 8-bit weights that another tool
+    has put behind a DequantizeLinear, in front of float activations, get the form that is expanded
+    at load, with the same codes. No data is needed. Put it behind
     the passes that make layers compute on integers; it takes what they left. Four bits
     (``weight_type=int4``) usually want ``train-quantized`` behind; tables stay as they are then
     where the runtime looks no rows of four bits up.
@@ -75,6 +81,8 @@ class QuantizeWeights(Pass):
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
         chosen = select(self.nodes, self.exclude)
+        if context.target.expands == "Cast":
+            self._expand(graph, chosen, changes)
         with_scales = (
             each for each in layers(graph) if isinstance(each, Layer) and _scale_axes(each)
         )
@@ -97,6 +105,18 @@ class QuantizeWeights(Pass):
             what = f"stored as {self.weight_type}, {channels}"
             changes.edit(places, f"{group.constant.origin} {what}")
         return changes
+
+    def _expand(self, graph: Graph, chosen: Callable[[NodeProto], bool], changes: Changes) -> None:
+        """Weights whose codes are dequantized at every call: the same codes, expanded at load."""
+        for layer in [each for each in layers(graph) if isinstance(each, Layer)]:
+            if layer.weight.form != "dequantized" or not stored_small(layer):
+                continue
+            if layer.kind == "table" and quantizers(layer.scope, layer.node.output[0]):
+                continue  # it hands on codes
+            if self.which == "embeddings" and layer.kind != "table":
+                continue
+            if chosen(layer.node) and expand_codes(layer):
+                changes.edit(layer.node, "the codes of its weight are expanded when it is loaded")
 
     @property
     def _codes(self) -> CodeType:

@@ -576,7 +576,7 @@ def test_an_old_opset_is_refused(apply_pass: ApplyPass) -> None:
 
 def test_a_quantized_model_is_refused(quantize: Quantize, apply_pass: ApplyPass) -> None:
     graph, _ = quantize(CHAIN)
-    with pytest.raises(PassError, match=r"quantized already \(w_dequantized and"):
+    with pytest.raises(PassError, match=r"quantized already \(x_quantized and"):
         apply_pass(graph.to_model(), QuantizeStatic(), calibration=samples(IMAGE))
 
 

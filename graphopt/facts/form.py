@@ -1,0 +1,76 @@
+"""In which form a model computes: floats, integers, or floats from weights stored small."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from onnx import NodeProto, TensorProto
+
+from graphopt.facts.layers import Layer, layers
+from graphopt.facts.operators import find
+from graphopt.facts.quantized import quantized_activations
+from graphopt.graph.graph import Graph
+from graphopt.graph.node import is_op
+
+__all__ = ["ModelForm", "model_form"]
+
+FormName = Literal["float", "float16", "qdq", "qoperator", "dynamic", "weight-only"]
+
+_HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+_COUNTED = ("conv", "linear", "recurrent")
+
+
+@dataclass(frozen=True)
+class ModelForm:
+    """What the layers of a model are made of.
+
+    Attributes:
+        name: What most of it comes to.
+        layers: Nodes that multiply by a weight: Conv, MatMul, Gemm, LSTM and their like.
+        integers: Those whose weights are all stored as codes.
+    """
+
+    name: FormName
+    layers: int
+    integers: int
+
+    @property
+    def quantized(self) -> bool:
+        """Whether activations are integers somewhere."""
+        return self.name in ("qdq", "qoperator", "dynamic")
+
+
+def model_form(graph: Graph) -> ModelForm:
+    """Look at every layer, bodies included."""
+    nodes: dict[int, list[bool]] = {}
+    halves: set[int] = set()
+    for each in layers(graph):
+        if not isinstance(each, Layer) or each.kind not in _COUNTED:
+            continue
+        half = each.weight.constant.data_type in _HALVES
+        nodes.setdefault(id(each.node), []).append(each.weight.form != "float" and not half)
+        if half:
+            halves.add(id(each.node))
+    integers = sum(map(all, nodes.values()))
+    active = [node for scope in graph.scopes() for node in quantized_activations(scope)]
+    if any(node.op_type.startswith("QLinear") for node in active):
+        name: FormName = "qoperator"
+    elif any(_dynamic(node) for node in active):
+        name = "dynamic"
+    elif any(is_op(node, "QuantizeLinear") for node in active):
+        name = "qdq"
+    elif integers or _weights_only(graph):
+        name = "weight-only"
+    else:
+        name = "float16" if halves and 2 * len(halves) >= len(nodes) else "float"
+    return ModelForm(name, len(nodes), integers)
+
+
+def _dynamic(node: NodeProto) -> bool:
+    return node.op_type.startswith("DynamicQuantize") or node.op_type.endswith("Integer")
+
+
+def _weights_only(graph: Graph) -> bool:
+    rows = (find(node) for scope in graph.scopes() for node in scope.nodes)
+    return any(row is not None and row.weights_only for row in rows)
