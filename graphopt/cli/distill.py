@@ -21,6 +21,7 @@ from graphopt.cli.options import (
     ops_option,
     report_option,
     seed_option,
+    task_option,
     threads_option,
     trial_option,
     verbose_option,
@@ -38,6 +39,7 @@ from graphopt.cli.streams import stdout_to_stderr
 @click.option("-o", "--output", metavar="OUT", help="Where to [default: STUDENT.distilled.onnx].")
 @eval_option
 @metric_option
+@task_option
 @report_option
 @device_option
 @checkpoints_option

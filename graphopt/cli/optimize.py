@@ -23,6 +23,7 @@ from graphopt.cli.options import (
     ops_option,
     report_option,
     seed_option,
+    task_option,
     threads_option,
     trial_option,
     verbose_option,
@@ -44,6 +45,7 @@ from graphopt.cli.streams import stdout_to_stderr
 @checkpoints_option
 @eval_option
 @metric_option
+@task_option
 @click.option("--max-drop", type=AMOUNT, help="Most that the metric may fall.")
 @click.option("--min-sqnr", "min_sqnr_db", type=FINITE, metavar="DB", help="Least SQNR an output.")
 @click.option("--target", metavar="NAME", help="Machine to run on [default: host].")

@@ -29,6 +29,7 @@ __all__ = [
     "ops_option",
     "report_option",
     "seed_option",
+    "task_option",
     "threads_option",
     "trial_option",
     "verbose_option",
@@ -199,6 +200,12 @@ ops_option = click.option(
     metavar="FILE",
     multiple=True,
     help="Library with kernels of the model's own operators.",
+)
+task_option = click.option(
+    "--task",
+    "tasks",
+    metavar="OUTPUT=KIND,...",
+    help="What outputs mean [default: read from model and data].",
 )
 trial_option = click.option(
     "--no-trial",

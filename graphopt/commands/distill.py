@@ -27,6 +27,7 @@ from graphopt.run.metrics import MetricFunction
 from graphopt.run.stage import Stage
 from graphopt.runtime.trial import Trial
 from graphopt.search.planner import follow
+from graphopt.tasks.words import TasksGiven, split_tasks
 
 __all__ = ["distill"]
 
@@ -40,6 +41,7 @@ def distill(
     evaluation: Source | None = None,
     metric: str | MetricFunction | None = None,
     images: Mapping[str, Any] | None = None,
+    tasks: TasksGiven | None = None,
     memory_limit: int | None = None,
     threads: int = 0,
     seed: int = 0,
@@ -66,6 +68,7 @@ def distill(
         evaluation: Samples that judge the result; labels under the key ``labels``.
         metric: ``top1``, ``spearman``, ``module:function`` or a function of outputs and labels.
         images: Preprocessing of a folder of images.
+        tasks: What outputs mean where they should not be read: ``scores=multi-label``.
         memory_limit: Bytes that the proof may take.
         threads: Threads of torch and onnxruntime; 0 for all cores.
         seed: Seed of all random numbers.
@@ -91,7 +94,9 @@ def distill(
     if labels and not options["alpha"]:
         raise UsageError("labels are asked for and alpha=0 gives them no weight; drop one of them")
     require_torch_for([item])
-    plan = Recipe(passes=(item,), seed=seed, images=dict(images or {}))
+    plan = Recipe(
+        passes=(item,), seed=seed, images=dict(images or {}), tasks=split_tasks(tasks or {})
+    )
     machine = Machine(threads=threads, memory_limit=memory_limit, device=device, trial=trial)
     with Trial(machine.trial) as attempt:  # it starts while the models are read
         graph = load(student, ops_libraries)
@@ -115,7 +120,7 @@ def distill(
             checkpoints=None if checkpoints is None else Path(checkpoints),
             progress=progress,
         )
-        means, caveat = with_judge(means, metric, attempt, [graph])
+        means, caveat = with_judge(means, metric, attempt, [graph], plan.tasks)
     start = Origin(Stage(graph, means), path_of(student))
     reference = Origin(Stage(goal, means), path_of(teacher))
     choice = follow(plan, start.stage, means)

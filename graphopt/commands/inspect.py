@@ -27,6 +27,7 @@ from graphopt.run.means import Means
 from graphopt.run.record import Caveat
 from graphopt.run.stage import Stage
 from graphopt.runtime.trial import Trial
+from graphopt.tasks.reading import read_tasks
 
 __all__ = ["inspect"]
 
@@ -58,7 +59,7 @@ def inspect(
     with Trial(trial) as attempt:
         graph = load(model, ops_libraries)
         unloaded = _unloaded(graph, attempt)
-    path = path_of(model)
+    path, known = path_of(model), shapes.infer(graph)
     header = graph.header
     ops = Counter(_op_name(node) for scope in graph.scopes() for node in scope.nodes)
     form = model_form(graph)
@@ -75,11 +76,12 @@ def inspect(
         nodes=sum(ops.values()),
         ops=dict(ops.most_common()),
         params=cost.params(graph),
-        macs=cost.total_macs(graph, shapes.infer(graph)),
+        macs=cost.total_macs(graph, known),
         quantization=Quantization(form.name, form.layers, form.integers),
         sparsity=cost.sparsity(graph),
         recipe=recipes[-1] if recipes else None,
         passes=_outlooks(graph, progress) if passes else [],
+        tasks=list(read_tasks(graph, known).values()),
         note=unloaded.note,
         needs=unloaded.needs,
     )

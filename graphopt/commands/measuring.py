@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from graphopt.runtime.session import thread_count
 from graphopt.runtime.trial import Trial
 from graphopt.tasks.reading import read_tasks
 from graphopt.tasks.task import Task
+from graphopt.tasks.words import TasksGiven, parse_tasks
 
 __all__ = ["means_of", "try_out", "with_judge"]
 
@@ -91,6 +92,7 @@ def with_judge(
     metric: str | MetricFunction | None,
     trial: Trial,
     others: Sequence[Graph] = (),
+    given: TasksGiven | None = None,
 ) -> tuple[Means, Caveat]:
     """The means with a judge and the metric, and what the judge cannot prove.
 
@@ -102,12 +104,13 @@ def with_judge(
         metric: Its name, or a function of outputs and labels.
         trial: Loads and runs models from outside before this process does.
         others: Further models from outside, beside the reference.
+        given: What the user says of outputs.
 
     Raises:
         DataError: A metric is asked for and there are no labels.
         LimitError: A drop is limited and there is nothing to measure it with.
         ModelError: onnxruntime cannot run the model on the data given.
-        UsageError: No metric has that name.
+        UsageError: No metric has that name, or no output that of ``given``.
     """
     offered = [
         (means.held_out, "held-out"),
@@ -134,16 +137,16 @@ def with_judge(
         means,
         judge=judge,
         metric=find_metric(metric, means.evaluation),
-        tasks=_tasks(means.reference, judge),
+        tasks=_tasks(means.reference, judge, parse_tasks(given or {})),
     )
     check_limits(means)
     return means, caveat
 
 
-def _tasks(reference: Graph, judge: Judge | None) -> dict[str, Task]:
+def _tasks(reference: Graph, judge: Judge | None, given: Mapping[str, Task]) -> dict[str, Task]:
     """What each output of the reference means."""
     answers = [] if judge is None else [sample.answers for sample in judge.samples]
-    return read_tasks(reference, infer(reference), answers)
+    return read_tasks(reference, infer(reference), answers, given)
 
 
 def _caveat(means: Means) -> Caveat:

@@ -169,6 +169,7 @@ def finished(
         latency_ratio=None if proof.ratio is None else proof.ratio.median,
         latency_spread=None if proof.ratio is None else proof.ratio.spread,
         start=origin,
+        tasks=list(means.tasks.values()),
         peak_rss_bytes=environment.peak_rss_bytes(),
         seconds=time.perf_counter() - started,
     )

@@ -17,6 +17,7 @@ from graphopt.contract.spec import format_passes, parse_passes
 from graphopt.data.source import Source
 from graphopt.errors import UsageError
 from graphopt.passes.foreign import Foreign
+from graphopt.tasks.words import TasksGiven, parse_tasks, split_tasks
 
 __all__ = ["Passes", "Settings", "grouped", "plan_text", "planned", "refuse_unused"]
 
@@ -31,6 +32,7 @@ class Settings(TypedDict, total=False):
     training: Source | None
     evaluation: Source | None
     images: Mapping[str, Any] | None
+    tasks: TasksGiven | None
     min_sqnr_db: float | None
     max_drop: float | None
     strict: bool
@@ -74,7 +76,7 @@ def planned(
     """What to run, from the one source that was given; single settings go over the recipe's.
 
     Raises:
-        UsageError: Several sources, or one that names what does not exist.
+        UsageError: Several sources, or one that names what does not exist, or no kind of output.
     """
     if sum(source is not None for source in (passes, preset, recipe_file)) > 1:
         raise UsageError("give one of passes, preset and recipe")
@@ -90,7 +92,9 @@ def planned(
         "min_sqnr_db": limits.min_sqnr_db,
         "images": {**plan.images, **data.images} if data.images else None,
         "seed": machine.seed,
+        "tasks": {**plan.tasks, **split_tasks(data.tasks)} if data.tasks else None,
     }
+    parse_tasks(given["tasks"] or {})
     return replace(plan, **{key: value for key, value in given.items() if value is not None})
 
 

@@ -13,6 +13,7 @@ from graphopt.errors import UsageError
 from graphopt.graph import io
 from graphopt.graph.forms import FORMS, Form, form_of, to_message
 from graphopt.graph.graph import Graph
+from graphopt.tasks.words import TasksGiven
 
 __all__ = ["Data", "Model", "load", "path_of"]
 
@@ -30,12 +31,14 @@ class Data:
             them; by default the calibration samples.
         evaluation: Samples that judge the result; labels under the key ``labels``.
         images: Preprocessing of a folder of images: size, crop, mean, std, scale, layout, color.
+        tasks: What outputs mean where they should not be read: ``scores=multi-label``.
     """
 
     calibration: Source | None = None
     training: Source | None = None
     evaluation: Source | None = None
     images: Mapping[str, Any] | None = None
+    tasks: TasksGiven | None = None
 
 
 def load(model: Model, libraries: Sequence[str | Path] = ()) -> Graph:

@@ -20,6 +20,7 @@ from graphopt.contract.toml import MOST_BYTES, parse_toml
 from graphopt.data.images import Preprocessing, parse_preprocessing
 from graphopt.errors import UsageError, quoted
 from graphopt.options import build, near_miss
+from graphopt.tasks.words import parse_tasks
 
 __all__ = [
     "METADATA_KEY",
@@ -48,6 +49,7 @@ class Recipe:
         max_drop: Most that the metric may fall, in the metric's own unit.
         seed: Seed of all random numbers.
         images: Preprocessing of a folder of images.
+        tasks: What outputs mean, by their name, as the user says it.
     """
 
     passes: tuple[Pass, ...] = ()
@@ -57,9 +59,10 @@ class Recipe:
     max_drop: float | None = None
     seed: int = 0
     images: Mapping[str, Any] = field(default_factory=dict)
+    tasks: Mapping[str, str] = field(default_factory=dict)
 
 
-_KEYS = {"extends", "target", "min_sqnr_db", "max_drop", "seed", "images", "passes"}
+_KEYS = {"extends", "target", "min_sqnr_db", "max_drop", "seed", "images", "tasks", "passes"}
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -113,6 +116,8 @@ def _from_table(table: dict[str, Any]) -> Recipe:
         if key not in _IMAGE_KEYS:
             raise UsageError(f"unknown key {quoted(f'images.{key}')}{near_miss(key, _IMAGE_KEYS)}")
     parse_preprocessing(images)
+    tasks = _typed(table, "tasks", dict, {})
+    parse_tasks(tasks)
     recipe = dataclasses.replace(
         base,
         passes=tuple(passes),
@@ -121,6 +126,7 @@ def _from_table(table: dict[str, Any]) -> Recipe:
         max_drop=_typed(table, "max_drop", float, base.max_drop),
         seed=_typed(table, "seed", int, base.seed),
         images=images,
+        tasks=tasks,
     )
     Limits(min_sqnr_db=recipe.min_sqnr_db, max_drop=recipe.max_drop)
     Machine(seed=recipe.seed)
@@ -163,8 +169,9 @@ def format_recipe(recipe: Recipe) -> str:
         value = getattr(recipe, item.name)
         if item.name in ("target", "min_sqnr_db", "max_drop", "seed") and value != item.default:
             document[item.name] = value
-    if recipe.images:
-        document["images"] = dict(recipe.images)
+    for key, table in (("images", recipe.images), ("tasks", recipe.tasks)):
+        if table:
+            document[key] = dict(table)
     if recipe.passes:
         document["passes"] = _tables(recipe.passes)
     return tomlkit.dumps(document)

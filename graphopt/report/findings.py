@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from graphopt.errors import Need
 from graphopt.run.record import ModelRecord, Quality
+from graphopt.tasks.task import Task
 
 __all__ = ["Benchmark", "Comparison", "Inspection", "Outlook", "Port", "Quantization", "Timing"]
 
@@ -56,7 +57,8 @@ class Outlook:
 class Inspection:
     """A model file as ``graphopt inspect`` shows it.
 
-    ``note`` says why onnxruntime does not load it, ``needs`` what would help; empty where it does.
+    ``tasks`` is what the outputs mean as far as the graph tells, without a run; ``note`` says why
+    onnxruntime does not load it, ``needs`` what would help, empty where it does.
     """
 
     path: str | None
@@ -75,6 +77,7 @@ class Inspection:
     sparsity: float
     recipe: str | None
     passes: list[Outlook]
+    tasks: list[Task]
     note: str = ""
     needs: tuple[Need, ...] = ()
 

@@ -16,6 +16,7 @@ from graphopt.errors import SystemFailure
 from graphopt.report import charts, curves, words
 from graphopt.report.advice import advised
 from graphopt.run.record import RunRecord
+from graphopt.tasks.words import grouped_tasks
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -82,6 +83,7 @@ def _environment() -> Environment:
         db=words.decibel,
         factor=words.factor,
         grouped=charts.grouped,
+        grouped_tasks=grouped_tasks,
         least=words.least,
         limit=words.limit,
         measured_on=words.measured_on,

@@ -13,7 +13,7 @@ from graphopt.run.record import RunRecord
 
 __all__ = ["SCHEMA", "document", "dump", "plain", "schema"]
 
-SCHEMA = "graphopt-report/1"
+SCHEMA = "graphopt-report/2"
 """Value of the key ``schema``; the number rises when a key changes its meaning or goes."""
 
 

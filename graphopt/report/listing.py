@@ -21,6 +21,7 @@ from graphopt.report.words import (
     size,
     worst_and_least,
 )
+from graphopt.tasks.words import grouped_tasks
 
 __all__ = [
     "print_benchmark",
@@ -159,6 +160,8 @@ def print_inspection(found: Inspection) -> None:
     table(
         console, ("operator", ">nodes"), [(name, str(number)) for name, number in found.ops.items()]
     )
+    heading(console, "What the outputs mean, as far as the graph tells")
+    facts(console, grouped_tasks(found.tasks))
     if found.passes:
         heading(console, "What each pass could do, with default options")
         table(console, ("pass", ">changes", "what it leaves alone"), _outlooks(found.passes))

@@ -28,6 +28,7 @@ from graphopt.report.words import (
     worst_and_least,
 )
 from graphopt.run.record import PassRecord, RunRecord
+from graphopt.tasks.words import grouped_tasks
 
 __all__ = ["print_run"]
 
@@ -162,6 +163,9 @@ def _models(console: Console, record: RunRecord) -> None:
         values = (f"{quality.metric.before:.2f}", f"{quality.metric.after:.2f}", f"{drop:+.2f}")
         rows.append((quality.metric.name, *values))
     table(console, ("", *(f">{side}" for side in sides), ">change"), rows)
+    if record.tasks:
+        heading(console, "What the outputs mean")
+        facts(console, grouped_tasks(record.tasks))
     if quality is not None:
         console.print()
         _quality(console, record)

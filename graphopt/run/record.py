@@ -9,6 +9,7 @@ from graphopt.analysis.audit import Audit
 from graphopt.contract.curves import TrainingCurves
 from graphopt.contract.passes import Edit, Skip
 from graphopt.errors import Need
+from graphopt.tasks.task import Task
 
 __all__ = [
     "Broken",
@@ -256,7 +257,7 @@ class RunRecord:
     """The whole run.
 
     ``input`` is what the result is measured against: the model as it came or, where ``start``
-    tells of that one, the teacher.
+    tells of that one, the teacher. ``tasks`` is what its outputs mean.
     """
 
     command: str
@@ -277,3 +278,4 @@ class RunRecord:
     seconds: float = 0.0
     dry_run: bool = False
     start: StartRecord | None = None
+    tasks: list[Task] = field(default_factory=list)

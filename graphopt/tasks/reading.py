@@ -73,8 +73,7 @@ def read_tasks(
         seen = [answer[name] for answer in answers if name in answer]
         task = _read(graph, value, shapes, seen)
         if name in states and task.kind == "regression":
-            why = f"input {states[name]!r} is of the same type, shape and role"
-            task = Task(name, "state", fed_to=states[name], why=why)
+            task = Task(name, "state", fed_to=states[name], why="of the same type, shape and role")
         free = name in sized and shapes.static_shape(name) is None
         tasks[name] = _with_word(replace(task, free_rows=free), words.get(name), seen)
     return tasks

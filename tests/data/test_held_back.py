@@ -75,3 +75,12 @@ def test_too_few_pairs_and_random_ones_stay_together() -> None:
     pairs = open_data({"x": _counted(40), "labels": np.arange(20)}, graph)
     for samples in (few, pairs, SyntheticSamples(graph, count=40)):
         assert held_back(samples, seed=0) is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_samples_some_of_which_are_empty_are_not_judged_by_empty_ones_alone(seed: int) -> None:
+    values = _counted(24)
+    values[::4] = 0
+    parts = held_back(open_data({"x": values}, _graph()), seed)
+    assert parts is not None
+    assert any(_numbers(parts[1], 16))

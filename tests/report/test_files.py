@@ -21,7 +21,7 @@ def test_the_suffix_chooses_the_form(record: RunRecord, tmp_path: Path) -> None:
     files.write(record, tmp_path / "report.json")
     files.write(record, tmp_path / "report.HTML")
     document = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-    assert document["schema"] == "graphopt-report/1"
+    assert document["schema"] == "graphopt-report/2"
     assert (tmp_path / "report.HTML").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.HTML", "report.json"]
 

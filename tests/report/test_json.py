@@ -98,7 +98,7 @@ def _set(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("schema", "graphopt-report/2"),
+        ("schema", "graphopt-report/1"),
         ("surplus", 1),
         ("input", None),
         ("input/sha256", "XYZ"),
