@@ -1,0 +1,281 @@
+"""One output, and the ways in which labels can speak of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphopt.graph.tensors import Array
+from graphopt.tasks.label_values import LabelValues, Marked
+from graphopt.tasks.task import Form, Task, TaskKind
+
+__all__ = ["Head", "Reading", "head_of"]
+
+_NEAR = 1e-3
+"""How exactly shares sum to one."""
+_WANTED: Mapping[TaskKind, str] = {
+    "binary": "0 and 1",
+    "multi-label": "0 and 1",
+    "mask": "0 and 1",
+    "indices": "whole numbers",
+    "texts": "texts",
+    "regression": "numbers",
+    "boxes": "numbers",
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Labels read as those of an output.
+
+    Attributes:
+        kind: What they make of the output.
+        labels: See ``graphopt.tasks.labels.Fitted``.
+        ignored: Which are left out; None for none.
+        how: What they were read as, a phrase.
+        axis: Of classes and labels, in the shape of one sample.
+        classes: Names of the classes, of texts.
+    """
+
+    kind: TaskKind
+    labels: Array
+    ignored: NDArray[np.bool_] | None
+    how: str
+    axis: int | None = None
+    classes: tuple[str, ...] = ()
+
+
+_Way = Callable[[LabelValues], Reading | None]
+
+
+@dataclass(frozen=True)
+class Head:
+    """An output as labels see it.
+
+    Attributes:
+        name: Its name.
+        task: What it was read as.
+        answer: Some of its values.
+        shape: Of one sample.
+        led: Whether its first axis counts samples.
+    """
+
+    name: str
+    task: Task
+    answer: Array
+    shape: tuple[int, ...]
+    led: bool
+
+    @property
+    def axis(self) -> int | None:
+        """The axis of classes in the shape of one sample."""
+        if self.task.axis is None:
+            lonely = not self.led and len(self.shape) == 1 and self.task.kind == "regression"
+            return 0 if lonely else None
+        axis = self.task.axis - int(self.led)
+        return axis if 0 <= axis < len(self.shape) else None
+
+    @property
+    def unclear(self) -> bool:
+        """Whether labels may settle what it is."""
+        return self.task.kind == "regression" and not self.task.given
+
+    def read(self, values: LabelValues) -> Reading | None:
+        """The labels as those of this output, in the surest way; None where they fit none."""
+        by_kind: Mapping[TaskKind, Sequence[_Way]] = {
+            "classes": [self._numbers, self._one_hot, self._shares],
+            "binary": [self._yes_or_no],
+            "multi-label": [self._several, *([] if self.task.given else [self._numbers])],
+            "regression": [self._values],
+            "boxes": [self._values],
+            "indices": [self._same],
+            "mask": [self._yes_or_no],
+            "texts": [self._texts],
+        }
+        ways = by_kind.get(self.task.kind, [])
+        if self.unclear:
+            ways = [self._numbers, self._yes_or_no, self._one_hot, self._several, self._values]
+        readings = (way(values) for way in ways if not self.task.free_rows)
+        return next((reading for reading in readings if reading is not None), None)
+
+    def form(self, kind: TaskKind) -> Form | None:
+        """How its scores are written, once it is of a kind."""
+        if kind not in ("classes", "binary", "multi-label"):
+            return None
+        shares = self.answer.size > 0 and bool(((self.answer >= 0) & (self.answer <= 1)).all())
+        return self.task.form or ("probabilities" if shares else "logits")
+
+    @property
+    def wanted(self) -> str:
+        """The labels that would fit, in words."""
+        own, kind = _words(self.shape), self.task.kind
+        parts = []
+        if self.axis is not None and (self.unclear or kind == "classes"):
+            rest = _words(_without(self.shape, self.axis))
+            width = self.shape[self.axis]
+            parts += [f"class numbers 0 to {width - 1} of shape {rest}", f"one-hot rows {own}"]
+        if kind in _WANTED:
+            parts += [f"{_WANTED[kind]} of shape {own}"]
+        if not parts or self.task.free_rows:
+            return f"output {self.name!r} is {self.task}"
+        return f"output {self.name!r} takes {' or '.join(parts)}"
+
+    def _numbers(self, values: LabelValues) -> Reading | None:
+        """Numbers of classes, one for each place."""
+        if self.axis is None:
+            return None
+        others = [n for n in range(len(self.shape)) if n != self.axis] if self.unclear else []
+        for axis in (self.axis, *others):
+            width, rest = self.shape[axis], _without(self.shape, axis)
+            if width < 2 or not _alike(rest, values.shape):
+                continue
+            if (marked := values.below(width)) is not None:
+                labels, ignored = _laid(marked, rest)
+                how = "texts" if values.classes else "class numbers"
+                return Reading("classes", labels, ignored, how, axis, values.classes)
+        return None
+
+    def _yes_or_no(self, values: LabelValues) -> Reading | None:
+        """0 and 1 for each value of an output of one column, or of a mask."""
+        kind = self.task.kind
+        if kind == "regression" and _columns(self.shape, self.axis) > 1:
+            return None
+        marked = values.below(2) if _alike(self.shape, values.shape) else None
+        if marked is None:
+            return None
+        labels, ignored = _laid(marked, self.shape)
+        kind = "mask" if kind == "mask" else "binary"
+        return Reading(kind, labels, ignored, "yes or no", None, values.classes)
+
+    def _one_hot(self, values: LabelValues) -> Reading | None:
+        """Rows of zeros with a single one."""
+        laid = self._aligned(values)
+        if laid is None or not values.whole or not ((laid == 0) | (laid == 1)).all():
+            return None
+        if not (laid.sum(axis=1 + self._class_axis) == 1).all():
+            return None
+        return self._largest(laid, "one-hot rows")
+
+    def _shares(self, values: LabelValues) -> Reading | None:
+        """Rows that sum to one, of which the largest is taken."""
+        laid = self._aligned(values)
+        if laid is None or (laid < 0).any():
+            return None
+        if not np.allclose(laid.sum(axis=1 + self._class_axis), 1, atol=_NEAR):
+            return None
+        return self._largest(laid, "the largest of shares")
+
+    def _several(self, values: LabelValues) -> Reading | None:
+        """0 and 1 for each of several labels."""
+        marked = values.below(2)
+        if marked is None or self._aligned(values) is None:
+            return None
+        labels, ignored = marked[0], marked[1]
+        if ignored is not None:
+            ignored = self._as_laid(ignored)
+        laid = self._as_laid(labels)
+        assert laid is not None
+        return Reading("multi-label", laid, ignored, "rows of 0 and 1", self.axis)
+
+    def _values(self, values: LabelValues) -> Reading | None:
+        """Numbers as they are."""
+        if values.texts is not None or not _alike(self.shape, values.shape):
+            return None
+        labels = _placed(values.numbers.astype(np.float32), self.shape)
+        return Reading(self.task.kind, labels, None, "numbers", self.axis)
+
+    def _same(self, values: LabelValues) -> Reading | None:
+        """The integers that the output gives."""
+        marked = values.known() if _alike(self.shape, values.shape) else None
+        if marked is None:
+            return None
+        labels, ignored = _laid(marked, self.shape)
+        return Reading("indices", labels, ignored, "whole numbers")
+
+    def _texts(self, values: LabelValues) -> Reading | None:
+        """The texts that the output gives."""
+        texts = values.texts
+        if texts is None and values.whole and all(_is_whole(text) for text in self.answer.flat):
+            texts = values.numbers.astype(np.str_)
+        if texts is None or not _alike(self.shape, values.shape):
+            return None
+        return Reading("texts", _placed(texts, self.shape), None, "texts")
+
+    @property
+    def _class_axis(self) -> int:
+        assert self.axis is not None
+        return self.axis
+
+    def _largest(self, laid: Array, how: str) -> Reading:
+        labels = laid.argmax(axis=1 + self._class_axis).astype(np.int64)
+        return Reading("classes", labels, None, how, self.axis)
+
+    def _aligned(self, values: LabelValues) -> Array | None:
+        """Labels of the output's own shape; None where they are not, or nothing lies along it."""
+        if self.axis is None or self.shape[self.axis] < 2:
+            return None
+        if values.texts is not None:
+            return None
+        return self._as_laid(values.numbers)
+
+    def _as_laid(self, labels: Array) -> Array | None:
+        """An array of the output's shape, its channels first or last."""
+        if _alike(self.shape, labels.shape[1:]):
+            return _placed(labels, self.shape)
+        last = (*_without(self.shape, self._class_axis), self.shape[self._class_axis])
+        if labels.shape[1:] == last:
+            return np.moveaxis(labels, -1, 1 + self._class_axis)
+        return None
+
+
+def head_of(name: str, task: Task, answer: Array, rows: int | None) -> Head | None:
+    """An output as labels see it; None where it does not say which values belong to a sample.
+
+    Args:
+        name: Of the output.
+        task: What it was read as.
+        answer: Its values for some samples.
+        rows: How many; None where its first axis counts them.
+    """
+    shape = answer.shape
+    if shape and rows in (None, shape[0]):
+        return Head(name, task, answer, shape[1:], led=True)
+    if rows in (None, 1):
+        return Head(name, task, answer, shape, led=False)
+    if not shape or shape[0] % rows:
+        return None
+    return Head(name, task, answer, (shape[0] // rows, *shape[1:]), led=False)
+
+
+def _placed(labels: Array, shape: tuple[int, ...]) -> Array:
+    return labels.reshape(len(labels), *shape)
+
+
+def _laid(marked: Marked, shape: tuple[int, ...]) -> Marked:
+    labels, ignored = marked
+    return _placed(labels, shape), None if ignored is None else _placed(ignored, shape)
+
+
+def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    return shape[:axis] + shape[axis + 1 :]
+
+
+def _alike(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
+    """Whether shapes are the same but for axes of size 1."""
+    return [n for n in first if n != 1] == [n for n in second if n != 1]
+
+
+def _columns(shape: tuple[int, ...], axis: int | None) -> int:
+    return prod(shape) if axis is None else shape[axis]
+
+
+def _is_whole(text: object) -> bool:
+    return str(text).removeprefix("-").isdecimal()
+
+
+def _words(shape: tuple[int, ...]) -> str:
+    return f"[{', '.join(['N', *map(str, shape)])}]"

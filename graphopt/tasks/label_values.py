@@ -1,0 +1,123 @@
+"""Labels as they come: numbers of any type or texts, looked at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphopt.graph.tensors import Array
+
+__all__ = ["IGNORED", "LEFT_OUT", "LabelValues", "Marked", "read_values"]
+
+IGNORED = -100
+"""What stands in labels where nothing is to be judged or learned, as PyTorch has it."""
+LEFT_OUT = (IGNORED, 255)
+"""Labels that mean that, where they are no class: of padding tokens, of borders in label maps."""
+
+_WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
+_FULL_BYTE = 255
+_SHOWN = 3
+
+Marked = tuple[NDArray[np.int64], NDArray[np.bool_] | None]
+"""Labels with ``IGNORED`` where they do not count, and where that is; None for nowhere."""
+
+
+@dataclass(frozen=True)
+class LabelValues:
+    """Labels and what their values are.
+
+    Attributes:
+        texts: As they were given, of texts; None of numbers.
+        numbers: int64 where all are whole, else float64; of texts the place in ``classes``.
+        classes: The different texts in sorted order; empty where they are numbers written out.
+        left_out: What is to be ignored where it is no class.
+    """
+
+    texts: Array | None
+    numbers: Array
+    classes: tuple[str, ...]
+    left_out: tuple[int, ...]
+    given: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of them are whole numbers."""
+        return self.numbers.dtype.kind == "i"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the label of one sample."""
+        return self.numbers.shape[1:]
+
+    def below(self, width: int) -> Marked | None:
+        """The labels as numbers of so many classes; None where one of them is none."""
+        if not self.whole or (self.classes and len(self.classes) != width):
+            return None
+        values = self.numbers
+        if width == 2:
+            values = _pair(values)
+        return self._marked(values, (values >= 0) & (values < width))
+
+    def known(self) -> Marked | None:
+        """The labels as numbers of whatever there is; None where they are none.
+
+        One that may be left out is taken for a class where the number before it is there.
+        """
+        if not self.whole or self.classes:
+            return None
+        outside = [n for n in self.left_out if n < 0 or not (self.numbers == n - 1).any()]
+        return self._marked(self.numbers, ~np.isin(self.numbers, outside))
+
+    def _marked(self, values: Array, inside: NDArray[np.bool_]) -> Marked | None:
+        if inside.all():
+            return values, None
+        ignored = np.isin(values, self.left_out) & ~inside
+        if not (inside | ignored).all() or ignored.all():
+            return None
+        return np.where(ignored, IGNORED, values), ignored
+
+    def __str__(self) -> str:
+        """Shape, type and range in words."""
+        shape = f"shape {list(self.numbers.shape)}"
+        if self.classes:
+            listed = ", ".join(map(repr, self.classes[:_SHOWN]))
+            more = ", ..." if len(self.classes) > _SHOWN else ""
+            return f"{shape}, {len(self.classes)} texts: {listed}{more}"
+        return f"{shape}, {self.given} from {self.numbers.min():g} to {self.numbers.max():g}"
+
+
+def read_values(labels: Array, left_out: Sequence[int] = LEFT_OUT) -> LabelValues:
+    """Look at labels; texts are numbered in sorted order, or as the numbers that they spell.
+
+    Args:
+        labels: Numbers, booleans or texts, at least one.
+        left_out: What is to be ignored where it is no class.
+    """
+    given = labels.dtype.name
+    if labels.dtype.kind in "SUO":
+        texts = labels.astype(np.str_)
+        names, places = np.unique(texts, return_inverse=True)
+        if all(_WHOLE.fullmatch(name) for name in names):
+            numbers = names.astype(np.int64)[places].reshape(texts.shape)
+            return LabelValues(texts, numbers, (), tuple(left_out), "numbers as texts")
+        places = places.reshape(texts.shape).astype(np.int64)
+        return LabelValues(texts, places, tuple(map(str, names)), tuple(left_out), "texts")
+    numbers = labels
+    if labels.dtype.kind not in "biu":
+        numbers = labels.astype(np.float64)
+        low, high = numbers.min(), numbers.max()
+        if (numbers != np.floor(numbers)).any() or max(-low, high) > 1 << 53:
+            return LabelValues(None, numbers, (), tuple(left_out), given)
+    return LabelValues(None, numbers.astype(np.int64), (), tuple(left_out), given)
+
+
+def _pair(values: Array) -> Array:
+    """Yes and no as 0 and 1, where they are written as -1 and 1, or as 0 and 255."""
+    if not (values == 1).any():
+        full = values == _FULL_BYTE
+        return full.astype(np.int64) if full.any() and (full | (values == 0)).all() else values
+    return (values == 1).astype(np.int64) if (abs(values) == 1).all() else values
