@@ -19,6 +19,7 @@ from graphopt.facts.form import model_form
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import in_default_domain
+from graphopt.graph.unfold import inlined
 from graphopt.progress import Progress
 from graphopt.report.findings import Inspection, Outlook, Port, Quantization
 from graphopt.run.drive import drive
@@ -62,7 +63,7 @@ def inspect(
     path, known = path_of(model), shapes.infer(graph)
     header = graph.header
     ops = Counter(_op_name(node) for scope in graph.scopes() for node in scope.nodes)
-    form = model_form(graph)
+    form = model_form(inlined(graph))
     recipes = [entry.value for entry in header.metadata_props if entry.key == METADATA_KEY]
     return Inspection(
         path=None if path is None else str(path),

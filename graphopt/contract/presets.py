@@ -8,7 +8,7 @@ from graphopt.options import near_miss
 __all__ = ["CLEAN", "describe", "find", "names"]
 
 CLEAN = (
-    "freeze-initializers,fold-constants,eliminate-identity,fuse-batchnorm,"
+    "inline-functions,freeze-initializers,fold-constants,eliminate-identity,fuse-batchnorm,"
     "deduplicate-initializers,eliminate-dead"
 )
 """Lossless clean-up, in the order in which each pass finds what the one before uncovered."""

@@ -3,9 +3,10 @@
 Definitions. A *parameter* is an element of a constant that holds weights: floats of any width,
 integers of 8 bits or less, and wider integers that are dequantized or are the bias of an integer
 operator. Scales and zero points of quantization are none, shapes, axes and indices neither.
-Constants of initializers, Constant nodes and bodies count alike, shared ones once; sparse ones
-with the values they store. A *MAC* is one multiplication with its addition in a convolution,
-matrix product or recurrent layer; bias, pooling and elementwise operators count nothing.
+Constants of initializers, Constant nodes, bodies and functions count alike, shared ones once;
+sparse ones with the values they store. A *MAC* is one multiplication with its addition in a
+convolution, matrix product or recurrent layer; bias, pooling and elementwise operators count
+nothing.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import numpy as np
 from onnx import NodeProto, TensorProto
 
 from graphopt.facts.operators import find
-from graphopt.facts.shapes import Dim, Shapes
+from graphopt.facts.shapes import Dim, Shapes, infer
 from graphopt.graph import tensors
 from graphopt.graph.graph import Constant, Graph, Scope
 from graphopt.graph.node import attribute, is_op
 from graphopt.graph.tensors import Array
+from graphopt.graph.unfold import inlined
 
 __all__ = ["node_macs", "params", "sparsity", "total_macs"]
 
@@ -54,7 +56,7 @@ def sparsity(graph: Graph) -> float:
 
 def _weights(graph: Graph) -> Iterator[Constant]:
     """Every constant that holds parameters, each once."""
-    for scope in graph.scopes():
+    for scope in inlined(graph).scopes():
         held = [Constant(n, scope, n, None, tensor) for n, tensor in scope.initializers.items()]
         for sparse in scope.proto.sparse_initializer:
             name = sparse.values.name
@@ -168,12 +170,15 @@ def total_macs(graph: Graph, shapes: Shapes) -> int | None:
     """MACs of one run of the model, as far as they can be counted.
 
     Of the branches of an If the costlier one counts; the body of a Loop or Scan counts once,
-    since the number of its rounds is not known. Calls of local functions count nothing.
+    since the number of its rounds is not known. What calls of local functions stand for counts.
 
     Returns:
         0 for a model without multiplications; None where it has some and none can be counted.
     """
-    counts = list(_counts(graph.main, shapes))
+    whole = inlined(graph)
+    if whole is not graph:
+        shapes = infer(whole, {name: info for name in shapes if (info := shapes.get(name))})
+    counts = list(_counts(whole.main, shapes))
     known = [count for count in counts if count is not None]
     return sum(known) if known or not counts else None
 

@@ -10,7 +10,7 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto
 
 from graphopt.facts.propagation import propagates
-from graphopt.graph.calls import nested, unfolded
+from graphopt.graph.calls import MOST_UNFOLDED, nested, unfolded
 from graphopt.graph.declared import ValueInfos
 from graphopt.graph.graph import Graph
 from graphopt.graph.weightless import weightless
@@ -22,9 +22,6 @@ _REFUSALS = (onnx.shape_inference.InferenceError, onnx.checker.ValidationError)
 _DATA_TYPES = frozenset(TensorProto.DataType.values())
 
 logger = logging.getLogger(__name__)
-
-_MOST_UNFOLDED = 50_000
-"""Most nodes of functions that inference goes through, which takes it a second."""
 
 Dim = int | str | None
 """A size, the name of a symbolic size, or nothing known."""
@@ -111,7 +108,7 @@ def _inferred(model: ModelProto) -> ModelProto:
     Inference goes through a function once for each call: where that is too much, nothing is
     known of what functions compute.
     """
-    if model.functions and unfolded(model, nested(model.graph.node)).nodes > _MOST_UNFOLDED:
+    if model.functions and unfolded(model, nested(model.graph.node)).nodes > MOST_UNFOLDED:
         del model.functions[:]
     for data_prop in (True, False) if propagates(model) else (False,):
         try:

@@ -8,19 +8,34 @@ from typing import NamedTuple
 
 from onnx import AttributeProto, FunctionProto, ModelProto, NodeProto
 
-from graphopt.graph.node import DEFAULT_DOMAIN
+from graphopt.graph.node import DEFAULT_DOMAIN, plain_domain
 from graphopt.graph.schemas import NEWEST_OPSET, misuse
 from graphopt.graph.wiring import twice_made
 
-__all__ = ["UNFOLDED_BYTES", "UNFOLDED_NODES", "Unfolded", "miscalled", "nested", "unfolded"]
+__all__ = [
+    "MOST_UNFOLDED",
+    "UNFOLDED_BYTES",
+    "UNFOLDED_NODES",
+    "CallKey",
+    "Unfolded",
+    "call_key",
+    "functions_of",
+    "miscalled",
+    "nested",
+    "unfolded",
+]
 
 UNFOLDED_NODES = 1_000_000
 """Most nodes that calls may stand for. onnxruntime unfolds every call; the largest exports have
 some 100,000 nodes."""
+MOST_UNFOLDED = 50_000
+"""Most nodes that calls may stand for where they are gone through one by one, here or in shape
+inference, which takes it a second."""
 UNFOLDED_BYTES = 2**31 - 1
 """Most bytes of nodes and constants that calls may stand for: what fits in one message."""
 
-_Key = tuple[str, str, str]
+CallKey = tuple[str, str, str]
+"""Domain, name and overload of a function."""
 
 
 class Unfolded(NamedTuple):
@@ -40,7 +55,7 @@ def miscalled(header: ModelProto, nodes: Collection[NodeProto]) -> Iterator[str]
         header: Holds the functions.
         nodes: All nodes of the model's graphs, those of bodies included.
     """
-    functions = _by_key(header)
+    functions = functions_of(header)
     if len(functions) < len(header.functions):
         names = Counter(_name(_key_of(function)) for function in header.functions)
         yield f"function {names.most_common(1)[0][0]!r} is defined twice"
@@ -50,7 +65,7 @@ def miscalled(header: ModelProto, nodes: Collection[NodeProto]) -> Iterator[str]
     if circle is not None:
         yield f"function {_name(circle)!r} calls itself, at once or through others"
         return
-    called = {key for node in nodes if (key := _key(node)) in functions}
+    called = {key for node in nodes if (key := call_key(node)) in functions}
     total = unfolded(header, nodes)
     if total.nodes > UNFOLDED_NODES:
         yield f"its functions unfold to more than {UNFOLDED_NODES:,} nodes"
@@ -66,40 +81,38 @@ def unfolded(header: ModelProto, nodes: Iterable[NodeProto]) -> Unfolded:
         header: Holds the functions; none calls itself.
         nodes: All nodes of the model's graphs, those of bodies included.
     """
-    functions = _by_key(header)
+    functions = functions_of(header)
     callees = _callees(functions)
-    sizes: dict[_Key, Unfolded] = {}
+    sizes: dict[CallKey, Unfolded] = {}
     for key in _ordered(callees)[0]:  # callees first
         own = Unfolded(sum(1 for _ in nested(functions[key].node)), functions[key].ByteSize())
         sizes[key] = _sum(own, (sizes[callee] for callee in callees[key]))
-    called = (_key(node) for node in nodes) if functions else ()
+    called = (call_key(node) for node in nodes) if functions else ()
     return _sum(Unfolded(0, 0), (sizes[key] for key in called if key in sizes))
 
 
-def _by_key(header: ModelProto) -> dict[_Key, FunctionProto]:
+def functions_of(header: ModelProto) -> dict[CallKey, FunctionProto]:
+    """The local functions of a model."""
     return {_key_of(function): function for function in header.functions}
 
 
-def _callees(functions: Mapping[_Key, FunctionProto]) -> dict[_Key, list[_Key]]:
+def _callees(functions: Mapping[CallKey, FunctionProto]) -> dict[CallKey, list[CallKey]]:
     return {
-        key: [callee for node in nested(item.node) if (callee := _key(node)) in functions]
+        key: [callee for node in nested(item.node) if (callee := call_key(node)) in functions]
         for key, item in functions.items()
     }
 
 
-def _domain(name: str) -> str:
-    return "" if name in DEFAULT_DOMAIN else name
+def call_key(node: NodeProto) -> CallKey:
+    """The function that a node calls, if the model has it."""
+    return plain_domain(node.domain), node.op_type, node.overload
 
 
-def _key(node: NodeProto) -> _Key:
-    return _domain(node.domain), node.op_type, node.overload
+def _key_of(function: FunctionProto) -> CallKey:
+    return plain_domain(function.domain), function.name, function.overload
 
 
-def _key_of(function: FunctionProto) -> _Key:
-    return _domain(function.domain), function.name, function.overload
-
-
-def _name(key: _Key) -> str:
+def _name(key: CallKey) -> str:
     return ":".join(filter(None, key))
 
 
@@ -124,12 +137,12 @@ def nested(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
                     yield from nested(graph.node)
 
 
-def _ordered(callees: Mapping[_Key, list[_Key]]) -> tuple[list[_Key], _Key | None]:
+def _ordered(callees: Mapping[CallKey, list[CallKey]]) -> tuple[list[CallKey], CallKey | None]:
     """The functions, each behind those that it calls, or one that calls itself.
 
     Without recursion: a chain of calls may be as long as the file allows.
     """
-    done: dict[_Key, None] = {}
+    done: dict[CallKey, None] = {}
     for start in callees:
         if start in done:
             continue
@@ -148,7 +161,9 @@ def _ordered(callees: Mapping[_Key, list[_Key]]) -> tuple[list[_Key], _Key | Non
 
 
 def _bodies(
-    functions: dict[_Key, FunctionProto], called: set[_Key], callees: dict[_Key, list[_Key]]
+    functions: dict[CallKey, FunctionProto],
+    called: set[CallKey],
+    callees: dict[CallKey, list[CallKey]],
 ) -> Iterator[str]:
     """Names that a function makes twice or not at all; what nobody calls may be left unfinished."""
     waiting = list(called)

@@ -78,14 +78,18 @@ class Graph:
         del proto.node[:]
         del proto.initializer[:]
         for node in scope.nodes:
-            bodies = {
-                attribute.name: self._scope(attribute.g, scope, node)
-                for attribute in node.attribute
-                if attribute.type == AttributeProto.GRAPH and not attribute.ref_attr_name
-            }
-            if bodies:
-                scope.bodies[id(node)] = bodies
+            self.read_bodies(scope, node)
         return scope
+
+    def read_bodies(self, scope: Scope, node: NodeProto) -> None:
+        """Make scopes of the graphs in the attributes of a node that ``scope`` has or will have."""
+        bodies = {
+            attribute.name: self._scope(attribute.g, scope, node)
+            for attribute in node.attribute
+            if attribute.type == AttributeProto.GRAPH and not attribute.ref_attr_name
+        }
+        if bodies:
+            scope.bodies[id(node)] = bodies
 
     def scopes(self) -> Iterator[Scope]:
         """The main graph, then every body."""
@@ -177,10 +181,11 @@ class Graph:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all initializers and Constant nodes, external ones included."""
-        return sum(
-            tensors.stored_bytes(tensor) for scope in self.scopes() for tensor in scope.tensors()
-        )
+        """Bytes of all initializers and Constant nodes, external ones and functions included."""
+        held = [tensor for scope in self.scopes() for tensor in scope.tensors()]
+        for function in self.header.functions:
+            held += tensors.walk(function)
+        return sum(map(tensors.stored_bytes, held))
 
     # back to messages
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from onnx import AttributeProto, NodeProto
+from onnx import AttributeProto, NodeProto, OperatorSetIdProto
 from onnx.helper import get_attribute_value, make_attribute
 
 from graphopt.errors import ModelError
 
-__all__ = ["DEFAULT_DOMAIN", "attribute", "in_default_domain", "is_op", "label", "set_attributes"]
+__all__ = [
+    "DEFAULT_DOMAIN",
+    "attribute",
+    "in_default_domain",
+    "is_op",
+    "label",
+    "plain_domain",
+    "set_attributes",
+    "versions_of",
+]
 
 DEFAULT_DOMAIN = ("", "ai.onnx")
 """The two names of ONNX's own domain, which mean the same."""
@@ -31,6 +40,16 @@ _TYPES = {
 def in_default_domain(node: NodeProto) -> bool:
     """Whether the node's operator is one of ONNX's own."""
     return node.domain in DEFAULT_DOMAIN
+
+
+def plain_domain(name: str) -> str:
+    """The one name of a domain: ONNX's own is empty."""
+    return "" if name in DEFAULT_DOMAIN else name
+
+
+def versions_of(imports: Iterable[OperatorSetIdProto]) -> dict[str, int]:
+    """Version by domain; of several of one domain the last, as onnxruntime takes it."""
+    return {plain_domain(item.domain): int(item.version) for item in imports}
 
 
 def is_op(node: NodeProto, *op_types: str) -> bool:

@@ -12,7 +12,7 @@ from onnx import AttributeProto, NodeProto
 
 from graphopt.graph.node import in_default_domain, label
 
-__all__ = ["NEWEST_OPSET", "misuse"]
+__all__ = ["NEWEST_OPSET", "means_the_same", "misuse"]
 
 NEWEST_OPSET = 2**31 - 1
 """Stands for the newest version of every operator."""
@@ -114,6 +114,24 @@ def _signature(op_type: str, opset: int) -> _Signature | None:
         tuple(i for i, formal in enumerate(schema.outputs) if formal.option == single),
         {name: _attribute_type(item) for name, item in schema.attributes.items()},
         tuple(name for name, item in schema.attributes.items() if item.required),
+    )
+
+
+def means_the_same(node: NodeProto, version: int, other: int) -> bool:
+    """Whether an ONNX operator of one version may be read as one of another version.
+
+    So it is where the node is allowed in the other one as well, and what both versions know of
+    attributes has the same defaults; operators that the ONNX package does not know are the same.
+    """
+    old, new = _schema(node.op_type, version), _schema(node.op_type, other)
+    if old is None or new is None or old.since_version == new.since_version:
+        return True
+    if next(misuse(node, other), None) is not None or old.min_input != new.min_input:
+        return False
+    return all(
+        new.attributes[name].default_value == item.default_value
+        for name, item in old.attributes.items()
+        if name in new.attributes
     )
 
 

@@ -15,6 +15,7 @@ from graphopt.facts import cost, shapes
 from graphopt.facts.quantized import has_fixed_ranges
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
+from graphopt.graph.unfold import inlined
 from graphopt.run import layer_figures
 from graphopt.run.evaluation import evaluate
 from graphopt.run.limits import limit_records
@@ -113,10 +114,9 @@ def prove(
     feeds = [sample.feeds for sample in means.judge.samples[:_LAYER_SAMPLES]]
     sessions = [means.judge.session, stage.session]
     times = latency.measure(sessions, [feeds[0], feeds[0]], settled=_SETTLED)
-    layers, notes = layer_figures.describe(
-        means.reference, stage.graph, feeds, threads=means.threads
-    )
-    kernels, missing = _audited(stage.graph, passes)
+    before_graph, after_graph = inlined(means.reference), inlined(stage.graph)
+    layers, notes = layer_figures.describe(before_graph, after_graph, feeds, threads=means.threads)
+    kernels, missing = _audited(after_graph, passes)
     return Proof(
         quality,
         before[0] if before else None,

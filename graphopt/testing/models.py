@@ -185,6 +185,35 @@ def _function() -> onnx.ModelProto:
     )
 
 
+def _functions() -> onnx.ModelProto:
+    """Layers inside local functions: weights handed in and constants inside, called twice."""
+    made = model_from_text(
+        f"""<ir_version: 8, opset_import: ["" : 17, "local" : 1]>
+        caller (float[N,32] x) => (float[N,32] y, float[N,32] aside) {{
+          h = local.dense <scale = 0.5> (x, W1, B1)
+          g = local.block (h)
+          r = local.block (g)
+          y = local.twice (r)
+          {BYSTANDER}
+        }}
+        <domain: "local", opset_import: ["" : 17]>
+        dense <scale> (a, w, b) => (c) {{
+          f = Constant <value_float: float = @scale> ()
+          m = MatMul (a, w)  s = Mul (m, f)  t = Add (s, b)  c = Relu (t)
+        }}
+        <domain: "local", opset_import: ["" : 17, "local" : 1]>
+        block (a) => (b) {{
+          w = Constant <value = float[32,32] {{{", ".join(["0.125", "-0.25"] * 512)}}}> ()
+          d = Constant <value = float[1] {{0.5}}> ()
+          b = local.dense <scale = 2.0> (a, w, d)
+        }}
+        <domain: "local", opset_import: ["" : 17]>
+        twice (a) => (b) {{ t = Identity (a)  b = Add (t, t) }}""",
+        {"W1": (32, 32), "B1": (32,)},
+    )
+    return dressed(made)
+
+
 MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
     "cnn": networks.cnn,
     "fixed-batch": lambda: networks.cnn(batch="2"),
@@ -199,6 +228,7 @@ MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
     "quantized": _quantized,
     "no-layers": _nothing,
     "function": _function,
+    "functions": _functions,
     "clutter": _clutter,
     "outliers": _outliers,
     "embedding": _embedding,

@@ -13,6 +13,7 @@ from graphopt.passes.cleanup.eliminate_identity import EliminateIdentity
 from graphopt.passes.cleanup.fold_constants import FoldConstants
 from graphopt.passes.cleanup.freeze_initializers import FreezeInitializers
 from graphopt.passes.cleanup.fuse_batchnorm import FuseBatchnorm
+from graphopt.passes.cleanup.inline_functions import InlineFunctions
 from graphopt.passes.cleanup.upgrade_opset import UpgradeOpset
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "FoldConstants",
     "FreezeInitializers",
     "FuseBatchnorm",
+    "InlineFunctions",
     "UpgradeOpset",
 ]

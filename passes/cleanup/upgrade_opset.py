@@ -40,7 +40,8 @@ class UpgradeOpset(Pass):
             return
         if graph.header.functions:
             raise PassError(
-                f"the model has local functions written for opset {graph.opset}; inline them first"
+                f"the model has local functions written for opset {graph.opset}; "
+                "put inline-functions{which=all} before"
             )
         try:
             lift(graph.copy(), wanted, context.shapes)
