@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from graphopt.graph.constant import constant_tensor
 from graphopt.graph.graph import Constant, Graph, Scope
 from graphopt.graph.node import is_op, label
 
@@ -24,7 +23,7 @@ def _below(prefix: str, scope: Scope) -> Iterator[tuple[str, Scope]]:
 
 
 def constants(graph: Graph) -> dict[str, Constant]:
-    """All dense initializers and Constant nodes by name.
+    """All initializers and Constant nodes by name.
 
     In the main graph the name is the tensor's own. In a body the owner and its attribute stand in
     front, as two branches may use the same name. What still has no name of its own is left out.
@@ -49,8 +48,6 @@ def names_of(graph: Graph, wanted: Iterable[Constant]) -> list[str | None]:
 def _of(scope: Scope) -> Iterator[Constant]:
     for name, tensor in scope.initializers.items():
         yield Constant(name, scope, name, None, tensor)
-    for node in scope.nodes:
-        if is_op(node, "Constant"):
-            value = constant_tensor(node)
-            if value is not None:
-                yield Constant(node.output[0], scope, node.output[0], node, value)
+    names = [each.values.name for each in scope.proto.sparse_initializer]
+    names += [node.output[0] for node in scope.nodes if is_op(node, "Constant")]
+    yield from (value for name in names if (value := scope.constant(name)) is not None)

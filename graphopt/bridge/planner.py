@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from onnx import NodeProto, SparseTensorProto, TensorProto
+from onnx import NodeProto
 from torch import Tensor
 
 from graphopt.bridge.lookup import attributes, operator_of
@@ -17,11 +17,11 @@ from graphopt.bridge.plan import Plan, Substitute
 from graphopt.bridge.program import NOTHING, Body, Known, Step
 from graphopt.bridge.tensors import to_tensor
 from graphopt.errors import ModelError
-from graphopt.graph.constant import constant_tensor
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import is_op, label
 from graphopt.graph.order import sorted_nodes
-from graphopt.graph.tensors import to_array
+from graphopt.graph.sparse_tensors import dense_values
+from graphopt.graph.tensors import Array
 
 __all__ = ["PlanRequest", "make_plan"]
 
@@ -108,20 +108,20 @@ class _Planner:
         if name in self.known:
             return self.known[name]
         if name in self.scope.initializers:
-            return self.enter(name, self.scope.initializers[name])
-        for sparse in self.scope.proto.sparse_initializer:
-            if sparse.values.name == name:
-                return self.keep(name, _dense(sparse))
+            return self.enter(name, self.request.graph.read(self.scope.initializers[name]))
+        sparse = self.scope.sparse(name)
+        if sparse is not None:
+            return self.enter(name, dense_values(self.request.graph, sparse))
         if self.outer is None:
             raise ModelError(f"tensor {name!r} is read but nothing computes it")
         return self.outer.value(name)
 
-    def enter(self, name: str, tensor: TensorProto) -> _Value:
+    def enter(self, name: str, values: Array) -> _Value:
         """A constant of this scope: a weight, a statistic, or simply known."""
         if not self.outer and name in self.request.substitutes:
             return self.substitute(name)
         full = self.prefix + name
-        elements = to_tensor(self.request.graph.read(tensor))
+        elements = to_tensor(values)
         for kind, entered in (
             (self.request.weights, self.plan.weights),
             (self.request.statistics, self.plan.statistics),
@@ -246,14 +246,10 @@ class _Planner:
 
     def constant(self, node: NodeProto) -> None:
         """Enter the value of a Constant node."""
-        tensor = constant_tensor(node)
-        if tensor is not None:
-            self.enter(node.output[0], tensor)
+        constant = self.scope.constant(node.output[0])
+        if constant is not None:
+            self.enter(node.output[0], constant.values)
             return
-        for attribute in node.attribute:
-            if attribute.name == "sparse_value":
-                self.keep(node.output[0], _dense(attribute.sparse_tensor))
-                return
         raise ModelError(f"node {label(node)}: a constant of text cannot be computed in torch")
 
     # bodies
@@ -297,15 +293,3 @@ def _beside(function: Any, x: Tensor) -> Tensor:
     """What a function makes of the shape of ``x``, on the device of ``x``."""
     made: Tensor = function(x)
     return made.to(x.device)
-
-
-def _dense(sparse: SparseTensorProto) -> Tensor:
-    """A sparse constant in dense form; indices are linear, or rows of coordinates."""
-    values = to_tensor(to_array(sparse.values))
-    indices = to_tensor(to_array(sparse.indices))
-    made = torch.zeros(list(sparse.dims), dtype=values.dtype)
-    if indices.dim() == 1:
-        made.reshape(-1)[indices] = values
-    else:
-        made[tuple(indices.t())] = values
-    return made

@@ -121,7 +121,7 @@ def _port(graph: Graph, value: ValueInfoProto) -> Port:
             for dim in tensor.shape.dim
         ]
     dtype = TensorProto.DataType.Name(tensor.elem_type).lower()
-    return Port(value.name, dtype, shape, optional=value.name in graph.main.initializers)
+    return Port(value.name, dtype, shape, optional=graph.main.holds(value.name))
 
 
 def _outlooks(graph: Graph, progress: Progress | None) -> list[Outlook]:

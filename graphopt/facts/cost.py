@@ -3,8 +3,8 @@
 Definitions. A *parameter* is an element of a constant that holds weights: floats of any width,
 integers of 8 bits or less, and wider integers that are dequantized or are the bias of an integer
 operator. Scales and zero points of quantization are none, shapes, axes and indices neither.
-Constants of initializers, Constant nodes, bodies and functions count alike, shared ones once;
-sparse ones with the values they store. A *MAC* is one multiplication with its addition in a
+Constants of initializers, Constant nodes, bodies and functions count alike, shared ones once; of
+sparse ones every element counts. A *MAC* is one multiplication with its addition in a
 convolution, matrix product or recurrent layer; bias, pooling and elementwise operators count
 nothing.
 """
@@ -19,7 +19,6 @@ from onnx import NodeProto, TensorProto
 
 from graphopt.facts.operators import find
 from graphopt.facts.shapes import Dim, Shapes, infer
-from graphopt.graph import tensors
 from graphopt.graph.graph import Constant, Graph, Scope
 from graphopt.graph.node import attribute, is_op
 from graphopt.graph.tensors import Array
@@ -34,7 +33,7 @@ _SMALL_INTEGERS = ("INT8", "UINT8", "INT4", "UINT4", "INT2", "UINT2")
 
 def params(graph: Graph) -> int:
     """Number of parameters, as the module defines them."""
-    return sum(tensors.element_count(constant.tensor) for constant in _weights(graph))
+    return sum(math.prod(constant.shape) for constant in _weights(graph))
 
 
 def sparsity(graph: Graph) -> float:
@@ -60,7 +59,7 @@ def _weights(graph: Graph) -> Iterator[Constant]:
         held = [Constant(n, scope, n, None, tensor) for n, tensor in scope.initializers.items()]
         for sparse in scope.proto.sparse_initializer:
             name = sparse.values.name
-            held.append(Constant(name, scope, name, None, sparse.values))
+            held.append(Constant(name, scope, name, None, sparse.values, sparse))
         for node in scope.nodes:
             constant = scope.constant(node.output[0]) if is_op(node, "Constant") else None
             if constant is not None:

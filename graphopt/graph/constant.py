@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import onnx
-from onnx import AttributeProto, NodeProto, TensorProto
+from onnx import AttributeProto, NodeProto, SparseTensorProto, TensorProto
 
 from graphopt.graph import tensors
 from graphopt.graph.node import is_op, set_attributes
+from graphopt.graph.sparse_tensors import dense_values, make_sparse, sparse_bytes
 from graphopt.graph.tensors import Array
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ class Constant:
     """A value known at build time, wherever the file keeps it.
 
     ``name`` is the tensor that the reader asked for; ``scope`` and ``origin`` say where it lives:
-    an initializer of that name, or the output of a Constant node.
+    an initializer of that name, or the output of a Constant node. ``sparse`` is how it is stored
+    where that is sparse; ``tensor`` then holds the elements that are not zero.
     """
 
     name: str
@@ -33,11 +35,12 @@ class Constant:
     origin: str
     node: NodeProto | None
     tensor: TensorProto
+    sparse: SparseTensorProto | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Dimensions; empty for a scalar."""
-        return tuple(self.tensor.dims)
+        return tuple(self.tensor.dims if self.sparse is None else self.sparse.dims)
 
     @property
     def data_type(self) -> int:
@@ -47,7 +50,8 @@ class Constant:
     @property
     def nbytes(self) -> int:
         """Bytes that the values take in a file."""
-        return tensors.stored_bytes(self.tensor)
+        indices = 0 if self.sparse is None else tensors.stored_bytes(self.sparse.indices)
+        return tensors.stored_bytes(self.tensor) + indices
 
     @property
     def overridable(self) -> bool:
@@ -57,10 +61,21 @@ class Constant:
     @property
     def values(self) -> Array:
         """The array, read anew at each access (external data is not kept)."""
+        if self.sparse is not None:
+            return dense_values(self.scope.graph, self.sparse)
         return self.scope.graph.read(self.tensor)
 
     def set(self, values: Array) -> None:
-        """Put other values where it lives; all readers see them, this object keeps the old ones."""
+        """Put other values where it lives; all readers see them, this object keeps the old ones.
+
+        An initializer that is stored sparse stays so where that is smaller.
+        """
+        if self.node is None and self.sparse is not None:
+            self.scope.drop_sparse(self.origin)
+            if values.any() and sparse_bytes(values) < values.nbytes:
+                self.scope.add_sparse(make_sparse(self.scope.graph, self.origin, values))
+                _retype(self.scope, self.origin, values)
+                return
         tensor = self.scope.graph.store(self.origin, values)
         if self.node is None:
             self.scope.initializers[self.origin] = tensor
@@ -96,14 +111,24 @@ def constant_behind(scope: Scope, name: str) -> Constant | None:
             return Constant(asked, home, name, None, home.initializers[name])
         node = home.producer(name)
         if node is None:
-            return None
+            sparse = home.sparse(name)
+            return sparse and Constant(asked, home, name, None, sparse.values, sparse)
         if is_op(node, "Constant"):
-            tensor = constant_tensor(node)
-            return None if tensor is None else Constant(asked, home, name, node, tensor)
+            return _made(asked, home, node)
         if not is_op(node, "Identity"):
             return None
         name, scope = node.input[0], home
     return None
+
+
+def _made(asked: str, home: Scope, node: NodeProto) -> Constant | None:
+    """The value of a Constant node."""
+    value, name = next(iter(node.attribute), None), node.output[0]
+    if value is not None and value.type == AttributeProto.SPARSE_TENSOR:
+        sparse = value.sparse_tensor
+        return Constant(asked, home, name, node, sparse.values, sparse)
+    tensor = constant_tensor(node)
+    return None if tensor is None else Constant(asked, home, name, node, tensor)
 
 
 def constant_tensor(node: NodeProto) -> TensorProto | None:

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import onnx
-from onnx import AttributeProto, GraphProto, NodeProto, TensorProto
+from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto
 
 from graphopt.graph.constant import Constant, constant_behind
 from graphopt.graph.declared import Annotations, ValueInfos
@@ -28,7 +28,7 @@ class _Ports:
 
     inputs: frozenset[str]
     outputs: frozenset[str]
-    sparse: set[str]
+    sparse: dict[str, SparseTensorProto]
 
 
 @dataclass(eq=False)
@@ -84,9 +84,17 @@ class Scope:
 
     def _listed(self) -> _Ports:
         if self._ports is None:
-            sparse = {tensor.values.name for tensor in self.proto.sparse_initializer}
+            sparse = {tensor.values.name: tensor for tensor in self.proto.sparse_initializer}
             self._ports = _Ports(frozenset(self.inputs), frozenset(self.outputs), sparse)
         return self._ports
+
+    def holds(self, name: str) -> bool:
+        """Whether ``name`` is an initializer of this very scope, dense or sparse."""
+        return name in self.initializers or name in self._listed().sparse
+
+    def sparse(self, name: str) -> SparseTensorProto | None:
+        """The sparse initializer of that name, if there is one."""
+        return self._listed().sparse.get(name)
 
     def children(self, node: NodeProto) -> dict[str, Scope]:
         """The bodies of a node by attribute name; empty for ordinary nodes."""
@@ -278,7 +286,15 @@ class Scope:
     def add_sparse(self, sparse: onnx.SparseTensorProto) -> None:
         """Store an initializer in sparse form."""
         self.proto.sparse_initializer.append(sparse)
-        self._listed().sparse.add(sparse.values.name)
+        self._ports = None
+
+    def drop_sparse(self, *names: str) -> None:
+        """Remove sparse initializers; the list of inputs stays as it is."""
+        kept = [each for each in self.proto.sparse_initializer if each.values.name not in names]
+        if len(kept) < len(self.proto.sparse_initializer):
+            del self.proto.sparse_initializer[:]
+            self.proto.sparse_initializer.extend(kept)
+            self._ports = None
 
     def add_constant(self, name: str, values: Array) -> str:
         """Store ``values`` as a new initializer called ``name`` or, if taken, like it."""
@@ -295,7 +311,8 @@ class Scope:
         self.graph.header.ir_version = max(4, self.graph.header.ir_version)
 
     def drop_initializer(self, *names: str) -> None:
-        """Remove initializers, from the inputs too where they are listed there."""
+        """Remove initializers, sparse ones too, and their listing as inputs."""
+        self.drop_sparse(*names)
         for name in names:
             self.initializers.pop(name, None)
             self.value_infos.drop(name)

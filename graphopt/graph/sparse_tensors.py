@@ -1,17 +1,23 @@
-"""Sparse initializers: whether indices and values fit each other and the shape."""
+"""Sparse tensors: whether indices and values fit each other and the shape, to dense and back."""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 from onnx import SparseTensorProto, TensorProto
 
 from graphopt.errors import ModelError
-from graphopt.graph.graph import Graph
+from graphopt.graph.tensors import Array
 
-__all__ = ["check_sparse"]
+if TYPE_CHECKING:
+    from graphopt.graph.graph import Graph
+
+__all__ = ["check_sparse", "dense_values", "make_sparse", "sparse_bytes"]
+
+_INDEX_BYTES = 8  # linear int64 indices: the one form that checker and runtimes agree on
 
 _INDEX_TYPES = (TensorProto.INT64, TensorProto.INT32, TensorProto.INT16, TensorProto.INT8)
 _MOST_BYTES = 2**63 - 1
@@ -56,3 +62,38 @@ def _item_bytes(values: TensorProto) -> int:
     if values.data_type == TensorProto.STRING:
         return 1
     return int(onnx.helper.tensor_dtype_to_np_dtype(values.data_type).itemsize)
+
+
+def sparse_bytes(values: Array) -> int:
+    """Bytes that ``values`` take as a sparse initializer: each non-zero with its index."""
+    return int(np.count_nonzero(values)) * (values.dtype.itemsize + _INDEX_BYTES)
+
+
+def make_sparse(graph: Graph, name: str, values: Array) -> SparseTensorProto:
+    """A sparse tensor of ``values``, at least one of them not zero.
+
+    Source: ``SparseTensorProto`` of the ONNX IR specification, version 6 and later.
+    """
+    flat = values.reshape(-1)
+    indices = np.flatnonzero(flat).astype(np.int64)
+    sparse = SparseTensorProto(dims=values.shape)
+    sparse.values.CopyFrom(graph.store(name, flat[indices]))
+    sparse.indices.CopyFrom(graph.store(f"{name}_indices", indices))
+    return sparse
+
+
+def dense_values(graph: Graph, sparse: SparseTensorProto) -> Array:
+    """All elements of a sparse tensor, of which those that are not stored are zero.
+
+    Indices are linear or rows of coordinates, as ``check_sparse`` asks.
+    """
+    stored = graph.read(sparse.values)
+    made = np.zeros(list(sparse.dims), stored.dtype)
+    if not stored.size:
+        return made
+    places = graph.read(sparse.indices)
+    if places.ndim == 2:
+        made[tuple(places.T)] = stored
+    else:
+        made.reshape(-1)[places] = stored
+    return made

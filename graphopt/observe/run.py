@@ -88,7 +88,8 @@ def _prepare(
     if first is None:
         raise DataError("there is no sample to observe the model on")
     scope = graph.main
-    places = dict.fromkeys((*scope.inputs, *scope.initializers), -1)
+    sparse = (each.values.name for each in scope.proto.sparse_initializer)
+    places = dict.fromkeys((*scope.inputs, *scope.initializers, *sparse), -1)
     places |= {name: i for i, node in enumerate(scope.nodes) for name in node.output if name}
     for request in requests:
         if request.tensor not in places:
@@ -140,12 +141,13 @@ class _Runner:
     """Computes taps for one feed: inside the graph where they have a form there."""
 
     def __init__(self, graph: Graph, taps: Sequence[Tap], sizes: Sizes, threads: int) -> None:
-        constants = graph.main.initializers
+        main = graph.main
+        held = {tap: main.constant(tap.tensor) for tap in taps if main.holds(tap.tensor)}
         self.taps = taps
         self.inside: dict[Tap, str] = {}
         self.whole: dict[Tap, str] = {}
         self.outside: dict[Tap, Array | None] = {
-            tap: graph.read(constants[tap.tensor]) for tap in taps if tap.tensor in constants
+            tap: constant.values for tap, constant in held.items() if constant is not None
         }
         part = extract(graph, {tap.tensor for tap in taps})
         nodes = TapNodes(part, sizes.floats)

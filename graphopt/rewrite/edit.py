@@ -105,7 +105,8 @@ def _sweep(scope: Scope) -> list[str]:
             removed += _sweep(body)
         needed.update(scope.reads(node))
     scope.remove(dead)
-    unread = [name for name in scope.initializers if name not in needed]
+    held = [*scope.initializers, *(each.values.name for each in scope.proto.sparse_initializer)]
+    unread = [name for name in held if name not in needed]
     scope.drop_initializer(*unread)
     forget(scope, [*unread, *(name for node in dead for name in node.output)])
     return [*removed, *map(label, dead), *unread]

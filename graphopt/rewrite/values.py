@@ -55,7 +55,7 @@ def drop_unread(scope: Scope, names: Iterable[str]) -> None:
             home.remove([node])
             forget(home, [name])
             drop_unread(home, node.input)
-        elif name in home.initializers and not home.is_input(name):
+        elif node is None and home.defines(name) and not home.is_input(name):
             home.drop_initializer(name)
 
 

@@ -114,8 +114,8 @@ class Session:
                 computed.append(name)
                 if name not in listed:
                     model.graph.output.add(name=name)
-            elif name in graph.main.initializers:
-                self._constants[name] = graph.read(graph.main.initializers[name])
+            elif graph.main.holds(name) and (held := graph.main.constant(name)) is not None:
+                self._constants[name] = held.values
             elif name not in self.inputs:
                 raise ModelError(f"the model's main graph has no tensor {name!r}")
         return computed

@@ -31,7 +31,7 @@ class FreezeInitializers(Pass):
     keep: Annotated[tuple[str, ...], Option("names of initializers that callers do replace")] = ()
 
     def check(self, graph: Graph, context: Context) -> None:
-        optional = [name for name in graph.main.inputs if name in graph.main.initializers]
+        optional = [name for name in graph.main.inputs if graph.main.holds(name)]
         if graph.header.ir_version < 3 and optional:
             raise PassError(
                 f"IR version {graph.header.ir_version} is too old to be raised; export it again"
@@ -44,7 +44,7 @@ class FreezeInitializers(Pass):
         main = graph.main
         frozen: list[str] = []
         for value in main.proto.input:
-            if value.name not in main.initializers:
+            if not main.holds(value.name):
                 continue
             if value.name in self.keep:
                 changes.skip(value.name, "kept as an optional input: named in keep")

@@ -25,10 +25,11 @@ from graphopt.families.masking import (
     zeros_of,
 )
 from graphopt.graph.graph import Graph
+from graphopt.graph.sparse_tensors import sparse_bytes
 from graphopt.graph.tensors import Array
 from graphopt.numerics import scores
 from graphopt.numerics.scores import PATTERNS
-from graphopt.rewrite.sparse import sparse_bytes, store_sparse
+from graphopt.rewrite.sparse import store_sparse
 
 __all__ = ["MaskWeights"]
 
@@ -55,8 +56,8 @@ class MaskWeights(Pass):
 
     The file shrinks once it is compressed, or at once with ``storage=sparse`` where that is
     smaller: below a third of the weights for float32. It runs faster only on a runtime with sparse
-    kernels, which onnxruntime has not. Put it before any quantize pass; with sparse storage put it
-    last, as other passes do not look into such weights.
+    kernels, which onnxruntime has not. Put it before any quantize pass. Passes that change a weight
+    which is stored sparse store it so again where that is smaller.
 
     Source: Han et al. 2015, Learning both Weights and Connections for Efficient Neural Networks;
     Molchanov et al. 2019, Importance Estimation for Neural Network Pruning; Theis et al. 2018,
@@ -163,6 +164,8 @@ class MaskWeights(Pass):
 
 def _store_sparse(layer: WeightGroup, values: Array, changes: Changes) -> None:
     constant = layer.constant
+    if constant.sparse is not None:
+        return
     dense, sparse = values.nbytes, sparse_bytes(values)
     if constant.node is not None:
         changes.skip(layer.name, "stays dense: it is stored in a Constant node")

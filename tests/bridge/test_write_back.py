@@ -8,6 +8,7 @@ from graphopt.bridge import to_torch, write_back
 from graphopt.errors import UsageError
 from graphopt.graph import io
 from graphopt.graph.lossless import differences
+from graphopt.rewrite.sparse import store_sparse
 from graphopt.testing import MODELS, model_from_text
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>'
@@ -93,3 +94,21 @@ def test_another_graph_is_refused() -> None:
     ]
     with pytest.raises(UsageError, match=r"constant 'W' of shape \(2, 2\) is not in the graph"):
         write_back(to_torch(models[0]), models[1])
+
+
+def test_sparse_weights_are_trained_and_stored_sparse_again() -> None:
+    values = np.zeros((8, 6), np.float32)
+    values[1, 2], values[3, 5] = 2, -1
+    model = model_from_text(
+        f"{HEAD} net (float[N,8] x) => (float[N,6] y) {{ y = MatMul (x, w) }}", {"w": values}
+    )
+    graph = io.load(model)
+    store_sparse(graph.main, "w", values)
+    module = to_torch(graph)
+    with torch.no_grad():
+        dict(module.weights())["w"].mul_(2)
+    assert write_back(module, graph) == ["w"]
+    assert graph.main.sparse("w") is not None
+    constant = graph.main.constant("w")
+    assert constant is not None
+    np.testing.assert_array_equal(constant.values, 2 * values)

@@ -162,12 +162,13 @@ def test_parameters_are_counted_wherever_they_are() -> None:
     assert cost.params(graph) == 4 + 2 + 4 + 4
 
 
-def test_sparse_initializers_count_what_they_store() -> None:
+def test_of_sparse_initializers_every_element_counts() -> None:
     graph = parse("(float[4, 4] x) => (float[4, 4] y)", "{ y = MatMul(x, w) }")
     sparse = graph.main.proto.sparse_initializer.add(dims=[4, 4])
     sparse.values.CopyFrom(onnx.helper.make_tensor("w", 1, [3], [1.0, 2.0, 3.0]))
     sparse.indices.CopyFrom(onnx.helper.make_tensor("", 7, [3], [0, 1, 2]))
-    assert cost.params(graph) == 3
+    assert cost.params(graph) == 16
+    assert cost.sparsity(graph) == 13 / 16
     assert macs(graph) == 4 * 4 * 4
 
 

@@ -93,8 +93,12 @@ def test_sparse_initializer_hides_an_outer_constant(graph: Graph) -> None:
     branch = next(scope for scope in graph.scopes() if scope.producer("b"))
     sparse = branch.proto.sparse_initializer.add(dims=[4])
     sparse.values.CopyFrom(onnx.helper.make_tensor("w", 1, [1], [1.0]))
+    sparse.indices.CopyFrom(onnx.helper.make_tensor("", 7, [1], [2]))
     assert branch.defines("w")
-    assert branch.constant("w") is None
+    found = branch.constant("w")
+    assert found is not None
+    assert found.scope is branch
+    assert found.values.tolist() == [0, 0, 1, 0]
 
 
 def test_new_values_retype_what_is_declared() -> None:

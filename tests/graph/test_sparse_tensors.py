@@ -85,3 +85,43 @@ def test_parts_that_do_not_fit(edit: Callable[[SparseTensorProto], None], words:
     with pytest.raises(ModelError) as caught:
         io.load(message)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("indices", [[1, 7], [[0, 1], [1, 3]]])
+def test_what_is_stored_sparse_is_read_in_full(indices: ArrayLike) -> None:
+    graph = io.load(model(indices))
+    held = graph.main.constant("w")
+    assert held is not None
+    assert held.shape == (4, 4)
+    assert held.nbytes == 2 * 4 + np.asarray(indices).size * 8
+    assert np.argwhere(held.values).tolist() == [[0, 1], [1, 3]]
+
+
+@pytest.mark.parametrize(("zeros", "sparse"), [(14, True), (4, False), (16, False)])
+def test_other_values_stay_sparse_where_that_is_smaller(zeros: int, sparse: bool) -> None:
+    graph = io.load(model([1, 7]))
+    held = graph.main.constant("w")
+    assert held is not None
+    values = np.arange(1, 17, dtype=np.float32).reshape(4, 4)
+    values.reshape(-1)[:zeros] = 0
+    held.set(values)
+    assert (graph.main.sparse("w") is not None) is sparse
+    assert ("w" in graph.main.initializers) is not sparse
+    again = io.load(graph.to_model()).main.constant("w")
+    assert again is not None
+    np.testing.assert_array_equal(again.values, values)
+
+
+def test_a_sparse_constant_of_a_node_is_read_and_changed() -> None:
+    stored = model([1, 7]).graph.sparse_initializer[0]
+    message = onnx.parser.parse_model(TEXT + " { y = MatMul(x, w) }")
+    node = onnx.helper.make_node("Constant", [], ["w"], sparse_value=stored)
+    message.graph.node.insert(0, node)
+    graph = io.load(message)
+    held = graph.main.constant("w")
+    assert held is not None
+    assert held.values.sum() == 2
+    held.set(2 * held.values)
+    again = graph.main.constant("w")
+    assert again is not None
+    assert again.values.sum() == 4

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 
 from graphopt.graph import check, io
-from graphopt.rewrite.sparse import sparse_bytes, store_sparse
+from graphopt.graph.sparse_tensors import sparse_bytes
+from graphopt.rewrite.sparse import store_sparse
 from graphopt.testing import model_from_text, run_model
 
 
