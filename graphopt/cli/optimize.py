@@ -56,6 +56,7 @@ from graphopt.cli.streams import stdout_to_stderr
 @trial_option
 @seed_option("Of all random numbers", default=None)
 @click.option("--strict", is_flag=True, help="Stop at the first refused pass or broken limit.")
+@click.option("--keep-going", is_flag=True, help="A refused pass is no failure: exit code 0.")
 @click.option("--dry-run", is_flag=True, help="Say what would run; write nothing.")
 @json_option
 @verbose_option
@@ -69,7 +70,7 @@ def optimize(model: str, output: str | None, reports: tuple[str, ...], **given: 
     from graphopt.commands.optimize import optimize as run
     from graphopt.report import files
 
-    show = {name: given.pop(name) for name in ("as_json", "verbose")}
+    show = {name: given.pop(name) for name in ("as_json", "verbose", "keep_going")}
     out = Path(output) if output else outcome.beside(model, "opt")
     writes = not given["dry_run"]
     places = files.places(out, reports) if writes else ()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from graphopt.cli.lines import print_line
-from graphopt.errors import LimitError, UsageError
+from graphopt.errors import LimitError, PassError, UsageError
 from graphopt.runtime import launch
 
 if TYPE_CHECKING:
@@ -47,11 +47,18 @@ def write(result: Result, out: Path, reports: Sequence[str]) -> Result:
     return result
 
 
-def conclude(result: Result, *, as_json: bool, verbose: bool) -> None:
+def conclude(result: Result, *, as_json: bool, verbose: bool, keep_going: bool = False) -> None:
     """Print the report and say what was not reached, if this is the leading process.
+
+    Args:
+        result: Written already.
+        as_json: Print the report as JSON.
+        verbose: Print every change and every skipped node.
+        keep_going: A pass that the user named and that was refused is no failure.
 
     Raises:
         LimitError: A limit is not met, or a training diverged.
+        PassError: A pass that the user named was refused or taken back.
     """
     from graphopt.report import json, terminal
     from graphopt.report.advice import advised
@@ -74,3 +81,11 @@ def conclude(result: Result, *, as_json: bool, verbose: bool) -> None:
                 f"{item.name}: {item.curves.stopped}; the output has the weights of step "
                 f"{item.curves.best_step}"
             )
+    if result.refused and not keep_going:
+        first, *others = result.refused
+        more = f" (and {len(others)} more)" if others else ""
+        outcome = advised(f"{first.status}: {first.reason}", first.needs)
+        raise PassError(
+            f"{first.name} {outcome}{more}; what the other passes made was written; "
+            "--keep-going makes that no failure"
+        )

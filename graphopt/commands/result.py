@@ -51,6 +51,16 @@ class Result:
         """Whether every limit that was asked for is met."""
         return all(limit.met for limit in self.report.limits)
 
+    @property
+    def refused(self) -> list[PassRecord]:
+        """The passes that the user named and that were refused, or taken back for no limit of his.
+
+        A repair that does not help is none of them, and nothing that ``auto`` chose is.
+        """
+        if self.report.dry_run or self.report.candidates:
+            return []
+        return [item for item in self.report.passes if _refused(item)]
+
     def save(self, path: str | Path) -> Result:
         """Write the model, whole or not at all; of several processes only the leading one does.
 
@@ -76,6 +86,13 @@ class Result:
         return replace(self, report=replace(self.report, output=output))
 
 
+def _refused(item: PassRecord) -> bool:
+    """Whether a pass had no effect although it was wanted."""
+    if item.broken is not None:
+        return item.broken.limit in ("valid", "runs", "finite", "lossless")
+    return item.status == "refused"
+
+
 @dataclass(frozen=True)
 class Origin:
     """A model that a run starts from or measures against, and its file."""
@@ -85,7 +102,7 @@ class Origin:
 
     def described(self) -> ModelRecord:
         """The model in figures."""
-        return describe(self.stage.graph, self.path, sizes=self.stage.sizes)
+        return describe(self.stage.graph, self.path, macs=self.stage.macs)
 
 
 def looked_at(
@@ -142,8 +159,8 @@ def finished(
     if launch.leads():  # the clock of the one process should not hear the others
         first = None if start is None else start.stage
         proof = prove(choice.stage, means, first, choice.records, caveat)
-        sizes = choice.stage.sizes
-        output = describe(choice.stage.graph, sizes=sizes, latency_ms=proof.after_ms)
+        macs = choice.stage.macs
+        output = describe(choice.stage.graph, macs=macs, latency_ms=proof.after_ms)
         before = replace(before, latency_ms=proof.before_ms)
     origin = None
     if start is not None:
@@ -161,7 +178,6 @@ def finished(
         limits=proof.limits,
         messages=[
             *choice.messages,
-            *(record.note for record in choice.records if record.note),
             *proof.messages,
             *_losses(before, output, proof, start),
             *told_of(means.calibration, means.training, means.evaluation),

@@ -90,10 +90,10 @@ class Unquantized(Precondition):
         if not nodes:
             return ""
         others = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
-        return (
-            f"the model is quantized already ({label(nodes[0])}{others}); put {item.name} before "
-            "the pass that quantizes"
-        )
+        fault = f"the model is quantized already ({label(nodes[0])}{others})"
+        if any(self._nodes(scope) for scope in context.reference.scopes()):
+            return fault  # it came so
+        return f"{fault}; put {item.name} before the pass that quantizes"
 
     def _nodes(self, scope: Scope) -> list[NodeProto]:
         """What makes the model a quantized one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from graphopt.errors import Need
 from graphopt.run.record import ModelRecord, Quality
@@ -57,10 +57,8 @@ class Outlook:
 class Inspection:
     """A model file as ``graphopt inspect`` shows it.
 
-    ``macs`` are those of one run with inputs of the shapes ``macs_at``, or as declared where that
-    is empty; where they are unknown, ``macs_missing`` says why. ``tasks`` is what the outputs mean
-    as far as the graph tells, without a run; ``note`` says why onnxruntime does not load it,
-    ``needs`` what would help, empty where it does.
+    ``tasks`` is what the outputs mean as far as the graph tells, without a run; ``note`` says why
+    onnxruntime does not load it, ``needs`` what would help, empty where it does.
     """
 
     path: str | None
@@ -82,8 +80,6 @@ class Inspection:
     tasks: list[Task]
     note: str = ""
     needs: tuple[Need, ...] = ()
-    macs_at: dict[str, list[int]] = field(default_factory=dict)
-    macs_missing: str = ""
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,6 @@ def _environment() -> Environment:
         grouped_tasks=grouped_tasks,
         least=words.least,
         limit=words.limit,
-        macs_note=words.macs_note,
         measured_on=words.measured_on,
         ms=words.milliseconds,
         pace=words.pace,

@@ -41,13 +41,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """A model file in figures; what could not be measured is None.
-
-    Attributes:
-        macs: Of one run at the sizes ``macs_at``.
-        macs_at: Shapes of the inputs of that run, where the file leaves a size open; else empty.
-        macs_missing: Which node's MACs are unknown, and why; empty where all are counted.
-    """
+    """A model file in figures; what could not be measured is None."""
 
     path: str | None
     sha256: str
@@ -56,8 +50,6 @@ class ModelRecord:
     macs: int | None
     nodes: int
     latency_ms: float | None = None
-    macs_at: dict[str, list[int]] = field(default_factory=dict)
-    macs_missing: str = ""
 
 
 @dataclass(frozen=True)
@@ -179,8 +171,7 @@ class PassRecord:
     ``status`` is ``done``, ``nothing to do``, ``refused`` (a precondition; ``reason`` and
     ``needs``, what was not given) or ``rolled back`` (a limit; ``reason`` and ``broken``).
     ``bytes`` and ``macs`` are those after the pass, ``sqnr_db`` that of the worst output against
-    the input model, ``curves`` the course of a training, ``note`` what the pass destroyed of what
-    others before it had made.
+    the input model, ``curves`` the course of a training.
     """
 
     name: str
@@ -196,7 +187,6 @@ class PassRecord:
     curves: TrainingCurves | None = None
     broken: Broken | None = None
     needs: tuple[Need, ...] = ()
-    note: str = ""
 
 
 @dataclass(frozen=True)

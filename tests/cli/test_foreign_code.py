@@ -253,7 +253,7 @@ def test_modules(typed: Typed, folder: Path, text: str, words: str) -> None:
 def test_a_step_of_the_users_own_may_raise_whatever_it_likes(typed: Typed) -> None:
     for name in ("interrupt", "own", "leaves"):
         code, out, err = typed("-p", f'apply-function{{function="own.py:{name}"}}')
-        assert code == 0
+        assert code == 4
         assert f"own.py:{name} raised " in out + err
         assert "internal error" not in err
 

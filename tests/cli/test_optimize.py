@@ -99,13 +99,32 @@ def test_broken_limit_is_exit_4_with_the_better_model_written(run: Run, folder: 
 
 def test_strict_ends_at_the_first_refused_pass(run: Run, folder: Path) -> None:
     twice = ("-p", "quantize-static,quantize-static", "--calib", "calib.npz", "-o", "out.onnx")
-    found = report(run, *twice)
-    assert found["passes"][0]["status"] == "done"
+    found = report(run, *twice, "--keep-going")
+    assert [each["status"] for each in found["passes"]] == ["done", "refused"]
     (folder / "out.onnx").unlink()
     result = run("optimize", "model.onnx", "-p", "quantize-static", "--strict", "-o", "out.onnx")
     assert result.returncode == 4
     assert result.stderr.count("\n") == 1
     assert not (folder / "out.onnx").exists()
+
+
+def test_a_refused_pass_ends_with_4_and_what_the_others_made_is_written(
+    run: Run, folder: Path
+) -> None:
+    passes = ("-p", "fuse-batchnorm,quantize-static", "-o", "out.onnx")
+    result = run("optimize", "model.onnx", *passes)
+    assert result.returncode == 4
+    assert result.stderr == (
+        "graphopt: error: quantize-static refused: quantize-static needs calibration samples; "
+        "give them with --calib DATA; what the other passes made was written; --keep-going makes "
+        "that no failure\n"
+    )
+    assert "BatchNormalization" not in {
+        node.op_type for node in onnx.load(folder / "out.onnx").graph.node
+    }
+    (folder / "out.onnx").unlink()
+    assert run("optimize", "model.onnx", *passes, "--keep-going").returncode == 0
+    assert (folder / "out.onnx").exists()
 
 
 def test_memory_limit_is_taken_and_kept(run: Run) -> None:

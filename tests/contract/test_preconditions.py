@@ -22,13 +22,20 @@ from graphopt.options import option_fields
 from graphopt.testing import MODELS
 
 
-def _context(calibrated: bool = True, teacher: Graph | None = None) -> Context:
+def _context(
+    calibrated: bool = True, teacher: Graph | None = None, reference: Graph | None = None
+) -> Context:
     """What preconditions read of a context; samples to train on, without labels, by ``teacher``."""
     training = None
     if teacher is not None:
         training = Training(SyntheticSamples(teacher, count=2), teacher)
     target = targets.find("generic")
-    values = SimpleNamespace(target=target, calibrated=calibrated, training=training)
+    values = SimpleNamespace(
+        target=target,
+        calibrated=calibrated,
+        training=training,
+        reference=reference or _model("cnn"),
+    )
     return cast(Context, values)
 
 
@@ -68,6 +75,9 @@ def test_quantized_weights_are_refused_alike(name: str) -> None:
     assert error is PassError
     assert words.startswith("the model is quantized already (")
     assert words.endswith(f"); put {name} before the pass that quantizes")
+    came = _model("quantized")
+    _, words = _refusal(name, came, _context(reference=came))
+    assert words.endswith(")")  # no order of passes would help
 
 
 @pytest.mark.parametrize(
