@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
 from onnx import NodeProto
 
+from graphopt.analysis.folding import folded, held_bytes
 from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.registry import register
@@ -17,13 +18,12 @@ from graphopt.facts.shapes import Shapes, proven
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import attribute, is_op
 from graphopt.graph.order import sorted_nodes
-from graphopt.graph.tensors import Array, stored_bytes
+from graphopt.graph.tensors import Array
 from graphopt.rewrite import inline
 
 __all__ = ["FoldConstants"]
 
 _UNKNOWN = -1  # stands for a free dimension in a half-known shape; no real dimension is negative
-_TENSOR_OVERHEAD = 16  # bytes of tags, dims and lengths around the values of an initializer
 
 
 @register("fold-constants")
@@ -35,8 +35,9 @@ class FoldConstants(Pass):
                             Constant(-1) ---+- Concat -> Reshape     becomes     Reshape([1, -1])
 
     Nodes are computed where all inputs are constants, or where they read nothing but dimensions
-    that are fixed. A result takes the place of the nodes that made it only where the file does
-    not grow by it, so an Expand of one number to a large mask stays. Random operators,
+    that are fixed. Results take the place of the nodes that made them only where the file does not
+    grow by it, so an Expand of one number to a large mask stays; a buffer of all parameters is
+    split to the weights of its layers, since it goes itself. Random operators,
     quantization operators and initializers that are listed as inputs are never folded. An If
     whose condition is constant is replaced by the branch that is taken.
     """
@@ -47,17 +48,18 @@ class FoldConstants(Pass):
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
-        shapes = proven(graph)
         left = self.max_bytes
         again = True
-        while again:
+        while again:  # what is folded may fix shapes, and so what else is constant
             skips: list[tuple[NodeProto, str]] = []
+            shapes, before = proven(graph), len(changes.edits)
             for scope in list(graph.scopes()):
                 region = _Region(scope, shapes, graph.opset, left)
                 region.compute()
                 left -= region.fold(changes)
                 skips += region.skips
-            again = _inline_branches(graph, changes)
+            _inline_branches(graph, changes)
+            again = len(changes.edits) > before
         for node, reason in skips:
             changes.skip(node, reason)
         if not changes.edits and not changes.skips:
@@ -69,9 +71,9 @@ class FoldConstants(Pass):
         return [Example("clutter"), Example("clutter", {"max_bytes": 1000})]
 
 
-def _inline_branches(graph: Graph, changes: Changes) -> bool:
-    """Replace every If whose condition is constant; False if there is none."""
-    made, before = inline.definitions(graph), len(changes.edits)
+def _inline_branches(graph: Graph, changes: Changes) -> None:
+    """Replace every If whose condition is constant."""
+    made = inline.definitions(graph)
     for scope in graph.scopes():
         waiting = scope.nodes[::-1]
         while waiting:
@@ -83,7 +85,6 @@ def _inline_branches(graph: Graph, changes: Changes) -> bool:
             waiting += reversed(scope.children(node)[branch].nodes)
             inline.inline_body(scope, node, branch, made)
             changes.edit(node, f"replaced by its {branch}: the condition is constant")
-    return len(changes.edits) > before
 
 
 @dataclass
@@ -174,69 +175,64 @@ class _Region:
 
     def fold(self, changes: Changes) -> int:
         """Put results in place where the file does not grow; the bytes that they take."""
-        pending = {id(node) for node in self.nodes}
-        taken = 0
-        for node in reversed(self.nodes):
-            needed = [name for name in node.output if name and self._needed(name, pending)]
-            if not needed:
-                continue
-            if any(self._refused_as_constant(name) for name in needed):
-                pending.discard(id(node))
-                self.skips.append((node, "Range takes only scalars as constants"))
-                continue
-            cone, constants, saved = self._cone(node)
-            cost = sum(self.values[n].nbytes + len(n) + _TENSOR_OVERHEAD for n in needed)
-            if cost > saved:
-                pending.discard(id(node))
-                self.skips.append((node, f"folding would grow the file by {cost - saved} bytes"))
-                continue
-            self.scope.remove(cone)
-            self.scope.drop_initializer(*constants)
-            for name in needed:
-                self.scope.define(name, self.values[name])
-            taken += sum(self.values[name].nbytes for name in needed)
-            changes.edit(node, f"computed, with {len(cone) - 1} nodes before it")
-        return taken
+        replaced, needless = folded(self.scope, self.nodes, self.values, self._refused_as_constant)
+        gone = {id(node): node for node in (*replaced, *needless)}
+        self._tell_kept(gone)
+        ready: list[str] = []
+        untold = dict(gone)
+        for node in reversed(replaced):
+            needed = [name for name in node.output if name and self._needed(name, gone)]
+            if needed:
+                count = self._count_before(node, untold)
+                changes.edit(node, f"computed, with {count} nodes before it")
+                ready += needed
+        for node in untold.values():
+            changes.edit(node, "removed: nothing needs what it computes")
+        read = [name for node in gone.values() for name in node.input]
+        self.scope.remove(gone.values())
+        for name in ready:
+            self.scope.define(name, self.values[name])
+        self.scope.drop_initializer(*(name for name in read if self._unread(name)))
+        return sum(self.values[name].nbytes for name in ready)
 
-    def _needed(self, name: str, pending: set[int]) -> bool:
+    def _tell_kept(self, gone: Mapping[int, NodeProto]) -> None:
+        """Note why nodes whose values are known stay."""
+        for node in self.nodes:
+            names = [name for name in node.output if name]
+            if id(node) in gone:
+                continue
+            if any(map(self._refused_as_constant, names)):
+                self.skips.append((node, "Range takes only scalars as constants"))
+            else:
+                grown = sum(held_bytes(name, self.values[name]) for name in names)
+                grown -= node.ByteSize()
+                self.skips.append((node, f"folding would grow the file by {grown} bytes"))
+
+    def _count_before(self, node: NodeProto, untold: dict[int, NodeProto]) -> int:
+        """How many nodes go with one, of those that went with no other; both are told then."""
+        waiting, count = [node], -1
+        while waiting:
+            each = untold.pop(id(waiting.pop()), None)
+            if each is None:
+                continue
+            count += 1
+            makers = (self.scope.producer(name) for name in each.input if name)
+            waiting += [maker for maker in makers if maker is not None]
+        return count
+
+    def _unread(self, name: str) -> bool:
+        """Whether an initializer that a node read is needed no more."""
+        scope = self.scope
+        held = name in scope.initializers and not scope.is_input(name)
+        return held and not scope.is_output(name) and not scope.is_read(name)
+
+    def _needed(self, name: str, gone: Mapping[int, NodeProto]) -> bool:
         """Whether a value is still read: by a node that stays, in a body, or as an output."""
         if self.scope.is_output(name):
             return True
-        return any(id(use.node) not in pending for use in self.scope.any_uses(name))
+        return any(id(use.node) not in gone for use in self.scope.any_uses(name))
 
     def _refused_as_constant(self, name: str) -> bool:
         """Whether onnxruntime 1.32 takes the value computed, but not as a constant."""
         readers = self.scope.any_uses(name)
         return self.values[name].ndim > 0 and any(is_op(use.node, "Range") for use in readers)
-
-    def _cone(self, last: NodeProto) -> tuple[list[NodeProto], list[str], int]:
-        """What only ``last`` needs: nodes, initializers, and the bytes that all these take."""
-        scope = self.scope
-        cone, constants, saved = {id(last): last}, dict[str, None](), last.ByteSize()
-        names = list(last.input)
-        while names:
-            name = names.pop()
-            if not name or name in constants or scope.is_output(name):
-                continue
-            producer = scope.producer(name)
-            results = [name] if producer is None else [o for o in producer.output if o]
-            inside = all(
-                id(use.node) in cone and use.index >= 0
-                for result in results
-                for use in scope.any_uses(result)
-            )
-            if not inside or (producer is not None and id(producer) in cone):
-                continue
-            if producer is None:
-                if name in scope.initializers and not scope.is_input(name):
-                    constants[name] = None
-                    saved += stored_bytes(scope.initializers[name]) + len(name) + _TENSOR_OVERHEAD
-            elif self._removable(producer):
-                cone[id(producer)] = producer
-                saved += producer.ByteSize()
-                names.extend(producer.input)
-        return list(cone.values()), list(constants), saved
-
-    def _removable(self, node: NodeProto) -> bool:
-        """Whether a node without readers may go: it has no body, hence no effect of its own."""
-        return not self.scope.children(node) and not any(map(self.scope.is_output, node.output))

@@ -176,3 +176,83 @@ def test_names_of_an_inlined_branch_give_way_to_those_outside() -> None:
     assert _ops(graph)[1:3] == ["Exp", "Neg"]
     assert "t_1" in made
     assert graph.main.producer("y") is not None
+
+
+def test_a_buffer_of_all_parameters_is_split_to_the_weights() -> None:
+    graph, record = _fold(
+        """g (float[N,4] x) => (float[N,4] y) {
+          p, q = Split <axis = 0> (flat, sizes)
+          v = Reshape (p, s)  w = Reshape (q, s)  t = Transpose <perm = [1, 0]> (w)
+          h = MatMul (x, v)  y = MatMul (h, t) }""",
+        {
+            "flat": np.arange(32, dtype=np.float32),
+            "sizes": np.array([16, 16]),
+            "s": np.array([4, 4]),
+        },
+    )
+    assert _ops(graph) == ["MatMul", "MatMul"]
+    assert sorted(graph.main.initializers) == ["t", "v"]
+    np.testing.assert_array_equal(
+        graph.read(graph.main.initializers["t"]), np.arange(16, 32).reshape(4, 4).T
+    )
+    told = [(edit.node, edit.what) for edit in record.changes]
+    assert told == [
+        ("Transpose(t)", "computed, with 2 nodes before it"),
+        ("Reshape(v)", "computed, with 0 nodes before it"),
+    ]
+
+
+_PARTS = """p = Slice (flat, zero, some)  q = Slice (flat, some, most)
+            v = Reshape (p, s)  w = Reshape (q, s)  h = MatMul (x, v)  y = MatMul (h, w)"""
+_INDEXES = {
+    "flat": np.arange(512, dtype=np.float32),
+    "zero": np.array([0]),
+    "some": np.array([256]),
+    "most": np.array([512]),
+    "s": np.array([16, 16]),
+}
+
+
+def test_a_buffer_that_stays_is_not_stored_twice() -> None:
+    graph, _ = _fold(f"g (float[N,16] x) => (float[N,16] y) {{ {_PARTS} }}", {**_INDEXES})
+    assert _ops(graph) == ["MatMul", "MatMul"]
+    head = "g (float[N,16] x, float[512] r) => (float[N,16] y, float[512] z)"
+    graph, record = _fold(f"{head} {{ {_PARTS} z = Add (flat, r) }}", {**_INDEXES})
+    assert _ops(graph) == ["Slice", "Slice", "Reshape", "Reshape", "MatMul", "MatMul", "Add"]
+    assert record.status == "nothing to do"
+    assert all("would grow the file by " in skip.reason for skip in record.skipped)
+
+
+def test_one_part_that_would_grow_does_not_keep_the_others() -> None:
+    graph, record = _fold(
+        f"""g (float[N,16] x, float[1000,16] u) => (float[N,16] y, float[1000,16] e) {{
+          {_PARTS} m = Expand (r, t)  r = Slice (w, zero, one)  e = Add (m, u) }}""",
+        {**_INDEXES, "one": np.array([1]), "t": np.array([1000, 16])},
+    )
+    assert _ops(graph) == ["MatMul", "MatMul", "Expand", "Add"]
+    assert [skip.node for skip in record.skipped] == ["Expand(m)"]
+
+
+def test_shapes_that_folding_fixes_are_folded_in_the_same_run() -> None:
+    graph, _ = _fold(
+        """g (float[2,6] x) => (int64[2] y) {
+          a = Slice (sizes, zero, one)  b = Add (a, one)  c = Concat <axis = 0> (b, four)
+          r = Reshape (x, c)  t = Tile (r, c)  s = Shape (t)  y = Add (s, s) }""",
+        {
+            "sizes": np.array([2, 7]),
+            "zero": np.array([0]),
+            "one": np.array([1]),
+            "four": np.array([4]),
+        },
+    )
+    assert _ops(graph) == []
+    np.testing.assert_array_equal(graph.read(graph.main.initializers["y"]), [18, 32])
+
+
+def test_nodes_of_known_value_that_nothing_reads_go_and_are_told() -> None:
+    graph, record = _fold(
+        "g (float[N] x) => (float[N] y) { t = Neg (A)  u = Abs (t)  y = Abs (x) }",
+        {"A": np.arange(3, dtype=np.float32)},
+    )
+    assert _ops(graph) == ["Abs"]
+    assert [edit.what for edit in record.changes] == ["removed: nothing needs what it computes"] * 2
