@@ -1,4 +1,4 @@
-"""Which layers run on integer kernels, which in float and why."""
+"""Which layers run on integer kernels, which in float and why: read back, or by a table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from onnx import NodeProto
 
 from graphopt import targets
-from graphopt.analysis.float_reasons import float_reason, layer_at
+from graphopt.analysis.float_reasons import float_reason, layer_at, obstacle
 from graphopt.facts.layers import Layer
 from graphopt.facts.quantized import (
     between_quantizers,
@@ -19,7 +19,7 @@ from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import is_op, label
 from graphopt.runtime.optimized import RunningGraph
 
-__all__ = ["Audit", "Entry", "audit"]
+__all__ = ["Audit", "Entry", "audit", "expected"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Entry:
     Attributes:
         node: Label of the node in the given graph.
         op_type: Its operator there.
-        kernel: The operator that does its work in the graph that onnxruntime runs.
+        kernel: The operator that does its work in the graph that onnxruntime runs; where only a
+            table speaks, that of the given graph.
         reason: Why it is in float, or what is odd about an integer kernel; empty otherwise.
     """
 
@@ -41,10 +42,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Audit:
-    """The layers of a graph by the arithmetic they run in."""
+    """The layers of a graph by the arithmetic they run in.
+
+    ``table`` is the target whose table says so; empty where onnxruntime's own graph was read.
+    """
 
     integer: list[Entry] = field(default_factory=list)
     float_: list[Entry] = field(default_factory=list)
+    table: str = ""
 
 
 def audit(
@@ -89,6 +94,31 @@ def audit(
             if running.dequantizes_weight(kernel):
                 reason += _defect(layer)
             found.float_.append(Entry(name, op_type, str(kernel.op_type), reason))
+    return found
+
+
+def expected(
+    graph: Graph, reasons: Mapping[str, str] | None = None, *, target: targets.Target
+) -> Audit:
+    """What a target's table says of each layer; see ``audit``, nothing is run.
+
+    Args:
+        graph: The model.
+        reasons: Why a node was left in float, by its label.
+        target: Another machine than this one.
+    """
+    found = Audit(table=target.name)
+    for scope in graph.scopes():
+        for node in scope.nodes:
+            if layer_at(scope, node) is None and not _computes(scope, node):
+                continue
+            name, op_type = label(node), str(node.op_type)
+            reason = "" if integer_op(node) else obstacle(scope, node, target)
+            if reason:
+                reason = (reasons or {}).get(name, reason)
+                found.float_.append(Entry(name, op_type, op_type, reason))
+            else:
+                found.integer.append(Entry(name, op_type, op_type))
     return found
 
 

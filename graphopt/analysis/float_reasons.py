@@ -22,7 +22,7 @@ from graphopt.graph.node import attribute, is_op
 from graphopt.numerics.grids import CODE_TYPES, CodeName
 from graphopt.targets import OpRule, Target
 
-__all__ = ["float_reason", "layer_at"]
+__all__ = ["float_reason", "layer_at", "obstacle"]
 
 _BIAS_TOLERANCE = 1e-5  # relative; float32 rounding of the product of the scales
 UNKNOWN = "no rule of onnxruntime matched, although all that is known to matter is in place"
@@ -36,19 +36,28 @@ def float_reason(scope: Scope, node: NodeProto, target: Target) -> str:
         node: The layer.
         target: The machine that onnxruntime runs it on.
     """
+    return obstacle(scope, node, target) or _signed(scope, node) or UNKNOWN
+
+
+def obstacle(scope: Scope, node: NodeProto, target: Target) -> str:
+    """What keeps a layer from the integer kernels of a target; empty where nothing is known to.
+
+    Args:
+        scope: Where the node is.
+        node: The layer.
+        target: Whose table says what runs on integers.
+    """
     rule = target.rules.get(node.op_type) if is_op(node, node.op_type) else None
     if rule is None:
-        return f"onnxruntime has no integer kernel for {node.op_type}"
+        return f"{target.runtime} has no integer kernel for {node.op_type}"
     return (
         _weight(scope, node, rule)
         or _inputs(scope, node, rule)
         or _output(scope, node, rule, target.activations)
-        or _parameters(scope, node, rule)
+        or _parameters(scope, node, rule, target.runtime)
         or _per_channel(scope, node)
         or _bias(scope, node)
         or _gemm(scope, node, rule)
-        or _signed(scope, node)
-        or UNKNOWN
     )
 
 
@@ -148,7 +157,7 @@ def _activation(scope: Scope, step: NodeProto, quantizer: NodeProto) -> str:
     return ""
 
 
-def _parameters(scope: Scope, node: NodeProto, rule: OpRule) -> str:
+def _parameters(scope: Scope, node: NodeProto, rule: OpRule, runtime: str) -> str:
     """Scales that are not rank 0, or that must be equal before and behind."""
     around = [made for name in node.input if (made := dequantizer(scope, name)) is not None]
     around += quantizers(scope, node.output[0])
@@ -160,7 +169,7 @@ def _parameters(scope: Scope, node: NodeProto, rule: OpRule) -> str:
         if len(scale.shape) and rule.role != "weighted":
             return f"a scale around it has shape {list(scale.shape)}; it must have rank 0"
     if any(attribute(node, name, value) != value for name, value in rule.attributes.items()):
-        return f"onnxruntime has no integer kernel for {rule.otherwise}"
+        return f"{runtime} has no integer kernel for {rule.otherwise}"
     if scope.graph.opset < rule.min_opset:
         return f"{node.op_type} takes integers from opset {rule.min_opset} on only"
     if rule.role == "same" and len({_parameter_key(scope, item) for item in activations}) > 1:

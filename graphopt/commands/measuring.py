@@ -96,8 +96,8 @@ def with_judge(
 ) -> tuple[Means, Caveat]:
     """The means with a judge and the metric, and what the judge cannot prove.
 
-    Calibration samples come first, held back from the passes or not: what is chosen by them leaves
-    the evaluation untouched.
+    Samples that no pass observes come first, so that nothing is chosen for being right on what it
+    was calibrated on.
 
     Args:
         means: Without a judge.
@@ -113,9 +113,9 @@ def with_judge(
         UsageError: No metric has that name, or no output that of ``given``.
     """
     offered = [
+        (means.evaluation, "eval"),
         (means.held_out, "held-out"),
         (means.calibration, "calib"),
-        (means.evaluation, "eval"),
         (means.training, "train"),
     ]
     judge, caveat = choose_judge(

@@ -197,7 +197,9 @@ def _audit(console: Console, record: RunRecord, verbose: bool) -> None:
     if record.audit is None:
         return
     integer, left = record.audit.integer, record.audit.float_
-    heading(console, f"On integer kernels: {len(integer)} of {len(integer) + len(left)} layers")
+    by = f", by the table of {record.audit.table}" if record.audit.table else ""
+    total = len(integer) + len(left)
+    heading(console, f"On integer kernels: {len(integer)} of {total} layers{by}")
     if verbose:
         rows = [(entry.node, entry.op_type, entry.kernel, entry.reason) for entry in left]
         table(console, ("float layer", "op", "kernel", "reason"), rows)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from graphopt.analysis.audit import Audit, audit
+from graphopt.analysis.audit import Audit, audit, expected
 from graphopt.contract.recipe import METADATA_KEY
 from graphopt.data.first import FirstSamples
 from graphopt.data.samples import Samples
@@ -24,6 +24,7 @@ from graphopt.run.record import Caveat, LayerRecord, LimitRecord, ModelRecord, P
 from graphopt.run.stage import Stage
 from graphopt.runtime import latency
 from graphopt.runtime.latency import Ratio
+from graphopt.targets import Target, find
 
 __all__ = ["Proof", "describe", "prove", "with_recipe"]
 
@@ -116,7 +117,7 @@ def prove(
     times = latency.measure(sessions, [feeds[0], feeds[0]], settled=_SETTLED)
     before_graph, after_graph = inlined(means.reference), inlined(stage.graph)
     layers, notes = layer_figures.describe(before_graph, after_graph, feeds, threads=means.threads)
-    kernels, missing = _audited(after_graph, passes)
+    kernels, missing = _audited(after_graph, passes, means.target)
     return Proof(
         quality,
         before[0] if before else None,
@@ -180,9 +181,16 @@ def _judged(stages: Sequence[Stage], means: Means) -> list[Quality]:
     )
 
 
-def _audited(graph: Graph, passes: Sequence[PassRecord]) -> tuple[Audit | None, list[str]]:
-    """The audit, with the reasons that the passes gave for what they left alone."""
+def _audited(
+    graph: Graph, passes: Sequence[PassRecord], target: Target
+) -> tuple[Audit | None, list[str]]:
+    """The audit, with the reasons that the passes gave for what they left alone.
+
+    Where the target runs other operators on integers than this machine, its table speaks.
+    """
     reasons = {skip.node: skip.reason for item in passes for skip in item.skipped}
+    if target.rules != find("host").rules:
+        return expected(graph, reasons, target=target), []
     try:
         return audit(graph, reasons), []
     except ModelError as err:

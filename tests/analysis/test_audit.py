@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from onnx import numpy_helper, parser
 
-from graphopt.analysis.audit import Audit, audit
+from graphopt import targets
+from graphopt.analysis.audit import Audit, audit, expected
 from graphopt.errors import ModelError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
@@ -62,6 +63,23 @@ def test_a_residual_block_runs_on_integers() -> None:
     found = audit(graph_of(body, BASIC))
     assert kernels(found) == {"conv": "QLinearConv", "add": "QLinearAdd"}
     assert found.float_ == []
+
+
+def test_another_machine_is_told_of_by_its_table() -> None:
+    body = (
+        QUANTIZED
+        + WEIGHT
+        + f"[conv] c = {CONV}(d, wd)  q1 = QuantizeLinear(c, s, z)  "
+        + "d1 = DequantizeLinear(q1, s, z)  [add] last = Add(d1, d)  "
+        + BACK
+    )
+    graph = graph_of(body, BASIC)
+    generic, arm = (expected(graph, target=targets.find(name)) for name in ("generic", "arm"))
+    assert (generic.table, list(kernels(generic))) == ("generic", ["conv"])
+    assert reasons(generic) == {"add": "onnxruntime has no integer kernel for Add"}
+    assert kernels(arm) == {"conv": "Conv", "add": "Add"}
+    left = expected(graph, {"add": "excluded", "conv": "?"}, target=targets.find("generic"))
+    assert reasons(left) == {"add": "excluded"}
 
 
 def test_reasons_that_passes_gave_come_first() -> None:

@@ -69,6 +69,13 @@ def test_the_proof_holds_quality_latency_audit_and_layers() -> None:
     assert proof.start is None
 
 
+def test_layers_are_counted_as_the_target_runs_them() -> None:
+    stage, means = staged(MODELS["cnn"](), calibrated=False, target="generic")
+    proof = prove(halved(stage, means), means, None, [], Caveat())
+    assert proof.audit is not None
+    assert proof.audit.table == "generic"
+
+
 def test_evaluation_samples_go_before_calibration_and_these_before_the_judge() -> None:
     stage, means = staged(MODELS["cnn"]())
     calibrated = prove(halved(stage, means), means, None, [], Caveat()).quality
