@@ -12,21 +12,22 @@ CLEAN = (
     "deduplicate-initializers,eliminate-dead"
 )
 """Lossless clean-up, in the order in which each pass finds what the one before uncovered."""
+_LIFTED = f"{CLEAN},convert-to-float32,upgrade-opset"
 
 _PRESETS: dict[str, tuple[str, str | None]] = {
     "auto": ("clean-up, then the int8 form that measures best on this machine and data", None),
     "clean": ("lossless clean-up only", CLEAN),
     "int8-static": (
         "static int8 (QDQ, per channel) with bias correction; needs calibration data",
-        f"{CLEAN},upgrade-opset,quantize-static,correct-bias,quantize-weights,eliminate-dead",
+        f"{_LIFTED},quantize-static,correct-bias,quantize-weights,eliminate-dead",
     ),
     "int8-dynamic": (
         "int8 MatMuls with activations quantized at run time; needs no data",
-        f"{CLEAN},upgrade-opset,quantize-dynamic,quantize-weights,eliminate-dead",
+        f"{_LIFTED},quantize-dynamic,quantize-weights,eliminate-dead",
     ),
     "int8-weights": (
         "int8 weights, float arithmetic: a quarter of the bytes at float speed; needs no data",
-        f"{CLEAN},upgrade-opset,quantize-weights,eliminate-dead",
+        f"{_LIFTED},quantize-weights,eliminate-dead",
     ),
 }
 

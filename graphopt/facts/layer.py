@@ -221,7 +221,7 @@ def _type_missing(one: Layer) -> str:
     if (form := _form_missing(one)) or one.weight.data_type == TensorProto.FLOAT:
         return form
     kind = TensorProto.DataType.Name(one.weight.data_type).lower()
-    return f"the weight is {kind}, not float"
+    return f"the weight is {kind}, not float; put convert-to-float32 before"
 
 
 def _codes_missing(one: Layer) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "KEEPS",
     "LINEAR",
     "MOVES",
+    "TYPE_ATTRIBUTES",
     "Kind",
     "Operator",
     "find",
@@ -48,6 +49,8 @@ LINEAR = tuple(
     row.name for row in ROWS if row.kind in ("product", "convolution") and row.factors is not None
 )
 """ONNX's own operators that are linear in a weight: Conv, ConvTranspose, Gemm and MatMul."""
+TYPE_ATTRIBUTES = ("to", "dtype", "output_datatype", "output_dtype", "precision")
+"""Attributes in which operators are told the element type of what they make or compute in."""
 
 
 def operators() -> Iterator[Operator]:

@@ -27,7 +27,7 @@ _BYTES_WEIGHT = 0.25
 _MARGIN = 0.05
 """What is cheaper by less than this is no better: clocks and samples are not that exact."""
 
-Kind = Literal["float", "static", "mixed", "smoothed", "dynamic", "weights"]
+Kind = Literal["float", "float32", "static", "mixed", "smoothed", "dynamic", "weights"]
 """What a form is in essence; its name is for people."""
 
 

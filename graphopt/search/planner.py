@@ -38,6 +38,7 @@ _SETTLED = 0.02
 _MATMUL_SHARE = 0.5
 _NO_EVIDENCE = "not run, so nothing shows that it answers right"
 
+_CONVERT = "convert-to-float32"
 _LIFT = "upgrade-opset"
 _STATIC = "quantize-static{options},correct-bias,quantize-weights{options}"
 _DYNAMIC = "quantize-dynamic,quantize-weights"
@@ -106,8 +107,8 @@ def search(stage: Stage, means: Means) -> Choice:
     name, kept = _came_as(cleaned.graph)
     base = Candidate("float", name, done, cleaned, records, io.size(cleaned.graph))
     trial = replace(means, limits=Limits())  # judged below, so that the table shows by how much
-    lifted = _lift(base, trial)
-    tried: list[Candidate] = []
+    tried = _converted(base, trial)
+    lifted = _lift(tried[0] if tried else base, trial)
     for proposal in _proposals(lifted.stage, means):
         item = _try(lifted, trial, proposal)
         if item.passes not in [other.passes for other in tried if other.passes]:
@@ -140,6 +141,17 @@ def _came_as(graph: Graph) -> tuple[str, str]:
 def _done(passes: Sequence[Pass], records: Sequence[PassRecord]) -> list[Pass]:
     """The passes that changed the graph."""
     return [p for p, record in zip(passes, records, strict=True) if record.status == "done"]
+
+
+def _converted(base: Candidate, means: Means) -> list[Candidate]:
+    """The cleaned model computed in float32, where it computes in floats of another width."""
+    proposal = Proposal("float32", "float32 arithmetic", _CONVERT)
+    made = _try(base, means, proposal)
+    if made.stage is base.stage:
+        return []
+    made.problem = _NO_EVIDENCE if means.judge is None else ""
+    made.quality = None if means.judge is None else means.judge.compare(made.stage.answers)
+    return [made]
 
 
 def _lift(base: Candidate, means: Means) -> Candidate:

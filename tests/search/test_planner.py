@@ -9,8 +9,8 @@ import graphopt.passes  # noqa: F401 - fills the registry
 from graphopt.search.planner import search
 from graphopt.testing import staged
 
-DOUBLE = """<ir_version: 8, opset_import: ["" : 17]>
-g (double[N, 2] x) => (double[N, 2] y) <double[2, 2] w = {1, 2, 3, 4}> { y = MatMul(x, w) }
+SMALL = """<ir_version: 8, opset_import: ["" : 17]>
+g (float[N, 2] x) => (float[N, 2] y) <float[2, 2] w = {1, 2, 3, 4}> { y = MatMul(x, w) }
 """
 FUNCTION = """<ir_version: 8, opset_import: ["" : 17, "my" : 1]>
 g (float[N, 8] x) => (float[N, 8] y) { y = my.Twice(x) }
@@ -21,7 +21,7 @@ g (float[N, 8] x) => (float[N, 8] y) { y = my.Twice(x) }
 @pytest.mark.parametrize(
     ("text", "verdict"),
     [
-        (DOUBLE, "nothing to quantize: the weight is double, not float"),
+        (SMALL, "nothing to quantize: 4 elements, min_size is 1024"),
         (
             FUNCTION,
             "nothing to quantize outside the functions of the model, which stay as they are",
