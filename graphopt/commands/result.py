@@ -178,6 +178,7 @@ def finished(
         limits=proof.limits,
         messages=[
             *choice.messages,
+            *(record.note for record in choice.records if record.note),
             *proof.messages,
             *_losses(before, output, proof, start),
             *told_of(means.calibration, means.training, means.evaluation),

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from onnx import NodeProto, TensorProto
 
+from graphopt.facts.operands import FLOATS
 from graphopt.facts.operators import find
 from graphopt.facts.shapes import Dim, Shapes, infer
 from graphopt.graph.graph import Constant, Graph, Scope
@@ -24,11 +26,24 @@ from graphopt.graph.node import attribute, is_op
 from graphopt.graph.tensors import Array
 from graphopt.graph.unfold import inlined
 
-__all__ = ["node_macs", "params", "sparsity", "total_macs"]
+__all__ = ["Zeros", "node_macs", "params", "sparsity", "total_macs", "zeros"]
 
 _FLOATS = ("FLOAT", "DOUBLE", "BFLOAT")
 _WIDE_INTEGERS = (TensorProto.INT32, TensorProto.INT16, TensorProto.UINT16)
 _SMALL_INTEGERS = ("INT8", "UINT8", "INT4", "UINT4", "INT2", "UINT2")
+
+
+@dataclass(frozen=True)
+class Zeros:
+    """Zeros among weights."""
+
+    count: int
+    of: int
+
+    @property
+    def share(self) -> float:
+        """0 to 1; 0 where there are no weights."""
+        return self.count / self.of if self.of else 0.0
 
 
 def params(graph: Graph) -> int:
@@ -37,20 +52,31 @@ def params(graph: Graph) -> int:
 
 
 def sparsity(graph: Graph) -> float:
-    """Share of zeros among the parameters of rank 2 or more, 0 to 1; 0.0 without any.
+    """Share of zeros among the parameters of rank 2 or more, 0 to 1; 0.0 without any."""
+    return zeros(graph).share
+
+
+def zeros(graph: Graph, *, masked: bool = False) -> Zeros:
+    """Zeros among the parameters of rank 2 or more.
 
     An integer weight is zero where it equals its zero point. Weights are read one at a time.
+
+    Args:
+        graph: The model.
+        masked: Count the zeros of those float weights only of which a tenth or more is zero.
 
     Raises:
         ModelError: External data cannot be read any more.
     """
-    zeros = total = 0
+    count = total = 0
     for constant in _weights(graph):
         if len(constant.shape) >= 2:
             values = constant.values
-            zeros += int(np.count_nonzero(values == _zero(constant, values)))
+            found = int(np.count_nonzero(values == _zero(constant, values)))
             total += values.size
-    return zeros / total if total else 0.0
+            if not masked or (constant.data_type in FLOATS and 10 * found >= values.size):
+                count += found
+    return Zeros(count, total)
 
 
 def _weights(graph: Graph) -> Iterator[Constant]:

@@ -21,6 +21,7 @@ from graphopt.observe.walk import Walk
 from graphopt.rewrite.half_weights import restore, widen
 from graphopt.run.limits import broken_floor, lossless_floor
 from graphopt.run.means import Means
+from graphopt.run.promises import destroyed
 from graphopt.run.record import Broken, Quality
 from graphopt.run.stage import Stage
 
@@ -50,6 +51,7 @@ class Outcome:
         broken: The limit for which it was rolled back.
         quality: Closeness of the new stage to the reference; None where nothing was measured.
         seconds: Wall time.
+        note: What it destroyed of what the passes before it had made; empty where nothing.
     """
 
     stage: Stage
@@ -60,6 +62,7 @@ class Outcome:
     broken: Broken | None = None
     quality: Quality | None = None
     seconds: float = 0.0
+    note: str = ""
 
 
 def drive(item: Pass, stage: Stage, means: Means, until: Depth = "verify") -> Outcome:
@@ -112,7 +115,11 @@ def _driven(item: Pass, stage: Stage, means: Means, until: Depth) -> Outcome:
     if broken is not None:
         return Outcome(stage, "rolled back", str(broken), changes, broken=broken)
     quality = None if means.judge is None else means.judge.compare(after.answers)
-    return Outcome(after, "done", changes=changes, quality=quality)
+    note = ""
+    if item.lossy:
+        first = stage.float_stage.promises
+        note = destroyed(item.name, first, stage.promises, after.promises)
+    return Outcome(after, "done", changes=changes, quality=quality, note=note)
 
 
 def _context(stage: Stage, means: Means) -> Context:

@@ -171,7 +171,8 @@ class PassRecord:
     ``status`` is ``done``, ``nothing to do``, ``refused`` (a precondition; ``reason`` and
     ``needs``, what was not given) or ``rolled back`` (a limit; ``reason`` and ``broken``).
     ``bytes`` and ``macs`` are those after the pass, ``sqnr_db`` that of the worst output against
-    the input model, ``curves`` the course of a training.
+    the input model, ``curves`` the course of a training, ``note`` what the pass destroyed of what
+    others before it had made.
     """
 
     name: str
@@ -187,6 +188,7 @@ class PassRecord:
     curves: TrainingCurves | None = None
     broken: Broken | None = None
     needs: tuple[Need, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,7 @@ def record_of(item: Pass, outcome: Outcome) -> PassRecord:
         curves=outcome.changes.curves,
         broken=outcome.broken,
         needs=outcome.needs,
+        note=outcome.note if done else "",
     )
 
 

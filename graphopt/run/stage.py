@@ -11,6 +11,7 @@ from graphopt.graph.tensors import Array
 from graphopt.observe.observer import Observer
 from graphopt.run.judge import HELD_WEIGHTS_BYTES
 from graphopt.run.means import Means
+from graphopt.run.promises import Promises
 from graphopt.runtime.session import Session
 from graphopt.runtime.trace import trace
 
@@ -74,6 +75,11 @@ class Stage:
     def macs(self) -> int | None:
         """Multiply-accumulates of one run; None where they cannot be counted."""
         return cost.total_macs(self.graph, self.shapes)
+
+    @cached_property
+    def promises(self) -> Promises:
+        """What it is worth beyond its answers, for the passes that follow to keep."""
+        return Promises(self.graph)
 
     @cached_property
     def answers(self) -> list[dict[str, Array]]:

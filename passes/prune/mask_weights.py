@@ -56,7 +56,8 @@ class MaskWeights(Pass):
 
     The file shrinks once it is compressed, or at once with ``storage=sparse`` where that is
     smaller: below a third of the weights for float32. It runs faster only on a runtime with sparse
-    kernels, which onnxruntime has not. Put it before any quantize pass. Passes that change a weight
+    kernels, which onnxruntime has not. Put it before any quantize pass and behind those
+    that make other weights, such as factorize-matmul. Passes that change a weight
     which is stored sparse store it so again where that is smaller.
 
     Source: Han et al. 2015, Learning both Weights and Connections for Efficient Neural Networks;
