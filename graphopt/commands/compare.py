@@ -28,6 +28,7 @@ from graphopt.report.findings import Comparison
 from graphopt.run.evaluation import answered
 from graphopt.run.proof import describe
 from graphopt.run.record import Quality
+from graphopt.run.sizing import sized_run
 from graphopt.run.tally import Tally
 from graphopt.runtime import latency
 from graphopt.runtime.session import Session
@@ -92,6 +93,11 @@ def compare(
             for graph in (first, second):
                 try_out(attempt, graph, feeds, threads)
             attempt.close()
+            found = replace(
+                found,
+                a=describe(first, path_of(a), sizes=sized_run(first, feeds, threads=threads)),
+                b=describe(second, path_of(b), sizes=sized_run(second, feeds, threads=threads)),
+            )
             source = "random" if data is None else "data"
             sessions = [Session(graph, threads=threads) for graph in (first, second)]
             clipped = has_fixed_ranges(second)

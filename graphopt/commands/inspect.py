@@ -26,6 +26,7 @@ from graphopt.run.drive import drive
 from graphopt.run.judge import most_bytes, too_large
 from graphopt.run.means import Means
 from graphopt.run.record import Caveat
+from graphopt.run.sizing import sized_run
 from graphopt.run.stage import Stage
 from graphopt.runtime.trial import Trial
 from graphopt.tasks.reading import read_tasks
@@ -60,7 +61,7 @@ def inspect(
     with Trial(trial) as attempt:
         graph = load(model, ops_libraries)
         unloaded = _unloaded(graph, attempt)
-    path, known = path_of(model), shapes.infer(graph)
+    path, sizes = path_of(model), sized_run(graph)
     header = graph.header
     ops = Counter(_op_name(node) for scope in graph.scopes() for node in scope.nodes)
     form = model_form(inlined(graph))
@@ -77,12 +78,14 @@ def inspect(
         nodes=sum(ops.values()),
         ops=dict(ops.most_common()),
         params=cost.params(graph),
-        macs=cost.total_macs(graph, known),
+        macs=sizes.macs.total,
+        macs_at={name: list(shape) for name, shape in sizes.inputs.items()},
+        macs_missing=sizes.macs.missing,
         quantization=Quantization(form.name, form.layers, form.integers),
         sparsity=cost.sparsity(graph),
         recipe=recipes[-1] if recipes else None,
         passes=_outlooks(graph, progress) if passes else [],
-        tasks=list(read_tasks(graph, known).values()),
+        tasks=list(read_tasks(graph, shapes.infer(graph)).values()),
         note=unloaded.note,
         needs=unloaded.needs,
     )

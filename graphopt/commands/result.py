@@ -102,7 +102,7 @@ class Origin:
 
     def described(self) -> ModelRecord:
         """The model in figures."""
-        return describe(self.stage.graph, self.path, macs=self.stage.macs)
+        return describe(self.stage.graph, self.path, sizes=self.stage.sizes)
 
 
 def looked_at(
@@ -159,8 +159,8 @@ def finished(
     if launch.leads():  # the clock of the one process should not hear the others
         first = None if start is None else start.stage
         proof = prove(choice.stage, means, first, choice.records, caveat)
-        macs = choice.stage.macs
-        output = describe(choice.stage.graph, macs=macs, latency_ms=proof.after_ms)
+        sizes = choice.stage.sizes
+        output = describe(choice.stage.graph, sizes=sizes, latency_ms=proof.after_ms)
         before = replace(before, latency_ms=proof.before_ms)
     origin = None
     if start is not None:

@@ -59,6 +59,7 @@ class Operator:
             indices and bounds.
         weights: Inputs that hold what is trained, where they are constant floats.
         factors: The two inputs that are multiplied with each other, which is what MACs count.
+        uncounted: It multiplies as well, and no rule says how often.
         codes: Of a quantizing or integer operator: inputs that hold values. Scales and zero
             points are none.
         zeros: Pairs of an input of codes and the input that holds its zero points.
@@ -80,6 +81,7 @@ class Operator:
     data: tuple[int, ...] | None = (0,)
     weights: tuple[int, ...] = ()
     factors: tuple[int, int] | None = None
+    uncounted: bool = False
     codes: tuple[int, ...] = ()
     zeros: tuple[tuple[int, int], ...] = ()
     coded: tuple[int, int, int] | None = None

@@ -15,7 +15,7 @@ from graphopt.graph.declared import ValueInfos
 from graphopt.graph.graph import Graph
 from graphopt.graph.weightless import weightless
 
-__all__ = ["Dim", "Shapes", "TensorInfo", "infer", "proven"]
+__all__ = ["Dim", "NodeTypes", "Shapes", "TensorInfo", "infer", "proven"]
 
 _REFUSALS = (onnx.shape_inference.InferenceError, onnx.checker.ValidationError)
 
@@ -121,40 +121,54 @@ def _inferred(model: ModelProto) -> ModelProto:
 
 def _infer_nodes(model: ModelProto) -> None:
     """Add to the model what each node of the main graph gives on its own."""
-    graph = model.graph
-    versions = {item.domain: item.version for item in model.opset_import}
-    types = {value.name: value.type for value in _declared(graph)}
-    values = {tensor.name: tensor for tensor in graph.initializer}
-    for name, tensor in values.items():
-        types[name] = onnx.helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
-    for node in graph.node:
-        for name, found in _infer_node(node, versions, types, values).items():
-            types[name] = found
-            graph.value_info.add(name=name, type=found)
+    sweep = NodeTypes(model)
+    for node in model.graph.node:
+        for name, found in sweep.infer(node).items():
+            model.graph.value_info.add(name=name, type=found)
 
 
-def _infer_node(
-    node: NodeProto,
-    versions: Mapping[str, int],
-    types: Mapping[str, TypeProto],
-    values: Mapping[str, onnx.TensorProto],
-) -> dict[str, TypeProto]:
-    """Types of a node's outputs; empty where its operator or inputs are not known."""
-    if any(name and name not in types for name in node.input):  # onnx would raise KeyError
-        return {}
-    try:
-        schema = onnx.defs.get_schema(node.op_type, versions.get(node.domain, 0), node.domain)
-        found: dict[str, TypeProto] = onnx.shape_inference.infer_node_outputs(
-            schema,
-            node,
-            {name: types[name] for name in node.input if name in types},
-            {name: values[name] for name in node.input if name in values},
-            opset_imports=[onnx.helper.make_opsetid(d, v) for d, v in versions.items()],
-        )
-    except (*_REFUSALS, onnx.defs.SchemaError, RuntimeError, ValueError) as err:
-        logger.debug("no types for the outputs of %s: %s", node.name or node.op_type, err)
-        return {}
-    return found
+class NodeTypes:
+    """Infers the nodes of a main graph one by one, in their order.
+
+    Attributes:
+        types: What is known of tensors by name, filled as nodes are inferred.
+        values: Constants by name, small ones of which may decide on shapes.
+    """
+
+    def __init__(self, model: ModelProto) -> None:
+        graph = model.graph
+        self._versions = {item.domain: item.version for item in model.opset_import}
+        self._imports = [onnx.helper.make_opsetid(d, v) for d, v in self._versions.items()]
+        self.types = {value.name: value.type for value in _declared(graph)}
+        self.values = {tensor.name: tensor for tensor in graph.initializer}
+        for tensor in graph.initializer:
+            self.add(tensor)
+
+    def add(self, tensor: TensorProto) -> None:
+        """Take note of a constant."""
+        self.values[tensor.name] = tensor
+        made = onnx.helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
+        self.types[tensor.name] = made
+
+    def infer(self, node: NodeProto) -> dict[str, TypeProto]:
+        """Types of a node's outputs; empty where its operator or inputs are not known."""
+        if any(name and name not in self.types for name in node.input):  # onnx: KeyError
+            return {}
+        try:
+            version = self._versions.get(node.domain, 0)
+            schema = onnx.defs.get_schema(node.op_type, version, node.domain)
+            found: dict[str, TypeProto] = onnx.shape_inference.infer_node_outputs(
+                schema,
+                node,
+                {name: self.types[name] for name in node.input if name in self.types},
+                {name: self.values[name] for name in node.input if name in self.values},
+                opset_imports=self._imports,
+            )
+        except (*_REFUSALS, onnx.defs.SchemaError, RuntimeError, ValueError) as err:
+            logger.debug("no types for the outputs of %s: %s", node.name or node.op_type, err)
+            return {}
+        self.types.update(found)
+        return found
 
 
 def _declared(graph: GraphProto) -> Iterable[ValueInfoProto]:

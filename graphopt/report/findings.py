@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from graphopt.errors import Need
 from graphopt.run.record import ModelRecord, Quality
@@ -57,8 +57,10 @@ class Outlook:
 class Inspection:
     """A model file as ``graphopt inspect`` shows it.
 
-    ``tasks`` is what the outputs mean as far as the graph tells, without a run; ``note`` says why
-    onnxruntime does not load it, ``needs`` what would help, empty where it does.
+    ``macs`` are those of one run with inputs of the shapes ``macs_at``, or as declared where that
+    is empty; where they are unknown, ``macs_missing`` says why. ``tasks`` is what the outputs mean
+    as far as the graph tells, without a run; ``note`` says why onnxruntime does not load it,
+    ``needs`` what would help, empty where it does.
     """
 
     path: str | None
@@ -80,6 +82,8 @@ class Inspection:
     tasks: list[Task]
     note: str = ""
     needs: tuple[Need, ...] = ()
+    macs_at: dict[str, list[int]] = field(default_factory=dict)
+    macs_missing: str = ""
 
 
 @dataclass(frozen=True)

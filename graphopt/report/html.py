@@ -86,6 +86,7 @@ def _environment() -> Environment:
         grouped_tasks=grouped_tasks,
         least=words.least,
         limit=words.limit,
+        macs_note=words.macs_note,
         measured_on=words.measured_on,
         ms=words.milliseconds,
         pace=words.pace,

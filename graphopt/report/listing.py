@@ -14,6 +14,7 @@ from graphopt.report.words import (
     count,
     decibel,
     least,
+    macs_note,
     measured_on,
     milliseconds,
     percent,
@@ -114,6 +115,8 @@ def print_comparison(found: Comparison) -> None:
     if quality is not None and quality.source == "data":
         feeds = measured_on(quality)
     lines = [("A", a.path or NONE), ("B", b.path or NONE), ("feeds", feeds)]
+    notes = map(macs_note, (a, b))
+    lines += [("MACs", note) for note in dict.fromkeys(filter(None, notes))]
     if quality is not None:
         told = [(name, worst_and_least(quality, name)) for name in quality.sqnr_db]
         lines += [(f"SQNR of {name}", text) for name, text in told if text]
@@ -129,6 +132,11 @@ def _cosine(value: float | None) -> str:
     return NONE if value is None else f"{value:.6f}"
 
 
+def _macs(found: Inspection) -> str:
+    note = macs_note(found)
+    return note if found.macs is None else " ".join(filter(None, [count(found.macs), note]))
+
+
 def print_inspection(found: Inspection) -> None:
     """What the file holds, its ports and operators, its recipe, and what passes could do."""
     console = terminal()
@@ -142,7 +150,7 @@ def print_inspection(found: Inspection) -> None:
             ("IR version", str(found.ir_version)),
             ("opset", ", ".join(f"{domain} {version}" for domain, version in found.opset.items())),
             ("parameters", f"{count(found.params)}, {100 * found.sparsity:.1f} % of them zero"),
-            ("MACs", count(found.macs)),
+            ("MACs", _macs(found)),
             (
                 "quantization",
                 f"{quantization.form}; {quantization.integer_layers} of "

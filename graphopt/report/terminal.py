@@ -18,6 +18,7 @@ from graphopt.report.words import (
     decibel,
     least,
     limit,
+    macs_note,
     measured_on,
     met,
     milliseconds,
@@ -163,6 +164,9 @@ def _models(console: Console, record: RunRecord) -> None:
         values = (f"{quality.metric.before:.2f}", f"{quality.metric.after:.2f}", f"{drop:+.2f}")
         rows.append((quality.metric.name, *values))
     table(console, ("", *(f">{side}" for side in sides), ">change"), rows)
+    notes = map(macs_note, (before, after))
+    for note in dict.fromkeys(filter(None, notes)):
+        line(console, f"MACs {note}", "dim")
     if record.tasks:
         heading(console, "What the outputs mean")
         facts(console, grouped_tasks(record.tasks))

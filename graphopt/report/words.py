@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from graphopt.run.record import LimitRecord, Quality
+    from graphopt.report.findings import Inspection
+    from graphopt.run.record import LimitRecord, ModelRecord, Quality
 
 __all__ = [
     "NONE",
@@ -16,6 +17,7 @@ __all__ = [
     "factor",
     "least",
     "limit",
+    "macs_note",
     "measured_on",
     "met",
     "milliseconds",
@@ -68,6 +70,14 @@ def _scaled(amount: float) -> str:
         return f"{amount:.0f} "
     digits = 1 if abs(amount) < 99.95 else 0
     return f"{amount:.{digits}f} {_STEPS[step]}"
+
+
+def macs_note(model: ModelRecord | Inspection) -> str:
+    """What the MACs of a model are counted for, or why they are not; empty for fixed sizes."""
+    if model.macs_missing:
+        return f"unknown: {model.macs_missing}"
+    at = [f"{name} {'x'.join(map(str, shape))}" for name, shape in model.macs_at.items()]
+    return f"of one run with {', '.join(at)}" if at else ""
 
 
 def milliseconds(value: float | None) -> str:

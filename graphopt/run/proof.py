@@ -11,8 +11,9 @@ from graphopt.contract.recipe import METADATA_KEY
 from graphopt.data.first import FirstSamples
 from graphopt.data.samples import Samples
 from graphopt.errors import ModelError
-from graphopt.facts import cost, shapes
+from graphopt.facts import cost
 from graphopt.facts.quantized import has_fixed_ranges
+from graphopt.facts.sized import Sized
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.graph.unfold import inlined
@@ -21,6 +22,7 @@ from graphopt.run.evaluation import evaluate
 from graphopt.run.limits import limit_records
 from graphopt.run.means import Means
 from graphopt.run.record import Caveat, LayerRecord, LimitRecord, ModelRecord, PassRecord, Quality
+from graphopt.run.sizing import sized_run
 from graphopt.run.stage import Stage
 from graphopt.runtime import latency
 from graphopt.runtime.latency import Ratio
@@ -70,22 +72,25 @@ def describe(
     graph: Graph,
     path: Path | None = None,
     *,
-    macs: int | None = None,
+    sizes: Sized | None = None,
     latency_ms: float | None = None,
 ) -> ModelRecord:
     """A model in figures; those of its file where ``path`` is one that exists.
 
-    ``macs`` are counted anew where they are not given.
+    Without ``sizes`` of a run its MACs are those of the sizes that it declares.
     """
+    sizes = sizes or sized_run(graph)
     on_disk = path is not None and path.is_file()
     return ModelRecord(
         path=None if path is None else str(path),
         sha256=io.sha256(path) if path is not None and on_disk else "",
         bytes=io.file_bytes(graph, path) if path is not None and on_disk else io.size(graph),
         params=cost.params(graph),
-        macs=cost.total_macs(graph, shapes.infer(graph)) if macs is None else macs,
+        macs=sizes.macs.total,
         nodes=sum(len(scope.nodes) for scope in graph.scopes()),
         latency_ms=latency_ms,
+        macs_at={name: list(shape) for name, shape in sizes.inputs.items()},
+        macs_missing=sizes.macs.missing,
     )
 
 

@@ -41,7 +41,13 @@ class Environment:
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """A model file in figures; what could not be measured is None."""
+    """A model file in figures; what could not be measured is None.
+
+    Attributes:
+        macs: Of one run at the sizes ``macs_at``.
+        macs_at: Shapes of the inputs of that run, where the file leaves a size open; else empty.
+        macs_missing: Which node's MACs are unknown, and why; empty where all are counted.
+    """
 
     path: str | None
     sha256: str
@@ -50,6 +56,8 @@ class ModelRecord:
     macs: int | None
     nodes: int
     latency_ms: float | None = None
+    macs_at: dict[str, list[int]] = field(default_factory=dict)
+    macs_missing: str = ""
 
 
 @dataclass(frozen=True)

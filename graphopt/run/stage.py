@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from graphopt.facts import cost, shapes
+from graphopt.facts import shapes
+from graphopt.facts.sized import Sized
 from graphopt.graph import check
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
@@ -12,6 +13,7 @@ from graphopt.observe.observer import Observer
 from graphopt.run.judge import HELD_WEIGHTS_BYTES
 from graphopt.run.means import Means
 from graphopt.run.promises import Promises
+from graphopt.run.sizing import sized_run
 from graphopt.runtime.session import Session
 from graphopt.runtime.trace import trace
 
@@ -72,9 +74,16 @@ class Stage:
         return inferred
 
     @cached_property
+    def sizes(self) -> Sized:
+        """The model at the sizes of the first sample."""
+        judge, threads = self._means.judge, self._means.threads
+        feeds = None if judge is None else judge.samples[0].feeds
+        return sized_run(self.graph, feeds, threads=threads, known=self.shapes)
+
+    @property
     def macs(self) -> int | None:
-        """Multiply-accumulates of one run; None where they cannot be counted."""
-        return cost.total_macs(self.graph, self.shapes)
+        """Multiply-accumulates of one run on the first sample; None where they are unknown."""
+        return self.sizes.macs.total
 
     @cached_property
     def promises(self) -> Promises:

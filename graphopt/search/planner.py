@@ -12,9 +12,9 @@ from graphopt.contract.recipe import Recipe
 from graphopt.contract.settings import Limits
 from graphopt.contract.spec import format_value, parse_passes
 from graphopt.errors import DataError, LimitError, ModelError, PassError, UsageError
-from graphopt.facts import cost
 from graphopt.facts.form import model_form
 from graphopt.facts.layers import open_layers
+from graphopt.facts.macs import node_macs
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.run.limits import drop
@@ -165,32 +165,37 @@ def _lift(base: Candidate, means: Means) -> Candidate:
 
 def _proposals(stage: Stage, means: Means) -> list[Proposal]:
     """What could suit this model and the data at hand."""
-    conv, linear = _macs(stage)
+    kinds = _main_kinds(stage)
     data = means.calibration is not None
     static = _STATIC.format(options="")
     proposals: list[Proposal] = []
-    if linear and linear >= _MATMUL_SHARE * (conv + linear):
+    if "linear" in kinds:
         smoothed = Proposal("smoothed", "int8 dynamic, smoothed", f"{_SMOOTH},{_DYNAMIC}")
         proposals += [smoothed] if data else []
         proposals.append(Proposal("dynamic", "int8 dynamic", _DYNAMIC))
         smoothed = Proposal("smoothed", "int8 static, smoothed", f"{_SMOOTH},{static}")
         proposals += [smoothed] if data else []
-    elif conv and data:
+    if "conv" in kinds and data:
         proposals.append(Proposal("static", "int8 static", static))
     proposals.append(Proposal("weights", "int8 weights only", _WEIGHTS))
     return [replace(item, spec=item.spec + _AFTER) for item in proposals]
 
 
-def _macs(stage: Stage) -> tuple[int, int]:
-    """MACs of the layers with a constant weight: convolutions, and matrix products."""
-    conv = linear = 0
+def _main_kinds(stage: Stage) -> set[str]:
+    """Which layers with a constant weight compute most, ``conv`` or ``linear``.
+
+    Both, if there are both and it is not known what they compute.
+    """
+    counts: dict[str, list[int | None]] = {}
     for layer in open_layers(stage.graph.main):
-        macs = cost.node_macs(layer.scope, layer.node, stage.shapes) or 1
-        if layer.kind == "conv":
-            conv += macs
-        else:
-            linear += macs
-    return conv, linear
+        kind = "conv" if layer.kind == "conv" else "linear"
+        macs = node_macs(layer.scope, layer.node, stage.sizes.shapes)
+        counts.setdefault(kind, []).append(macs)
+    known = {kind: [n for n in each if n is not None] for kind, each in counts.items()}
+    if len(counts) < 2 or known != counts:
+        return set(counts)
+    conv, linear = (sum(known[kind]) for kind in ("conv", "linear"))
+    return {"linear" if linear >= _MATMUL_SHARE * (conv + linear) else "conv"}
 
 
 def _try(lifted: Candidate, means: Means, proposal: Proposal) -> Candidate:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from graphopt.contract.settings import Limits
+from graphopt.data import open_data
 from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import PassError
 from graphopt.graph import io
@@ -206,6 +207,36 @@ def test_problems(limits: dict[str, Any], db: float, ratio: float, words: str) -
 )
 def test_proposals_suit_model_and_data(model: str, samples: bool, names: list[str]) -> None:
     stage, means = staged_of(io.load(MODELS[model]()), calibrated=samples, judged=False)
+    assert [item.name for item in planner._proposals(stage, means)] == names
+
+
+FREE = "(float[N, 3, H, W] x) => (float[N, 4, A, B] y)"
+
+
+@pytest.mark.parametrize(
+    ("judged", "names"),
+    [
+        (True, [STATIC, WEIGHTS]),
+        (
+            False,  # no run says what its layers cost, so that neither kind is left out
+            [
+                "int8 dynamic, smoothed",
+                "int8 dynamic",
+                "int8 static, smoothed",
+                STATIC,
+                WEIGHTS,
+            ],
+        ),
+    ],
+)
+def test_the_sizes_of_a_sample_tell_what_suits(judged: bool, names: list[str]) -> None:
+    text = CNN.replace("(float[1, 3, 8, 8] x) => (float[1, 4, 8, 8] y)", FREE).replace(
+        "y = Conv(t, u)", "p = GlobalAveragePool(t) f = Flatten(p) y = MatMul(f, h)"
+    )
+    shapes = {"w": (32, 3, 1, 1), "v": (32, 32, 1, 1), "h": (32, 4)}
+    graph = io.load(model_from_text(text.replace("[N, 4, A, B]", "[N, 4]"), shapes))
+    pictures = open_data({"x": np.ones((4, 3, 8, 8), np.float32)}, graph)
+    stage, means = staged_of(graph, samples=pictures, judged=judged)
     assert [item.name for item in planner._proposals(stage, means)] == names
 
 
