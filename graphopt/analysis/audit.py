@@ -61,9 +61,9 @@ def audit(
 ) -> Audit:
     """Read back what onnxruntime runs and say for each layer whether it is on integers.
 
-    Layers are Conv, ConvTranspose, Gemm and MatMul with a constant weight, other operators between
-    DequantizeLinear and QuantizeLinear that compute something, and operators that are integer by
-    definition. A layer that onnxruntime removes (folded, never read) is in neither list.
+    Layers are Conv, ConvTranspose, Gemm, MatMul and Einsum with a constant weight, operators
+    between DequantizeLinear and QuantizeLinear that compute something, and operators that are
+    integer by definition. A layer that onnxruntime removes (folded, never read) is in neither list.
 
     Args:
         graph: The model; not modified.

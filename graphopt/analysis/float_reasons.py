@@ -62,9 +62,11 @@ def obstacle(scope: Scope, node: NodeProto, target: Target) -> str:
 
 
 def layer_at(scope: Scope, node: NodeProto) -> Layer | None:
-    """The Conv, ConvTranspose, Gemm or MatMul with a constant weight that a node is."""
+    """The Conv, ConvTranspose, Gemm, MatMul or Einsum with a constant weight that a node is."""
     found = layer(scope, node)
-    return found if isinstance(found, Layer) and found.multiplies else None
+    if not isinstance(found, Layer):
+        return None
+    return found if found.multiplies or found.kind == "contraction" else None
 
 
 def _weight(scope: Scope, node: NodeProto, rule: OpRule) -> str:

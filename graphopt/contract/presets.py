@@ -8,8 +8,8 @@ from graphopt.options import near_miss
 __all__ = ["CLEAN", "describe", "find", "names"]
 
 CLEAN = (
-    "inline-functions,freeze-initializers,fold-constants,eliminate-identity,fuse-batchnorm,"
-    "deduplicate-initializers,eliminate-dead"
+    "inline-functions,freeze-initializers,fold-constants,eliminate-identity,convert-einsum,"
+    "fuse-batchnorm,deduplicate-initializers,eliminate-dead"
 )
 """Lossless clean-up, in the order in which each pass finds what the one before uncovered."""
 _LIFTED = f"{CLEAN},convert-to-float32,upgrade-opset"

@@ -18,7 +18,7 @@ __all__ = ["ModelForm", "model_form"]
 FormName = Literal["float", "float16", "qdq", "qoperator", "dynamic", "weight-only"]
 
 _HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
-_COUNTED = ("conv", "linear", "recurrent")
+_COUNTED = ("conv", "linear", "contraction", "recurrent")
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from graphopt.graph.node import attribute, is_op
 
 __all__ = ["Kind", "Layer", "Need", "Refusal"]
 
-Kind = Literal["conv", "linear", "table", "recurrent"]
-"""Conv and ConvTranspose; MatMul and Gemm; a Gather from a constant; RNN, GRU and LSTM. Operators
-that compute the same on integers by definition are of the kind that they replace."""
+Kind = Literal["conv", "linear", "contraction", "table", "recurrent"]
+"""Conv and ConvTranspose; MatMul and Gemm; Einsum; a Gather from a constant; RNN, GRU and
+LSTM. Operators that are integer by definition are of the kind that they replace."""
 
 Need = Literal["float", "float32", "codable", "fixed", "right", "matrix", "finite", "bias"]
 """What a pass may ask of a layer: a weight stored as floats of any width; as float32; as that, or
@@ -44,7 +44,8 @@ class Layer:
 
     Attributes:
         scope: Where the node is.
-        node: The node. An RNN, GRU or LSTM is two layers, one for each of its weights.
+        node: The node. An RNN, GRU or LSTM is two layers, one for each of its weights; so may an
+            Einsum be.
         kind: What it computes.
         weight: The weight as it is stored.
         read_axes: Axes of the output and of the input channels in what the node reads; for a
@@ -74,6 +75,8 @@ class Layer:
         """Which input of the node is the data."""
         if self.kind == "table":
             return 1
+        if self.kind == "contraction":
+            return 0 if self.weight.index else 1
         return 1 if self.kind == "linear" and self.weight.index == 0 else 0
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from onnx import NodeProto, TensorProto
 
+from graphopt.facts.einsum import Unspelled, weight_axes
 from graphopt.facts.layer import Kind, Layer, Need, Refusal
 from graphopt.facts.operands import Operand, operand
 from graphopt.facts.operators import find, is_kind
@@ -87,6 +88,8 @@ def _read_off(scope: Scope, node: NodeProto) -> Iterator[Layer | Refusal]:
         yield _product(scope, node)
     elif is_op(node, "Conv", "ConvTranspose"):
         yield _convolution(scope, node)
+    elif is_op(node, "Einsum"):
+        yield from _contractions(scope, node)
     elif is_op(node, "Gather"):
         table = operand(scope, node, 0) or _codes(scope, node, 0)
         rank = 0 if table is None else len(table.constant.shape)
@@ -140,6 +143,30 @@ def _product(scope: Scope, node: NodeProto) -> Layer | Refusal:
     axes = (1, 0) if plain is (weight.index == 1) else (0, 1)
     alpha, beta = attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0)
     return Layer(scope, node, "linear", weight, axes, _third(scope, node), alpha=alpha, beta=beta)
+
+
+def _contractions(scope: Scope, node: NodeProto) -> Iterator[Layer | Refusal]:
+    """A layer for each constant operand of an Einsum that also has data."""
+    operands = [operand(scope, node, index) for index in range(len(node.input))]
+    weights = [each for each in operands if each is not None]
+    if len(weights) == len(operands):
+        yield Refusal(node, "all its operands are constants")
+    elif not weights:
+        if any(scope.constant(name) is not None for name in node.input):
+            yield Refusal(node, "its weight is not a float constant")
+        else:
+            yield Refusal(node, "all its operands are computed, so there is no weight")
+    for weight in weights if len(weights) < len(operands) else ():
+        rank = len(weight.order or (0, 1))
+        if rank < 2:
+            yield Refusal(node, "its constant operand is a vector, no matrix")
+            continue
+        try:
+            axes = weight_axes(attribute(node, "equation", ""), weight.index, rank)
+        except Unspelled as err:
+            yield Refusal(node, str(err))
+        else:
+            yield Layer(scope, node, "contraction", weight, axes)
 
 
 def _third(scope: Scope, node: NodeProto) -> Operand | None:

@@ -80,6 +80,12 @@ class Operand:
         return np.dtype(tensor_dtype_to_np_dtype(self.data_type))
 
     @property
+    def shape(self) -> tuple[int, ...] | None:
+        """Dimensions that the node sees; None behind a Reshape."""
+        order = self.order
+        return None if order is None else tuple(self.constant.shape[axis] for axis in order)
+
+    @property
     def turned(self) -> bool:
         """Whether the node sees other axes, or the same in other order, than are stored."""
         return self.order != tuple(range(len(self.constant.shape)))

@@ -214,6 +214,26 @@ def _functions() -> onnx.ModelProto:
     return dressed(made)
 
 
+def _einsums() -> onnx.ModelProto:
+    """Products written as Einsum: plain, split into heads and back, as a Conv, with a batch."""
+    return dressed(
+        model_from_text(
+            f"""<ir_version: 8, opset_import: ["" : 17]>
+            einsums (float[N,6,32] x) => (float[N,6,32] y, float[N,6,32] aside) {{
+              q = Einsum <equation = "bsd,dhk->bhsk"> (x, Wq)
+              k = Einsum <equation = "...d,df->...f"> (x, Wk)
+              s = Einsum <equation = "bhsk,hkv->bhsv"> (q, Wh)
+              m = Einsum <equation = "bhsv,hvd->bsd"> (s, Wo)
+              c = Einsum <equation = "oc,bcs->bos"> (Wc, m)
+              z = Einsum <equation = "bsd,btd->bst"> (c, k)
+              y = Einsum <equation = "bst,btd->bsd"> (z, x)
+              {BYSTANDER}
+            }}""",
+            {"Wq": (32, 4, 8), "Wk": (32, 32), "Wh": (4, 8, 8), "Wo": (4, 8, 32), "Wc": (6, 6)},
+        )
+    )
+
+
 MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
     "cnn": networks.cnn,
     "fixed-batch": lambda: networks.cnn(batch="2"),
@@ -229,6 +249,7 @@ MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
     "no-layers": _nothing,
     "function": _function,
     "functions": _functions,
+    "einsums": _einsums,
     "clutter": _clutter,
     "outliers": _outliers,
     "embedding": _embedding,

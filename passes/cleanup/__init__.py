@@ -7,6 +7,7 @@ onnxslim 0.1.98 lost metadata on the 43 that it finished; why it raised on the o
 traced, so that may be due to how it was called. Measured once, by hand.
 """
 
+from graphopt.passes.cleanup.convert_einsum import ConvertEinsum
 from graphopt.passes.cleanup.convert_to_float32 import ConvertToFloat32
 from graphopt.passes.cleanup.deduplicate_initializers import DeduplicateInitializers
 from graphopt.passes.cleanup.eliminate_dead import EliminateDead
@@ -18,6 +19,7 @@ from graphopt.passes.cleanup.inline_functions import InlineFunctions
 from graphopt.passes.cleanup.upgrade_opset import UpgradeOpset
 
 __all__ = [
+    "ConvertEinsum",
     "ConvertToFloat32",
     "DeduplicateInitializers",
     "EliminateDead",
