@@ -42,6 +42,8 @@ class Need(StrEnum):
     DATA = "data"
     """Samples on which to compare two models."""
     TEACHER = "teacher"
+    METRIC = "metric"
+    """A function that judges by the labels."""
     MEMORY_LIMIT = "memory_limit"
     IMAGE_SIZE = "image_size"
     OPERATORS = "operators"

@@ -14,14 +14,15 @@ from graphopt.data import open_data
 from graphopt.data.held_back import held_back
 from graphopt.data.samples import Feeds, Samples
 from graphopt.data.source import Source
-from graphopt.errors import Need
+from graphopt.errors import DataError, Need
 from graphopt.facts.shapes import infer
 from graphopt.graph.graph import Graph
 from graphopt.graph.ports import fixed_batch
+from graphopt.observe.run import with_rows
 from graphopt.run.judge import Judge, choose_judge, most_bytes
 from graphopt.run.limits import check_limits
 from graphopt.run.means import Means
-from graphopt.run.metrics import MetricFunction, find_metric
+from graphopt.run.metrics import LabelMetric, MetricFunction, find_metric
 from graphopt.run.record import Caveat
 from graphopt.runtime.session import thread_count
 from graphopt.runtime.trial import Trial
@@ -133,14 +134,35 @@ def with_judge(
         trial.run(graph, feeds, threads=thread_count(means.threads), most=most)
     if judge is not None and not caveat.note:
         caveat = _caveat(means)
-    means = replace(
-        means,
-        judge=judge,
-        metric=find_metric(metric, means.evaluation),
-        tasks=_tasks(means.reference, judge, parse_tasks(given or {})),
-    )
-    check_limits(means)
+    tasks = _tasks(means.reference, judge, parse_tasks(given or {}))
+    means = replace(means, judge=judge, tasks=tasks)
+    try:
+        means = _with_labels(means, metric)
+    except DataError as err:
+        if metric is not None:
+            raise
+        caveat = Caveat(f"no metric is measured: {err}", (Need.METRIC,))
+    check_limits(means, caveat)
     return means, caveat
+
+
+def _with_labels(means: Means, metric: str | MetricFunction | None) -> Means:
+    """The means with the metric, and the tasks as the labels settle them.
+
+    Raises:
+        DataError: See ``find_metric``.
+        UsageError: The same.
+    """
+    answers: dict[str, Any] | None = None
+    samples, rows = means.evaluation, 1
+    if means.judge is not None and samples is not None and samples.labels is not None:
+        feeds, part = next(with_rows(means.reference, samples))
+        answers, rows = means.judge.session.run(feeds), part.full
+    found = find_metric(metric, samples, means.tasks, answers, rows)
+    settled = dict(means.tasks)
+    if isinstance(found, LabelMetric):
+        settled[found.fitted.output] = found.fitted.task
+    return replace(means, metric=found, tasks=settled)
 
 
 def _tasks(reference: Graph, judge: Judge | None, given: Mapping[str, Task]) -> dict[str, Task]:

@@ -90,6 +90,8 @@ def _environment() -> Environment:
         measured_on=words.measured_on,
         ms=words.milliseconds,
         pace=words.pace,
+        metric_figures=words.metric_figures,
+        metric_title=words.metric_title,
         percent=words.percent,
         ratio=words.ratio,
         short=_short,

@@ -21,6 +21,8 @@ from graphopt.report.words import (
     macs_note,
     measured_on,
     met,
+    metric_figures,
+    metric_title,
     milliseconds,
     percent,
     phrases,
@@ -160,9 +162,10 @@ def _models(console: Console, record: RunRecord) -> None:
         ),
     ]
     if quality is not None and quality.metric is not None:
-        drop = quality.metric.after - quality.metric.before
-        values = (f"{quality.metric.before:.2f}", f"{quality.metric.after:.2f}", f"{drop:+.2f}")
-        rows.append((quality.metric.name, *values))
+        rows += [
+            (metric_title(each, len(record.tasks)), *metric_figures(each))
+            for each in (quality.metric, *quality.metric.beside)
+        ]
     table(console, ("", *(f">{side}" for side in sides), ">change"), rows)
     notes = map(macs_note, (before, after))
     for note in dict.fromkeys(filter(None, notes)):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from graphopt.report.findings import Inspection
-    from graphopt.run.record import LimitRecord, ModelRecord, Quality
+    from graphopt.run.record import LimitRecord, Metric, ModelRecord, Quality
 
 __all__ = [
     "NONE",
@@ -20,6 +20,8 @@ __all__ = [
     "macs_note",
     "measured_on",
     "met",
+    "metric_figures",
+    "metric_title",
     "milliseconds",
     "pace",
     "percent",
@@ -138,10 +140,28 @@ def pace(value: float | None, spread: float | None) -> tuple[str, str]:
     return factor(1.0, value, "faster", "slower")
 
 
+def metric_title(metric: Metric, outputs: int) -> str:
+    """What a metric is called, with the output that it judges where there are several."""
+    return f"{metric.name} of {metric.output}" if metric.output and outputs > 1 else metric.name
+
+
+def metric_figures(metric: Metric) -> tuple[str, str, str]:
+    """Before, after and change: shares to a hundredth of a percent, errors to four digits.
+
+    >>> from graphopt.run.record import Metric
+    >>> metric_figures(Metric("mse", 0.0012, 0.00125, higher_is_better=False))
+    ('0.0012', '0.00125', '+5e-05')
+    """
+    before, after, change = metric.before, metric.after, metric.after - metric.before
+    if metric.higher_is_better:
+        return f"{before:.2f}", f"{after:.2f}", f"{change:+.2f}"
+    return f"{before:.4g}", f"{after:.4g}", f"{change:+.3g}"
+
+
 def closeness(quality: Quality) -> str:
     """How close a model is to another in a line: metric, worst SQNR, agreement."""
     metric = quality.metric
-    parts = [] if metric is None else [f"{metric.name} {metric.after:.2f}"]
+    parts = [] if metric is None else [f"{metric.name} {metric_figures(metric)[1]}"]
     if quality.worst_db is not None:
         parts.append(f"SQNR {decibel(quality.worst_db)}")
     if quality.agreement_top1 is not None:

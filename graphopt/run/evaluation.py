@@ -12,16 +12,15 @@ from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.observe.request import Rows
 from graphopt.observe.run import with_rows
-from graphopt.run.measuring import MetricAnswers
-from graphopt.run.metrics import NamedMetric
-from graphopt.run.record import Metric, Quality
+from graphopt.run.measuring import BATCH, metric_answers
+from graphopt.run.metrics import TaskMetric
+from graphopt.run.record import Quality
 from graphopt.run.tally import Tally
 from graphopt.runtime.batches import largest_batch
 from graphopt.runtime.session import Session
 
 __all__ = ["answered", "evaluate"]
 
-_BATCH = 16
 _OTHERS = ("eval", "held-out")
 """Sources that no pass has looked at; fresh samples do no better than others."""
 
@@ -31,6 +30,7 @@ def answered(
     sessions: Sequence[Session],
     samples: Samples,
     progress: Callable[[int, int], None] | None = None,
+    batch: int = BATCH,
 ) -> Iterator[tuple[list[dict[str, Array]], Rows]]:
     """The answers of all models to one feed after another, and what of them counts.
 
@@ -39,11 +39,12 @@ def answered(
         sessions: Of the models; the first one says how many samples it takes at once.
         samples: All of them are run.
         progress: Called with the samples done and asked.
+        batch: Samples that a feed may join.
 
     Raises:
         ModelError: onnxruntime cannot run one of them.
     """
-    done, batch = 0, largest_batch(sessions[0], samples, _BATCH)
+    done, batch = 0, largest_batch(sessions[0], samples, batch)
     for feeds, rows in with_rows(graph, samples, batch):
         yield [session.run(feeds) for session in sessions], rows
         done += rows.real
@@ -55,7 +56,7 @@ def evaluate(
     reference: Graph,
     sessions: Sequence[Session],
     samples: Samples,
-    metric: NamedMetric | None,
+    metric: TaskMetric | None,
     *,
     source: str,
     memory_limit: int | None = None,
@@ -88,19 +89,19 @@ def evaluate(
     measured = [own if {*own} <= {*session.outputs} else session.outputs for session in sessions]
     held = None
     if metric is not None and samples.labels is not None:
-        held = MetricAnswers(metric, measured, memory_limit)
-    for answers, rows in answered(reference, sessions, samples, progress):
+        held = metric_answers(metric, measured, samples.labels, memory_limit)
+    batch = BATCH if held is None else held.batch
+    for answers, rows in answered(reference, sessions, samples, progress, batch):
         for tally, answer in zip(tallies, answers[1:], strict=True):
             tally.add(answers[0], answer, rows)
         if held is not None:
             for number, answer in enumerate(answers):
-                held.add(number, {name: rows.keep(values) for name, values in answer.items()})
+                held.add(number, answer, rows)
     others = source in _OTHERS
     qualities = [tally.quality(source, tally.fresh() if others else None) for tally in tallies]
-    if metric is None or held is None or samples.labels is None:
+    if held is None:
         return qualities
-    before, *after = held.values(samples.labels)
     return [
-        replace(quality, metric=Metric(metric[0], before, value))
-        for quality, value in zip(qualities, after, strict=True)
+        replace(quality, metric=value)
+        for quality, value in zip(qualities, held.values(), strict=True)
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -12,7 +11,7 @@ from graphopt.errors import LimitError, Need
 from graphopt.graph.graph import Graph
 from graphopt.run.evaluation import evaluate
 from graphopt.run.means import Means
-from graphopt.run.record import Broken, LimitRecord, PassRecord, Quality
+from graphopt.run.record import Broken, Caveat, LimitRecord, PassRecord, Quality
 from graphopt.run.stage import Stage
 
 __all__ = [
@@ -50,7 +49,7 @@ def broken_floor(
 
 
 def drop(stage: Stage, means: Means) -> float | None:
-    """How far the metric falls below the reference's; None where no drop is limited.
+    """How much worse than the reference's the metric is; None where no drop is limited.
 
     Raises:
         ModelError: onnxruntime cannot run the model on the evaluation samples.
@@ -69,8 +68,7 @@ def drop(stage: Stage, means: Means) -> float | None:
         memory_limit=means.machine.memory_limit,
     )
     assert quality.metric is not None
-    fall = quality.metric.before - quality.metric.after
-    return math.inf if math.isnan(fall) else fall
+    return quality.metric.fall
 
 
 def broken_by_user(stage: Stage, means: Means) -> Broken | None:
@@ -88,13 +86,21 @@ def broken_by_user(stage: Stage, means: Means) -> Broken | None:
     return None
 
 
-def check_limits(means: Means) -> None:
+def check_limits(means: Means, caveat: Caveat) -> None:
     """Refuse a limit that nothing can measure.
+
+    Args:
+        means: What is measured with.
+        caveat: Why there is no metric, where labels were given.
 
     Raises:
         LimitError: A drop is limited and there are no labels, or no metric for them.
     """
-    if means.limits.max_drop is not None and (means.evaluation is None or means.metric is None):
+    if means.limits.max_drop is None:
+        return
+    if Need.METRIC in caveat.needs:
+        raise LimitError(f"max-drop has nothing to measure: {caveat.note}", *caveat.needs)
+    if means.evaluation is None or (means.metric is None and means.judge is not None):
         message = "max-drop needs evaluation samples with labels, and a metric for them"
         raise LimitError(message, Need.EVALUATION)
 
@@ -116,7 +122,7 @@ def limit_records(
         fresh = None if broken or quality.fresh is None else quality.fresh.least_db
         records.append(LimitRecord("min_sqnr_db", limits.min_sqnr_db, worst, met, fresh))
     if limits.max_drop is not None:
-        fall = None if quality.metric is None else quality.metric.before - quality.metric.after
+        fall = None if quality.metric is None else quality.metric.fall
         met = fall is not None and fall <= limits.max_drop and not _taken_back(passes, "max-drop")
         records.append(LimitRecord("max_drop", limits.max_drop, fall, met))
     return records

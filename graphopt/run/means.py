@@ -14,7 +14,7 @@ from graphopt.graph.graph import Graph
 from graphopt.observe.walk import BATCH
 from graphopt.progress import Progress
 from graphopt.run.judge import Judge
-from graphopt.run.metrics import NamedMetric
+from graphopt.run.metrics import TaskMetric
 from graphopt.runtime.batches import largest_batch
 from graphopt.runtime.session import Session
 from graphopt.targets import Target
@@ -55,7 +55,7 @@ class Means:
     training: Samples | None = None
     evaluation: Samples | None = None
     held_out: Samples | None = None
-    metric: NamedMetric | None = None
+    metric: TaskMetric | None = None
     teacher: Graph | None = None
     tasks: Mapping[str, Task] = field(default_factory=dict)
     checkpoints: Path | None = None

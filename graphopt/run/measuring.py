@@ -1,9 +1,12 @@
-"""A metric over the answers of models to all samples, which are held for it within a bound."""
+"""What is measured with labels over the answers of models to all samples, within a bound."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import psutil
@@ -11,10 +14,15 @@ import psutil
 from graphopt.callables import foreign
 from graphopt.errors import DataError, GraphoptError, Need
 from graphopt.graph.tensors import Array
-from graphopt.run.metrics import NamedMetric, reads_first_output
+from graphopt.observe.request import Rows
+from graphopt.run.metrics import FunctionMetric, LabelMetric, TaskMetric
+from graphopt.run.record import Metric
+from graphopt.tasks.scoring import LOWER_IS_BETTER, Scoring, scoring
 
-__all__ = ["MetricAnswers", "run_bytes"]
+__all__ = ["BATCH", "MetricAnswers", "metric_answers", "run_bytes"]
 
+BATCH = 16
+"""Samples that are run together where nothing speaks against it."""
 _DEFAULT_BYTES = 3 << 30
 
 
@@ -25,60 +33,161 @@ def run_bytes(memory_limit: int | None) -> int:
     return min(_DEFAULT_BYTES, int(psutil.virtual_memory().available) // 2)
 
 
-class MetricAnswers:
-    """Answers of some models to one feed after another, the reference first.
+def metric_answers(
+    metric: TaskMetric,
+    outputs: Sequence[Sequence[str]],
+    labels: Array,
+    memory_limit: int | None,
+) -> MetricAnswers:
+    """What takes the answers of some models to one feed after another, the reference first.
 
     Args:
         metric: What is to be measured.
-        outputs: Of each model, the names of the outputs that the metric gets.
-        memory_limit: Bytes that all answers together may take; see ``run_bytes``.
+        outputs: Of each model, the names of its outputs in the order of the reference's.
+        labels: Of all samples, as they came.
+        memory_limit: Bytes that answers which are held may take; see ``run_bytes``.
     """
+    if isinstance(metric, LabelMetric):
+        return _Scored(metric, outputs)
+    return _Held(metric, outputs, labels, memory_limit)
 
-    def __init__(
-        self, metric: NamedMetric, outputs: Sequence[Sequence[str]], memory_limit: int | None
-    ) -> None:
-        self.name, self.function = metric
-        self.ours = reads_first_output(self.function)
-        self.outputs = [list(names)[: 1 if self.ours else None] for names in outputs]
-        self.parts: list[list[list[Array]]] = [[[] for _ in names] for names in self.outputs]
-        self.left = run_bytes(memory_limit)
 
-    def add(self, model: int, answer: dict[str, Array]) -> None:
-        """Hold what one model answered to one feed, without the rows that only fill it up.
+class MetricAnswers:
+    """Answers of some models, of which a metric is made."""
+
+    batch = BATCH
+    """Samples that a feed may join."""
+
+    def add(self, model: int, answer: Mapping[str, Any], rows: Rows) -> None:
+        """Take what one model answered to one feed.
+
+        Args:
+            model: Its number.
+            answer: Its outputs.
+            rows: What of them counts.
 
         Raises:
-            DataError: Too much is held.
+            DataError: Too much is held, or the metric cannot be computed.
         """
+        raise NotImplementedError
+
+    def values(self) -> list[Metric]:
+        """The metric of each model but the first, beside that of the first.
+
+        It is NaN of a model that has none.
+
+        Raises:
+            DataError: The metric cannot be computed.
+        """
+        raise NotImplementedError
+
+
+class _Scored(MetricAnswers):
+    """Figures of ours: added up, nothing is held."""
+
+    def __init__(self, metric: LabelMetric, outputs: Sequence[Sequence[str]]) -> None:
+        self.metric = metric
+        fitted = metric.fitted
+        place = list(outputs[0]).index(fitted.output)
+        self.outputs = [
+            fitted.output if fitted.output in names or len(names) <= place else names[place]
+            for names in outputs
+        ]
+        self.scores: list[Scoring | None] = [scoring(fitted) for _ in outputs]
+
+    def add(self, model: int, answer: Mapping[str, Any], rows: Rows) -> None:
+        """Take an answer; a model that answers in another shape has no figures."""
+        score = self.scores[model]
+        if score is None:
+            return
+        try:
+            score.add(answer.get(self.outputs[model]), rows.real)
+        except DataError as err:
+            if model == 0:
+                raise DataError(f"metric {self.metric.name!r}: {err}") from err
+            self.scores[model] = None
+
+    def values(self) -> list[Metric]:
+        """The figure that decides, with the others beside it."""
+        nothing = dict.fromkeys(self.metric.names, math.nan)
+        before, *after = [nothing if each is None else each.figures() for each in self.scores]
+        names = self.metric.names
+
+        def figure(name: str, values: Mapping[str, float]) -> Metric:
+            better = name not in LOWER_IS_BETTER
+            return Metric(name, before[name], values[name], self.metric.fitted.output, better)
+
+        return [
+            replace(figure(names[0], each), beside=[figure(name, each) for name in names[1:]])
+            for each in after
+        ]
+
+
+class _Held(MetricAnswers):
+    """Answers held for a function of the user's."""
+
+    def __init__(
+        self,
+        metric: FunctionMetric,
+        outputs: Sequence[Sequence[str]],
+        labels: Array,
+        memory_limit: int | None,
+    ) -> None:
+        self.metric, self.labels = metric, labels
+        self.outputs = [list(names) for names in outputs]
+        self.parts: list[list[list[Any]]] = [[[] for _ in names] for names in outputs]
+        self.real = list[int]()
+        self.left = run_bytes(memory_limit)
+        self.batch = 1 if metric.apart else BATCH
+
+    def add(self, model: int, answer: Mapping[str, Any], rows: Rows) -> None:
+        """Hold an answer, without the rows that only fill it up."""
+        if model == 0:
+            self.real.append(rows.real)
         for name, parts in zip(self.outputs[model], self.parts[model], strict=True):
-            parts.append(answer[name])
-            self.left -= answer[name].nbytes if isinstance(answer[name], np.ndarray) else 0
+            values = rows.keep(answer[name])
+            parts.append(values)
+            self.left -= values.nbytes if isinstance(values, np.ndarray) else 0
         if self.left < 0:
             raise DataError(
-                f"metric {self.name!r}: the outputs for all samples take more memory than is "
-                "allowed; give fewer evaluation samples",
+                f"metric {self.metric.name!r}: the outputs for all samples take more memory than "
+                "is allowed; give fewer evaluation samples",
                 Need.MEMORY_LIMIT,
             )
 
-    def values(self, labels: Array) -> list[float]:
-        """The metric of each model, NaN where a model but the first has none.
+    def values(self) -> list[Metric]:
+        """What the function gives."""
+        before, *after = [self._value(number) for number in range(len(self.parts))]
+        return [Metric(self.metric.name, before, value) for value in after]
 
-        Raises:
-            DataError: It raises, or gives what is no number.
-        """
-        return [self._value(number, labels) for number in range(len(self.parts))]
-
-    def _value(self, model: int, labels: Array) -> float:
+    def _value(self, model: int) -> float:
         with foreign(self._refusal):
-            merged = [np.concatenate([*map(np.atleast_1d, p)]) for p in self.parts[model]]
-            value: object = self.function(merged, labels.copy())  # it may write on them
+            outputs = [
+                self._joined(name, parts)
+                for name, parts in zip(self.outputs[model], self.parts[model], strict=True)
+            ]
+            value: object = self.metric.function(outputs, self.labels.copy())  # it may write on it
             if isinstance(value, str | bytes):
                 raise TypeError(f"it returned {type(value).__name__} where a number must be")
             number = float(value)  # type: ignore[arg-type]  # what is none is told of
-        if math.isinf(number) or (math.isnan(number) and model == 0 and not self.ours):
+        if math.isinf(number) or (math.isnan(number) and model == 0):
             raise self._refusal(f"it returned {number}")
         return number
 
+    def _joined(self, name: str, parts: Sequence[Any]) -> Any:
+        """What all samples gave for an output: one array, else a list."""
+        arrays = [np.atleast_1d(each) for each in parts if isinstance(each, np.ndarray)]
+        if name not in self.metric.apart and len(arrays) == len(parts):
+            shapes = {array.shape[1:] for array in arrays}
+            counts = {Fraction(len(a), n) for a, n in zip(arrays, self.real, strict=True)}
+            if len(shapes) == len(counts) == 1:
+                return np.concatenate(arrays)
+        lists = [each for each in parts if isinstance(each, list)]
+        if [len(each) for each in lists] == self.real:
+            return [item for each in lists for item in each]
+        return list(parts)
+
     def _refusal(self, what: str) -> GraphoptError:
         return DataError(
-            f"metric {self.name!r} cannot be computed from the outputs and labels: {what}"
+            f"metric {self.metric.name!r} cannot be computed from the outputs and labels: {what}"
         )

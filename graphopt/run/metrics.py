@@ -1,8 +1,10 @@
-"""Task metrics: higher is better."""
+"""What is measured with labels: figures of ours over the output that they fit, or a function."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,80 +13,122 @@ from graphopt.data.samples import Samples
 from graphopt.errors import DataError, Need, UsageError
 from graphopt.graph.tensors import Array
 from graphopt.options import near_miss
+from graphopt.tasks.labels import Fitted, fit_labels
+from graphopt.tasks.scoring import FIGURES, figures_of, shown
+from graphopt.tasks.task import Task
 
-__all__ = [
-    "MetricFunction",
-    "NamedMetric",
-    "find_metric",
-    "reads_first_output",
-    "spearman",
-    "top1",
-]
+__all__ = ["FunctionMetric", "LabelMetric", "MetricFunction", "TaskMetric", "find_metric"]
 
-MetricFunction = Callable[[Sequence[Array], Array], float]
-"""Takes the outputs of all samples in the model's order and the labels; higher is better."""
-
-NamedMetric = tuple[str, MetricFunction]
+MetricFunction = Callable[[Sequence[Any], Array], float]
+"""Takes what all samples gave for each output, in the model's order, and the labels as they are;
+higher is better. An output is one array whose leading axis counts samples, or a list with what each
+sample gave: where the number of its rows depends on the data, and sequences and maps."""
 
 
-def top1(outputs: Sequence[Array], labels: Array) -> float:
-    """Share of samples in percent whose first output is largest at the label.
+@dataclass(frozen=True)
+class LabelMetric:
+    """Figures of the output that the labels fit.
+
+    Attributes:
+        names: Of the figures; the first one decides.
+        fitted: The output and its labels.
+    """
+
+    names: tuple[str, ...]
+    fitted: Fitted
+
+    @property
+    def name(self) -> str:
+        """Of the figure that decides."""
+        return self.names[0]
+
+    @property
+    def notes(self) -> list[str]:
+        """What should be told of the labels."""
+        notes, fitted = list[str](), self.fitted
+        if fitted.classes:
+            listed = ", ".join(fitted.classes[:_SHOWN])
+            more = f", ... {fitted.classes[-1]}" if len(fitted.classes) > _SHOWN else ""
+            notes.append(f"labels: {len(fitted.classes)} classes in sorted order: {listed}{more}")
+        if fitted.ignored is not None:
+            share = float(np.mean(fitted.ignored))
+            notes.append(f"labels: {share:.1%} say that they do not count, and are left out")
+        return notes
+
+
+@dataclass(frozen=True)
+class FunctionMetric:
+    """A function of the user's.
+
+    Attributes:
+        name: Its name.
+        function: See ``MetricFunction``.
+        apart: Outputs that it gets as a list, sample by sample.
+        notes: What should be told.
+    """
+
+    name: str
+    function: MetricFunction
+    apart: frozenset[str] = frozenset()
+    notes: Sequence[str] = ()
+
+
+TaskMetric = LabelMetric | FunctionMetric
+
+_SHOWN = 12
+_LISTED = ("container",)
+
+
+def find_metric(
+    metric: str | MetricFunction | None,
+    samples: Samples | None,
+    tasks: Mapping[str, Task],
+    answers: Mapping[str, Any] | None,
+    rows: int,
+) -> TaskMetric | None:
+    """The metric asked for, or those that the labels suggest; None without labels.
 
     Args:
-        outputs: The first one is ``(samples, ..., classes)`` with one row of scores a sample.
-        labels: Class indices ``(samples,)``.
-    """
-    rows = outputs[0].reshape(len(labels), -1)
-    return float(100 * (rows.argmax(axis=1) == labels).mean())
-
-
-def spearman(outputs: Sequence[Array], labels: Array) -> float:
-    """Spearman's rho x 100 between gold scores and the cosines of rows 2i and 2i + 1.
-
-    Args:
-        outputs: The first one is ``(2 * pairs, width)``.
-        labels: Gold scores ``(pairs,)``.
-    """
-    from scipy.stats import spearmanr  # noqa: PLC0415 - takes half a second, seldom needed
-
-    rows = outputs[0].reshape(2 * len(labels), -1).astype(np.float64)
-    left, right = rows[0::2], rows[1::2]
-    norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    cosines = (left * right).sum(axis=1) / np.where(norms > 0, norms, 1)
-    return float(100 * spearmanr(cosines, labels).statistic)
-
-
-_METRICS: dict[str, MetricFunction] = {"top1": top1, "spearman": spearman}
-
-
-def reads_first_output(function: MetricFunction) -> bool:
-    """Whether a metric is one of ours, which read no output but the first."""
-    return function in _METRICS.values()
-
-
-def find_metric(metric: str | MetricFunction | None, samples: Samples | None) -> NamedMetric | None:
-    """The metric asked for or, where labels suggest one, that; None without labels.
+        metric: A name, ``module:function``, a function, or None.
+        samples: Those of the evaluation.
+        tasks: What the outputs mean.
+        answers: The reference's outputs for the first of the samples; None where it cannot run,
+            and only a function can be found.
+        rows: How many these are.
 
     Raises:
-        UsageError: No metric of that name, or there is no such function.
-        DataError: The function's module raises on import, or a metric is asked for and the
-            evaluation data has no labels.
+        UsageError: No metric has that name, or there is no such function.
+        DataError: The function's module raises on import, a metric is asked for and the
+            evaluation data has no labels, or the labels fit no output, or not that metric.
     """
     labels = None if samples is None else samples.labels
-    if metric is None:
-        if samples is None or labels is None:
+    if samples is None or labels is None:
+        if metric is None:
             return None
-        if 2 * len(labels) == samples.count:
-            return "spearman", spearman
-        whole = labels.dtype.kind in "iu" and labels.ndim == 1
-        return ("top1", top1) if whole else None
-    if labels is None:
         message = "a metric needs evaluation samples with an array named 'labels'"
         raise DataError(message, Need.EVALUATION)
-    if callable(metric):
-        return getattr(metric, "__name__", "metric"), metric
-    if metric in _METRICS:
-        return metric, _METRICS[metric]
-    if ":" in metric:
-        return metric, imported(metric)
-    raise UsageError(f"unknown metric {metric!r}{near_miss(metric, _METRICS)}; or module:function")
+    if isinstance(metric, str) and ":" not in metric and metric not in FIGURES:
+        hint = near_miss(metric, FIGURES)
+        raise UsageError(f"unknown metric {metric!r}{hint}; or module:function")
+    if callable(metric) or (metric is not None and ":" in metric):
+        function = metric if callable(metric) else imported(metric)
+        name = metric if isinstance(metric, str) else getattr(metric, "__name__", "metric")
+        apart = {t.output for t in tasks.values() if t.free_rows or t.kind in _LISTED}
+        return FunctionMetric(name, function, frozenset(apart))
+    if answers is None:
+        return None
+    fitted = fit_labels(labels, tasks, answers, samples=samples.count, rows=rows)
+    return LabelMetric(_names(metric, fitted), fitted)
+
+
+def _names(metric: str | None, fitted: Fitted) -> tuple[str, ...]:
+    names = shown(fitted)
+    if metric is None:
+        return names
+    fitting = figures_of(fitted)
+    if metric not in fitting:
+        raise DataError(
+            f"metric {metric!r} does not fit the labels, read as {fitted.how} of output "
+            f"{fitted.output!r}: {fitted.task}; what fits: {', '.join(fitting)}"
+        )
+    return (metric, *(name for name in names if name != metric))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -62,11 +64,29 @@ class ModelRecord:
 
 @dataclass(frozen=True)
 class Metric:
-    """A task metric before and after, higher is better."""
+    """A task metric before and after.
+
+    Attributes:
+        name: Its name.
+        before: Of the input model, in the metric's unit.
+        after: Of the output model; NaN where it has none.
+        output: The output that is judged; empty where a function judges them all.
+        higher_is_better: Which way it gets worse.
+        beside: Further figures of the same output and labels.
+    """
 
     name: str
     before: float
     after: float
+    output: str = ""
+    higher_is_better: bool = True
+    beside: Sequence[Metric] = ()
+
+    @property
+    def fall(self) -> float:
+        """How much worse it got; infinite where there is nothing left to measure."""
+        fall = self.before - self.after if self.higher_is_better else self.after - self.before
+        return math.inf if math.isnan(fall) else fall
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ _RANKS: Mapping[tuple[TaskKind, TaskKind], int] = {
     ("boxes", "boxes"): 5,
 }
 """What an output was read as and what labels make of it: the lowest one is meant."""
+_NAMED = 4
+"""Most outputs of which a message says what they take."""
 _COMPARED: Sequence[TaskKind] = ("embedding", "regression", "classes")
 """What rows of pairs may be, the likeliest first."""
 
@@ -117,7 +119,7 @@ def fit_labels(
         raise DataError(f"{len(labels)} labels for {samples} samples; give one for each")
     readings = [(head, reading) for head in heads if (reading := head.read(values)) is not None]
     if not readings:
-        reasons = "; ".join(head.wanted for head in heads) or "no output is an array of samples"
+        reasons = "; ".join(head.wanted for head in heads[:_NAMED]) or "none is an array of samples"
         raise DataError(f"labels of {values} fit no output: {reasons}")
     ranks = [_rank(head, reading) for head, reading in readings]
     fits = [_fitted(*each) for each, r in zip(readings, ranks, strict=True) if r == min(ranks)]
@@ -131,7 +133,7 @@ def _rank(head: Head, reading: Reading) -> int:
 def _fitted(head: Head, reading: Reading) -> Fitted:
     task, axis = head.task, reading.axis
     settled = (reading.kind, head.form(reading.kind))
-    if (task.kind, task.form) != settled or axis not in (None, head.axis):
+    if head.unclear or (task.kind, task.form) != settled:
         kind, form = settled
         counted = None if axis is None else axis + int(head.led)
         task = replace(task, kind=kind, axis=counted, form=form, why=f"the labels: {reading.how}")

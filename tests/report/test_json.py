@@ -68,7 +68,14 @@ def test_the_document_has_the_keys_that_pipelines_rely_on(record: RunRecord) -> 
     assert document["input"]["bytes"] == 14_018_332
     assert document["output"]["latency_ms"] == 6.18
     assert document["quality"]["sqnr_db"] == {"logits": 23.41, "features": 27.9}
-    assert document["quality"]["metric"] == {"name": "top1", "before": 71.88, "after": 71.63}
+    assert document["quality"]["metric"] == {
+        "name": "top1",
+        "before": 71.88,
+        "after": 71.63,
+        "output": "",
+        "higher_is_better": True,
+        "beside": [],
+    }
     assert document["passes"][2]["skipped"][0].keys() == {"node", "reason"}
     assert document["audit"].keys() == {"integer", "float", "table"}
     assert document["audit"]["float"][0]["reason"].startswith("reads the input")

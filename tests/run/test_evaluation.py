@@ -14,7 +14,7 @@ from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.run.evaluation import evaluate
-from graphopt.run.metrics import NamedMetric
+from graphopt.run.metrics import FunctionMetric
 from graphopt.run.record import Quality
 from graphopt.runtime.session import Session
 from graphopt.testing import MODELS, model_from_text
@@ -44,7 +44,7 @@ def test_evaluation_with_a_metric() -> None:
         graph,
         [Session(graph, threads=1)] * 2,
         Labelled(graph, count=3),
-        ("rows", lambda outputs, labels: float(len(outputs[0]) + len(labels))),
+        FunctionMetric("rows", lambda outputs, labels: float(len(outputs[0]) + len(labels))),
         source="eval",
     )
     assert quality.metric is not None
@@ -67,9 +67,12 @@ def test_a_metric_that_does_not_fit_is_an_error_of_the_data() -> None:
 
     sessions = [Session(graph, threads=1)] * 2
     with pytest.raises(DataError, match=r"metric 'leaving' cannot be computed .*SystemExit: 7$"):
-        evaluate(graph, sessions, Labelled(graph), ("leaving", leaving), source="eval")
+        evaluate(
+            graph, sessions, Labelled(graph), FunctionMetric("leaving", leaving), source="eval"
+        )
     with pytest.raises(DataError, match=r"metric 'broken' cannot be computed .*KeyError"):
-        evaluate(graph, sessions, Labelled(graph), ("broken", broken), source="eval")
+        metric = FunctionMetric("broken", broken)
+        evaluate(graph, sessions, Labelled(graph), metric, source="eval")
 
 
 def test_what_is_held_for_a_metric_is_bounded() -> None:
@@ -81,7 +84,7 @@ def test_what_is_held_for_a_metric_is_bounded() -> None:
             return np.arange(self.count)
 
     sessions = [Session(graph, threads=1)] * 2
-    metric: NamedMetric = ("count", lambda outputs, labels: float(len(outputs[0])))
+    metric = FunctionMetric("count", lambda outputs, labels: float(len(outputs[0])))
     for limit, words in ((4 * 2 * 24, None), (4 * 2 * 24 - 1, "more memory than is allowed")):
         if words is None:
             evaluate(graph, sessions, Labelled(graph), metric, source="eval", memory_limit=limit)
@@ -105,7 +108,9 @@ def test_a_metric_may_write_on_the_labels() -> None:
         return found
 
     sessions = [Session(graph, threads=1)] * 2
-    (quality,) = evaluate(graph, sessions, Labelled(graph), ("first", first), source="eval")
+    (quality,) = evaluate(
+        graph, sessions, Labelled(graph), FunctionMetric("first", first), source="eval"
+    )
     assert quality.metric is not None
     assert (quality.metric.before, quality.metric.after) == (1, 1)
 

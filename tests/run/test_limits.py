@@ -15,7 +15,8 @@ from graphopt.graph.graph import Graph
 from graphopt.run.judge import Judge
 from graphopt.run.limits import check_limits, drop, limit_records, lossless_floor
 from graphopt.run.means import Means
-from graphopt.run.record import Broken, Fresh, LimitRecord, Metric, PassRecord, Quality
+from graphopt.run.metrics import FunctionMetric
+from graphopt.run.record import Broken, Caveat, Fresh, LimitRecord, Metric, PassRecord, Quality
 from graphopt.run.stage import Stage
 from graphopt.testing import MODELS, staged
 
@@ -95,7 +96,7 @@ def measured(function: Any) -> tuple[Stage, Means]:
     return staged(
         graph,
         limits=Limits(max_drop=5.0),
-        metric=("class 0", function),
+        metric=FunctionMetric("class 0", function),
         evaluation=Labelled(graph, count=4),
     )
 
@@ -124,10 +125,10 @@ def _answers(graph: Graph) -> Any:
 
 def test_a_drop_can_only_be_limited_with_labels() -> None:
     stage, means = staged(MODELS["cnn"](), judged=False)
-    check_limits(means)
+    check_limits(means, Caveat())
     assert drop(stage, means) is None
     with pytest.raises(LimitError, match="with labels, and a metric for them"):
-        check_limits(means_of(max_drop=1.0))
+        check_limits(means_of(max_drop=1.0), Caveat())
 
 
 def test_half_precision_may_lose_more() -> None:

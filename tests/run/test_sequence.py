@@ -20,6 +20,7 @@ from graphopt.passes.prune import MaskWeights
 from graphopt.passes.quantize import QuantizeStatic
 from graphopt.run import sequence
 from graphopt.run.means import Means
+from graphopt.run.metrics import FunctionMetric
 from graphopt.run.record import PassRecord
 from graphopt.run.sequence import dry_run, run_passes
 from graphopt.run.stage import Stage
@@ -73,7 +74,7 @@ def _staged(metric: Falling | None = None, **limits: Any) -> tuple[Stage, Means]
     return staged(
         graph,
         limits=Limits(**limits),
-        metric=None if metric is None else ("falling", metric),
+        metric=None if metric is None else FunctionMetric("falling", metric),
         evaluation=None if metric is None else Labelled(graph, count=2),
     )
 

@@ -22,6 +22,7 @@ from graphopt.graph.graph import Graph
 from graphopt.observe.run import observe
 from graphopt.passes.quantize import QuantizeStatic
 from graphopt.run.means import Means
+from graphopt.run.metrics import FunctionMetric
 from graphopt.run.record import Quality
 from graphopt.run.sequence import run_passes
 from graphopt.run.stage import Stage
@@ -305,7 +306,7 @@ def test_a_metric_that_falls_too_far(ratios: dict[str, float]) -> None:
     stage, means = staged_of(
         graph,
         limits=Limits(max_drop=1.0),
-        metric=("falling", Falling(5.0)),
+        metric=FunctionMetric("falling", Falling(5.0)),
         evaluation=Labelled(graph, count=2),
     )
     table = search(stage, means).candidates
@@ -313,7 +314,7 @@ def test_a_metric_that_falls_too_far(ratios: dict[str, float]) -> None:
     for name in (STATIC, WEIGHTS):
         assert rows[name].verdict == "the metric falls by 5, at most 1 allowed"
     assert rows["float, cleaned"].chosen
-    means = replace(means, metric=("falling", Falling(1.0)))
+    means = replace(means, metric=FunctionMetric("falling", Falling(1.0)))
     assert [row.name for row in search(stage, means).candidates if row.chosen] == [STATIC]
 
 

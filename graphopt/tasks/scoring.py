@@ -1,0 +1,246 @@
+"""Figures of an output against its labels, from one feed's answers after the other."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphopt.errors import DataError
+from graphopt.graph.tensors import Array
+from graphopt.numerics.class_counts import ClassCounts
+from graphopt.tasks.labels import Fitted
+
+__all__ = ["FIGURES", "LOWER_IS_BETTER", "Scoring", "figures_of", "scoring", "shown"]
+
+_COUNTED = ("accuracy", "f1", "iou", "precision", "recall")
+_MEASURED = ("r2", "mse", "mae")
+_PAIRED = ("spearman",)
+FIGURES = ("top1", *_COUNTED, *_MEASURED, *_PAIRED)
+"""Names of all figures; shares are in percent, and so are ``r2`` and ``spearman``."""
+LOWER_IS_BETTER = frozenset({"mse", "mae"})
+_NEVER = -1
+"""A decision that is none, since the answer is no number."""
+_MAP = 2
+"""Axes of places that make a map, of which areas count."""
+
+
+def shown(fitted: Fitted) -> tuple[str, ...]:
+    """The figures that tell most of an output, the one that decides first."""
+    kind, places = fitted.task.kind, sum(size > 1 for size in fitted.labels.shape[1:])
+    if fitted.pairs:
+        return _PAIRED
+    if kind == "classes":
+        return (("top1",), ("accuracy", "f1"), ("accuracy", "iou"))[min(places, _MAP)]
+    if kind in ("binary", "mask"):
+        return ("accuracy", "f1") if places < _MAP else ("iou", "accuracy")
+    if kind == "multi-label":
+        return ("f1", "accuracy")
+    if kind in ("indices", "texts"):
+        return ("accuracy",)
+    return ("r2", "mse") if np.ptp(fitted.labels) > 0 else ("mse",)
+
+
+def figures_of(fitted: Fitted) -> tuple[str, ...]:
+    """All figures that there are of an output."""
+    if fitted.pairs:
+        return _PAIRED
+    if fitted.task.kind == "classes":
+        return ("top1", *_COUNTED)
+    counted = fitted.task.kind in ("binary", "mask", "multi-label", "indices", "texts")
+    return _COUNTED if counted else _MEASURED
+
+
+class Scoring:
+    """Sums over samples from which the figures of one output follow.
+
+    Args:
+        fitted: Its labels.
+    """
+
+    def __init__(self, fitted: Fitted) -> None:
+        self.fitted = fitted
+        self.done = 0
+
+    def add(self, answer: Any, real: int) -> None:
+        """Count one feed.
+
+        Args:
+            answer: The output.
+            real: Samples of the feed that count; rows behind them only fill it up.
+
+        Raises:
+            DataError: The output is not of the shape that the labels were fitted to.
+        """
+        shape = self.fitted.shape
+        size = prod(shape)
+        if not isinstance(answer, np.ndarray) or size == 0 or answer.size % size:
+            seen = list(answer.shape) if isinstance(answer, np.ndarray) else type(answer).__name__
+            raise DataError(
+                f"output {self.fitted.output!r} is {seen}, where one sample has {list(shape)}"
+            )
+        self.take(answer.reshape(-1, *shape)[:real], slice(self.done, self.done + real))
+        self.done += real
+
+    def take(self, rows: Array, part: slice) -> None:
+        """Count the rows of the output that belong to a part of the samples."""
+        raise NotImplementedError
+
+    def figures(self) -> dict[str, float]:
+        """The figures of that kind of output, by name."""
+        raise NotImplementedError
+
+
+class _Counting(Scoring):
+    """Decisions, counted by class."""
+
+    def __init__(self, fitted: Fitted, counts: ClassCounts) -> None:
+        super().__init__(fitted)
+        self.counts = counts
+
+    def counted(self, part: slice) -> NDArray[np.bool_]:
+        """Which labels of a part count."""
+        ignored = self.fitted.ignored
+        if ignored is None:
+            return np.ones(self.fitted.labels[part].shape, bool)
+        kept: NDArray[np.bool_] = ~ignored[part]
+        return kept
+
+    def figures(self) -> dict[str, float]:
+        """The figures by name."""
+        found = {name: 100 * float(getattr(self.counts, name)) for name in _COUNTED}
+        if self.fitted.task.kind == "classes":
+            found["top1"] = found["accuracy"]
+        return found
+
+
+class _Classes(_Counting):
+    """The largest score at each place."""
+
+    def __init__(self, fitted: Fitted) -> None:
+        super().__init__(fitted, ClassCounts.of(fitted.width))
+
+    def take(self, rows: Array, part: slice) -> None:
+        """Count the rows of a part."""
+        assert self.fitted.axis is not None
+        said = rows.argmax(axis=self.fitted.axis)
+        if rows.dtype.kind == "f":
+            said = np.where(np.isnan(rows).any(axis=self.fitted.axis), _NEVER, said)
+        kept = self.counted(part)
+        self.counts.add(said.reshape(kept.shape)[kept], self.fitted.labels[part][kept])
+
+
+class _YesOrNo(_Counting):
+    """Scores of one yes or no, or of several labels, against their threshold."""
+
+    def __init__(self, fitted: Fitted) -> None:
+        several = fitted.task.kind == "multi-label"
+        super().__init__(fitted, ClassCounts.of(fitted.width if several else 1))
+
+    def take(self, rows: Array, part: slice) -> None:
+        """Count the rows of a part."""
+        said = (rows > self.fitted.task.threshold).astype(np.int64)
+        if rows.dtype.kind == "f":
+            said = np.where(np.isnan(rows), _NEVER, said)
+        self.counts.add_each(
+            *map(self._columns, (said, self.fitted.labels[part], self.counted(part)))
+        )
+
+    def _columns(self, values: Array) -> Array:
+        if self.fitted.axis is None or len(self.counts.right) == 1:
+            return values.reshape(-1, 1)
+        return np.moveaxis(values, self.fitted.axis, -1).reshape(-1, len(self.counts.right))
+
+
+class _Same(_Counting):
+    """Integers and texts that must be the same."""
+
+    def __init__(self, fitted: Fitted) -> None:
+        labels = fitted.labels
+        self.known = np.unique(labels if fitted.ignored is None else labels[~fitted.ignored])
+        super().__init__(fitted, ClassCounts.of(len(self.known)))
+
+    def take(self, rows: Array, part: slice) -> None:
+        """Count the rows of a part."""
+        kept = self.counted(part)
+        said = (
+            rows.astype(self.known.dtype) if self.known.dtype.kind == "i" else rows.astype(np.str_)
+        )
+        self.counts.add(*(self._numbered(each[kept]) for each in (said, self.fitted.labels[part])))
+
+    def _numbered(self, values: Array) -> Array:
+        places = np.searchsorted(self.known, values).clip(max=len(self.known) - 1)
+        return np.where(self.known[places] == values, places, _NEVER)
+
+
+class _Numbers(Scoring):
+    """Squared and absolute errors, by column."""
+
+    def __init__(self, fitted: Fitted) -> None:
+        super().__init__(fitted)
+        columns = self._columns(fitted.labels)
+        self.spread = ((columns - columns.mean(axis=0)) ** 2).mean(axis=0)
+        self.squares, self.sizes = np.zeros((2, columns.shape[1]))
+        self.count = 0
+
+    def take(self, rows: Array, part: slice) -> None:
+        """Count the rows of a part."""
+        errors = self._columns(rows) - self._columns(self.fitted.labels[part])
+        self.squares += (errors**2).sum(axis=0)
+        self.sizes += abs(errors).sum(axis=0)
+        self.count += len(errors)
+
+    def figures(self) -> dict[str, float]:
+        """The figures by name; ``r2`` is a mean over the columns whose labels differ."""
+        squares, sizes = self.squares / self.count, self.sizes / self.count
+        told = self.spread > 0
+        explained = 1 - squares[told] / self.spread[told]
+        r2 = float(100 * explained.mean()) if told.any() else float("nan")
+        return {"r2": r2, "mse": float(squares.mean()), "mae": float(sizes.mean())}
+
+    def _columns(self, values: Array) -> NDArray[np.float64]:
+        if self.fitted.axis is None:
+            return values.reshape(-1, 1).astype(np.float64)
+        moved = np.moveaxis(values, self.fitted.axis, -1)
+        return moved.reshape(-1, moved.shape[-1]).astype(np.float64)
+
+
+class _Pairs(Scoring):
+    """Cosines of rows ``2i`` and ``2i + 1`` against one number for each pair."""
+
+    def __init__(self, fitted: Fitted) -> None:
+        super().__init__(fitted)
+        self.cosines = list[NDArray[np.float64]]()
+        self.odd: NDArray[np.float64] | None = None
+
+    def take(self, rows: Array, part: slice) -> None:  # noqa: ARG002 - labels come last
+        """Count the rows of a part; an odd one waits for the next."""
+        flat = rows.reshape(len(rows), -1).astype(np.float64)
+        if self.odd is not None:
+            flat = np.concatenate([self.odd, flat])
+        even = len(flat) // 2 * 2
+        self.odd = flat[even:] if even < len(flat) else None
+        left, right = flat[0:even:2], flat[1:even:2]
+        norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+        self.cosines.append((left * right).sum(axis=1) / np.where(norms > 0, norms, 1))
+
+    def figures(self) -> dict[str, float]:
+        """Spearman's rho x 100."""
+        from scipy.stats import spearmanr  # noqa: PLC0415 - takes half a second, seldom needed
+
+        cosines = np.concatenate(self.cosines)
+        return {"spearman": float(100 * spearmanr(cosines, self.fitted.labels).statistic)}
+
+
+def scoring(fitted: Fitted) -> Scoring:
+    """What adds up the figures of an output against its labels."""
+    if fitted.pairs:
+        return _Pairs(fitted)
+    kind = fitted.task.kind
+    if kind == "classes":
+        return _Classes(fitted)
+    if kind in ("binary", "mask", "multi-label"):
+        return _YesOrNo(fitted)
+    return _Same(fitted) if kind in ("indices", "texts") else _Numbers(fitted)
