@@ -6,7 +6,8 @@
 
 The networks, ResNet-50 and the encoder of BERT-base, have seeded random weights and are built here;
 calibration data are random too, the same for both sides. onnxruntime's quantizer runs in every
-sensible setting. All models of a network are then measured in turns at batch 1, and the table gives
+sensible setting. All models of a network are then measured in turns at batch 1 (wall time, or
+processor time of one thread where the wall's does not agree with it), and the table gives
 ratios of latency: below 1 is faster. ``integer`` counts the layers on integer kernels, as
 onnxruntime's own optimized graph has them.
 """
@@ -40,7 +41,8 @@ import graphopt
 from graphopt.analysis.audit import audit
 from graphopt.graph import io
 from graphopt.graph.tensors import Array
-from graphopt.runtime import latency
+from graphopt.runtime import bursts, latency
+from graphopt.runtime.bursts import runner
 from graphopt.runtime.latency import Times
 from graphopt.runtime.session import Session
 
@@ -170,13 +172,14 @@ def measure(
     """
     feeds = {key: value[:1] for key, value in network.samples.items()}
     graphs = {name: io.load(model) for name, model in models.items()}
-    sessions = [Session(graph, threads=threads) for graph in graphs.values()]
-    runs = [feeds] * len(sessions)
-    seconds = 20.0 * len(sessions)
-    times = dict(
-        zip(graphs, latency.measure(sessions, runs, rounds=rounds, seconds=seconds), strict=True)
-    )
-    del sessions
+    runners = [
+        runner(graph, feeds, Session(graph, threads=threads), threads=threads)
+        for graph in graphs.values()
+    ]
+    readings = bursts.measure(runners, rounds=rounds, seconds=20.0 * len(runners))
+    del runners
+    clock = latency.trusted(readings)
+    times = {name: found.on(clock) for name, found in zip(graphs, readings, strict=True)}
     # The best of many is lucky as well; on bursts that did not choose it, the luck is gone.
     chosen, rest = ({n: Times(t.bursts_ms[half::2]) for n, t in times.items()} for half in (0, 1))
     theirs_best = min(

@@ -13,9 +13,10 @@ from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import UsageError, quoted
 from graphopt.progress import Progress
 from graphopt.report.findings import Benchmark, Timing
-from graphopt.runtime import latency
+from graphopt.run.judge import HELD_WEIGHTS_BYTES
 from graphopt.runtime.options import PROVIDER
 from graphopt.runtime.session import Session, thread_count
+from graphopt.runtime.side_by_side import side_by_side
 from graphopt.runtime.trial import Trial
 
 __all__ = ["bench"]
@@ -35,7 +36,8 @@ def bench(
     Args:
         models: In any form that ``graphopt.optimize`` takes; inputs may differ.
         threads: Threads of onnxruntime; 0 for all cores.
-        rounds: Bursts of each model; slow models get fewer, at least five.
+        rounds: Bursts of each model; slow models get fewer, at least five, and up to twice as many
+            are taken where wall time and processor time disagree.
         seed: Seed of the random sample.
         ops_libraries: Shared libraries with kernels of the models' own operators; their code runs.
         trial: Whether each model is first loaded and run in a process of its own.
@@ -56,31 +58,33 @@ def bench(
         for graph, feed in zip(graphs, feeds, strict=True):
             try_out(attempt, graph, feed, threads)
     sessions = [Session(graph, threads=threads) for graph in graphs]
-    del graphs
-    times = latency.measure(
+    found, bursts = side_by_side(
+        graphs,
         sessions,
         feeds,
+        threads=threads,
+        light=sum(graph.weight_bytes for graph in graphs) <= HELD_WEIGHTS_BYTES,
         rounds=rounds,
         progress=None if progress is None else lambda n, of: progress("measure", n, of),
     )
     timings = []
-    for model, own in zip(models, times, strict=True):
-        ratio = latency.ratio(own, times[0])
+    for model, each in zip(models, found, strict=True):
         path = path_of(model)
         timings.append(
             Timing(
                 None if path is None else str(path),
-                own.median_ms,
-                own.low_ms,
-                own.high_ms,
-                ratio.median,
-                ratio.spread,
+                each.times.median_ms,
+                each.times.low_ms,
+                each.times.high_ms,
+                each.ratio.median,
+                each.ratio.spread,
+                each.ratio.clock,
             )
         )
     return Benchmark(
         provider=PROVIDER,
         threads=thread_count(threads),
-        rounds=len(times[0].bursts_ms),
+        rounds=bursts,
         feeds=describe_feeds(feeds[0], seed),
         timings=timings,
     )

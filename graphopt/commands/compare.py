@@ -26,12 +26,13 @@ from graphopt.observe.request import Rows
 from graphopt.progress import Progress
 from graphopt.report.findings import Comparison
 from graphopt.run.evaluation import answered
+from graphopt.run.judge import HELD_WEIGHTS_BYTES
 from graphopt.run.proof import describe
 from graphopt.run.record import Quality
 from graphopt.run.sizing import sized_run
 from graphopt.run.tally import Tally
-from graphopt.runtime import latency
 from graphopt.runtime.session import Session
+from graphopt.runtime.side_by_side import side_by_side
 from graphopt.runtime.trial import Trial
 
 __all__ = ["compare"]
@@ -84,6 +85,7 @@ def compare(
             cosine={},
             latency_ratio=None,
             latency_spread=None,
+            latency_clock=None,
             feeds=f"random, seed {seed}" if data is None else f"{samples.count} samples",
             note="random feeds; figures that count need samples" if data is None else "",
             needs=(Need.DATA,) if data is None else (),
@@ -116,26 +118,34 @@ def compare(
             return replace(found, note=note)
     note = "; ".join(filter(None, [found.note, *told_of(samples)]))
     found = replace(found, quality=quality, cosine=cosine, note=note)
-    return _timed(found, sessions, samples, progress)
+    return _timed(found, (first, second), sessions, samples, threads, progress)
 
 
 def _timed(
-    found: Comparison, sessions: list[Session], samples: Samples, progress: Progress | None
+    found: Comparison,
+    graphs: tuple[Graph, Graph],
+    sessions: list[Session],
+    samples: Samples,
+    threads: int,
+    progress: Progress | None,
 ) -> Comparison:
     """Latency of both on the first sample, in turns."""
     feeds = next(iter(samples.feeds(batch=1)))[0]
-    times = latency.measure(
+    (a, b), _ = side_by_side(
+        graphs,
         sessions,
         [feeds, feeds],
+        threads=threads,
+        light=sum(graph.weight_bytes for graph in graphs) <= HELD_WEIGHTS_BYTES,
         progress=None if progress is None else lambda n, of: progress("measure", n, of),
     )
-    ratio = latency.ratio(times[1], times[0])
     return replace(
         found,
-        a=replace(found.a, latency_ms=times[0].median_ms),
-        b=replace(found.b, latency_ms=times[1].median_ms),
-        latency_ratio=ratio.median,
-        latency_spread=ratio.spread,
+        a=replace(found.a, latency_ms=a.times.median_ms),
+        b=replace(found.b, latency_ms=b.times.median_ms),
+        latency_ratio=b.ratio.median,
+        latency_spread=b.ratio.spread,
+        latency_clock=b.ratio.clock,
     )
 
 

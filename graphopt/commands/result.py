@@ -187,6 +187,7 @@ def finished(
         recipe=text,
         latency_ratio=None if proof.ratio is None else proof.ratio.median,
         latency_spread=None if proof.ratio is None else proof.ratio.spread,
+        latency_clock=None if proof.ratio is None else proof.ratio.clock,
         start=origin,
         tasks=list(means.tasks.values()),
         peak_rss_bytes=environment.peak_rss_bytes(),
@@ -204,7 +205,7 @@ def _losses(
     if after is not None and after.bytes > before.bytes:
         sizes = f"{after.bytes} bytes against {before.bytes}"
         losses.append(f"the result is larger than {other}: {sizes}")
-    if proof.ratio is not None and proof.ratio.median > 1 + proof.ratio.spread:
+    if proof.ratio is not None and proof.ratio.slower:
         slower = f"{proof.ratio.median:.2f}x the time"
         losses.append(f"the result is slower than {other} on this machine: {slower}")
     return losses

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from graphopt.errors import Need
 from graphopt.run.record import ModelRecord, Quality
+from graphopt.runtime.latency import Clock
 from graphopt.tasks.task import Task
 
 __all__ = ["Benchmark", "Comparison", "Inspection", "Outlook", "Port", "Quantization", "Timing"]
@@ -88,7 +89,11 @@ class Inspection:
 
 @dataclass(frozen=True)
 class Timing:
-    """Latency of one model: median of bursts with the 10th and 90th percentile, ms."""
+    """Latency of one model: median of bursts with the 10th and 90th percentile, ms.
+
+    All but the first model's are level with the first one's bursts: the median is the first
+    model's times ``ratio``. ``clock`` says what the times and the ratio are of.
+    """
 
     path: str | None
     median_ms: float
@@ -96,6 +101,7 @@ class Timing:
     high_ms: float
     ratio: float
     ratio_spread: float
+    clock: Clock
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,7 @@ class Comparison:
     cosine: dict[str, float | None]
     latency_ratio: float | None
     latency_spread: float | None
+    latency_clock: Clock | None
     feeds: str
     note: str
     needs: tuple[Need, ...] = ()

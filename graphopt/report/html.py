@@ -95,6 +95,8 @@ def _environment() -> Environment:
         percent=words.percent,
         ratio=words.ratio,
         short=_short,
+        time_ratio=words.time_ratio,
+        time_words=words.time_words,
     )
     return environment
 

@@ -20,6 +20,8 @@ from graphopt.report.words import (
     percent,
     phrases,
     size,
+    time_ratio,
+    time_words,
     worst_and_least,
 )
 from graphopt.tasks.words import grouped_tasks
@@ -72,36 +74,42 @@ def print_benchmark(found: Benchmark) -> None:
             item.path or NONE,
             milliseconds(item.median_ms),
             f"{milliseconds(item.low_ms)} .. {milliseconds(item.high_ms)}",
-            f"{item.ratio:.3f}x",
-            f"+-{item.ratio_spread:.3f}",
+            time_ratio(item.ratio, item.ratio_spread, item.clock, 3),
         )
         for item in found.timings
     ]
-    table(console, ("model", ">median", ">10 % .. 90 %", ">to the first", ">spread"), rows)
+    table(console, ("model", ">median", ">10 % .. 90 %", ">to the first"), rows)
     facts(
         console,
         [
             ("provider", found.provider),
             ("threads", str(found.threads)),
+            ("clock", _clock(found)),
             ("bursts", f"{found.rounds} of each model, in turns"),
             ("feeds", found.feeds),
         ],
     )
 
 
+def _clock(found: Benchmark) -> str:
+    """What the times are of, in words."""
+    if found.timings[0].clock == "wall":
+        return "wall time"
+    return "processor time of one thread; wall time scatters or does not agree"
+
+
 def print_comparison(found: Comparison) -> None:
     """Both models in figures, then how close the answers of B are to those of A."""
     console = terminal()
     a, b = found.a, found.b
-    speed = NONE
-    if found.latency_ratio is not None and found.latency_spread is not None:
-        speed = f"{found.latency_ratio:.3f}x +-{found.latency_spread:.3f}"
+    clock = found.latency_clock
+    speed = time_ratio(found.latency_ratio, found.latency_spread, clock, 3)
     rows = [
         ("bytes", size(a.bytes), size(b.bytes), change(a.bytes, b.bytes)),
         ("parameters", count(a.params), count(b.params), change(a.params, b.params)),
         ("MACs", count(a.macs), count(b.macs), change(a.macs, b.macs)),
         ("nodes", str(a.nodes), str(b.nodes), change(a.nodes, b.nodes)),
-        ("latency", milliseconds(a.latency_ms), milliseconds(b.latency_ms), speed),
+        (time_words(clock), milliseconds(a.latency_ms), milliseconds(b.latency_ms), speed),
     ]
     table(console, ("", ">A", ">B", ">B to A"), rows)
     quality = found.quality

@@ -26,8 +26,9 @@ from graphopt.report.words import (
     milliseconds,
     percent,
     phrases,
-    ratio,
     size,
+    time_ratio,
+    time_words,
     worst_and_least,
 )
 from graphopt.run.record import PassRecord, RunRecord
@@ -121,12 +122,12 @@ def _outcome(item: PassRecord) -> str:
 def _candidates(console: Console, record: RunRecord) -> None:
     if not record.candidates:
         return
-    heading(console, "Candidates, measured against the cleaned model")
+    heading(console, "Candidates against the cleaned model; latency is processor time")
     rows = [
         (
             item.name,
             size(item.bytes),
-            ratio(item.latency_ratio),
+            time_ratio(item.latency_ratio, item.latency_spread, item.latency_clock),
             decibel(item.sqnr_db),
             percent(item.agreement_top1),
             ("chosen: " if item.chosen else "") + advised(item.verdict, item.needs),
@@ -155,10 +156,10 @@ def _models(console: Console, record: RunRecord) -> None:
         ("MACs", count(before.macs), count(after.macs), change(before.macs, after.macs)),
         ("nodes", str(before.nodes), str(after.nodes), NONE),
         (
-            "latency",
+            time_words(record.latency_clock),
             milliseconds(before.latency_ms),
             milliseconds(after.latency_ms),
-            ratio(record.latency_ratio),
+            time_ratio(record.latency_ratio, record.latency_spread, record.latency_clock),
         ),
     ]
     if quality is not None and quality.metric is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from graphopt.report.findings import Inspection
     from graphopt.run.record import LimitRecord, Metric, ModelRecord, Quality
+    from graphopt.runtime.latency import Clock
 
 __all__ = [
     "NONE",
@@ -29,6 +30,8 @@ __all__ = [
     "plain",
     "ratio",
     "size",
+    "time_ratio",
+    "time_words",
     "worst_and_least",
 ]
 
@@ -83,14 +86,15 @@ def macs_note(model: ModelRecord | Inspection) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """A time in milliseconds, to three digits or a microsecond.
+    """A time in milliseconds, to three digits, as quotients of two times should come out right.
 
-    >>> milliseconds(0.5), milliseconds(2.5), milliseconds(340.7)
-    ('0.500 ms', '2.50 ms', '341 ms')
+    >>> milliseconds(0.0853), milliseconds(0.5), milliseconds(2.5), milliseconds(340.7)
+    ('0.0853 ms', '0.500 ms', '2.50 ms', '341 ms')
     """
     if value is None:
         return NONE
-    digits = next((3 - place for place, bound in enumerate((1, 10, 100)) if value < bound), 0)
+    bounds = (0.001, 0.01, 0.1, 1, 10, 100)
+    digits = next((6 - place for place, bound in enumerate(bounds) if value < bound), 0)
     return f"{value:.{digits}f} ms"
 
 
@@ -127,14 +131,41 @@ def factor(before: float, after: float, less: str, more: str) -> tuple[str, str]
     return (ratio(before / after), less) if after < before else (ratio(after / before), more)
 
 
-def pace(value: float | None, spread: float | None) -> tuple[str, str]:
+def time_ratio(
+    value: float | None, spread: float | None, clock: Clock | None, digits: int = 2
+) -> str:
+    """A ratio of times with its spread; a difference within the spread is called none.
+
+    >>> time_ratio(0.486, 0.021, "wall"), time_ratio(0.98, 0.03, "processor")
+    ('0.49x +-0.02', '0.98x +-0.03, none')
+    >>> time_ratio(1.0, 0.0, "graph")
+    '1.00x, same graph'
+    """
+    if value is None:
+        return NONE
+    if clock == "graph":
+        return f"{value:.{digits}f}x, same graph"
+    if not spread:
+        return f"{value:.{digits}f}x"
+    none = ", none" if abs(value - 1) <= spread else ""
+    return f"{value:.{digits}f}x +-{spread:.{digits}f}{none}"
+
+
+def time_words(clock: Clock | None) -> str:
+    """What the times of a clock are called in front of them."""
+    return "processor time" if clock == "processor" else "latency"
+
+
+def pace(value: float | None, spread: float | None, clock: Clock | None = None) -> tuple[str, str]:
     """A ratio of latencies as a headline; within its spread it is no difference.
 
-    >>> pace(0.5, 0.02), pace(1.01, 0.02)
-    (('2.00x', 'faster'), ('same', 'within the spread'))
+    >>> pace(0.5, 0.02), pace(1.01, 0.02), pace(1.0, 0.0, "graph")
+    (('2.00x', 'faster'), ('same', 'within the spread'), ('same', 'the same graph runs'))
     """
     if value is None:
         return NONE, ""
+    if clock == "graph":
+        return "same", "the same graph runs"
     if abs(value - 1) <= (spread or 0.0):
         return "same", "within the spread"
     return factor(1.0, value, "faster", "slower")

@@ -19,13 +19,14 @@ from graphopt.graph.graph import Graph
 from graphopt.graph.unfold import inlined
 from graphopt.run import layer_figures
 from graphopt.run.evaluation import evaluate
+from graphopt.run.judge import HELD_WEIGHTS_BYTES
 from graphopt.run.limits import limit_records
 from graphopt.run.means import Means
 from graphopt.run.record import Caveat, LayerRecord, LimitRecord, ModelRecord, PassRecord, Quality
 from graphopt.run.sizing import sized_run
 from graphopt.run.stage import Stage
-from graphopt.runtime import latency
 from graphopt.runtime.latency import Ratio
+from graphopt.runtime.side_by_side import side_by_side
 from graphopt.targets import Target, find
 
 __all__ = ["Proof", "describe", "prove", "with_recipe"]
@@ -49,8 +50,8 @@ class Proof:
         quality: Closeness to the reference; None where this process does not measure.
         start: Closeness of the model as it came, where that is not the reference; else None.
         limits: What was asked, beside what was found.
-        before_ms: Latency of the reference; None where nothing was run.
-        after_ms: Latency of the result.
+        before_ms: Latency of the reference, by the clock of ``ratio``; None where nothing was run.
+        after_ms: Latency of the result, which is the former times the ratio.
         ratio: The second over the first, with its spread.
         audit: Which layers run on integers; None where that cannot be told.
         layers: Where bytes, time and noise are.
@@ -119,7 +120,14 @@ def prove(
     ]
     feeds = [sample.feeds for sample in means.judge.samples[:_LAYER_SAMPLES]]
     sessions = [means.judge.session, stage.session]
-    times = latency.measure(sessions, [feeds[0], feeds[0]], settled=_SETTLED)
+    (first, second), _ = side_by_side(
+        [means.reference, stage.graph],
+        sessions,
+        [feeds[0], feeds[0]],
+        threads=means.threads,
+        light=_light(stage, means),
+        settled=_SETTLED,
+    )
     before_graph, after_graph = inlined(means.reference), inlined(stage.graph)
     layers, notes = layer_figures.describe(before_graph, after_graph, feeds, threads=means.threads)
     kernels, missing = _audited(after_graph, passes, means.target)
@@ -127,13 +135,35 @@ def prove(
         quality,
         before[0] if before else None,
         limit_records(means, quality, passes),
-        times[0].median_ms,
-        times[1].median_ms,
-        latency.ratio(times[1], times[0]),
+        first.times.median_ms,
+        second.times.median_ms,
+        second.ratio,
         kernels,
         layers,
-        [*missing, *notes, *_ports(means.reference, stage.graph), *_ranges(stage, means)],
+        [
+            *missing,
+            *notes,
+            *_clock(second.ratio),
+            *_ports(means.reference, stage.graph),
+            *_ranges(stage, means),
+        ],
     )
+
+
+def _clock(ratio: Ratio) -> list[str]:
+    """That the times are not those of the wall, where they are not."""
+    if ratio.clock != "processor":
+        return []
+    return [
+        "times are processor time of one thread: wall time scattered or did not agree, as it does "
+        "where other programs run beside"
+    ]
+
+
+def _light(stage: Stage, means: Means) -> bool:
+    """Whether two more sessions may be held, of the reference and of the result."""
+    weights = means.reference.weight_bytes + stage.graph.weight_bytes
+    return means.machine.memory_limit is None and weights <= HELD_WEIGHTS_BYTES
 
 
 def _ranges(stage: Stage, means: Means) -> list[str]:

@@ -11,6 +11,7 @@ from graphopt.analysis.audit import Audit
 from graphopt.contract.curves import TrainingCurves
 from graphopt.contract.passes import Edit, Skip
 from graphopt.errors import Need
+from graphopt.runtime.latency import Clock
 from graphopt.tasks.task import Task
 
 __all__ = [
@@ -223,6 +224,9 @@ class PassRecord:
 class CandidateRecord:
     """One candidate that ``auto`` tried. Ratios are against the cleaned float model.
 
+    ``latency_clock`` says what ``latency_ratio`` is of; a difference within ``latency_spread`` is
+    none.
+
     ``needs`` is what was not given and would help, where ``verdict`` says what is in its way.
     """
 
@@ -236,6 +240,8 @@ class CandidateRecord:
     chosen: bool
     verdict: str
     needs: tuple[Need, ...] = ()
+    latency_spread: float | None = None
+    latency_clock: Clock | None = None
 
 
 @dataclass(frozen=True)
@@ -304,6 +310,7 @@ class RunRecord:
     recipe: str = ""
     latency_ratio: float | None = None
     latency_spread: float | None = None
+    latency_clock: Clock | None = None
     peak_rss_bytes: int = 0
     seconds: float = 0.0
     dry_run: bool = False

@@ -16,6 +16,7 @@ from graphopt.run.promises import Promises
 from graphopt.run.sizing import sized_run
 from graphopt.runtime.session import Session
 from graphopt.runtime.trace import trace
+from graphopt.runtime.work import Work
 
 __all__ = ["Stage"]
 
@@ -89,6 +90,15 @@ class Stage:
     def promises(self) -> Promises:
         """What it is worth beyond its answers, for the passes that follow to keep."""
         return Promises(self.graph)
+
+    @cached_property
+    def work(self) -> Work:
+        """What onnxruntime does for the graph, to tell whether another one takes the same time.
+
+        Raises:
+            ModelError: onnxruntime cannot load it, or cannot save what it made of it.
+        """
+        return Work(self.graph)
 
     @cached_property
     def answers(self) -> list[dict[str, Array]]:

@@ -1,25 +1,40 @@
-"""Latency in paired, interleaved bursts, so that the machine's moods fall on all models alike."""
+"""Times of models that ran side by side, on two clocks, and which of the clocks is believed.
+
+Wall time is what people wait. Processor time of one thread does not hear what else the machine
+does. Where they agree on how models stand to each other, wall time is told; where they do not, or
+the wall's ratios scatter, the processor has the last word.
+"""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
-from graphopt.graph.tensors import Array
-from graphopt.runtime.session import Session
+__all__ = [
+    "SAME",
+    "Clock",
+    "Ratio",
+    "Readings",
+    "Timed",
+    "Times",
+    "ratio",
+    "timed",
+    "trusted",
+    "unsteady",
+]
 
-__all__ = ["Ratio", "Times", "measure", "ratio"]
+Clock = Literal["wall", "processor", "graph"]
+"""What a ratio is of: wall time, processor time of one thread, or, without any time taken, of two
+models of which onnxruntime makes the same graph."""
 
-_BURST_SECONDS = 0.02
-_MOST_RUNS = 1000
-_LEAST_ROUNDS = 5
-_STEADY_ROUNDS = 10
-_WARM_UPS = 3
-_WARM_SECONDS = 1.0
+_PLACES = 0.03
+"""Sessions of one and the same graph differ by so much (two standard deviations over 40 processes,
+processor time): where a session's memory lies decides, and no number of bursts evens it out."""
+_WIDE = 0.1
+"""A wall ratio that may be off by a tenth tells nothing that people would act on."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +62,14 @@ class Times:
         """The 90th percentile of the bursts."""
         return float(np.percentile(self.bursts_ms, 90))
 
+    def beside(self, base: Times) -> Times:
+        """These times as if the machine had been all along as in the base's median burst.
+
+        Their median stands to the base's as ``ratio`` says.
+        """
+        middle = base.median_ms
+        return Times(tuple(middle * a / b for a, b in _pairs(self, base)))
+
 
 @dataclass(frozen=True)
 class Ratio:
@@ -54,91 +77,118 @@ class Ratio:
 
     Attributes:
         median: Median of the ratios of paired bursts; below 1 is faster.
-        spread: How far the median may be off: the distance from the 10th to the 90th percentile
-            of these ratios over the square root of their number, which is two standard errors of
-            the median of a normal distribution. A difference below it is no difference.
+        spread: How far the median may be off. A difference below it is no difference.
+        clock: What it is of.
     """
 
     median: float
     spread: float
+    clock: Clock = "wall"
+
+    @property
+    def differs(self) -> bool:
+        """Whether there is a difference at all."""
+        return abs(self.median - 1) > self.spread
+
+    @property
+    def slower(self) -> bool:
+        """Whether the model takes more time than the other one."""
+        return self.differs and self.median > 1
 
 
-def measure(
-    sessions: Sequence[Session],
-    feeds: Sequence[Mapping[str, Array]],
-    *,
-    rounds: int = 30,
-    seconds: float = 10.0,
-    settled: float = 0.0,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[Times]:
-    """Run the sessions in turns and time them.
+SAME = Ratio(1.0, 0.0, "graph")
+"""Of two models of which onnxruntime makes the same graph: there is nothing to time."""
 
-    Each round runs a burst of every session, in an order that changes from round to round. A
-    burst repeats short runs until it is long enough for the clock.
 
-    Args:
-        sessions: What to time, all of the same number of threads.
-        feeds: One feed for each session.
-        rounds: Bursts of each session.
-        seconds: No further round starts after this time, once there were five.
-        settled: Spread of the ratios to the first session at which no further round starts, once
-            there were ten; 0 for all rounds.
-        progress: Called with the rounds done and asked.
+@dataclass(frozen=True)
+class Readings:
+    """The bursts of one model on both clocks."""
 
-    Raises:
-        ModelError: A run fails.
+    wall: Times
+    processor: Times
+
+    @classmethod
+    def of(cls, bursts: Sequence[tuple[float, float]]) -> Readings:
+        """From milliseconds by wall and by processor, a pair each burst."""
+        return cls(Times(tuple(w for w, _ in bursts)), Times(tuple(p for _, p in bursts)))
+
+    def on(self, clock: Clock) -> Times:
+        """The bursts on one clock."""
+        return self.wall if clock == "wall" else self.processor
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What is told of a model: its times, and how they stand to the first model's.
+
+    ``times`` are those of the clock of ``ratio`` and fit it: the median is the first model's times
+    the ratio's.
     """
-    runs = [_runs(session, feed) for session, feed in zip(sessions, feeds, strict=True)]
-    bursts: list[list[float]] = [[] for _ in sessions]
-    shuffle = np.random.default_rng(0)
-    order: list[int] = []
-    started = time.perf_counter()
-    for number in range(rounds):
-        if number >= _LEAST_ROUNDS and time.perf_counter() - started > seconds:
-            break
-        if settled and number >= _STEADY_ROUNDS and _spread(bursts) <= settled:
-            break
-        # A shuffled order and then its reverse: no model always follows the same other one.
-        order = order[::-1] if number % 2 else list(shuffle.permutation(len(sessions)))
-        for index in order:
-            bursts[index].append(_burst(sessions[index], feeds[index], runs[index]))
-        if progress is not None:
-            progress(number + 1, rounds)
-    return [Times(tuple(burst)) for burst in bursts]
+
+    times: Times
+    ratio: Ratio
+
+    def never_faster(self) -> Timed:
+        """The same where the model cannot be faster than the first: what looks so is noise."""
+        if self.ratio.median >= 1:
+            return self
+        level = Times(tuple(ms / self.ratio.median for ms in self.times.bursts_ms))
+        return Timed(level, replace(self.ratio, median=1.0))
 
 
-def _spread(bursts: Sequence[Sequence[float]]) -> float:
-    """The largest spread of the ratios to the first session so far."""
-    base, *others = (Times(tuple(each)) for each in bursts)
-    return max((ratio(times, base).spread for times in others), default=0.0)
-
-
-def _runs(session: Session, feed: Mapping[str, Array]) -> int:
-    """Warm up; gives how many runs make a burst."""
-    fastest = math.inf
-    started = time.perf_counter()
-    for _ in range(_WARM_UPS):
-        fastest = min(fastest, _burst(session, feed, 1))
-        if time.perf_counter() - started > _WARM_SECONDS:
-            break
-    return max(1, min(_MOST_RUNS, round(_BURST_SECONDS * 1000 / max(fastest, 1e-3))))
-
-
-def _burst(session: Session, feed: Mapping[str, Array], runs: int) -> float:
-    """Milliseconds of one run, over ``runs`` runs in a row."""
-    begun = time.perf_counter()
-    for _ in range(runs):
-        session.run(feed)
-    return (time.perf_counter() - begun) * 1000 / runs
-
-
-def ratio(times: Times, base: Times) -> Ratio:
+def ratio(times: Times, base: Times, clock: Clock = "wall") -> Ratio:
     """How ``times`` stands to ``base``, which were measured side by side.
+
+    The spread is two standard errors of the median, together with what sessions of one graph
+    differ by.
 
     Raises:
         ValueError: They have different numbers of bursts, so they were not.
     """
-    paired = [a / b for a, b in zip(times.bursts_ms, base.bursts_ms, strict=True)]
-    low, middle, high = np.percentile(paired, [10, 50, 90])
-    return Ratio(float(middle), float(high - low) / len(paired) ** 0.5)
+    middle = float(np.median([a / b for a, b in _pairs(times, base)]))
+    return Ratio(middle, float(np.hypot(_scatter(times, base), _PLACES * middle)), clock)
+
+
+def _scatter(times: Times, base: Times) -> float:
+    """Two standard errors of the median ratio of paired bursts.
+
+    It is the distance from the 10th to the 90th percentile over the square root of their number,
+    as of a normal distribution.
+    """
+    paired = [a / b for a, b in _pairs(times, base)]
+    low, high = np.percentile(paired, [10, 90])
+    return float((high - low) / len(paired) ** 0.5)
+
+
+def _pairs(times: Times, base: Times) -> Sequence[tuple[float, float]]:
+    return list(zip(times.bursts_ms, base.bursts_ms, strict=True))
+
+
+def trusted(found: Sequence[Readings]) -> Clock:
+    """The clock to believe: the wall's where it is steady and agrees with the processor's.
+
+    Args:
+        found: Readings of models that ran side by side.
+    """
+    base, *others = found
+    for each in others:
+        wall = ratio(each.wall, base.wall)
+        processor = ratio(each.processor, base.processor)
+        apart = abs(wall.median - processor.median)
+        if wall.spread > _WIDE * wall.median or apart > np.hypot(wall.spread, processor.spread):
+            return "processor"
+    return "wall"
+
+
+def unsteady(found: Sequence[Readings], clock: Clock) -> float:
+    """The largest scatter of the ratios to the first model, against the ratio."""
+    base, *others = (each.on(clock) for each in found)
+    return max((_scatter(o, base) / ratio(o, base).median for o in others), default=0.0)
+
+
+def timed(found: Sequence[Readings]) -> list[Timed]:
+    """What is told of models that ran side by side, all by the clock to believe."""
+    clock = trusted(found)
+    base, *others = (each.on(clock) for each in found)
+    first = Timed(base, Ratio(1.0, 0.0, clock))
+    return [first, *(Timed(each.beside(base), ratio(each, base, clock)) for each in others)]

@@ -15,7 +15,7 @@ from graphopt.graph.graph import Graph, Scope
 from graphopt.runtime.scratch import scratch_folder
 from graphopt.runtime.session import Session
 
-__all__ = ["RunningGraph", "number_nodes", "numbered"]
+__all__ = ["RunningGraph", "number_nodes", "numbered", "optimize"]
 
 _MARK = re.compile(r"#(\d+):")
 _OUTSIDE = {
@@ -39,7 +39,7 @@ class RunningGraph:
     """
 
     def __init__(self, graph: Graph, threads: int = 0) -> None:
-        running = _optimize(graph, threads)
+        running = optimize(graph, threads)
         numbers = (node for scope in graph.scopes() for node in scope.nodes)
         self._numbers = {id(node): number for number, node in enumerate(numbers)}
         self._marked: dict[int, list[NodeProto]] = {}
@@ -126,10 +126,17 @@ def numbered(name: str) -> int | None:
     return None if found is None else int(found.group(1))
 
 
-def _optimize(graph: Graph, threads: int) -> GraphProto:
-    """Let onnxruntime optimize the graph, nodes numbered, save it, and read it without weights.
+def optimize(graph: Graph, threads: int) -> GraphProto:
+    """What onnxruntime makes of a graph, nodes numbered, without the values of large weights.
 
     Level ``extended`` makes every integer kernel; ``all`` adds only changes of layout.
+
+    Args:
+        graph: The model; not modified.
+        threads: Threads of the session; 0 for all cores.
+
+    Raises:
+        ModelError: onnxruntime cannot load the model, or cannot save what it made of it.
     """
     with scratch_folder() as folder:
         path = folder / "optimized.onnx"

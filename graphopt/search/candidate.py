@@ -12,7 +12,7 @@ from graphopt.contract.spec import format_passes
 from graphopt.errors import Need
 from graphopt.run.record import CandidateRecord, PassRecord, Quality
 from graphopt.run.stage import Stage
-from graphopt.runtime.latency import Ratio
+from graphopt.runtime.latency import SAME, Ratio
 
 __all__ = ["FLOOR_DB", "GOAL_DB", "Candidate", "Kind", "choose", "row"]
 
@@ -54,7 +54,7 @@ class Candidate:
 
         The cleaned model itself costs 0; less is better.
         """
-        differs = self.ratio is not None and abs(self.ratio.median - 1) > self.ratio.spread
+        differs = self.ratio is not None and self.ratio.differs
         time = math.log(self.ratio.median) if self.ratio is not None and differs else 0.0
         size = _BYTES_WEIGHT * math.log(self.bytes / base_bytes)
         worst = None if self.quality is None else self.quality.worst_db
@@ -83,25 +83,20 @@ def _verdict(item: Candidate, base_bytes: int) -> str:
     return f"gains {gain:.0%}, all weighed"
 
 
-def _latency(item: Candidate) -> float | None:
-    """Of the cleaned model's; None where it was not measured."""
-    if item.kind == "float":
-        return 1.0
-    return None if item.ratio is None else item.ratio.median
-
-
 def row(item: Candidate, chosen: bool, base_bytes: int) -> CandidateRecord:
     """A candidate as a line of the table."""
-    quality = item.quality
+    quality, ratio = item.quality, SAME if item.kind == "float" else item.ratio
     return CandidateRecord(
         name=item.name,
         spec=format_passes(item.passes),
         bytes=item.bytes,
-        latency_ratio=_latency(item),
+        latency_ratio=None if ratio is None else ratio.median,
         sqnr_db=None if quality is None else quality.worst_db,
         agreement_top1=None if quality is None else quality.agreement_top1,
         metric=None if quality is None or quality.metric is None else quality.metric.after,
         chosen=chosen,
         verdict=item.problem or _verdict(item, base_bytes),
         needs=item.needs,
+        latency_spread=None if item.ratio is None else item.ratio.spread,
+        latency_clock=None if item.ratio is None else item.ratio.clock,
     )

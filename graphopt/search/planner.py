@@ -22,9 +22,9 @@ from graphopt.run.means import Means
 from graphopt.run.record import CandidateRecord, PassRecord
 from graphopt.run.sequence import run_passes
 from graphopt.run.stage import Stage
-from graphopt.runtime import latency
 from graphopt.search.candidate import FLOOR_DB, GOAL_DB, Candidate, Kind, choose, row
 from graphopt.search.sensitivity import sensitive_layers
+from graphopt.search.timing import ratios
 
 __all__ = ["Choice", "cleanup_passes", "follow", "intentions", "search"]
 
@@ -32,9 +32,6 @@ _CLOSE = 0.2
 """Candidates so near to the best one are timed twice."""
 _FLOAT_SHARES = (0.04, 0.1, 0.2)
 """Shares of the layers, the most sensitive ones first, that mixed candidates keep float."""
-_LATENCY_SECONDS = 4.0
-_SETTLED = 0.02
-"""Far below the margin within which candidates count as equal."""
 _MATMUL_SHARE = 0.5
 _NO_EVIDENCE = "not run, so nothing shows that it answers right"
 
@@ -239,22 +236,9 @@ def _nothing(stage: Stage, passes: Sequence[Pass], records: Sequence[PassRecord]
 def _measure(base: Candidate, tried: Sequence[Candidate], means: Means) -> None:
     """Time candidates against the cleaned model, in turns, and say which must not be chosen."""
     measured = [item for item in tried if item.quality is not None and not item.problem]
-    for item, ratio in zip(measured, _ratios(base, measured, means), strict=True):
+    for item, ratio in zip(measured, ratios(base, measured, means), strict=True):
         item.ratio = ratio
         item.problem = _problem(item, means)
-
-
-def _ratios(base: Candidate, candidates: Sequence[Candidate], means: Means) -> list[latency.Ratio]:
-    """Latency of each against the cleaned model, all in turns, on one sample."""
-    if not candidates or means.judge is None:
-        return []
-    feeds = means.judge.samples[0].feeds
-    sessions = [item.stage.session for item in (base, *candidates)]
-    seconds = _LATENCY_SECONDS * len(candidates)
-    first, *others = latency.measure(
-        sessions, [feeds] * len(sessions), seconds=seconds, settled=_SETTLED
-    )
-    return [latency.ratio(times, first) for times in others]
 
 
 def _problem(item: Candidate, means: Means) -> str:
@@ -264,7 +248,7 @@ def _problem(item: Candidate, means: Means) -> str:
     floor = FLOOR_DB if limits.min_sqnr_db is None else limits.min_sqnr_db
     if worst is not None and worst < floor:
         return f"{worst:.1f} dB, at least {floor:g} dB asked"
-    if item.ratio is not None and item.ratio.median > 1 + item.ratio.spread:
+    if item.ratio is not None and item.ratio.slower:
         return "slower than float"
     fall = drop(item.stage, means)
     if fall is not None and limits.max_drop is not None and fall > limits.max_drop:
@@ -315,6 +299,6 @@ def _measure_again(base: Candidate, tried: Sequence[Candidate], means: Means) ->
     close = [item for item in allowed if item.cost(base.bytes) < least + _CLOSE]
     if len(close) < 2:
         return
-    for item, again in zip(close, _ratios(base, close, means), strict=True):
+    for item, again in zip(close, ratios(base, close, means), strict=True):
         if item.ratio is None or again.spread < item.ratio.spread:
             item.ratio = again

@@ -154,6 +154,7 @@ def _record(layers: int = 60) -> RunRecord:
         recipe=_RECIPE,
         latency_ratio=0.541,
         latency_spread=0.018,
+        latency_clock="wall",
         peak_rss_bytes=412_000_000,
         seconds=48.3,
     )
@@ -261,6 +262,8 @@ def _candidates() -> list[CandidateRecord]:
             71.63,
             True,
             "smallest and fastest within the limits",
+            latency_spread=0.018,
+            latency_clock="processor",
         ),
         CandidateRecord(
             "static, int8 activations",
@@ -272,6 +275,8 @@ def _candidates() -> list[CandidateRecord]:
             71.5,
             False,
             "slower than the chosen one",
+            latency_spread=0.021,
+            latency_clock="processor",
         ),
         CandidateRecord(
             "dynamic",
@@ -283,6 +288,8 @@ def _candidates() -> list[CandidateRecord]:
             71.8,
             False,
             "slower than float on this machine",
+            latency_spread=0.049,
+            latency_clock="processor",
         ),
         CandidateRecord(
             "weights only",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,16 +19,21 @@ from graphopt.run.means import Means
 from graphopt.run.proof import describe, prove, with_recipe
 from graphopt.run.record import Caveat, LimitRecord, Quality
 from graphopt.run.stage import Stage
-from graphopt.runtime import latency
-from graphopt.runtime.latency import Times
+from graphopt.runtime import side_by_side
+from graphopt.runtime.bursts import Runner
+from graphopt.runtime.latency import SAME, Readings, Times
 from graphopt.testing import MODELS, staged
 
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two milliseconds before, one after."""
-    times = [Times((2.0, 2.0)), Times((1.0, 1.0))]
-    monkeypatch.setattr(latency, "measure", lambda sessions, feeds, settled: times)
+
+    def fake(runners: Sequence[Runner], **options: Any) -> list[Readings]:
+        times = [Times((2.0, 2.0)), Times((1.0, 1.0))]
+        return [Readings(each, each) for each in times[: len(runners)]]
+
+    monkeypatch.setattr(side_by_side, "measure", fake)
 
 
 def halved(stage: Stage, means: Means) -> Stage:
@@ -59,9 +66,8 @@ def test_the_proof_holds_quality_latency_audit_and_layers() -> None:
     assert (proof.quality.note, proof.quality.needs) == ("a note", (Need.SAMPLES,))
     assert proof.quality.worst_db is not None
     assert proof.quality.worst_db < 20
-    assert proof.ratio is not None
-    assert proof.ratio.median == 0.5
-    assert (proof.before_ms, proof.after_ms) == (2.0, 1.0)
+    assert proof.ratio == SAME  # weights of other values take the same time
+    assert (proof.before_ms, proof.after_ms) == (2.0, 2.0)
     assert proof.audit is not None
     assert {entry.op_type for entry in proof.audit.float_} >= {"Conv"}
     assert proof.layers
@@ -74,6 +80,27 @@ def test_layers_are_counted_as_the_target_runs_them() -> None:
     proof = prove(halved(stage, means), means, None, [], Caveat())
     assert proof.audit is not None
     assert proof.audit.table == "generic"
+
+
+@pytest.mark.parametrize(("wall_ms", "words"), [(1.0, 0), (9.0, 1)])
+def test_the_times_told_fit_the_ratio_and_the_clock_is_named(
+    monkeypatch: pytest.MonkeyPatch, wall_ms: float, words: int
+) -> None:
+    def fake(runners: Sequence[Runner], **options: Any) -> list[Readings]:
+        walls, processors = (2.0, wall_ms), (3.0, 1.5)
+        pairs = zip(walls, processors, strict=True)
+        return [Readings(Times((wall,) * 5), Times((p,) * 5)) for wall, p in pairs]
+
+    monkeypatch.setattr(side_by_side, "measure", fake)
+    stage, means = staged(MODELS["cnn"](), calibrated=False)
+    other = stage.graph.copy()
+    next(node for node in other.main.nodes if node.op_type == "Relu").op_type = "Tanh"
+    proof = prove(Stage(other, means), means, None, [], Caveat())
+    assert proof.ratio is not None and proof.before_ms is not None
+    assert proof.ratio.median == 0.5
+    assert proof.after_ms == pytest.approx(proof.before_ms * proof.ratio.median)
+    assert proof.before_ms == (3.0 if words else 2.0)
+    assert len([text for text in proof.messages if "processor time" in text]) == words
 
 
 def test_evaluation_samples_go_before_calibration_and_these_before_the_judge() -> None:

@@ -1,28 +1,31 @@
+"""Which clock is believed, and what is told by it."""
+
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
 
-from graphopt.graph.tensors import Array
-from graphopt.runtime import latency
-from graphopt.runtime.latency import Times, measure, ratio
-from graphopt.runtime.session import Session
+from graphopt.runtime.latency import (
+    SAME,
+    Clock,
+    Ratio,
+    Readings,
+    Timed,
+    Times,
+    ratio,
+    timed,
+    trusted,
+    unsteady,
+)
 
 
-class Sleeper(Session):
-    """Takes the time it is told to and notes its turns."""
+def readings(wall: Iterable[float], processor: Iterable[float]) -> Readings:
+    return Readings(Times(tuple(wall)), Times(tuple(processor)))
 
-    def __init__(self, name: str, seconds: float, turns: list[str]) -> None:
-        self.name, self.seconds, self.turns = name, seconds, turns
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Any]:
-        time.sleep(self.seconds)
-        self.turns.append(self.name)
-        return {}
+FLOAT = readings([2.0] * 9, [1.0] * 9)
 
 
 def test_times_are_percentiles_of_bursts() -> None:
@@ -35,7 +38,7 @@ def test_ratio_is_taken_pair_by_pair() -> None:
     base = Times((1.0, 1.0, 10.0, 10.0))
     found = ratio(Times((2.0, 2.0, 20.0, 20.0)), base)
     assert found.median == pytest.approx(2.0)
-    assert found.spread == pytest.approx(0.0)
+    assert found.spread == pytest.approx(2.0 * 0.03)  # two sessions of one graph differ by as much
 
 
 def test_spread_shrinks_with_the_number_of_bursts() -> None:
@@ -43,7 +46,7 @@ def test_spread_shrinks_with_the_number_of_bursts() -> None:
 
     def noisy(count: int) -> float:
         draw = rng.normal(1, 0.1, (2, count))
-        return ratio(Times(tuple(draw[0])), Times(tuple(draw[1]))).spread
+        return unsteady([readings(row, row) for row in draw], "wall")
 
     assert noisy(400) < noisy(16) / 3
 
@@ -53,34 +56,68 @@ def test_times_that_were_not_measured_together_are_refused() -> None:
         ratio(Times((1.0,)), Times((1.0, 2.0)))
 
 
-def test_a_slower_model_is_told_from_a_faster_one() -> None:
-    turns: list[str] = []
-    sleepers = [Sleeper("a", 0.001, turns), Sleeper("b", 0.004, turns)]
-    reported: list[tuple[int, int]] = []
-    times = measure(sleepers, [{}, {}], rounds=6, progress=lambda *at: reported.append(at))
-    assert [len(item.bursts_ms) for item in times] == [6, 6]
-    assert ratio(times[1], times[0]).median > 1.5
-    assert reported[-1] == (6, 6)
+@pytest.mark.parametrize(
+    ("median", "spread", "differs", "slower"),
+    [
+        (1.02, 0.03, False, False),
+        (0.98, 0.03, False, False),
+        (1.05, 0.03, True, True),
+        (0.9, 0.03, True, False),
+        (SAME.median, SAME.spread, False, False),
+    ],
+)
+def test_a_difference_within_the_spread_is_none(
+    median: float, spread: float, differs: bool, slower: bool
+) -> None:
+    found = Ratio(median, spread)
+    assert (found.differs, found.slower) == (differs, slower)
 
 
-def test_both_models_run_in_every_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latency, "_BURST_SECONDS", 0.0)
-    turns: list[str] = []
-    measure([Sleeper("a", 0, turns), Sleeper("b", 0, turns)], [{}, {}], rounds=4)
-    rounds = turns[2 * 3 :]  # behind the runs that warm up
-    assert [set(rounds[i : i + 2]) for i in range(0, 8, 2)] == [{"a", "b"}] * 4
-    assert rounds[0::2].count("a") == 2  # neither always goes first
+SCATTERED = [0.2, 2.5, 0.4, 1.0, 1.8, 0.3, 2.2, 0.9, 1.1]
 
 
-def test_slow_models_get_fewer_rounds() -> None:
-    turns: list[str] = []
-    times = measure([Sleeper("a", 0.01, turns)], [{}], rounds=1000, seconds=0.0)
-    assert len(times[0].bursts_ms) == 5
+@pytest.mark.parametrize(
+    ("wall", "processor", "clock"),
+    [
+        ([1.0] * 9, [0.5] * 9, "wall"),  # both say half
+        ([1.02] * 9, [0.5] * 9, "wall"),  # nearly so
+        ([1.6] * 9, [0.5] * 9, "processor"),  # they do not agree
+        ([0.1] * 9, [0.5] * 9, "processor"),
+        (SCATTERED, [0.5] * 9, "processor"),  # they agree, by chance
+    ],
+)
+def test_the_wall_is_believed_where_it_is_steady_and_agrees(
+    wall: list[float], processor: list[float], clock: Clock
+) -> None:
+    found = [FLOAT, readings(wall, processor)]
+    assert trusted(found) == clock
+    first, second = timed(found)
+    assert first.ratio == Ratio(1.0, 0.0, clock)
+    assert second.ratio.clock == clock
+    assert first.times == FLOAT.on(clock)
 
 
-@pytest.mark.parametrize(("settled", "rounds"), [(0.0, 12), (1e-9, 12), (10.0, 10)])
-def test_no_round_more_than_the_spread_asks_for(settled: float, rounds: int) -> None:
-    turns: list[str] = []
-    sleepers = [Sleeper("a", 0.001, turns), Sleeper("b", 0.002, turns)]
-    times = measure(sleepers, [{}, {}], rounds=12, settled=settled)
-    assert [len(each.bursts_ms) for each in times] == [rounds, rounds]
+def test_one_that_the_clocks_disagree_on_makes_all_be_told_by_the_processor() -> None:
+    found = [FLOAT, readings([1.0] * 9, [0.5] * 9), readings([9.0] * 9, [0.5] * 9)]
+    assert [each.ratio.clock for each in timed(found)] == ["processor"] * 3
+
+
+def test_a_model_alone_is_told_by_the_wall() -> None:
+    assert timed([FLOAT]) == [Timed(FLOAT.wall, Ratio(1.0, 0.0, "wall"))]
+
+
+def test_the_times_told_stand_to_each_other_as_the_ratio_says() -> None:
+    rng = np.random.default_rng(1)
+    base = np.cumprod(rng.uniform(0.8, 1.3, 25))  # the machine drifts
+    other = base * rng.uniform(0.4, 0.5, 25)
+    assert np.median(other) / np.median(base) != pytest.approx(np.median(other / base), rel=1e-3)
+    first, second = timed([readings(base, base), readings(other, other)])
+    assert second.times.median_ms / first.times.median_ms == pytest.approx(second.ratio.median)
+    assert second.times.low_ms <= second.times.median_ms <= second.times.high_ms
+
+
+def test_what_cannot_be_faster_is_not_told_to_be() -> None:
+    fast = Timed(Times((0.9, 0.9)), Ratio(0.9, 0.03, "processor"))
+    assert fast.never_faster() == Timed(Times((1.0, 1.0)), Ratio(1.0, 0.03, "processor"))
+    slow = Timed(Times((1.2,)), Ratio(1.2, 0.03))
+    assert slow.never_faster() is slow

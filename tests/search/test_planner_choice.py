@@ -82,7 +82,7 @@ def ratios(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         begins = [max((n for n in given if c.name.startswith(n)), key=len) for c in candidates]
         return [Ratio(given[name], 0.02) for name in begins]
 
-    monkeypatch.setattr(planner, "_ratios", fake)
+    monkeypatch.setattr(planner, "ratios", fake)
     return given
 
 
@@ -159,7 +159,7 @@ def test_those_close_to_the_best_are_timed_twice(monkeypatch: pytest.MonkeyPatch
         timed.extend(item.name for item in candidates)
         return [Ratio(0.9, 0.01 if item.name == "steadier" else 0.5) for item in candidates]
 
-    monkeypatch.setattr(planner, "_ratios", fake)
+    monkeypatch.setattr(planner, "ratios", fake)
     steadier, shakier = candidate("steadier", 900, 0.5, 30), candidate("shakier", 900, 0.52, 30)
     far = candidate("far", 900, 0.8, 30)
     planner._measure_again(FLOAT, [steadier, shakier, far], MEANS)

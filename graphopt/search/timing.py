@@ -1,0 +1,98 @@
+"""How the time of candidates stands to the cleaned model's.
+
+The choice rests on the processor time of one thread: it is the same on a busy machine and on a
+quiet one. What cannot be faster by construction is never measured to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphopt.errors import ModelError
+from graphopt.run.judge import HELD_WEIGHTS_BYTES
+from graphopt.run.means import Means
+from graphopt.run.stage import Stage
+from graphopt.runtime import latency
+from graphopt.runtime.bursts import Runner, measure
+from graphopt.runtime.latency import SAME, Ratio, Timed
+from graphopt.runtime.session import Session, thread_count
+from graphopt.runtime.work import maybe_alike
+from graphopt.search.candidate import Candidate
+
+__all__ = ["ratios"]
+
+_SECONDS = 4.0
+_SETTLED = 0.02
+"""Far below the margin within which candidates count as equal."""
+
+
+def ratios(base: Candidate, candidates: Sequence[Candidate], means: Means) -> list[Ratio]:
+    """Processor time of each against the cleaned model's, in turns, on one sample.
+
+    A candidate for which onnxruntime makes the same graph is not timed: its ratio is 1. One whose
+    graph holds all that the cleaned model's does is never faster.
+
+    Raises:
+        ModelError: A candidate cannot be run.
+    """
+    if means.judge is None:
+        return []
+    found = {id(item): SAME for item in candidates if _same(item.stage, base.stage)}
+    timed = [item for item in candidates if id(item) not in found]
+    light = _light([base, *timed], means)
+    for group in [timed] if light else [[item] for item in timed]:
+        found.update(zip(map(id, group), _timed(base, group, means, light), strict=True))
+    return [found[id(item)] for item in candidates]
+
+
+def _light(items: Sequence[Candidate], means: Means) -> bool:
+    """Whether a session of one thread of each may be held beside those that there are."""
+    weights = sum(item.stage.graph.weight_bytes for item in items)
+    return means.machine.memory_limit is None and weights <= HELD_WEIGHTS_BYTES
+
+
+def _timed(base: Candidate, group: Sequence[Candidate], means: Means, light: bool) -> list[Ratio]:
+    if not group:
+        return []
+    runners = [_runner(item.stage, means, light) for item in (base, *group)]
+    first, *others = measure(
+        runners, seconds=_SECONDS * len(group), settled=_SETTLED, clock="processor"
+    )
+    found = []
+    for item, each in zip(group, others, strict=True):
+        ratio = latency.ratio(each.processor, first.processor, "processor")
+        told = Timed(each.processor, ratio)
+        found.append((told.never_faster() if _more(item.stage, base.stage) else told).ratio)
+    return found
+
+
+def _runner(stage: Stage, means: Means, light: bool) -> Runner:
+    """A stage with a session of one thread; where memory is short, with the session at hand."""
+    assert means.judge is not None
+    feeds, threads = means.judge.samples[0].feeds, thread_count(means.threads)
+    if light and threads > 1:
+        return Runner(Session(stage.graph, threads=1), feeds)
+    return Runner(stage.session, feeds, None, threads)
+
+
+def _same(stage: Stage, base: Stage) -> bool:
+    """Whether onnxruntime does the same for a candidate as for the model that it was made of.
+
+    That one is the cleaned model, or the same at a higher opset.
+    """
+    if not maybe_alike(stage.graph, base.graph):
+        return False
+    try:
+        return stage.work.equals(base.work) or stage.work.equals(stage.float_stage.work)
+    except ModelError:  # onnxruntime runs models that it cannot save; they are timed
+        return False
+
+
+def _more(stage: Stage, base: Stage) -> bool:
+    """Whether onnxruntime does all for a candidate that it does for the cleaned model, and more."""
+    if not maybe_alike(stage.graph, base.graph):
+        return False
+    try:
+        return stage.work.contains(base.work) or stage.work.contains(stage.float_stage.work)
+    except ModelError:
+        return False
