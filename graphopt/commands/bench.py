@@ -56,8 +56,8 @@ def bench(
         graphs = [load(model, ops_libraries) for model in models]
         feeds = [next(SyntheticSamples(graph, seed=seed).feeds())[0] for graph in graphs]
         for graph, feed in zip(graphs, feeds, strict=True):
-            try_out(attempt, graph, feed, threads)
-    sessions = [Session(graph, threads=threads) for graph in graphs]
+            try_out(attempt, graph, feed, threads, as_is=True)
+    sessions = [Session(graph, threads=threads, as_is=True) for graph in graphs]
     found, bursts = side_by_side(
         graphs,
         sessions,

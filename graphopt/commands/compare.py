@@ -116,7 +116,9 @@ def compare(
                 "samples would tell"
             )
             return replace(found, note=note)
-    note = "; ".join(filter(None, [found.note, *told_of(samples)]))
+    lacks = dict.fromkeys(s.stands_in_for for s in sessions)
+    floats = [f"run in float32, since {why}" for why in lacks if why]
+    note = "; ".join([*floats, *filter(None, [found.note, *told_of(samples)])])
     found = replace(found, quality=quality, cosine=cosine, note=note)
     return _timed(found, (first, second), sessions, samples, threads, progress)
 

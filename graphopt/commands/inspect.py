@@ -28,6 +28,7 @@ from graphopt.run.means import Means
 from graphopt.run.record import Caveat
 from graphopt.run.sizing import sized_run
 from graphopt.run.stage import Stage
+from graphopt.runtime.stand_in import stand_in
 from graphopt.runtime.trial import Trial
 from graphopt.tasks.reading import read_tasks
 
@@ -100,10 +101,12 @@ def _unloaded(graph: Graph, attempt: Trial) -> Caveat:
     if fault := too_large(graph, None):
         return Caveat(f"not loaded by onnxruntime: {fault}")
     try:
-        attempt.run(graph, None, threads=1, most=most_bytes(graph, None))
+        attempt.run(graph, None, threads=1, most=most_bytes(graph, None), as_is=True)
     except (NoKernel, NotRun) as err:
         helps = tuple(need for need in err.needs if need is Need.OPERATORS)
-        return Caveat(f"not loaded by onnxruntime: {err}", helps)
+        lifts = isinstance(err, NoKernel) and stand_in(graph) is not None
+        way = "; convert-to-float32 makes one of it that computes in float32" if lifts else ""
+        return Caveat(f"not loaded by onnxruntime: {err}{way}", helps)
     return Caveat()
 
 

@@ -143,6 +143,9 @@ def with_judge(
             raise
         caveat = Caveat(f"no metric is measured: {err}", (Need.METRIC,))
     check_limits(means, caveat)
+    if judge is not None and judge.stands_in_for:
+        note = f"the input was run in float32, since {judge.stands_in_for}"
+        caveat = replace(caveat, note="; ".join(filter(None, [note, caveat.note])))
     return means, caveat
 
 
@@ -190,7 +193,7 @@ def _caveat(means: Means) -> Caveat:
     return Caveat(note, (Need.EVALUATION,))
 
 
-def try_out(trial: Trial, graph: Graph, feeds: Feeds, threads: int) -> None:
+def try_out(trial: Trial, graph: Graph, feeds: Feeds, threads: int, *, as_is: bool = False) -> None:
     """Have a model loaded and run once before this process does, where no memory limit is set.
 
     Raises:
@@ -202,4 +205,5 @@ def try_out(trial: Trial, graph: Graph, feeds: Feeds, threads: int) -> None:
         threads=thread_count(threads),
         most=most_bytes(graph, None),
         lever=Need.NO_TRIAL,
+        as_is=as_is,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,9 +16,15 @@ from graphopt.graph.node import is_op
 
 __all__ = ["ModelForm", "model_form"]
 
-FormName = Literal["float", "float16", "qdq", "qoperator", "dynamic", "weight-only"]
+FormName = Literal[
+    "float", "float16", "bfloat16", "double", "qdq", "qoperator", "dynamic", "weight-only"
+]
 
-_HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+_OTHERS: dict[int, FormName] = {
+    TensorProto.FLOAT16: "float16",
+    TensorProto.BFLOAT16: "bfloat16",
+    TensorProto.DOUBLE: "double",
+}
 _COUNTED = ("conv", "linear", "contraction", "recurrent")
 
 
@@ -44,14 +51,15 @@ class ModelForm:
 def model_form(graph: Graph) -> ModelForm:
     """Look at every layer, bodies included."""
     nodes: dict[int, list[bool]] = {}
-    halves: set[int] = set()
+    others: dict[int, FormName] = {}
     for each in layers(graph):
         if not isinstance(each, Layer) or each.kind not in _COUNTED:
             continue
-        half = each.weight.constant.data_type in _HALVES
-        nodes.setdefault(id(each.node), []).append(each.weight.form != "float" and not half)
-        if half:
-            halves.add(id(each.node))
+        other = _OTHERS.get(each.weight.constant.data_type)
+        coded = each.weight.form != "float" and other is None
+        nodes.setdefault(id(each.node), []).append(coded)
+        if other is not None:
+            others[id(each.node)] = other
     integers = sum(map(all, nodes.values()))
     active = [node for scope in graph.scopes() for node in quantized_activations(scope)]
     if any(node.op_type.startswith("QLinear") for node in active):
@@ -63,7 +71,8 @@ def model_form(graph: Graph) -> ModelForm:
     elif integers or _weights_only(graph):
         name = "weight-only"
     else:
-        name = "float16" if halves and 2 * len(halves) >= len(nodes) else "float"
+        most = Counter(others.values()).most_common(1)
+        name = most[0][0] if most and 2 * len(others) >= len(nodes) else "float"
     return ModelForm(name, len(nodes), integers)
 
 

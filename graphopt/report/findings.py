@@ -29,8 +29,9 @@ class Port:
 class Quantization:
     """In which form a model computes on integers.
 
-    ``form`` is ``float``, ``float16``, ``qdq``, ``qoperator``, ``dynamic`` or ``weight-only``;
-    ``integer_layers`` of ``layers`` Conv, Gemm and MatMul have an integer weight.
+    ``form`` is ``float``, ``float16``, ``bfloat16`` or ``double`` by the stored weights, ``qdq``,
+    ``qoperator``, ``dynamic`` or ``weight-only``; ``integer_layers`` of ``layers`` Conv, Gemm and
+    MatMul have an integer weight.
     """
 
     form: str

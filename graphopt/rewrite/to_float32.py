@@ -37,7 +37,12 @@ def type_names(kinds: Collection[int]) -> str:
 
 
 def compute_in_float32(
-    graph: Graph, kinds: Collection[int], shapes: Shapes, around: Collection[str] | None = None
+    graph: Graph,
+    kinds: Collection[int],
+    shapes: Shapes,
+    around: Collection[str] | None = None,
+    *,
+    tidy: bool = True,
 ) -> list[tuple[str, str]]:
     """Compute in float32 what is computed in these types; inputs and outputs keep theirs.
 
@@ -50,6 +55,7 @@ def compute_in_float32(
         shapes: Types of its tensors.
         around: Tensors of these types: what hangs together with none of them stays as it is, such
             as arithmetic on shapes. None for everything.
+        tidy: Remove Casts that have nothing to do any more, with the tensors that they made.
 
     Returns:
         What was edited, and how.
@@ -61,7 +67,8 @@ def compute_in_float32(
     if not region:
         return []
     _check(graph, kinds, shapes, region)
-    return list(_Conversion(graph, frozenset(kinds), shapes, region).edits())
+    conversion = _Conversion(graph, frozenset(kinds), shapes, region)
+    return [*conversion.edits(), *(conversion.idle_removed() if tidy else ())]
 
 
 def _check(graph: Graph, kinds: Collection[int], shapes: Shapes, region: Collection[str]) -> None:
@@ -129,7 +136,9 @@ class _Conversion:
             for node in scope.nodes:
                 if self._retype(node):
                     yield label(node), "gives float"
-        for scope in scopes:
+
+    def idle_removed(self) -> Iterator[tuple[str, str]]:
+        for scope in self.graph.scopes():
             for node in list(scope.nodes):
                 if self._idle(node) and bypass(scope, node, node.input[0], node.output[0]):
                     yield label(node), "removed: what it reads is float already"

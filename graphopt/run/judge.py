@@ -84,6 +84,7 @@ class Judge:
         self.reference, self.source, self.threads = reference, source, threads
         self.outputs = reference.main.outputs
         self._session: Session | None = None
+        self.stands_in_for = ""  # see ``Session``
         self.samples = self._hold(FirstSamples(samples, limit))
 
     @property
@@ -96,6 +97,7 @@ class Judge:
 
     def _hold(self, samples: Samples) -> list[Sample]:
         session = self.session
+        self.stands_in_for = session.stands_in_for
         held: list[Sample] = []
         total = 0
         for feeds, rows in with_rows(self.reference, samples):

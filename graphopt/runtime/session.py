@@ -11,13 +11,14 @@ import numpy as np
 import psutil
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto
 
-from graphopt.errors import ModelError, NotRun
+from graphopt.errors import ModelError, NoKernel, NotRun
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.runtime.lending import lend, lent_weights
 from graphopt.runtime.library import onnxruntime
 from graphopt.runtime.options import PROVIDER, SILENT, Level, session_options
 from graphopt.runtime.refusal import load_error, one_line
+from graphopt.runtime.stand_in import stand_in
 
 __all__ = ["Session", "serialized", "thread_count"]
 
@@ -52,6 +53,8 @@ class Session:
         config: Session configuration entries, such as ``session.x64quantprecision``.
         profile: Prefix of the file that ``end_profiling`` writes; None for no profile.
         optimized: Where the graph as onnxruntime runs it is saved; None for nowhere.
+        as_is: Raise ``NoKernel``, where else the model is computed in float32 if it lacks kernels
+            for floats of other widths alone; ``stands_in_for`` then says what it lacks.
 
     Raises:
         ModelError: onnxruntime cannot load the model; the message names the cause.
@@ -70,19 +73,45 @@ class Session:
         config: Mapping[str, str] | None = None,
         profile: Path | None = None,
         optimized: Path | None = None,
+        as_is: bool = False,
     ) -> None:
         self.inputs = {value.name: value.type for value in graph.main.proto.input}
         self.outputs = list(graph.main.outputs if outputs is None else outputs)
+        self.stands_in_for = ""
+
+        def options() -> Any:
+            made = session_options(
+                thread_count(threads), level, folder=graph.folder, libraries=graph.libraries
+            )
+            for key, value in (config or {}).items():
+                made.add_session_config_entry(key, value)
+            if profile is not None:
+                made.enable_profiling, made.profile_file_prefix = True, str(profile)
+            if optimized is not None:
+                made.optimized_model_filepath = str(optimized)
+            return made
+
+        try:
+            self._load(graph, options(), probes)
+        except NoKernel as err:
+            other = None if as_is else stand_in(graph)
+            if other is None:
+                raise
+            try:
+                self._load(other, options(), probes)
+            except ModelError:
+                raise err from None
+            self.stands_in_for = str(err)
+        self._run_options = onnxruntime.RunOptions()
+        self._run_options.log_severity_level = SILENT
+
+    def _load(self, graph: Graph, options: Any, probes: Sequence[NodeProto]) -> None:
+        """Let onnxruntime load the model.
+
+        Raises:
+            ModelError: See ``Session``.
+        """
         self._constants: dict[str, Array] = {}
-        options = session_options(
-            thread_count(threads), level, folder=graph.folder, libraries=graph.libraries
-        )
-        for key, value in (config or {}).items():
-            options.add_session_config_entry(key, value)
-        if profile is not None:
-            options.enable_profiling, options.profile_file_prefix = True, str(profile)
-        if optimized is not None:
-            options.optimized_model_filepath = str(optimized)
         model = graph.references()
         model.graph.node.extend(probes)
         self._computed = self._request(graph, model, probes)
@@ -97,8 +126,6 @@ class Session:
         # The bytes are kept to start again on another provider, which there is none of.
         self._session.disable_fallback()
         self._session._model_bytes = None
-        self._run_options = onnxruntime.RunOptions()
-        self._run_options.log_severity_level = SILENT
 
     def _request(self, graph: Graph, model: ModelProto, probes: Sequence[NodeProto]) -> list[str]:
         """Make the asked tensors outputs of ``model``; gives those that the session computes.

@@ -17,12 +17,13 @@ from typing import Any, NoReturn
 import numpy as np
 import psutil
 
-from graphopt.errors import ModelError, Need, NotRun, SystemFailure, UsageError
+from graphopt.errors import ModelError, Need, NoKernel, NotRun, SystemFailure, UsageError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.runtime.lending import lent_weights
 from graphopt.runtime.refusal import load_error, one_line
 from graphopt.runtime.session import serialized
+from graphopt.runtime.stand_in import stand_in
 
 __all__ = ["TRIAL_SECONDS", "Trial"]
 
@@ -75,8 +76,9 @@ class Trial:
         threads: int,
         most: int | None = None,
         lever: Need = Need.MEMORY_LIMIT,
+        as_is: bool = False,
     ) -> None:
-        """Load a model and run it once.
+        """Load a model and run it once; what is run in its place where ``Session`` does so too.
 
         Args:
             graph: The model.
@@ -85,6 +87,7 @@ class Trial:
             threads: Threads that work on one operator, at least 1.
             lever: What raises the bound of bytes.
             most: Bytes that this may take beside the message; None for no bound.
+            as_is: Raise ``NoKernel`` rather than run something in its place.
 
         Raises:
             ModelError: It is wrong in itself, or onnxruntime crashes on it.
@@ -92,6 +95,25 @@ class Trial:
             NoKernel: onnxruntime lacks an operator, a type or a version.
             NotRun: It loads and does not run on the feeds, or takes too long or too much.
         """
+        try:
+            self._run(graph, feeds, threads, most, lever)
+        except NoKernel as err:
+            other = None if as_is else stand_in(graph)
+            if other is None:
+                raise
+            try:
+                self._run(other, feeds, threads, most, lever)
+            except NoKernel:
+                raise err from None
+
+    def _run(
+        self,
+        graph: Graph,
+        feeds: Mapping[str, Array] | None,
+        threads: int,
+        most: int | None,
+        lever: Need,
+    ) -> None:
         process = self._process
         if process is None:
             return

@@ -105,6 +105,8 @@ def search(stage: Stage, means: Means) -> Choice:
     base = Candidate("float", name, done, cleaned, records, io.size(cleaned.graph))
     trial = replace(means, limits=Limits())  # judged below, so that the table shows by how much
     tried = _converted(base, trial)
+    if tried and means.judge is not None and base.stage.session.stands_in_for:
+        base = replace(tried.pop(), kind="float")  # the cleaned model itself does not run here
     lifted = _lift(tried[0] if tried else base, trial)
     for proposal in _proposals(lifted.stage, means):
         item = _try(lifted, trial, proposal)

@@ -169,3 +169,11 @@ def test_a_slice_with_lists_of_different_lengths_is_left_alone() -> None:
     found = inspect(model_from_text(text, lists), trial=False)
     outlook = next(item for item in found.passes if item.name == "eliminate-identity")
     assert outlook.edits == 0
+
+
+def test_floats_without_kernels_have_a_way_out() -> None:
+    text = """<ir_version: 10, opset_import: ["" : 22]> g (bfloat16[2, 4] x) => (bfloat16[2, 4] y)
+        { y = Sin(x) }"""
+    note = inspect(onnx.parser.parse_model(text), passes=False).note
+    assert note.startswith("not loaded by onnxruntime: onnxruntime has no kernel here")
+    assert note.endswith("; convert-to-float32 makes one of it that computes in float32")

@@ -12,13 +12,18 @@ Q = "q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z)"
 W = "v = DequantizeLinear(i, s)"
 CONSTANTS = """<float s = {0.1}, uint8 z = {3}, int8[2, 2] i = {1, 2, 3, 4},
     float[2, 2] w = {1, 2, 3, 4}, float[1, 4, 1] k = {1, 2, 3, 4}, float[1, 4, 1] r = {1, 2, 3, 4},
-    float[2, 2] u = {1, 2, 3, 4}>"""
+    float[2, 2] u = {1, 2, 3, 4}, double[2, 2] g = {1, 2, 3, 4},
+    bfloat16[2, 2] h = {1, 2, 3, 4}>"""
 
 
 @pytest.mark.parametrize(
     ("body", "name", "layers", "integers"),
     [
         ("y = MatMul(x, w)", "float", 1, 0),
+        ("v = Cast<to = 10>(w) d = Cast<to = 10>(x) a = MatMul(d, v) y = Cast<to = 1>(a)",
+         "float", 1, 0),
+        ("v = Cast<to = 1>(h) y = MatMul(x, v)", "bfloat16", 1, 0),
+        ("d = Cast<to = 11>(x) a = MatMul(d, g) y = Cast<to = 1>(a)", "double", 1, 0),
         (f"{W} y = MatMul(x, v)", "weight-only", 1, 1),
         (f"{W} a = MatMul(x, v) y = MatMul(a, w)", "weight-only", 2, 1),
         (f"{Q} {W} y = MatMul(d, v)", "qdq", 1, 1),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import pytest
 
 import graphopt.passes  # noqa: F401 - fills the registry
 from graphopt.search.planner import search
-from graphopt.testing import staged
+from graphopt.testing import model_from_text, staged
+from graphopt.testing.text import random_weight
 
 SMALL = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[N, 2] x) => (float[N, 2] y) <float[2, 2] w = {1, 2, 3, 4}> { y = MatMul(x, w) }
@@ -34,3 +36,22 @@ def test_a_candidate_that_changes_nothing_says_why_once(text: str, verdict: str)
     assert verdict in [item.verdict for item in choice.candidates]
     assert choice.passes == []
     assert choice.messages == ["no candidate is better than the cleaned float model, which is kept"]
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "double"])
+def test_other_floats_get_the_int8_forms_of_float32(kind: str) -> None:
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(getattr(onnx.TensorProto, kind.upper()))
+    values = random_weight((128, 128), np.random.default_rng(0)).astype(dtype)
+    text = f"""<ir_version: 8, opset_import: ["" : 17]>
+        g ({kind}[4, 128] x) => ({kind}[4, 128] y) {{ m = MatMul(x, w) y = Relu(m) }}"""
+    model = model_from_text(text, {"w": values})
+    choice = search(*staged(model, count=8, target="x86-vnni"))
+    names = [item.name for item in choice.candidates]
+    assert "float32 arithmetic" in names
+    assert ("float, cleaned" in names) is (kind != "bfloat16")  # it has no MatMul of bfloat16
+    integers = [item for item in choice.candidates if item.name.startswith("int8")]
+    assert len(integers) == 3
+    for item in integers:
+        assert item.spec.startswith("convert-to-float32,")
+        assert item.bytes < 0.6 * len(model.SerializeToString())
+        assert item.sqnr_db is not None and item.sqnr_db > 25
