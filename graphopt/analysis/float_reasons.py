@@ -48,6 +48,8 @@ def obstacle(scope: Scope, node: NodeProto, target: Target) -> str:
         target: Whose table says what runs on integers.
     """
     rule = target.rules.get(node.op_type) if is_op(node, node.op_type) else None
+    if rule is None and node.op_type in target.dynamic and is_op(node, node.op_type):
+        return _weight(scope, node, None) or "its weights are float"
     if rule is None:
         return f"{target.runtime} has no integer kernel for {node.op_type}"
     return (
@@ -62,14 +64,19 @@ def obstacle(scope: Scope, node: NodeProto, target: Target) -> str:
 
 
 def layer_at(scope: Scope, node: NodeProto) -> Layer | None:
-    """The Conv, ConvTranspose, Gemm, MatMul or Einsum with a constant weight that a node is."""
+    """The Conv, ConvTranspose, Gemm, MatMul, Einsum, RNN, GRU or LSTM with a constant weight."""
     found = layer(scope, node)
     if not isinstance(found, Layer):
         return None
-    return found if found.multiplies or found.kind == "contraction" else None
+    counts = found.multiplies or found.kind == "contraction" or _is_float_cell(found)
+    return found if counts else None
 
 
-def _weight(scope: Scope, node: NodeProto, rule: OpRule) -> str:
+def _is_float_cell(found: Layer) -> bool:
+    return found.kind == "recurrent" and found.weight.form != "integer"
+
+
+def _weight(scope: Scope, node: NodeProto, rule: OpRule | None) -> str:
     found = layer_at(scope, node)
     if found is None:
         return ""
@@ -78,6 +85,8 @@ def _weight(scope: Scope, node: NodeProto, rule: OpRule) -> str:
     if found.weight.form == "expanded":
         return "its weight is only stored small; onnxruntime expands it to float at load"
     kind = _type_name(found.weight.constant.data_type)
+    if rule is None:
+        return "its weights are dequantized, and its activations are float"
     if kind in rule.weight_types:
         return ""
     return f"its weight has {kind} codes, the kernels take {_widths(rule.weight_types)} bits"

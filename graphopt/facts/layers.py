@@ -10,7 +10,7 @@ from onnx import NodeProto, TensorProto
 from graphopt.facts.einsum import Unspelled, weight_axes
 from graphopt.facts.layer import Kind, Layer, Need, Refusal
 from graphopt.facts.operands import Operand, operand
-from graphopt.facts.operators import find, is_kind
+from graphopt.facts.operators import Operator, find, is_kind
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import attribute, is_op
 
@@ -22,6 +22,7 @@ __all__ = [
     "float_layers",
     "layer",
     "layers",
+    "layers_of",
     "open_layers",
     "picks_rows",
 ]
@@ -56,16 +57,16 @@ def layers(graph: Graph | Scope) -> Iterator[Layer | Refusal]:
     """
     for scope in graph.scopes() if isinstance(graph, Graph) else [graph]:
         for node in list(scope.nodes):
-            yield from _layers_of(scope, node)
+            yield from layers_of(scope, node)
 
 
 def layer(scope: Scope, node: NodeProto) -> Layer | Refusal | None:
     """The layer that a node is, or why it is none; None for operators without a weight."""
-    return next(_layers_of(scope, node), None)
+    return next(layers_of(scope, node), None)
 
 
-def _layers_of(scope: Scope, node: NodeProto) -> Iterator[Layer | Refusal]:
-    """The layers that a node is; a Refusal where its weight or groups cannot be those of one."""
+def layers_of(scope: Scope, node: NodeProto) -> Iterator[Layer | Refusal]:
+    """The layers that one node is; a Refusal where its weight or groups cannot be those of one."""
     for each in _read_off(scope, node):
         unfit = _unfit(each) if isinstance(each, Layer) else ""
         yield Refusal(node, unfit) if unfit else each
@@ -104,7 +105,7 @@ def _read_off(scope: Scope, node: NodeProto) -> Iterator[Layer | Refusal]:
     else:
         row = find(node)
         if row is not None and row.coded is not None:
-            yield _integer(scope, node, *row.coded)
+            yield _integer(scope, node, row, *row.coded)
 
 
 def picks_rows(node: NodeProto, index: int) -> bool:
@@ -190,7 +191,7 @@ def _added(one: Layer) -> Operand | None:
 
 
 def _integer(
-    scope: Scope, node: NodeProto, index: int, out_axis: int, in_axis: int
+    scope: Scope, node: NodeProto, row: Operator, index: int, out_axis: int, in_axis: int
 ) -> Layer | Refusal:
     weight = _codes(scope, node, index)
     if weight is None:
@@ -200,6 +201,7 @@ def _integer(
         out_axis, in_axis = in_axis, out_axis
     groups = attribute(node, "group", 1)
     kind: Kind = "conv" if "Conv" in node.op_type else "linear"
+    kind = "recurrent" if row.recurrent else kind
     return Layer(scope, node, kind, weight, (out_axis, in_axis), groups=groups)
 
 

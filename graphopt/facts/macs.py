@@ -140,7 +140,7 @@ def _node_macs(scope: Scope, node: NodeProto, shapes: Shapes) -> int:
     if "Conv" in row.name:
         over = _sizes(scope, node, left if "Transpose" in row.name else node.output[0], shapes)
         return math.prod(over) * math.prod(_sizes(scope, node, right, shapes)[1:])
-    if row.kind == "recurrent":
+    if row.recurrent:
         steps, weight, recurrent = (_sizes(scope, node, x, shapes) for x in node.input[:3])
         return math.prod(steps[:2]) * (math.prod(weight) + math.prod(recurrent))
     return math.prod(_sizes(scope, node, node.output[0], shapes)) * _depth(

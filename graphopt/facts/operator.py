@@ -70,6 +70,7 @@ class Operator:
         sized_by_values: How large its result is depends on values, not on shapes alone.
         homogeneous: f(a x) = a f(x) for every a > 0.
         fuses: Passes and runtimes merge it into the layer in front.
+        recurrent: It goes step by step over time, with a second weight for what it hands on.
         weights_only: Of an integer operator: it reads and gives floats, only its weight is codes.
         same_name: It has this type whether it computes on floats or on integers.
     """
@@ -90,6 +91,7 @@ class Operator:
     sized_by_values: bool = False
     homogeneous: bool = False
     fuses: bool = False
+    recurrent: bool = False
     weights_only: bool = False
     same_name: bool = False
 

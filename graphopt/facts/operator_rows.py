@@ -60,9 +60,9 @@ ROWS: list[Operator] = [
     *rows("ConvTranspose", "convolution", pattern("batch (group in) *window, (group in) out *kernel, (group out) -> batch (group out) *slide", group=("group", 1)), weights=(1, 2), factors=(0, 1)),
     *rows("DeformConv", "convolution", pattern(f"{_CONV}, batch unknown *slide, (group out), batch unknown0 *slide -> batch (group out) *slide", group=("group", 1)), weights=(1, 3), uncounted=True),
     *rows("CausalConvWithState", "convolution", pattern("batch channel time, channel 1 kernel, channel, batch channel state -> batch channel time, batch channel state"), weights=(1, 2), uncounted=True),
-    *rows("RNN", "recurrent", _recurrent(1, cell=False), weights=(1, 2, 3), factors=(0, 1)),
-    *rows("GRU", "recurrent", _recurrent(3, cell=False), weights=(1, 2, 3), factors=(0, 1)),
-    *rows("LSTM", "recurrent", _recurrent(4, cell=True), weights=(1, 2, 3, 7), factors=(0, 1)),
+    *rows("RNN", "recurrent", _recurrent(1, cell=False), weights=(1, 2, 3), factors=(0, 1), recurrent=True),
+    *rows("GRU", "recurrent", _recurrent(3, cell=False), weights=(1, 2, 3), factors=(0, 1), recurrent=True),
+    *rows("LSTM", "recurrent", _recurrent(4, cell=True), weights=(1, 2, 3, 7), factors=(0, 1), recurrent=True),
     *rows("Attention", "attention", _ATTENTION, data=(0, 1, 2)),
     *rows("LinearAttention", "attention", opaque("a state is carried over it"), data=(0, 1, 2), uncounted=True),
     *rows("RotaryEmbedding", "attention", either(

@@ -76,7 +76,7 @@ ROWS: list[Operator] = [
     *rows("MatMulIntegerToFloat", "integer", products.matmul(bias=6), factors=(0, 1), codes=(0, 1, 6), coded=(1, -1, -2)),
     *rows("MatMulNBits", "integer", _BITS, factors=(0, 1), codes=(0, 1, 5), coded=(1, 0, -1), weights_only=True),
     *rows("MatMulBnb4 MatMulFpQ4", "integer", opaque("its values are packed in blocks"), weights_only=True, uncounted=True),
-    *rows("DynamicQuantizeLSTM", "integer", opaque("its values are packed in blocks"), uncounted=True),
+    *rows("DynamicQuantizeLSTM", "integer", opaque("it is carried over time"), factors=(0, 1), codes=(0, 1, 2, 3, 5, 6, 7), zeros=((1, 9), (2, 11)), coded=(1, 2, 1), recurrent=True),
     *rows("QAttention", "integer", pattern(f"batch time in, in {_SELF}, {_SELF} -> batch time (heads width), -", heads="num_heads"), weights=(1, 2), coded=(1, 1, 0)),
     *rows("QOrderedGelu QOrderedLayerNormalization", "integer", opaque("its values are packed in blocks")),
     *rows("QOrderedMatMul QOrderedAttention QOrderedLongformerAttention QMoE", "integer", opaque("its values are packed in blocks"), uncounted=True),

@@ -24,6 +24,7 @@ __all__ = [
     "KEEPS",
     "LINEAR",
     "MOVES",
+    "TRAINED",
     "TYPE_ATTRIBUTES",
     "Kind",
     "Operator",
@@ -51,6 +52,9 @@ LINEAR = tuple(
 """ONNX's own operators that are linear in a weight: Conv, ConvTranspose, Gemm and MatMul."""
 TYPE_ATTRIBUTES = ("to", "dtype", "output_datatype", "output_dtype", "precision")
 """Attributes in which operators are told the element type of what they make or compute in."""
+
+TRAINED = (*LINEAR, *(row.name for row in ROWS if row.recurrent))
+"""These, and RNN, GRU and LSTM."""
 
 
 def operators() -> Iterator[Operator]:

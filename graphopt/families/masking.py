@@ -9,6 +9,7 @@ import numpy as np
 
 from graphopt.contract.passes import Changes, Context
 from graphopt.errors import PassError
+from graphopt.facts.operators import TRAINED
 from graphopt.facts.weights import WeightGroup, weight_groups
 from graphopt.families.training import require_torch
 from graphopt.graph.graph import Graph
@@ -37,7 +38,7 @@ def prunable(
 ) -> list[WeightGroup]:
     """Weights of the chosen nodes that may lose elements; the reasons of the others are noted."""
     found = []
-    for group in weight_groups(graph, chosen):
+    for group in weight_groups(graph, chosen, TRAINED):
         width = group.constant.shape[input_axis(group)]
         if refusal := group.refusal(min_size):
             changes.skip(refusal)

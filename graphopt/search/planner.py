@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from onnx import NodeProto
+
 from graphopt.contract import presets
 from graphopt.contract.passes import Pass, Skip
 from graphopt.contract.recipe import Recipe
@@ -13,7 +15,7 @@ from graphopt.contract.settings import Limits
 from graphopt.contract.spec import format_value, parse_passes
 from graphopt.errors import DataError, LimitError, ModelError, PassError, UsageError
 from graphopt.facts.form import model_form
-from graphopt.facts.layers import open_layers
+from graphopt.facts.layers import Layer, layers, open_layers
 from graphopt.facts.macs import node_macs
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
@@ -101,7 +103,7 @@ def search(stage: Stage, means: Means) -> Choice:
     passes = cleanup_passes()
     cleaned, records = run_passes(stage, means, passes)
     done = _done(passes, records)
-    name, kept = _came_as(cleaned.graph)
+    name, told = _came_as(cleaned.graph)
     base = Candidate("float", name, done, cleaned, records, io.size(cleaned.graph))
     trial = replace(means, limits=Limits())  # judged below, so that the table shows by how much
     tried = _converted(base, trial)
@@ -119,7 +121,7 @@ def search(stage: Stage, means: Means) -> Choice:
     _measure_again(base, tried, means)
     chosen = choose(base, tried)
     if chosen is base:
-        messages.append(f"no candidate is better than {kept}, which is kept")
+        messages.append(f"no candidate is better than {told}")
     table = [row(item, item is chosen, base.bytes) for item in (base, *tried)]
     return Choice(chosen.stage, chosen.records, table, chosen.passes, messages)
 
@@ -128,13 +130,13 @@ def _came_as(graph: Graph) -> tuple[str, str]:
     """How the cleaned model is called: in the table, and in a sentence."""
     form = model_form(graph)
     if form.quantized:
-        return "quantized already", "the cleaned model, which is quantized already"
+        return "quantized already", "the model as it came, which is quantized already and is kept"
     if form.name == "weight-only":
         return (
             "small weights, cleaned",
-            "the cleaned model with the small weights that it came with",
+            "the cleaned model with the small weights that it came with, which is kept",
         )
-    return "float, cleaned", "the cleaned float model"
+    return "float, cleaned", "the cleaned float model, which is kept"
 
 
 def _done(passes: Sequence[Pass], records: Sequence[PassRecord]) -> list[Pass]:
@@ -164,9 +166,9 @@ def _lift(base: Candidate, means: Means) -> Candidate:
 
 def _proposals(stage: Stage, means: Means) -> list[Proposal]:
     """What could suit this model and the data at hand."""
-    kinds = _main_kinds(stage)
+    kinds = _main_kinds(stage, means)
     data = means.calibration is not None
-    static = _STATIC.format(options="")
+    static = _static(stage, means)
     proposals: list[Proposal] = []
     if "linear" in kinds:
         smoothed = Proposal("smoothed", "int8 dynamic, smoothed", f"{_SMOOTH},{_DYNAMIC}")
@@ -180,21 +182,46 @@ def _proposals(stage: Stage, means: Means) -> list[Proposal]:
     return [replace(item, spec=item.spec + _AFTER) for item in proposals]
 
 
-def _main_kinds(stage: Stage) -> set[str]:
+def _main_kinds(stage: Stage, means: Means) -> set[str]:
     """Which layers with a constant weight compute most, ``conv`` or ``linear``.
 
-    Both, if there are both and it is not known what they compute.
+    Both, if there are both and it is not known what they compute. Recurrent layers are linear
+    where the target has an integer operator for them.
     """
     counts: dict[str, list[int | None]] = {}
+    shapes = stage.sizes.shapes
+    for node in _cells(stage, means):
+        counts.setdefault("linear", []).append(node_macs(stage.graph.main, node, shapes))
     for layer in open_layers(stage.graph.main):
         kind = "conv" if layer.kind == "conv" else "linear"
-        macs = node_macs(layer.scope, layer.node, stage.sizes.shapes)
-        counts.setdefault(kind, []).append(macs)
+        counts.setdefault(kind, []).append(node_macs(layer.scope, layer.node, shapes))
     known = {kind: [n for n in each if n is not None] for kind, each in counts.items()}
     if len(counts) < 2 or known != counts:
         return set(counts)
     conv, linear = (sum(known[kind]) for kind in ("conv", "linear"))
     return {"linear" if linear >= _MATMUL_SHARE * (conv + linear) else "conv"}
+
+
+def _static(stage: Stage, means: Means, options: str = "") -> str:
+    """The passes of static int8; recurrent layers that can be take their ranges at run time."""
+    spec = _STATIC.format(options=options)
+    cells = dict.fromkeys(node.op_type for node in _cells(stage, means))
+    if not cells:
+        return spec
+    behind = f",quantize-dynamic{{nodes={format_value(tuple(cells))}}}"
+    return spec.replace(",quantize-weights", f"{behind},quantize-weights")
+
+
+def _cells(stage: Stage, means: Means) -> list[NodeProto]:
+    """The recurrent layers for which the target has an integer operator."""
+    return [
+        each.node
+        for each in layers(stage.graph.main)
+        if isinstance(each, Layer)
+        and each.kind == "recurrent"
+        and each.weight.index == 1
+        and each.node.op_type in means.target.dynamic
+    ]
 
 
 def _try(lifted: Candidate, means: Means, proposal: Proposal) -> Candidate:
@@ -269,20 +296,21 @@ def _mixed(
     if static.quality.worst_db >= goal and not static.problem:
         return [], []
     try:
-        layers = sensitive_layers(lifted.stage, means)
+        ranked = sensitive_layers(lifted.stage, means)
     except (PassError, DataError, ModelError, LimitError, UsageError) as err:
         return [], [f"no candidate with sensitive layers in float: {err}"]
-    counts = sorted({max(1, round(share * len(layers))) for share in _FLOAT_SHARES})
+    counts = sorted({max(1, round(share * len(ranked))) for share in _FLOAT_SHARES})
     trial = replace(means, limits=Limits())
     mixed: list[Candidate] = []
-    for count in (count for count in counts if count < len(layers)):
-        spec = _STATIC.format(options=f"{{exclude={format_value(tuple(layers[:count]))}}}") + _AFTER
+    for count in (count for count in counts if count < len(ranked)):
+        options = f"{{exclude={format_value(tuple(ranked[:count]))}}}"
+        spec = _static(lifted.stage, means, options) + _AFTER
         many = "1 layer" if count == 1 else f"{count} layers"
         try:
             item = _try(lifted, trial, Proposal("mixed", f"{static.name}, {many} float", spec))
         except UsageError as err:  # names that no spec text can hold
             return mixed, [f"no candidate with {many} float: {err}"]
-        item.records = [_with_reason(record, layers[:count]) for record in item.records]
+        item.records = [_with_reason(record, ranked[:count]) for record in item.records]
         mixed.append(item)
     return mixed, []
 

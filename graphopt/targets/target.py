@@ -71,6 +71,8 @@ class Target:
         emulates: Codes without kernels that it runs all the same, in floats from rounded values.
         expands: The form that turns a weight which is only stored small into floats once, as the
             model is loaded: Cast and Mul, or DequantizeLinear.
+        dynamic: Operators without a rule whose integer form takes the ranges of its activations
+            from each call, with the operator of the runtime's own that is this form.
         row_types: Codes of tables whose rows it looks up without expanding the table.
     """
 
@@ -87,6 +89,7 @@ class Target:
     symmetric: bool = False
     emulates: tuple[CodeName, ...] = ("int4", "uint4")
     expands: Literal["Cast", "DequantizeLinear"] = "Cast"
+    dynamic: Mapping[str, str] = field(default_factory=dict)
     row_types: tuple[CodeName, ...] = ("int8", "uint8")
 
     @property

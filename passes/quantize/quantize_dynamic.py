@@ -17,18 +17,21 @@ from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import MinOpset, TargetTakes
 from graphopt.contract.registry import register
 from graphopt.facts.codes import GivenCodes, given_codes, stored_small
-from graphopt.facts.layers import Layer, Refusal, layer, picks_rows
+from graphopt.facts.layers import Layer, Refusal, layer, layers_of, picks_rows
+from graphopt.facts.operators import is_kind
 from graphopt.facts.select import select
 from graphopt.families.chosen import Exclude, MinSize, Nodes
 from graphopt.graph.graph import Graph, Scope, Use
 from graphopt.graph.node import is_op
 from graphopt.numerics import grids, ranges, saturation
 from graphopt.rewrite import qdq
+from graphopt.rewrite.integer_lstm import DynamicRecurrent, recurrent_refusal
 from graphopt.rewrite.values import drop_unread
 
 __all__ = ["QuantizeDynamic"]
 
 _QMAX = 127
+_CHOSEN_FLOAT = "kept float by the options nodes and exclude"
 _OFFSET = 128
 
 
@@ -43,11 +46,12 @@ class QuantizeDynamic(Pass):
 
     Layers that read the same tensor share one DynamicQuantizeLinear. A Gemm becomes the same with
     an Add for its bias; alpha and beta are multiplied in. The form is the one that onnxruntime
-    fuses to DynamicQuantizeMatMul and MatMulIntegerToFloat. No calibration data is needed, since
-    each call takes the range of its own activations: right for transformers, whose ranges vary
-    from input to input. Conv is left alone: its dynamic form is slower than float. On a target
-    whose kernels saturate, the scales of those output channels rise where neighbouring products
-    could overflow 16 bits. Put smooth-activations before it where there are samples.
+    fuses to DynamicQuantizeMatMul and MatMulIntegerToFloat. An LSTM becomes onnxruntime's own
+    DynamicQuantizeLSTM, with int8 weights, where the target has that. No calibration data is
+    needed, since each call takes the range of its own activations: right for transformers, whose
+    ranges vary from input to input. Conv is left alone: its dynamic form is slower than float. On a
+    target whose kernels saturate, the scales of those output channels rise where neighbouring
+    products could overflow 16 bits. Put smooth-activations before it where there are samples.
 
     Source: ONNX operators DynamicQuantizeLinear-11 and MatMulInteger-10; Zafrir et al. 2019,
     Q8BERT.
@@ -71,7 +75,9 @@ class QuantizeDynamic(Pass):
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
         chosen = select(self.nodes, self.exclude)
-        weights = _Weights(self, context.target.saturates and self.weights == "int8")
+        saturates = context.target.saturates
+        weights = _Weights(self, saturates and self.weights == "int8")
+        cells = DynamicRecurrent(self.per_channel, self.ranges, saturates)
         for scope in list(graph.scopes()):
             builder = _Builder(scope, weights)
             for node in list(scope.nodes):
@@ -84,7 +90,36 @@ class QuantizeDynamic(Pass):
                         changes.skip(refusal)
                 elif found is not None:
                     changes.skip(found)
+                elif is_kind(node, "recurrent"):
+                    self._recurrent(scope, node, context, cells, changes)
         return changes
+
+    def _recurrent(
+        self,
+        scope: Scope,
+        node: NodeProto,
+        context: Context,
+        cells: DynamicRecurrent,
+        changes: Changes,
+    ) -> None:
+        """Replace a recurrent layer where the target's runtime has such an operator."""
+        found = [each for each in layers_of(scope, node) if isinstance(each, Layer)]
+        if not found:
+            return
+        target, operator = context.target, context.target.dynamic.get(node.op_type)
+        size = sum(math.prod(each.weight.constant.shape) for each in found)
+        if operator is None:
+            reason = f"{target.runtime} has no integer {node.op_type} on target {target.name}"
+            changes.skip(node, reason)
+        elif not select(self.nodes, self.exclude)(node):
+            changes.skip(node, _CHOSEN_FLOAT)
+        elif size < self.min_size:
+            changes.skip(node, f"{size} elements, min_size is {self.min_size}")
+        elif (refusal := recurrent_refusal(node, found)) is not None:
+            changes.skip(refusal)
+        else:
+            cells.replace(scope, node, operator, found, context.shapes)
+            changes.edit(node, f"int8 weights, dynamic uint8 activations: {operator}")
 
     def _refusal(self, layer: Layer, chosen: bool) -> Refusal | None:
         """Why a layer stays float; None where it does not."""
@@ -95,7 +130,7 @@ class QuantizeDynamic(Pass):
             return Refusal(layer.node, "it is quantized already")
         size = math.prod(layer.weight.constant.shape)
         if not chosen:
-            return Refusal(layer.node, "kept float by the options nodes and exclude")
+            return Refusal(layer.node, _CHOSEN_FLOAT)
         if size < self.min_size:
             return Refusal(layer.node, f"{size} elements, min_size is {self.min_size}")
         return layer.refusal("finite")
