@@ -28,15 +28,16 @@ class Example:
         before: Spec text of passes that run first. The model before them is the teacher of a pass
             that trains, and what the answers are measured against.
         samples: How many seeded random samples there are to calibrate and to train with.
-        labels: What the labels of the samples are: the numbers of the classes, or the values, that
-            the model before ``before`` gives as its first output; empty for no labels.
+        labels: What the labels of the samples are: the numbers of the classes, the values, or
+            whether these are positive, that the model before ``before`` gives as its first output;
+            empty for no labels.
     """
 
     model: str | Callable[[], onnx.ModelProto]
     options: Mapping[str, Any] = field(default_factory=dict)
     before: str = ""
     samples: int = 4
-    labels: Literal["", "classes", "values"] = ""
+    labels: Literal["", "classes", "tags", "values"] = ""
 
     def but(self, **options: Any) -> Example:
         """The same with some options changed or added."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -11,12 +12,15 @@ from graphopt.graph.graph import Graph
 from graphopt.numerics.scores import PatternName
 from graphopt.options import Option, Options
 from graphopt.progress import Progress
+from graphopt.tasks.task import Task
 
 if TYPE_CHECKING:
     from graphopt.data.samples import Samples
 
 __all__ = [
+    "ClassWeights",
     "Hard",
+    "Ignore",
     "LossOptions",
     "NMPattern",
     "PruningOptions",
@@ -29,8 +33,18 @@ __all__ = [
 _LEAST_STEPS = 500
 
 Hard = Annotated[
-    Literal["auto", "cross-entropy", "mse"],
-    Option("distance to labels; auto: cross-entropy for whole numbers, else mse"),
+    Literal["auto", "cross-entropy", "binary-cross-entropy", "mse", "huber"],
+    Option(
+        "distance to labels; auto: cross-entropy for classes, binary-cross-entropy for yes or no"
+        " and several labels, mse for numbers"
+    ),
+]
+Ignore = Annotated[
+    int | None,
+    Option("label that is left out; without it -100 and 255 where they are no class"),
+]
+ClassWeights = Annotated[
+    Literal["none", "balanced"], Option("balanced: rare classes count more, all classes the same")
 ]
 Sparsity = Annotated[float, Option("share of the weights to be zero", low=0, high=1)]
 NMPattern = Annotated[
@@ -53,6 +67,7 @@ class Training:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         checkpoints: Folder in which the state is kept to be taken up later; None for nowhere.
         progress: Told what is going on, how far it is and how far it goes.
+        tasks: What the user said of outputs, by name.
     """
 
     samples: Samples
@@ -62,6 +77,7 @@ class Training:
     device: str = "auto"
     checkpoints: Path | None = None
     progress: Progress | None = None
+    tasks: Mapping[str, Task] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +159,8 @@ class TrainOptions(Options):
 class LossOptions(Options):
     """Weights and forms of the parts of L = alpha L_hard + beta L_soft + gamma L_features.
 
-    ``gamma`` counts where ``features`` names tensors that both models have.
+    ``gamma`` counts where ``features`` names tensors that both models have. What an output means
+    decides how it is compared; labels settle that where nothing else does.
     """
 
     name: ClassVar[str] = "loss"
@@ -152,9 +169,11 @@ class LossOptions(Options):
     gamma: Annotated[float, Option("weight of the inner tensors in features", low=0)] = 1.0
     soft: Annotated[
         Literal["auto", "kl", "cosine", "mse"],
-        Option("distance to the teacher; auto: kl for classes, cosine for embeddings, else mse"),
+        Option("distance to the teacher; auto: kl for scores, cosine for embeddings, else mse"),
     ] = "auto"
     hard: Hard = "auto"
+    ignore: Ignore = None
+    class_weights: ClassWeights = "none"
     temperature: Annotated[float, Option("softens the classes for kl", low=0, low_open=True)] = 4.0
     features: Annotated[
         tuple[str, ...], Option("inner tensors to match too; blocks: all residual sums")

@@ -112,7 +112,13 @@ def gradient_scores(
         {}
         if not wanted
         else importance_of(
-            graph, training.samples, criterion, wanted, seed=training.seed, threads=training.threads
+            graph,
+            training.samples,
+            criterion,
+            wanted,
+            seed=training.seed,
+            threads=training.threads,
+            words=training.tasks,
         )
     )
     ranks = []

@@ -112,7 +112,7 @@ def training_examples(plain: Example) -> list[Example]:
         ),
         short.but(
             steps=None,
-            epochs=1.0,
+            epochs=4.0,
             accumulate=2,
             batch_norm="frozen",
             dropout=True,
@@ -132,7 +132,10 @@ def distilling_examples(plain: Example) -> list[Example]:
         *others,
         first.but(soft="kl", temperature=2.0, alpha=0.5, hard="cross-entropy"),
         first.but(soft="mse", features=("r2",), gamma=0.5, beta=0.5),
+        first.but(alpha=0.5, ignore=0, class_weights="balanced"),
+        replace(first.but(alpha=0.5, hard="binary-cross-entropy"), labels="tags"),
         replace(first.but(soft="cosine", alpha=0.5, hard="mse"), labels="values"),
+        replace(first.but(alpha=0.5, hard="huber"), labels="values"),
     ]
 
 

@@ -102,4 +102,5 @@ class Means:
             self.machine.device,
             self.checkpoints,
             self.progress,
+            {name: task for name, task in self.tasks.items() if task.given},
         )

@@ -181,6 +181,8 @@ class Cell:
         labels = np.concatenate(answers)
         if self.example.labels == "classes":
             labels = labels.argmax(-1)
+        if self.example.labels == "tags":
+            labels = (labels > 0).astype(np.int64)
         arrays = {name: np.concatenate([each[name] for each in feeds]) for name in feeds[0]}
         return {**arrays, "labels": labels}
 

@@ -23,12 +23,13 @@ class Distill(DistillingPass):
         W      becomes      W', with S(x; W') close to T(x)
 
     The teacher is the model as it came in, or another one (``--teacher``); no labels are needed.
-    The loss is L = alpha * L_hard + beta * L_soft + gamma * L_features: cross-entropy or squared
-    error against labels; KL divergence of softened classes, cosine of embeddings or relative
-    squared error against the teacher's outputs; relative squared error of inner tensors. Nodes and
-    names stay, and zeros of pruned weights stay zero. What did best on held-out samples is kept,
-    judged by the labels alone where alpha asks for them; if that is the model before, nothing
-    changes.
+    The loss is L = alpha * L_hard + beta * L_soft + gamma * L_features: that of finetune against
+    labels; KL divergence of softened classes or of each yes or no, cosine of embeddings or relative
+    squared error of numbers against the teacher's outputs, each model read by its own (logits or
+    probabilities); relative squared error of inner tensors. Outputs of which nothing says what they
+    mean are numbers. Nodes and names stay, and zeros of pruned weights stay zero. What did best on
+    held-out samples is kept, judged by the labels alone where alpha asks for them; if that is the
+    model before, nothing changes.
 
     Source: Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network (2015);
     Romero et al., FitNets (2015), section 2.2 for inner tensors.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from graphopt.bridge.training.strata import spread_out
 from graphopt.data.staged import StagedGroup, StagedSamples
 from graphopt.errors import PassError
 from graphopt.graph.tensors import Array
@@ -47,6 +48,7 @@ class Batches:
         joined: Names of the inputs that are joined along their first axis; the others are the
             same for all samples. None where feeds cannot be joined: each is a piece.
         share: This process and how many there are; each takes its samples of every step.
+        strata: The class of each sample; of every class some are held out. None for no classes.
 
     Raises:
         PassError: There are not enough samples for both parts.
@@ -62,6 +64,7 @@ class Batches:
         seed: int,
         joined: frozenset[str] | None,
         share: tuple[int, int] = (0, 1),
+        strata: NDArray[np.int64] | None = None,
     ) -> None:
         self._samples = samples
         self._size = size
@@ -79,6 +82,9 @@ class Batches:
                 "samples or held_out=0"
             )
         mixed = np.random.default_rng([seed, 0]).permutation(len(places))
+        if strata is not None and all(group.per_feed == 1 for group in samples.groups):
+            numbers = [samples.groups[group].numbers[row] for group, row in places[mixed]]
+            mixed = mixed[spread_out(strata[numbers], kept)]
         self._held_out = places[np.sort(mixed[:kept])]
         self._trained = places[np.sort(mixed[kept:])]
         self._epoch: tuple[int, list[_Rows]] = (0, self._shuffled(0))
@@ -100,8 +106,17 @@ class Batches:
 
     def example(self) -> Batch:
         """Some samples that are trained on, the same in all processes."""
-        group, rows = self._shuffled(0)[0]
-        return self._batch(group, rows if self._joined is not None else rows[:1])
+        return next(self.examples(1))
+
+    def examples(self, count: int) -> Iterator[Batch]:
+        """At least so many samples that are trained on, or all; the same in all processes."""
+        for group, rows in self._shuffled(0):
+            for part in [rows] if self._joined is not None else rows[:, None]:
+                batch = self._batch(group, part)
+                yield batch
+                count -= len(batch.numbers)
+                if count <= 0:
+                    return
 
     def held_out(self) -> Iterator[Batch]:
         """What of the held-out part is this process's, always in the same pieces."""

@@ -6,20 +6,38 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from graphopt.bridge.tensors import from_torch
 from graphopt.bridge.training import losses
-from graphopt.bridge.training.targets import Kind, block_ends, kind_of
+from graphopt.bridge.training.features import block_ends
+from graphopt.bridge.training.judged import Judged
+from graphopt.bridge.training.kinds import settled
+from graphopt.bridge.training.logits import as_logits, in_form
+from graphopt.bridge.training.scoring import ByLabels, ByTeacher, Scoring
+from graphopt.bridge.training.strata import strata
 from graphopt.contract.training import LossOptions
-from graphopt.errors import DataError, ModelError, UsageError
+from graphopt.errors import ModelError, UsageError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
+from graphopt.tasks.task import Task, TaskKind
 
 __all__ = ["Criterion", "criterion", "measured"]
 
-_LEAST_PROBABILITY = 1e-7
 _BLOCKS = "blocks"
+_LEAST_POWER = 1e-2
+_LEAST_PACKED_POWER = 1e-8
+"""A column counts by its own mean square, but not by less than this share of that of all."""
+_MOST_COLUMNS = 4096
+_BY_DISTANCE: Mapping[TaskKind, Literal["kl", "cosine"]] = {
+    "classes": "kl",
+    "binary": "kl",
+    "multi-label": "kl",
+    "embedding": "cosine",
+}
 
 
 @dataclass(frozen=True)
@@ -28,22 +46,25 @@ class Criterion:
 
     Attributes:
         options: Weights and forms.
-        kinds: Of the float outputs, by name.
-        judged: The output that labels speak of; None without labels.
+        tasks: What the student's outputs of floats mean, by name.
+        judged: The output that labels speak of, and how it is held against them; None without.
         taps: Inner tensors that are compared.
-        powers: Mean square of what the teacher answered to the first samples, by tensor.
+        theirs: What the teacher's outputs mean, by the name of the student's.
+        powers: Mean squares of what the teacher answered to the first samples, by tensor: of all
+            values, or of each column along the axis of the task.
     """
 
     options: LossOptions
-    kinds: Mapping[str, Kind]
-    judged: str | None
+    tasks: Mapping[str, Task]
+    judged: tuple[str, Judged] | None
     taps: tuple[str, ...]
-    powers: Mapping[str, float] = field(default_factory=dict)
+    theirs: Mapping[str, Task] = field(default_factory=dict)
+    powers: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def asked(self) -> list[str]:
         """What the teacher must answer; nothing where it is not needed."""
-        outputs = list(self.kinds) if self.options.beta else []
+        outputs = list(self.tasks) if self.options.beta else []
         return [*outputs, *self.taps]
 
     def loss(
@@ -58,10 +79,9 @@ class Criterion:
         """
         parts: list[Tensor] = []
         if self.options.beta:
-            soft = [self._soft(n, answers[n].float(), wanted[n].float()) for n in self.kinds]
-            parts.append(self.options.beta * torch.stack(soft).mean())
+            parts.append(self.options.beta * self._soft(answers, wanted))
         if self.judged is not None and labels is not None:
-            parts.append(self.options.alpha * self._hard(answers[self.judged].float(), labels))
+            parts.append(self.options.alpha * self._hard(answers, labels))
         if self.taps:
             near = [self._square(n, answers[n].float(), wanted[n].float()) for n in self.taps]
             parts.append(self.options.gamma * torch.stack(near).mean())
@@ -70,129 +90,152 @@ class Criterion:
     def verdict(
         self, answers: Mapping[str, Tensor], wanted: Mapping[str, Tensor], labels: Tensor | None
     ) -> Tensor:
-        """What decides which weights are kept: the distance to the labels, else the loss.
+        """What decides which weights are kept: the distance to the labels, else to the outputs.
 
         A model that starts as its own teacher has no soft loss, so that by the whole loss it would
         stay untrained whatever the labels say. Arguments as those of ``loss``.
         """
         if self.judged is not None and labels is not None:
-            return self._hard(answers[self.judged].float(), labels)
+            return self._hard(answers, labels)
+        if self.options.beta:
+            return self._soft(answers, wanted)
         return self.loss(answers, wanted, labels)
 
-    @property
-    def metric(self) -> str:
-        """What ``score`` measures: accuracy, agreement, cosine, or nothing."""
-        if self.judged is not None:
-            return "accuracy %" if self._classifies else ""
-        kind = next(iter(self.kinds.values()))
-        names = {"kl": "agreement %", "cosine": "cosine", "mse": ""}
-        return names[self._form(kind)] if self.options.beta else ""
+    def _hard(self, answers: Mapping[str, Tensor], labels: Tensor) -> Tensor:
+        assert self.judged is not None
+        name, judged = self.judged
+        return judged.loss(answers[name], labels)
 
-    def score(
-        self, answers: Mapping[str, Tensor], wanted: Mapping[str, Tensor], labels: Tensor | None
-    ) -> float:
-        """Mean of what ``metric`` names over a batch."""
-        if self.judged is not None and labels is not None:
-            found = answers[self.judged].argmax(-1).reshape(-1)
-            return 100 * float((found == labels.reshape(-1)).float().mean())
-        name = next(iter(self.kinds))
-        mine, theirs = answers[name].float(), wanted[name].float()
-        if self.metric == "cosine":
-            return float(1 - losses.cosine(mine, theirs))
-        return 100 * float((mine.argmax(-1) == theirs.argmax(-1)).float().mean())
+    def _soft(self, answers: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Tensor:
+        parts = [self._near(n, answers[n].float(), wanted[n].float()) for n in self.tasks]
+        return torch.stack(parts).mean()
 
-    @property
-    def _classifies(self) -> bool:
-        return self.options.hard == "cross-entropy"
-
-    def _form(self, kind: Kind) -> Literal["kl", "cosine", "mse"]:
-        if self.options.soft != "auto":
-            return self.options.soft
-        return {"logits": "kl", "probabilities": "kl", "embedding": "cosine", "values": "mse"}[kind]  # type: ignore[return-value]
-
-    def _soft(self, name: str, answer: Tensor, wanted: Tensor) -> Tensor:
-        form = self._form(self.kinds[name])
+    def _near(self, name: str, answer: Tensor, wanted: Tensor) -> Tensor:
+        task, theirs = self.tasks[name], self.theirs.get(name, self.tasks[name])
+        form = self.distance(name)
         if form == "kl":
-            mine, theirs = self.logits(name, answer), self.logits(name, wanted)
-            return losses.divergence(mine, theirs, self.options.temperature)
+            mine, other = as_logits(answer, task), as_logits(wanted, theirs)
+            binary = task.kind in ("binary", "multi-label")
+            loss = losses.binary_divergence if binary else losses.divergence
+            return loss(mine, other, self.options.temperature)
         if form == "cosine":
-            return losses.cosine(answer, wanted)
-        return self._square(name, answer, wanted)
+            return losses.cosine(answer, wanted, -1 if task.axis is None else task.axis)
+        return self._square(name, answer, in_form(wanted, theirs, task.form))
 
     def _square(self, name: str, answer: Tensor, wanted: Tensor) -> Tensor:
-        return losses.relative_square(answer, wanted, self.powers[name])
+        powers = answer.new_tensor(self.powers[name])
+        task = self.tasks.get(name)
+        if len(powers) > 1 and task is not None and task.axis is not None:
+            shape = [1] * answer.dim()
+            shape[task.axis] = len(powers)
+            powers = powers.reshape(shape)
+        return losses.relative_square(answer, wanted, powers)
 
-    def _hard(self, answer: Tensor, labels: Tensor) -> Tensor:
-        assert self.judged is not None
-        if self._classifies:
-            logits = self.logits(self.judged, answer)
-            return losses.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
-        return (answer.reshape(labels.shape) - labels.float()).square().mean()
+    def distance(self, name: str) -> Literal["kl", "cosine", "mse"]:
+        """How an output is compared with the teacher's."""
+        if self.options.soft != "auto":
+            return self.options.soft
+        return _BY_DISTANCE.get(self.tasks[name].kind, "mse")
 
-    def logits(self, name: str, values: Tensor) -> Tensor:
-        """An output's values as logits, where they are probabilities."""
-        if self.kinds[name] == "probabilities":
-            return values.clamp_min(_LEAST_PROBABILITY).log()
-        return values
+    @property
+    def scoring(self) -> Scoring | None:
+        """What the held-out part is measured by, apart from the loss; None where nothing is."""
+        if self.judged is not None:
+            return ByLabels(*self.judged)
+        if not self.options.beta:
+            return None
+        name = next((n for n, task in self.tasks.items() if task.scores), next(iter(self.tasks)))
+        task, columns = self.tasks[name], len(self.powers.get(name, [0.0]))
+        return ByTeacher(name, self.distance(name), task, self.theirs.get(name, task), columns)
+
+    def strata(self, labels: Array | None) -> NDArray[np.int64] | None:
+        """The class of each sample, from all labels; None where there are no classes."""
+        if self.judged is None or labels is None:
+            return None
+        return strata(self.judged[1], labels)
 
 
 def criterion(
     options: LossOptions,
     student: Graph,
     teacher: Graph,
-    answers: Mapping[str, Array],
-    labels: Array | None,
+    tasks: Mapping[str, Task],
+    judged: tuple[str, Judged] | None = None,
 ) -> Criterion:
-    """The loss for a student, from what it answers to a first batch.
+    """The loss for a student.
 
     Args:
-        options: Weights and forms; ``hard=auto`` is settled here.
+        options: Weights and forms.
         student: The model to train.
         teacher: The model to learn from.
-        answers: The student's outputs for some batch.
-        labels: All labels; None without.
+        tasks: What the student's outputs of floats mean.
+        judged: The output that labels speak of, and how it is held against them.
 
     Raises:
-        DataError: Labels are asked for and there are none, or they fit no output.
         ModelError: No output is of floats.
         UsageError: A feature is missing in one of the models.
     """
-    kinds: dict[str, Kind] = {
-        name: kind_of(student, name, value.ndim, value.shape[-1] if value.ndim else 1)
-        for name, value in answers.items()
-        if value.dtype.kind == "f"
-    }
-    if not kinds:
+    if not tasks:
         raise ModelError("the model has no output of floats; there is nothing to train it by")
-    judged = None
-    if options.alpha:
-        judged, hard = _judged(options, answers, kinds, labels)
-        options = replace(options, hard=hard)
-    return Criterion(options, kinds, judged, _taps(options, student, teacher))
+    return Criterion(options, tasks, judged, _taps(options, student, teacher))
 
 
 def measured(
-    goal: Criterion, answers: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
+    goal: Criterion,
+    models: tuple[Graph, Graph],
+    answers: Mapping[str, Tensor],
+    wanted: Sequence[Mapping[str, Tensor]],
 ) -> Criterion:
-    """The criterion with the teacher's powers, after a look whether both models answer alike.
+    """The criterion after a look at what both models answer.
 
     Args:
-        goal: Without powers.
+        goal: Without powers, and without what the teacher's outputs mean.
+        models: Student and teacher.
         answers: The student's outputs and taps for some samples.
-        wanted: The teacher's, as ``goal.asked``, for the same.
+        wanted: The teacher's, as ``goal.asked``, for the same and then for more samples.
 
     Raises:
-        ModelError: A tensor of the teacher has another shape than the student's.
+        ModelError: A tensor of the teacher has another shape than the student's, or means
+            something else.
     """
-    for name, values in wanted.items():
+    first = wanted[0]
+    for name, values in first.items():
         mine, theirs = list(answers[name].shape), list(values.shape)
         if mine != theirs:
             raise ModelError(
                 f"tensor {name!r} has shape {theirs} in the teacher and {mine} in the student; "
                 "they can only be compared where the shapes agree"
             )
-    powers = {name: float(values.double().square().mean()) for name, values in wanted.items()}
+    if goal.options.beta:
+        ours, others = ({n: from_torch(held[n]) for n in goal.tasks} for held in (answers, first))
+        tasks, theirs_mean = settled(models, (ours, others), goal.tasks)
+        goal = replace(goal, tasks=tasks, theirs=theirs_mean)
+    powers = {name: _powers(goal, name, [each[name] for each in wanted]) for name in first}
     return replace(goal, powers=powers)
+
+
+def _powers(goal: Criterion, name: str, batches: Sequence[Tensor]) -> tuple[float, ...]:
+    """Mean squares of the teacher's values, in the form of the student's."""
+    task = goal.tasks.get(name)
+    axis = None if task is None else task.axis
+    if axis is not None:
+        sizes = {values.shape[axis] for values in batches}
+        axis = axis if len(sizes) == 1 and max(sizes) <= _MOST_COLUMNS else None
+    sums, count = torch.zeros(1, dtype=torch.float64), 0
+    for values in batches:
+        held = values.double().cpu()
+        if task is not None:
+            held = in_form(held, goal.theirs.get(name, task), task.form)
+        rows = held.reshape(-1, 1) if axis is None else _rows(held, axis)
+        sums, count = sums + rows.square().sum(0), count + len(rows)
+    each = sums / max(1, count)
+    least = _LEAST_PACKED_POWER if task is not None and task.kind == "detections" else _LEAST_POWER
+    return tuple(each.clamp_min(least * float(each.mean())).tolist())
+
+
+def _rows(values: Tensor, axis: int) -> Tensor:
+    """The values as ``(all, along the axis)``."""
+    return values.movedim(axis, -1).reshape(-1, values.shape[axis])
 
 
 def _taps(options: LossOptions, student: Graph, teacher: Graph) -> tuple[str, ...]:
@@ -208,48 +251,3 @@ def _taps(options: LossOptions, student: Graph, teacher: Graph) -> tuple[str, ..
             if graph.main.producer(name) is None:
                 raise UsageError(f"features: the {role} computes no tensor {name!r}")
     return tuple(found)
-
-
-def _judged(
-    options: LossOptions,
-    answers: Mapping[str, Array],
-    kinds: Mapping[str, Kind],
-    labels: Array | None,
-) -> tuple[str, Literal["cross-entropy", "mse"]]:
-    """The output that the labels speak of, and how they are compared."""
-    if labels is None:
-        raise DataError(
-            "the training data has no labels; add an array 'labels' (labels.npy in a folder)"
-        )
-    hard = options.hard
-    if hard == "auto":
-        hard = "cross-entropy" if labels.dtype.kind in "iu" else "mse"
-    elif hard == "cross-entropy" and labels.dtype.kind not in "iu":
-        raise DataError(f"labels of type {labels.dtype} are no class numbers")
-    per_sample = labels.size // len(labels)
-    fitting = [
-        name
-        for name, answer in answers.items()
-        if name in kinds
-        and answer.ndim
-        and answer.size // len(answer) == per_sample * _width(answer, hard)
-    ]
-    classes = [name for name in fitting if kinds[name] in ("logits", "probabilities")]
-    if hard == "mse" and fitting:
-        return fitting[0], hard
-    if hard == "cross-entropy" and (classes or (fitting and options.hard == hard)):
-        name = (classes or fitting)[0]
-        width = answers[name].shape[-1]
-        if labels.min() < 0 or labels.max() >= width:
-            raise DataError(
-                f"labels from {labels.min()} to {labels.max()} where output {name!r} has "
-                f"{width} classes"
-            )
-        return name, hard
-    hint = f"; output {fitting[0]!r} could hold classes: say hard=cross-entropy" if fitting else ""
-    raise DataError(f"labels of shape {list(labels.shape)} fit no output for hard={hard}{hint}")
-
-
-def _width(answer: Array, hard: Literal["cross-entropy", "mse"]) -> int:
-    """Values of an output that one label speaks of."""
-    return int(answer.shape[-1]) if hard == "cross-entropy" else 1

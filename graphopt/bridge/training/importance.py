@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from graphopt.bridge.module import GraphModule
-from graphopt.bridge.tensors import from_torch
 from graphopt.bridge.to_torch import to_torch
 from graphopt.bridge.training.batches import Batch, Batches
-from graphopt.bridge.training.criterion import Criterion, criterion
+from graphopt.bridge.training.criterion import Criterion
+from graphopt.bridge.training.goal import goal_of
 from graphopt.bridge.training.joining import joinable
+from graphopt.bridge.training.logits import as_logits
 from graphopt.bridge.training.objective import on_device
 from graphopt.bridge.training.setting import quiet_torch
 from graphopt.contract.training import LossOptions
 from graphopt.data.samples import Samples
-from graphopt.data.staged import StagedSamples, staged
+from graphopt.data.staged import staged
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.runtime.scratch import scratch_folder
+from graphopt.tasks.task import Task
 
 __all__ = ["Loss", "OwnAnswers", "importance", "importance_of"]
 
@@ -40,9 +41,10 @@ class OwnAnswers:
     """The loss against answers that the model itself might have given, for samples without labels.
 
     Against its own outputs a model has no gradient: they are already what is asked for. So the
-    outputs are taken as a distribution, logits z as probabilities p = softmax(z), values as the
-    middle of unit normal errors, and random slopes e of the log-likelihood are drawn with the mean
-    and the covariance that drawn answers give: 0, and diag(p) - p p^T or 1. The loss is the mean
+    outputs are taken as a distribution, logits z of classes as probabilities p = softmax(z), those
+    of yes or no as p = sigmoid(z), numbers as the middle of unit normal errors, and random slopes e
+    of the log-likelihood are drawn with the mean and the covariance that drawn answers give: 0, and
+    diag(p) - p p^T, p (1 - p) or 1. The loss is the mean
     of e . z. Squares of its gradients estimate the diagonal of the true Fisher information, which
     is how the loss bends; a batch of n gives 1 / n of what single samples give, for all weights
     alike. Normal slopes vary less than those of drawn classes, of which the rare ones count most.
@@ -62,15 +64,19 @@ class OwnAnswers:
 
     def __call__(self, answers: Mapping[str, Tensor], labels: Tensor | None) -> Tensor:  # noqa: ARG002 - there are none
         """The mean loss over the samples of a batch."""
-        return torch.stack([self._part(n, answers[n].float()) for n in self._goal.kinds]).sum()
+        return torch.stack([self._part(n, answers[n].float()) for n in self._goal.tasks]).sum()
 
     def _part(self, name: str, answer: Tensor) -> Tensor:
+        task = self._goal.tasks[name]
+        answer = as_logits(answer, task)
         slopes = torch.randn(answer.shape, generator=self._random)
-        if self._goal.kinds[name] in ("logits", "probabilities"):
-            answer = self._goal.logits(name, answer)
+        if task.kind == "classes":
             chances = answer.detach().softmax(-1)
             slopes = slopes * chances.sqrt()
             slopes = slopes - chances * slopes.sum(-1, keepdim=True)
+        elif task.scores:
+            chances = answer.detach().sigmoid()
+            slopes = slopes * (chances * (1 - chances)).sqrt()
         return (answer * slopes).sum() / max(1, len(answer) if answer.dim() else 1)
 
 
@@ -125,6 +131,7 @@ def importance_of(
     *,
     seed: int = 0,
     threads: int = 0,
+    words: Mapping[str, Task] | None = None,
 ) -> dict[str, Array]:
     """Scores of a graph's weights; see ``importance``.
 
@@ -139,6 +146,7 @@ def importance_of(
         names: Weights by the names of ``bridge.names.constants``.
         seed: Of the choice of samples and of drawn answers.
         threads: Threads of torch; 0 for all cores.
+        words: What the user says of outputs.
 
     Raises:
         DataError: The labels fit no output.
@@ -152,22 +160,17 @@ def importance_of(
         quiet_torch(threads, _CPU),
     ):
         labelled = found.labels is not None and len(found.labels) == samples.count
-        data = found if labelled else replace(found, labels=None)
+        losses = LossOptions(alpha=1.0, beta=0.0) if labelled else LossOptions()
+        goal, data = goal_of(module, (graph, graph), found, losses, words or {}, samples.count)
         joined = joinable(module, graph, data)
         batches = Batches(data, size=_BATCH, held_out=0, seed=seed, joined=joined)
-        loss = _loss(module, graph, batches, data, seed)
+        loss = _loss(goal, seed)
         steps = range(min(_BATCHES, batches.per_epoch))
         pieces = (piece for step in steps for piece in batches.at(step))
         return importance(module, pieces, loss, kind, names)
 
 
-def _loss(
-    module: GraphModule, graph: Graph, batches: Batches, data: StagedSamples, seed: int
-) -> Loss:
-    with torch.no_grad():
-        answers = module(on_device(batches.example().feeds, _CPU))
-    found = {name: from_torch(tensor) for name, tensor in answers.items()}
-    if data.labels is None:
-        return OwnAnswers(criterion(LossOptions(), graph, graph, found, None), seed)
-    goal = criterion(LossOptions(alpha=1.0, beta=0.0), graph, graph, found, data.labels)
+def _loss(goal: Criterion, seed: int) -> Loss:
+    if goal.judged is None:
+        return OwnAnswers(goal, seed)
     return lambda answers, labels: goal.loss(answers, {}, labels)

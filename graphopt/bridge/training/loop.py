@@ -86,6 +86,8 @@ class Loop:
     ) -> None:
         self.task, self.options, self.training, self.team = task, options, training, team
         self._total = options.total(task.batches.per_epoch)
+        self._scoring = task.criterion.scoring
+        self._metric_name = "" if self._scoring is None else self._scoring.figure.name
         marks = {
             round(self._total * (n + 1) / options.evaluations) for n in range(options.evaluations)
         }
@@ -107,7 +109,7 @@ class Loop:
         if team.world > 1:
             self._objective = _distributed(self._objective, partial=task.partial)
         self.history = TrainingCurves(
-            self._total, task.batches.count, task.batches.held_out_count, task.criterion.metric
+            self._total, task.batches.count, task.batches.held_out_count, self._metric_name
         )
         self._stored = Stored(
             options.name,
@@ -271,10 +273,11 @@ class Loop:
         return verdict if math.isfinite(verdict) else math.inf
 
     def _held_out(self) -> tuple[float, float, float]:
-        """Mean verdict, loss and score over all processes."""
+        """Mean verdict and loss over all processes, and the score of all that is held out."""
         self.task.module.eval()
-        verdict = loss = score = count = 0.0
-        criterion = self.task.criterion
+        verdict = loss = count = 0.0
+        criterion, scoring = self.task.criterion, self._scoring
+        counts = np.zeros(0 if scoring is None else scoring.figure.size)
         with torch.no_grad():
             for batch in self.task.batches.held_out():
                 wanted, labels = self._wanted(batch, changed=False), self._labels(batch)
@@ -284,11 +287,12 @@ class Loop:
                 weight = len(batch.numbers)
                 verdict += weight * float(criterion.verdict(answers, wanted, labels))
                 loss += weight * float(criterion.loss(answers, wanted, labels))
-                if criterion.metric:
-                    score += weight * criterion.score(answers, wanted, labels)
+                if scoring is not None:
+                    counts += scoring.counts(answers, wanted, labels)
                 count += weight
-        verdict, loss, score, count = self.team.total(verdict, loss, score, count)
-        return verdict / count, loss / count, score / count
+        verdict, loss, count, *sums = self.team.total(verdict, loss, count, *counts)
+        score = 0.0 if scoring is None else scoring.figure.value(sums)
+        return verdict / count, loss / count, score
 
     def _lose_patience(self, step: int) -> None:
         patience = self.options.patience

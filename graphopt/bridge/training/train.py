@@ -14,7 +14,8 @@ from graphopt.bridge.module import GraphModule
 from graphopt.bridge.tensors import from_torch
 from graphopt.bridge.training.augment import Augment, pictures_of
 from graphopt.bridge.training.batches import Batches
-from graphopt.bridge.training.criterion import Criterion, criterion, measured
+from graphopt.bridge.training.criterion import Criterion, measured
+from graphopt.bridge.training.goal import goal_of
 from graphopt.bridge.training.hooks import Hook, KeepZeros
 from graphopt.bridge.training.joining import joinable
 from graphopt.bridge.training.loop import Loop, TrainingTask
@@ -38,6 +39,8 @@ logger = logging.getLogger(__name__)
 _CPU = torch.device("cpu")
 _HALF = (torch.float16, torch.bfloat16)
 _FOR_MEAN = 256
+_LOOKS = 256
+"""Samples by which the teacher's outputs are known in general."""
 
 
 def train(
@@ -77,7 +80,8 @@ def train(
         staged(samples, folder) as stored,
         quiet_torch(training.threads, team.device),
     ):
-        data = _labelled(stored, samples, losses)
+        models = student, teacher
+        goal, data = goal_of(module, models, stored, losses, training.tasks, samples.count)
         joined = joinable(module, student, data)
         if joined is None and module.freeze_statistics():
             logger.info("%s: samples go one by one; statistics are frozen", options.name)
@@ -89,14 +93,14 @@ def train(
             seed=training.seed,
             joined=joined,
             share=(team.rank, team.world),
+            strata=goal.strata(data.labels),
         )
-        goal = _goal(module, student, teacher, batches, losses, data)
         asked = None
         if goal.asked:
             asked = Teacher(
                 teacher, goal.asked, threads=training.threads, samples=samples.count, joined=joined
             )
-        goal, partial = _looked_at(module, student, goal, asked, batches)
+        goal, partial = _looked_at(module, models, goal, asked, batches)
         augment = _augment(options, data)
         task = TrainingTask(module, batches, goal, asked, augment, [*hooks, *zeros], partial)
         mark = _fingerprint(task, options, training, data) if training.checkpoints else ""
@@ -128,18 +132,6 @@ def _check_batch(student: Graph, samples: Samples) -> None:
         )
 
 
-def _labelled(data: StagedSamples, samples: Samples, losses: LossOptions) -> StagedSamples:
-    """The samples with labels only where the loss asks for them: one each."""
-    if not losses.alpha or data.labels is None:
-        return replace(data, labels=None)
-    if len(data.labels) != samples.count:
-        raise DataError(
-            f"the training data has {len(data.labels)} labels for {samples.count} samples; "
-            "training needs one each"
-        )
-    return data
-
-
 def _augment(options: TrainOptions, data: StagedSamples) -> Augment:
     fill = {}
     if options.flip or options.shift:
@@ -148,24 +140,9 @@ def _augment(options: TrainOptions, data: StagedSamples) -> Augment:
     return Augment(flip=options.flip, shift=options.shift, fill=fill)
 
 
-def _goal(
-    module: GraphModule,
-    student: Graph,
-    teacher: Graph,
-    batches: Batches,
-    losses: LossOptions,
-    data: StagedSamples,
-) -> Criterion:
-    module.eval()
-    with torch.no_grad():
-        answers = module(on_device(batches.example().feeds, _CPU))
-    found = {name: from_torch(tensor) for name, tensor in answers.items()}
-    return criterion(losses, student, teacher, found, data.labels)
-
-
 def _looked_at(
     module: GraphModule,
-    student: Graph,
+    models: tuple[Graph, Graph],
     goal: Criterion,
     teacher: Teacher | None,
     batches: Batches,
@@ -173,21 +150,22 @@ def _looked_at(
     """The criterion after a first look, and whether some weight may be without a gradient.
 
     Raises:
-        ModelError: Teacher and student give tensors of other shapes.
+        ModelError: Teacher and student give tensors of other shapes, or of other meanings.
         PassError: The loss depends on none of the weights.
     """
     example = batches.example()
     wanted: Mapping[str, Tensor] = {}
     answers = module.eval()(on_device(example.feeds, _CPU), taps=goal.taps)
     if teacher is not None:
-        wanted = on_device(teacher(example, changed=True), _CPU)
-        goal = measured(goal, answers, wanted)
+        told = [on_device(teacher(each, changed=True), _CPU) for each in batches.examples(_LOOKS)]
+        goal = measured(goal, models, answers, told)
+        wanted = told[0]
     labels = None if example.labels is None else on_device({"": example.labels}, _CPU)[""]
     loss = goal.loss(answers, wanted, labels)
     if not loss.requires_grad:
         raise PassError("the loss depends on none of the weights that are trained")
     found = torch.autograd.grad(loss, list(module.parameters()), allow_unused=True)
-    branches = sum(1 for _ in student.scopes()) > 1
+    branches = sum(1 for _ in models[0].scopes()) > 1
     return goal, branches or any(gradient is None for gradient in found)
 
 

@@ -175,3 +175,34 @@ def test_too_few_samples_to_hold_some_out(vectors: Any, count: int) -> None:
     with pytest.raises(PassError, match=rf"{count} samples are too few to hold out 5% of them"):
         make(vectors(count), held_out=0.05)
     assert make(vectors(count)).count == count
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_of_every_class_some_are_held_out(vectors: Any, seed: int) -> None:
+    classes = np.array([0] * 60 + [1] * 30 + [2] * 8 + [3] * 2)
+    batches = make(vectors(100), held_out=0.1, seed=seed, strata=classes)
+    held = [n for piece in batches.held_out() for n in piece.numbers]
+    assert Counter(classes[held].tolist()) == {0: 5, 1: 3, 2: 1, 3: 1}
+    others = make(vectors(100), held_out=0.1, seed=seed + 100, strata=classes)
+    assert held != [n for piece in others.held_out() for n in piece.numbers]
+
+
+@pytest.mark.parametrize(
+    ("classes", "share", "expected"),
+    [
+        ([0] * 18 + [1, 2], 0.5, {0: 10}),  # what there is one of is trained on
+        (list(range(20)), 0.25, None),
+        ([n // 2 for n in range(20)], 0.1, None),  # more classes than places
+        ([0] * 10 + [1] * 8 + [-100] * 2, 0.1, {0: 1, 1: 1}),
+    ],
+)
+def test_as_many_as_asked_are_held_out_whatever_the_classes(
+    vectors: Any, classes: list[int], share: float, expected: Any
+) -> None:
+    batches = make(vectors(20), held_out=share, strata=np.array(classes))
+    held = [classes[n] for piece in batches.held_out() for n in piece.numbers]
+    assert len(held) == batches.held_out_count == round(20 * share)
+    if expected is None:
+        assert len(set(held)) == len(held)
+    else:
+        assert Counter(held) == expected

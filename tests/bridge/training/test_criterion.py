@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,14 @@ import torch
 
 from graphopt.bridge.training import losses
 from graphopt.bridge.training.criterion import Criterion, criterion, measured
+from graphopt.bridge.training.judged import judged_by
+from graphopt.bridge.training.kinds import float_tasks
 from graphopt.contract.training import LossOptions
-from graphopt.errors import DataError, ModelError, UsageError
+from graphopt.errors import ModelError, UsageError
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
+from graphopt.tasks.task import Task
 from graphopt.testing import model_from_text
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>'
@@ -46,13 +49,30 @@ def tensors(found: dict[str, Array]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array) for name, array in found.items()}
 
 
-def made(labels: Array | None = None, **changed: Any) -> Criterion:
-    return criterion(LossOptions(**changed), graph_of(), graph_of(), answers(), labels)
+CLASSES = Task("y", "classes", 1, "logits")
+VECTORS = Task("e", "embedding", 1)
+TASKS = {"y": CLASSES, "e": VECTORS}
+MODELS = (graph_of(), graph_of())
 
 
-def test_each_float_output_is_compared_by_its_kind() -> None:
+def made(labels: Array | None = None, tasks: Any = None, **changed: Any) -> Criterion:
+    options = LossOptions(**changed)
+    meant = tasks or TASKS
+    judged = None
+    if labels is not None:
+        name, found, _ = judged_by(labels, meant, answers(), options)
+        judged = name, found
+    return criterion(options, *MODELS, meant, judged)
+
+
+def score(goal: Criterion, *given: Any) -> float:
+    scoring = goal.scoring
+    assert scoring is not None
+    return scoring.figure.value(scoring.counts(*given))
+
+
+def test_each_float_output_is_compared_by_what_it_means() -> None:
     goal = made()
-    assert goal.kinds == {"y": "logits", "e": "embedding"}
     assert goal.asked == ["y", "e"]
     mine, theirs = tensors(answers()), tensors(answers(seed=1))
     expected = (
@@ -61,12 +81,33 @@ def test_each_float_output_is_compared_by_its_kind() -> None:
     assert torch.equal(goal.loss(mine, theirs, None), expected)
 
 
+def test_labels_that_do_not_exclude_each_other_are_compared_one_by_one() -> None:
+    mine, theirs = tensors(answers()), tensors(answers(seed=1))
+    goal = made(tasks={"y": Task("y", "multi-label", 1, "logits")})
+    expected = losses.binary_divergence(mine["y"], theirs["y"], 4.0)
+    assert torch.equal(goal.loss(mine, theirs, None), expected)
+    agreed = ((mine["y"] > 0) == (theirs["y"] > 0)).float().mean()
+    assert score(goal, mine, theirs, None) == pytest.approx(100 * float(agreed))
+
+
+def test_numbers_are_compared_by_the_square_of_each_column() -> None:
+    mine, theirs = tensors(answers()), tensors(answers(seed=1))
+    scale = torch.tensor([1.0, 100.0, 1.0, 1.0, 1.0])
+    mine, theirs = ({"y": each["y"] * scale} for each in (mine, theirs))
+    goal = measured(made(tasks={"y": Task("y", "regression", 1)}), MODELS, mine, [theirs])
+    powers = theirs["y"].double().square().mean(0)
+    floor = 1e-2 * powers.mean()
+    expected = ((mine["y"] - theirs["y"]).double().square() / powers.clamp_min(floor)).mean()
+    assert float(goal.loss(mine, theirs, None)) == pytest.approx(float(expected), rel=1e-5)
+    assert goal.scoring is not None
+    assert goal.scoring.figure.name == "R2"
+
+
 def test_the_form_may_be_said_for_all() -> None:
     mine, theirs = tensors(answers()), tensors(answers(seed=1))
-    goal = measured(made(soft="mse"), mine, theirs)
+    goal = measured(made(soft="mse"), MODELS, mine, [{n: theirs[n] for n in ("y", "e")}])
     expected = [
-        losses.relative_square(mine[n], theirs[n], float(theirs[n].double().square().mean()))
-        for n in ("y", "e")
+        losses.relative_square(mine[n], theirs[n], theirs[n].square().mean(0)) for n in ("y", "e")
     ]
     assert torch.allclose(goal.loss(mine, theirs, None), torch.stack(expected).mean())
 
@@ -77,111 +118,92 @@ def test_parts_are_weighed_and_added() -> None:
     mine = tensors(answers()) | {"s": torch.ones(4, 6)}
     theirs = tensors(answers(seed=1)) | {"s": torch.zeros(4, 6) + 2}
     assert goal.asked == ["y", "e", "s"]
-    goal = measured(goal, mine, {name: theirs[name] for name in goal.asked})
+    goal = measured(goal, MODELS, mine, [{name: theirs[name] for name in goal.asked}])
     soft = made().loss(mine, theirs, None)
-    hard = losses.cross_entropy(mine["y"], torch.from_numpy(labels))
+    hard = losses.cross_entropy(mine["y"], torch.from_numpy(labels)).mean()
     expected = 0.5 * hard + 2 * soft + 3 * 0.25
     assert torch.allclose(goal.loss(mine, theirs, torch.from_numpy(labels)), expected)
 
 
-def test_labels_alone_decide_what_is_kept_and_without_them_the_loss() -> None:
+def test_labels_alone_decide_what_is_kept_and_without_them_the_outputs() -> None:
     labels = np.array([0, 1, 4, 2])
     mine, theirs = tensors(answers()), tensors(answers(seed=1))
     found = made(labels, alpha=0.5).verdict(mine, theirs, torch.from_numpy(labels))
-    assert torch.equal(found, losses.cross_entropy(mine["y"], torch.from_numpy(labels)))
+    hard = losses.cross_entropy(mine["y"], torch.from_numpy(labels)).mean()
+    assert torch.allclose(found, hard)
     goal = made()
     assert torch.equal(goal.verdict(mine, theirs, None), goal.loss(mine, theirs, None))
+    mine, theirs = (each | {"s": torch.full((4, 6), n)} for n, each in ((1.0, mine), (2.0, theirs)))
+    tapped = measured(made(features=("s",)), MODELS, mine, [{n: theirs[n] for n in "yes"}])
+    assert torch.equal(tapped.verdict(mine, theirs, None), made().loss(mine, theirs, None))
+    tapped = replace(tapped, options=LossOptions(beta=0.0, features=("s",)))
+    assert float(tapped.verdict(mine, theirs, None)) == pytest.approx(0.25)
 
 
 def test_without_the_teacher_nothing_is_asked_of_it() -> None:
     goal = made(np.array([0, 1, 4, 2]), alpha=1.0, beta=0.0)
     assert goal.asked == []
-    assert goal.metric == "accuracy %"
+    assert goal.scoring is not None
+    assert goal.scoring.figure.name == "accuracy %"
 
 
-def test_probabilities_are_compared_as_the_logits_behind_them() -> None:
-    text = f"{HEAD} net (float[N,6] x) => (float[N,5] y) {{ h = Gemm (x, V) y = Softmax (h) }}"
-    raw = torch.randn(2, 4, 5)
-    mine, theirs = ({"y": each.softmax(-1)} for each in raw)
-    goal = criterion(LossOptions(), graph_of(text), graph_of(text), {"y": mine["y"].numpy()}, None)
-    found = goal.loss(mine, theirs, None)
-    assert torch.allclose(found, losses.divergence(raw[0], raw[1], 4.0), atol=1e-5)
+SOFTMAX = f"{HEAD} net (float[N,6] x) => (float[N,5] y) {{ h = Gemm (x, V) y = Softmax (h) }}"
+LOGITS = f"{HEAD} net (float[N,6] x) => (float[N,5] y) {{ y = Gemm (x, V) }}"
+
+
+@pytest.mark.parametrize("first", [SOFTMAX, LOGITS])
+@pytest.mark.parametrize("second", [SOFTMAX, LOGITS])
+def test_student_and_teacher_are_read_by_their_own_form(first: str, second: str) -> None:
+    raw = torch.randn(2, 40, 5, generator=torch.Generator().manual_seed(0))
+    mine, theirs = (
+        {"y": each.softmax(-1) if text == SOFTMAX else each}
+        for text, each in zip((first, second), raw, strict=True)
+    )
+    models = graph_of(first), graph_of(second)
+    tasks = float_tasks(models[0], [{"y": mine["y"].numpy()}], {})
+    goal = measured(criterion(LossOptions(), *models, tasks), models, mine, [theirs])
+    if first == second == LOGITS:
+        assert goal.tasks["y"].kind == "regression", "nothing says that these are classes"
+        return
+    expected = losses.divergence(raw[0], raw[1], 4.0)
+    assert torch.allclose(goal.loss(mine, theirs, None), expected, atol=1e-4)
+    forced = measured(criterion(LossOptions(soft="mse"), *models, tasks), models, mine, [theirs])
+    own = raw[1].softmax(-1) if first == SOFTMAX else raw[1]
+    if first == LOGITS:  # logits are known but for a constant
+        own = own.log_softmax(-1)
+    gap = losses.relative_square(mine["y"], own, own.double().square().mean(0))
+    assert torch.allclose(forced.loss(mine, theirs, None).double(), gap.double(), rtol=1e-3)
 
 
 def test_halves_of_a_teacher_are_squared_as_floats() -> None:
     mine = {"y": torch.zeros(2, 5), "e": torch.zeros(2, 6)}
     theirs = {"y": torch.full((2, 5), 6e4, dtype=torch.float16), "e": torch.ones(2, 6)}
-    goal = measured(made(soft="mse"), mine, theirs)
+    goal = measured(made(soft="mse"), MODELS, mine, [theirs])
     assert float(goal.loss(mine, theirs, None)) == pytest.approx(1)
 
 
 def test_scores() -> None:
     mine, theirs = tensors(answers()), tensors(answers(seed=1))
     same = np.mean(answers()["y"].argmax(1) == answers(seed=1)["y"].argmax(1))
-    goal = made()
-    assert (goal.metric, goal.score(mine, theirs, None)) == ("agreement %", 100 * same)
+    assert score(made(), mine, theirs, None) == pytest.approx(100 * same)
     labels = answers()["y"].argmax(1)
     labels[0] = (labels[0] + 1) % 5
-    goal = made(labels, alpha=1.0)
-    assert goal.metric == "accuracy %"
-    assert goal.score(mine, theirs, torch.from_numpy(labels)) == 75
-    goal = made(soft="cosine")
-    assert goal.metric == "cosine"
+    assert score(made(labels, alpha=1.0), mine, theirs, torch.from_numpy(labels)) == 75
     cosine = torch.cosine_similarity(mine["y"], theirs["y"]).mean()
-    assert goal.score(mine, theirs, None) == pytest.approx(float(cosine))
-    assert made(soft="mse").metric == made(np.zeros((4, 5)), alpha=1.0).metric == ""
+    assert score(made(soft="cosine"), mine, theirs, None) == pytest.approx(float(cosine))
+    assert made(beta=0.0, features=("s",)).scoring is None
 
 
 def test_labels_of_tokens_are_classes_each() -> None:
-    text = f"{HEAD} net (float[N,3,6] x) => (float[N,3,5] y) {{ y = MatMul (x, V) }}"
     found = {"y": np.random.default_rng(0).normal(size=(4, 3, 5)).astype(np.float32)}
     labels = found["y"].argmax(-1)
-    goal = criterion(LossOptions(alpha=1.0), graph_of(text), graph_of(text), found, labels)
+    options, tasks = LossOptions(alpha=1.0), {"y": Task("y", "regression", 2)}
+    name, judged, values = judged_by(labels, tasks, found, options)
+    goal = criterion(options, *MODELS, {"y": judged.of_output}, (name, judged))
     mine = tensors(found)
-    assert goal.score(mine, mine, torch.from_numpy(labels)) == 100
-    rows = losses.cross_entropy(mine["y"].reshape(12, 5), torch.from_numpy(labels).reshape(12))
-    assert torch.equal(goal.loss(mine, mine, torch.from_numpy(labels)), rows)
-
-
-def test_float_labels_are_compared_with_the_output_of_their_size() -> None:
-    labels = np.random.default_rng(0).normal(size=(4, 2, 3))
-    goal = made(labels, alpha=1.0, beta=0.0)
-    assert (goal.judged, goal.options.hard) == ("e", "mse")
-    mine = tensors(answers())
-    expected = (answers()["e"].reshape(4, 2, 3) - labels) ** 2
-    found = goal.loss(mine, {}, torch.from_numpy(labels))
-    assert float(found) == pytest.approx(expected.mean(), rel=1e-5)
-
-
-def test_an_output_that_looks_like_an_embedding_holds_classes_if_that_is_said() -> None:
-    found = {"e": answers()["e"]}
-    labels = np.array([0, 5, 1, 2])
-    given = LossOptions(alpha=1.0, hard="cross-entropy")
-    assert criterion(given, graph_of(), graph_of(), found, labels).judged == "e"
-    assert criterion(given, graph_of(), graph_of(), answers(), labels % 5).judged == "y"
-    message = "fit no output for hard=cross-entropy; output 'e' could hold classes: say hard="
-    with pytest.raises(DataError, match=message):
-        criterion(LossOptions(alpha=1.0), graph_of(), graph_of(), found, labels)
-
-
-@pytest.mark.parametrize(
-    ("labels", "changed", "message"),
-    [
-        (None, {}, "the training data has no labels; add an array 'labels'"),
-        (np.array([0, 5]), {}, "labels from 0 to 5 where output 'y' has 5 classes"),
-        (np.array([-1, 2]), {}, "labels from -1 to 2 where output 'y' has 5 classes"),
-        (
-            np.array([0.5, 1]),
-            {"hard": "cross-entropy"},
-            "labels of type float64 are no class numbers",
-        ),
-        (np.zeros((4, 7)), {}, "labels of shape [4, 7] fit no output for hard=mse"),
-        (np.zeros((4, 3), int), {}, "labels of shape [4, 3] fit no output for hard=cross-entropy"),
-    ],
-)
-def test_labels_that_do_not_fit(labels: Any, changed: Any, message: str) -> None:
-    with pytest.raises(DataError, match=re.escape(message)):
-        made(labels, alpha=1.0, **changed)
+    assert score(goal, mine, mine, torch.from_numpy(values)) == 100
+    rows = losses.cross_entropy(mine["y"], torch.from_numpy(labels)).mean()
+    assert torch.allclose(goal.loss(mine, mine, torch.from_numpy(values)), rows)
 
 
 def test_blocks_stand_for_all_sums_of_branches() -> None:
@@ -192,16 +214,17 @@ def test_blocks_stand_for_all_sums_of_branches() -> None:
 def test_features_that_a_model_lacks() -> None:
     other = graph_of(TWO.replace("s = Add (r, x)", "s = Sub (r, x)"))
     with pytest.raises(UsageError, match="share no residual sum; name tensors"):
-        criterion(LossOptions(gamma=1, features=("blocks",)), graph_of(), other, answers(), None)
+        criterion(LossOptions(gamma=1, features=("blocks",)), graph_of(), other, TASKS)
     other = graph_of(TWO.replace("r = ", "q = ").replace("(r, x)", "(q, x)"))
     for first, second, role in ((graph_of(), other, "teacher"), (other, graph_of(), "student")):
         with pytest.raises(UsageError, match=f"the {role} computes no tensor 'r'"):
-            criterion(LossOptions(gamma=1, features=("r",)), first, second, answers(), None)
+            criterion(LossOptions(gamma=1, features=("r",)), first, second, TASKS)
 
 
 def test_a_model_without_float_outputs_has_nothing_to_train_by() -> None:
+    assert float_tasks(graph_of(), [{"best": np.zeros(4, np.int64)}], {}) == {}
     with pytest.raises(ModelError, match="no output of floats"):
-        criterion(LossOptions(), graph_of(), graph_of(), {"best": np.zeros(4, np.int64)}, None)
+        criterion(LossOptions(), *MODELS, {})
 
 
 def test_a_teacher_of_other_shapes_is_refused() -> None:
@@ -209,10 +232,4 @@ def test_a_teacher_of_other_shapes_is_refused() -> None:
     with pytest.raises(
         ModelError, match=r"tensor 'y' has shape \[4, 10\] in the teacher and \[4, 5\]"
     ):
-        measured(made(), mine, {"y": torch.zeros(4, 10)})
-
-
-def test_single_numbers_as_outputs_take_no_labels() -> None:
-    found = {"y": np.array(1, np.float32), **{k: v for k, v in answers().items() if k == "e"}}
-    goal = criterion(LossOptions(alpha=1), graph_of(), graph_of(), found, np.zeros((4, 6)))
-    assert goal.judged == "e"
+        measured(made(), MODELS, mine, [{"y": torch.zeros(4, 10)}])

@@ -18,6 +18,7 @@ from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.runtime.session import Session
+from graphopt.tasks.task import Task
 from graphopt.testing import model_from_text
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>'
@@ -88,7 +89,8 @@ def test_without_labels_squares_estimate_the_fisher_information() -> None:
     constant = graph.main.constant("W")
     assert constant is not None
     x = np.random.default_rng(0).normal(size=(2048, 4)).astype(np.float32)
-    found = importance_of(graph, open_data({"x": x}, graph), "taylor", ["W"])["W"]
+    samples, words = open_data({"x": x}, graph), {"y": Task("y", "classes")}
+    found = importance_of(graph, samples, "taylor", ["W"], words=words)["W"]
     y = x @ constant.values
     chances = np.exp(y) / np.exp(y).sum(1, keepdims=True)
     fisher = (x**2).T @ (chances * (1 - chances)) / len(x)  # of p(y | x), for a linear layer
@@ -121,5 +123,7 @@ def test_labels_that_fit_no_output_are_refused() -> None:
     graph = _linear()
     x = np.ones((4, 4), np.float32)
     samples = open_data({"x": x, "labels": np.array([0, 1, 2, 7])}, graph)
-    with pytest.raises(DataError, match="has 3 classes"):
+    with pytest.raises(
+        DataError, match="from 0 to 7 fit no output: output 'y' takes class numbers 0 to 2"
+    ):
         importance_of(graph, samples, "snip", ["W"])

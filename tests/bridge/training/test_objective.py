@@ -13,6 +13,7 @@ from graphopt.bridge.training import losses
 from graphopt.bridge.training.criterion import criterion
 from graphopt.bridge.training.objective import Objective, on_device
 from graphopt.contract.training import LossOptions
+from graphopt.tasks.task import Task
 
 CPU = torch.device("cpu")
 
@@ -22,8 +23,8 @@ def test_it_is_the_criterion_of_what_the_student_answers(convnet: Any, pictures:
     feeds = on_device({"x": pictures(4)}, CPU)
     wanted = {"y": torch.randn(4, 5)}
     answers = student(feeds)
-    found = {"y": answers["y"].detach().numpy()}
-    goal = criterion(LossOptions(), convnet(1), convnet(1), found, None)
+    tasks = {"y": Task("y", "classes", 1, "logits")}
+    goal = criterion(LossOptions(), convnet(1), convnet(1), tasks)
     expected = losses.divergence(answers["y"], wanted["y"], 4.0)
     assert torch.equal(Objective(student, goal, half=False)(feeds, wanted, None), expected)
     half = Objective(student, goal, half=True)(feeds, wanted, None)
