@@ -20,6 +20,7 @@ from graphopt.data.source import Source
 from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import DataError, ModelError, Need, NoKernel, NotRun
 from graphopt.facts.quantized import has_fixed_ranges
+from graphopt.facts.shapes import infer
 from graphopt.graph.graph import Graph
 from graphopt.graph.ports import compatible, described, fixed_batch
 from graphopt.observe.request import Rows
@@ -28,14 +29,19 @@ from graphopt.report.findings import Comparison
 from graphopt.run.evaluation import answered
 from graphopt.run.judge import HELD_WEIGHTS_BYTES
 from graphopt.run.proof import describe
-from graphopt.run.record import Quality
 from graphopt.run.sizing import sized_run
 from graphopt.run.tally import Tally
 from graphopt.runtime.session import Session
 from graphopt.runtime.side_by_side import side_by_side
 from graphopt.runtime.trial import Trial
+from graphopt.tasks.compare import is_numeric
+from graphopt.tasks.reading import read_tasks
+from graphopt.tasks.task import Task
 
 __all__ = ["compare"]
+
+_READ = 8
+"""Samples by whose answers outputs are read."""
 
 
 def compare(
@@ -102,8 +108,16 @@ def compare(
             )
             source = "random" if data is None else "data"
             sessions = [Session(graph, threads=threads) for graph in (first, second)]
-            clipped = has_fixed_ranges(second)
-            quality, cosine = _judge(sessions, judge, samples, source, clipped, progress)
+            tasks = _tasks(first, sessions[0], samples)
+            tally = Tally(
+                judge.main.outputs,
+                tasks,
+                telling=data is not None,
+                alike=alike(samples),
+                clipped=has_fixed_ranges(second),
+            )
+            cosine = _judge(sessions, judge, samples, tally, progress)
+            quality = tally.quality(source, None if data is None else tally.fresh())
         except NoKernel as err:
             return replace(found, note=f"not run: {err}", needs=err.needs)
         except (DataError, NotRun) as err:
@@ -151,28 +165,30 @@ def _timed(
     )
 
 
+def _tasks(graph: Graph, session: Session, samples: Samples) -> dict[str, Task]:
+    """What each output of the first model means."""
+    feeds = [feed for feed, _ in samples.feeds(limit=_READ)]
+    return read_tasks(graph, infer(graph), [session.run(feed) for feed in feeds])
+
+
 def _judge(
     sessions: list[Session],
     judge: Graph,
     samples: Samples,
-    source: str,
-    clipped: bool,
+    tally: Tally,
     progress: Progress | None,
-) -> tuple[Quality, dict[str, float | None]]:
-    """Answers of both over all samples: SQNR and agreement, and the cosine of each output.
+) -> dict[str, float | None]:
+    """Count the answers of both over all samples; gives the cosine of each output.
 
-    ``judge`` is the one of the two models whose inputs say which batch both get; ``clipped``
-    tells that the second one has fixed ranges.
+    ``judge`` is the one of the two models whose inputs say which batch both get.
     """
-    tally = Tally(judge.main.outputs, alike=alike(samples), clipped=clipped)
     cosines = {name: _Cosine() for name in judge.main.outputs}
     told = None if progress is None else lambda done, of: progress("compare", done, of)
     for (right, answer), rows in answered(judge, sessions, samples, told):
         tally.add(right, answer, rows)
         for name, cosine in cosines.items():
             cosine.add(right[name], answer[name], rows)
-    fresh = None if source == "random" else tally.fresh()
-    return tally.quality(source, fresh), {name: cosine.value for name, cosine in cosines.items()}
+    return {name: cosine.value for name, cosine in cosines.items()}
 
 
 class _Cosine:
@@ -184,7 +200,7 @@ class _Cosine:
 
     def add(self, f: Any, g: Any, rows: Rows) -> None:
         """Count one pair; of outputs with a row per sample only the real rows."""
-        if not _numeric(f) or not _numeric(g) or f.shape != g.shape:
+        if not is_numeric(f) or not is_numeric(g) or f.shape != g.shape:
             self.undefined = True
             return
         x, y = (rows.keep(value).astype(np.float64).ravel() for value in (f, g))
@@ -199,10 +215,6 @@ class _Cosine:
         if self.undefined or not math.isfinite(scale) or scale == 0:
             return None
         return self.product / scale
-
-
-def _numeric(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype.kind in "fiub"
 
 
 def _check_alike(a: Graph, b: Graph) -> None:

@@ -135,7 +135,8 @@ def with_judge(
     if judge is not None and not caveat.note:
         caveat = _caveat(means)
     tasks = _tasks(means.reference, judge, parse_tasks(given or {}))
-    means = replace(means, judge=judge, tasks=tasks)
+    knowing = None if judge is None else judge.reading(tasks)
+    means = replace(means, judge=knowing, tasks=tasks)
     try:
         means = _with_labels(means, metric)
     except DataError as err:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["CAP_DB", "ErrorSums", "decibels", "sqnr_db"]
+__all__ = ["CAP_DB", "ErrorSums", "decibels", "finite_pair", "sqnr_db"]
 
 CAP_DB = 300.0
 """What identical answers get, and with a minus sign what answers get that share nothing."""
@@ -51,13 +51,9 @@ class ErrorSums:
         """
         if expected.shape != actual.shape:
             raise ValueError(f"shapes {expected.shape} and {actual.shape} differ")
-        f = np.asarray(expected, dtype=np.float64).reshape(samples, -1)
-        g = np.asarray(actual, dtype=np.float64).reshape(samples, -1)
-        finite = np.isfinite(f) & np.isfinite(g)
-        if not finite.all():
-            same = (f == g) | (np.isnan(f) & np.isnan(g))
-            self.failed |= not bool((finite | same).all())
-            f, g = np.where(finite, f, 0.0), np.where(finite, g, 0.0)
+        f, g, fits = finite_pair(expected, actual)
+        self.failed |= not fits
+        f, g = f.reshape(samples, -1), g.reshape(samples, -1)
         signal, noise = _squares(f), _squares(f - g)
         self.signal += float(signal.sum())
         self.noise += float(noise.sum())
@@ -79,6 +75,25 @@ class ErrorSums:
         if self.count == 0:
             return None
         return float(decibels(self.signal, self.noise))
+
+
+def finite_pair(
+    expected: ArrayLike, actual: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:
+    """Two arrays in float64 with zeros wherever one of them is not finite, and whether that fits.
+
+    It fits where both hold the same infinity, or both NaN.
+
+    >>> finite_pair([1.0, np.inf], [1.0, np.inf])[2], finite_pair([1.0], [np.nan])[2]
+    (True, False)
+    """
+    f, g = np.asarray(expected, np.float64), np.asarray(actual, np.float64)
+    finite = np.isfinite(f) & np.isfinite(g)
+    if finite.all():
+        return f, g, True
+    same = (f == g) | (np.isnan(f) & np.isnan(g))
+    fits = bool((finite | same).all())
+    return np.where(finite, f, 0.0), np.where(finite, g, 0.0), fits
 
 
 def decibels(signal: ArrayLike, noise: ArrayLike) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from graphopt import __version__
 from graphopt.errors import SystemFailure
 from graphopt.report import charts, curves, words
 from graphopt.report.advice import advised
+from graphopt.report.answers import answers, closeness
 from graphopt.run.record import RunRecord
 from graphopt.tasks.words import grouped_tasks
 
@@ -76,15 +77,15 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         advised=advised,
+        answers=answers,
         bytes=words.size,
         change=words.change,
-        closeness=words.closeness,
+        closeness=closeness,
         count=words.count,
         db=words.decibel,
         factor=words.factor,
         grouped=charts.grouped,
         grouped_tasks=grouped_tasks,
-        least=words.least,
         limit=words.limit,
         macs_note=words.macs_note,
         measured_on=words.measured_on,

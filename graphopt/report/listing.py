@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphopt.report.advice import advised
+from graphopt.report.answers import answers
 from graphopt.report.console import facts, heading, line, table, terminal
 from graphopt.report.findings import Benchmark, Comparison, Inspection, Outlook, Port
 from graphopt.report.pages import PassPage
@@ -13,16 +14,12 @@ from graphopt.report.words import (
     change,
     count,
     decibel,
-    least,
     macs_note,
     measured_on,
     milliseconds,
-    percent,
-    phrases,
     size,
     time_ratio,
     time_words,
-    worst_and_least,
 )
 from graphopt.tasks.words import grouped_tasks
 
@@ -114,11 +111,11 @@ def print_comparison(found: Comparison) -> None:
     table(console, ("", ">A", ">B", ">B to A"), rows)
     quality = found.quality
     if quality is not None:
-        answers = [
+        figures = [
             (name, decibel(value), _cosine(found.cosine.get(name)))
             for name, value in quality.sqnr_db.items()
         ]
-        table(console, ("output", ">SQNR", ">cosine"), answers)
+        table(console, ("output", ">SQNR", ">cosine"), figures)
     feeds = found.feeds
     if quality is not None and quality.source == "data":
         feeds = measured_on(quality)
@@ -126,11 +123,7 @@ def print_comparison(found: Comparison) -> None:
     notes = map(macs_note, (a, b))
     lines += [("MACs", note) for note in dict.fromkeys(filter(None, notes))]
     if quality is not None:
-        told = [(name, worst_and_least(quality, name)) for name in quality.sqnr_db]
-        lines += [(f"SQNR of {name}", text) for name, text in told if text]
-        if quality.agreement_top1 is not None:
-            share = phrases(percent(quality.agreement_top1), least(quality))
-            lines.append(("top-1 agreement", share))
+        lines += answers(quality)
     if found.note:
         lines.append(("note", advised(found.note, found.needs)))
     facts(console, lines)

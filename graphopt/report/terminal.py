@@ -7,16 +7,15 @@ from collections import Counter
 from rich.console import Console
 
 from graphopt.report.advice import advised
+from graphopt.report.answers import answers, closeness
 from graphopt.report.charts import grouped
 from graphopt.report.console import facts, heading, line, table, terminal
 from graphopt.report.curves import course
 from graphopt.report.words import (
     NONE,
     change,
-    closeness,
     count,
     decibel,
-    least,
     limit,
     macs_note,
     measured_on,
@@ -25,11 +24,9 @@ from graphopt.report.words import (
     metric_title,
     milliseconds,
     percent,
-    phrases,
     size,
     time_ratio,
     time_words,
-    worst_and_least,
 )
 from graphopt.run.record import PassRecord, RunRecord
 from graphopt.tasks.words import grouped_tasks
@@ -182,13 +179,7 @@ def _models(console: Console, record: RunRecord) -> None:
 def _quality(console: Console, record: RunRecord) -> None:
     quality = record.quality
     assert quality is not None
-    rows = [
-        (f"SQNR of {name}", phrases(decibel(value), worst_and_least(quality, name)))
-        for name, value in quality.sqnr_db.items()
-    ]
-    if quality.agreement_top1 is not None:
-        share = phrases(percent(quality.agreement_top1), least(quality))
-        rows.append(("top-1 agreement", share))
+    rows = answers(quality)
     if record.start is not None and record.start.quality is not None:
         rows.append(("before training", closeness(record.start.quality)))
     if quality.samples:

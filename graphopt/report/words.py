@@ -12,11 +12,9 @@ if TYPE_CHECKING:
 __all__ = [
     "NONE",
     "change",
-    "closeness",
     "count",
     "decibel",
     "factor",
-    "least",
     "limit",
     "macs_note",
     "measured_on",
@@ -32,7 +30,6 @@ __all__ = [
     "size",
     "time_ratio",
     "time_words",
-    "worst_and_least",
 ]
 
 NONE = "-"
@@ -189,37 +186,9 @@ def metric_figures(metric: Metric) -> tuple[str, str, str]:
     return f"{before:.4g}", f"{after:.4g}", f"{change:+.3g}"
 
 
-def closeness(quality: Quality) -> str:
-    """How close a model is to another in a line: metric, worst SQNR, agreement."""
-    metric = quality.metric
-    parts = [] if metric is None else [f"{metric.name} {metric_figures(metric)[1]}"]
-    if quality.worst_db is not None:
-        parts.append(f"SQNR {decibel(quality.worst_db)}")
-    if quality.agreement_top1 is not None:
-        parts.append(f"top-1 agreement {percent(quality.agreement_top1)}")
-    return ", ".join(parts) or "not measured"
-
-
 def phrases(*parts: str) -> str:
     """What is not empty of some phrases, with commas."""
     return ", ".join(part for part in parts if part)
-
-
-def worst_and_least(quality: Quality, output: str) -> str:
-    """What stands beside the SQNR of an output: its worst sample, and the least of fresh ones."""
-    parts = []
-    worst = quality.worst_sample_db.get(output)
-    if worst is not None and quality.samples > 1 and not quality.alike:
-        parts.append(f"worst sample {decibel(worst)}")
-    if quality.fresh is not None and quality.fresh.sqnr_db.get(output) is not None:
-        parts.append(f"fresh samples at least {decibel(quality.fresh.sqnr_db[output])}")
-    return phrases(*parts)
-
-
-def least(quality: Quality) -> str:
-    """What stands beside the agreement: that of fresh samples."""
-    share = None if quality.fresh is None else quality.fresh.agreement_top1
-    return "" if share is None else f"fresh samples at least {percent(share)}"
 
 
 def measured_on(quality: Quality) -> str:

@@ -31,9 +31,9 @@ Depth = Literal["data", "check", "edit", "verify"]
 """How far a pass is driven: to what it asks of the data, to all that it asks, to its edit, or all
 the way."""
 
-Status = Literal["planned", "done", "nothing to do", "refused", "rolled back"]
-
 _NONSENSE_DB = -100.0
+
+Status = Literal["planned", "done", "nothing to do", "refused", "rolled back"]
 
 logger = logging.getLogger(__name__)
 
@@ -168,8 +168,11 @@ def _broken(item: Pass, before: Stage, after: Stage, means: Means) -> Broken | N
         return Broken("runs", detail=str(err))
     quality = judge.compare(answers)
     now = quality.worst_db
+    for output, fault in quality.faults.items():
+        return Broken("finite", detail=f"output {output!r}, {fault}")
     if now is not None and now < _NONSENSE_DB:
-        return Broken("finite", asked=_NONSENSE_DB, measured=now)
+        names = [name for name, value in quality.decides_db.items() if value == now]
+        return Broken("finite", detail=f"output {names[0]!r} is nothing like that before")
     if item.must_help and before.graph is not means.reference:
         earlier = judge.compare(before.answers).worst_db
         if earlier is not None and now is not None and now <= earlier:

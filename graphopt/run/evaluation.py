@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
@@ -18,6 +18,7 @@ from graphopt.run.record import Quality
 from graphopt.run.tally import Tally
 from graphopt.runtime.batches import largest_batch
 from graphopt.runtime.session import Session
+from graphopt.tasks.task import Task
 
 __all__ = ["answered", "evaluate"]
 
@@ -59,11 +60,12 @@ def evaluate(
     metric: TaskMetric | None,
     *,
     source: str,
+    tasks: Mapping[str, Task] | None = None,
     memory_limit: int | None = None,
     clipped: Sequence[bool] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Quality]:
-    """Models against the first one over all samples: SQNR, agreement and, with labels, the metric.
+    """Models against the first one over all samples: each output by its kind, and the metric.
 
     Args:
         reference: The graph of the first session.
@@ -72,6 +74,7 @@ def evaluate(
         samples: All of them are run.
         metric: What to measure with the labels of ``samples``.
         source: Where the samples are from, for the record.
+        tasks: What each output means; what is not told is read from the answers.
         memory_limit: Bytes that the answers may take which are held for the metric.
         clipped: Which of the models behind the first have fixed ranges.
         progress: Called with the samples done and asked.
@@ -82,7 +85,13 @@ def evaluate(
     """
     same = alike(samples)
     tallies = [
-        Tally(reference.main.outputs, alike=same, clipped=fixed)
+        Tally(
+            reference.main.outputs,
+            tasks,
+            telling=source != "random",
+            alike=same,
+            clipped=fixed,
+        )
         for _, fixed in zip_longest(sessions[1:], clipped, fillvalue=False)
     ]
     own = reference.main.outputs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -23,6 +23,7 @@ from graphopt.run.record import Caveat, Quality
 from graphopt.run.tally import Tally
 from graphopt.runtime.session import Session, thread_count
 from graphopt.runtime.trial import Trial
+from graphopt.tasks.task import Task
 
 __all__ = [
     "HELD_WEIGHTS_BYTES",
@@ -82,6 +83,7 @@ class Judge:
         limit: int = _SAMPLES,
     ) -> None:
         self.reference, self.source, self.threads = reference, source, threads
+        self.tasks: Mapping[str, Task] = {}
         self.outputs = reference.main.outputs
         self._session: Session | None = None
         self.stands_in_for = ""  # see ``Session``
@@ -109,6 +111,12 @@ class Judge:
                 break
         return held
 
+    def reading(self, tasks: Mapping[str, Task]) -> Judge:
+        """A judge by the same samples who knows what each output means."""
+        knowing = copy(self)
+        knowing.tasks = tasks
+        return knowing
+
     def first(self, count: int) -> Judge:
         """A judge by at most ``count`` of these samples."""
         few = copy(self)
@@ -128,7 +136,7 @@ class Judge:
     ) -> Quality:
         """Closeness of answers to the reference's, or to those of another run."""
         expected = [sample.answers for sample in self.samples] if to is None else to
-        tally = Tally(self.outputs)
+        tally = Tally(self.outputs, self.tasks, telling=self.source != "random")
         for sample, right, answer in zip(self.samples, expected, answers, strict=True):
             tally.add(right, answer, sample.rows)
         return tally.quality(self.source)

@@ -26,6 +26,8 @@ __all__ = [
 
 LOSSLESS_DB = 90.0
 """Float32 rounding through a deep network stays above this SQNR."""
+_TIES = 0.005
+"""Share of decisions that rounding may turn where two are as near to each other."""
 _HALF_DB: dict[int, float] = {onnx.TensorProto.FLOAT16: 45.0, onnx.TensorProto.BFLOAT16: 25.0}
 """The same for models with weights of 11 and of 8 bits: each rounding costs 68 and 50 dB."""
 
@@ -39,12 +41,20 @@ def lossless_floor(graph: Graph) -> float:
 def broken_floor(
     quality: Quality, floor: float | None, limit: Literal["lossless", "min-sqnr"]
 ) -> Broken | None:
-    """The first output whose SQNR is below the floor, if there is one."""
+    """The first output that is below the floor, if there is one.
+
+    Lossless passes may cost no more than rounding, of each output as a whole, and no decisions
+    but ties; the user's floor holds for every figure in dB.
+    """
     if floor is None:
         return None
-    for output, value in quality.sqnr_db.items():
+    exact = limit == "lossless"
+    for output, value in (quality.sqnr_db if exact else quality.numbers_db).items():
         if value is not None and value < floor:
             return Broken(limit, asked=floor, measured=value, detail=output)
+    for output, each in quality.outputs.items() if exact else ():
+        if each.error is not None and each.error > _TIES:
+            return Broken("same", asked=_TIES, measured=each.error, detail=output)
     return None
 
 
@@ -65,6 +75,7 @@ def drop(stage: Stage, means: Means) -> float | None:
         means.evaluation,
         means.metric,
         source="eval",
+        tasks=means.tasks,
         memory_limit=means.machine.memory_limit,
     )
     assert quality.metric is not None
@@ -117,7 +128,7 @@ def limit_records(
     if limits.min_sqnr_db is not None:
         broken = _taken_back(passes, "min-sqnr")
         known = [item.sqnr_db for item in broken if item.sqnr_db is not None]
-        worst = min(known, default=quality.worst_db)
+        worst = min(known, default=quality.least_db)
         met = not broken and worst is not None and worst >= limits.min_sqnr_db
         fresh = None if broken or quality.fresh is None else quality.fresh.least_db
         records.append(LimitRecord("min_sqnr_db", limits.min_sqnr_db, worst, met, fresh))

@@ -210,6 +210,7 @@ def _judged(stages: Sequence[Stage], means: Means) -> list[Quality]:
         samples,
         means.metric,
         source=source,
+        tasks=means.tasks,
         memory_limit=means.machine.memory_limit,
         clipped=[has_fixed_ranges(stage.graph) for stage in stages],
         progress=lambda done, of: means.tell("evaluate", done, of),

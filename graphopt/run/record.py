@@ -12,6 +12,7 @@ from graphopt.contract.curves import TrainingCurves
 from graphopt.contract.passes import Edit, Skip
 from graphopt.errors import Need
 from graphopt.runtime.latency import Clock
+from graphopt.tasks.quality import OutputQuality
 from graphopt.tasks.task import Task
 
 __all__ = [
@@ -104,11 +105,11 @@ class Fresh:
 
     Attributes:
         sqnr_db: Per output; None where nothing can be said.
-        agreement_top1: Percent; None where no output looks like logits.
+        agreement: Share of same decisions per output, percent; the same.
     """
 
     sqnr_db: dict[str, float | None]
-    agreement_top1: float | None = None
+    agreement: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def least_db(self) -> float | None:
@@ -121,9 +122,10 @@ class Quality:
     """Closeness to the input model.
 
     Attributes:
-        sqnr_db: Per output; None where it is undefined (integer or empty output).
-        agreement_top1: Share of positions with the same argmax in percent; None where no output
-            looks like logits.
+        sqnr_db: Per output, of its numbers as a whole; None where it holds none.
+        agreement_top1: Share of positions with the same largest class in percent, of the output
+            where it is least; None where there are no classes.
+        outputs: All figures of each output, by its kind.
         metric: The task metric, where labels were given.
         samples: How many samples the figures are taken over; 0 means not run.
         source: Where the samples came from: ``eval``, ``held-out`` (of the calibration data),
@@ -146,17 +148,73 @@ class Quality:
     worst_sample_db: dict[str, float | None] = field(default_factory=dict)
     fresh: Fresh | None = None
     alike: bool = False
+    outputs: dict[str, OutputQuality] = field(default_factory=dict)
+
+    @property
+    def decides_db(self) -> dict[str, float | None]:
+        """What choices and floors go by, per output: SQNR, or a share of what differs as dB.
+
+        None where nothing could be compared.
+        """
+        told = {name: quality.decides_db for name, quality in self.outputs.items()}
+        return {**self.sqnr_db, **told}
 
     @property
     def worst_db(self) -> float | None:
-        """The smallest SQNR of all outputs; None where there is none."""
-        known = [value for value in self.sqnr_db.values() if value is not None]
+        """The least figure that decides of all outputs; None without evidence."""
+        known = [value for value in self.decides_db.values() if value is not None]
         return min(known, default=None)
 
+    @property
+    def evidence(self) -> bool:
+        """Whether anything was compared at all."""
+        return self.worst_db is not None
 
-Limit = Literal["valid", "runs", "finite", "lossless", "helps", "min-sqnr", "max-drop"]
-"""What the result of a pass must hold: ONNX's rules, that it runs and gives numbers, the floor of
-lossless passes, that a repair helps, and the limits of the user."""
+    @property
+    def numbers_db(self) -> dict[str, float | None]:
+        """The least SQNR of each output: of the whole, about means, of the worst slice; else None.
+
+        Outputs that hold no numbers have none.
+        """
+        told = {name: quality.numbers_db for name, quality in self.outputs.items()}
+        return {**self.sqnr_db, **told}
+
+    @property
+    def least_db(self) -> float | None:
+        """The least SQNR of all outputs that hold numbers; None where none does."""
+        known = [value for value in self.numbers_db.values() if value is not None]
+        return min(known, default=None)
+
+    @property
+    def close_db(self) -> float | None:
+        """The same, but for what parts differ by anyhow: by this one choices weigh."""
+        told = {name: quality.close_db for name, quality in self.outputs.items()}
+        known = [value for value in {**self.sqnr_db, **told}.values() if value is not None]
+        return min(known, default=None)
+
+    @property
+    def error(self) -> float | None:
+        """The largest share of decisions or rows that differ, as it counts; None where none can."""
+        known = [quality.error for quality in self.outputs.values()]
+        return max((value for value in known if value is not None), default=None)
+
+    @property
+    def least_agreement(self) -> float | None:
+        """The least share of same decisions or matched rows of all outputs, percent."""
+        known = [quality.agreement for quality in self.outputs.values()]
+        rows = [quality.rows for quality in self.outputs.values() if quality.rows is not None]
+        known += [min(each.precision, each.recall) for each in rows]
+        return min((value for value in known if value is not None), default=self.agreement_top1)
+
+    @property
+    def faults(self) -> dict[str, str]:
+        """Outputs with an answer that is none, and what is wrong with it."""
+        return {name: each.fault for name, each in self.outputs.items() if each.fault}
+
+
+Limit = Literal["valid", "runs", "finite", "lossless", "same", "helps", "min-sqnr", "max-drop"]
+"""What the result of a pass must hold: ONNX's rules, that it runs and gives numbers, the floors of
+lossless passes for numbers and for decisions, that a repair helps, and the limits of the user."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +241,12 @@ class Broken:
             case "runs":
                 return f"onnxruntime refuses the result, rolled back: {self.detail}"
             case "finite":
-                return "its answers are infinite, not numbers, or of another shape"
+                return self.detail
+            case "same":
+                return (
+                    f"it must change nothing, and of output {self.detail!r} {self.measured:.1%} "
+                    "differs"
+                )
             case "helps":
                 return f"it does not help: {self.measured:.1f} dB, {self.asked:.1f} dB without it"
             case "max-drop":

@@ -85,7 +85,7 @@ def record_of(item: Pass, outcome: Outcome) -> PassRecord:
         skipped=outcome.changes.skips,
         bytes=outcome.stage.graph.weight_bytes,
         macs=outcome.stage.macs,
-        sqnr_db=None if outcome.quality is None else outcome.quality.worst_db,
+        sqnr_db=None if outcome.quality is None else outcome.quality.least_db,
         curves=outcome.changes.curves,
         broken=outcome.broken,
         needs=outcome.needs,

@@ -13,13 +13,18 @@ from graphopt.errors import Need
 from graphopt.run.record import CandidateRecord, PassRecord, Quality
 from graphopt.run.stage import Stage
 from graphopt.runtime.latency import SAME, Ratio
+from graphopt.tasks.quality import share_db
 
-__all__ = ["FLOOR_DB", "GOAL_DB", "Candidate", "Kind", "choose", "row"]
+__all__ = ["FLOOR_DB", "GOAL_DB", "Candidate", "Kind", "choose", "missing_db", "row", "too_far"]
 
 GOAL_DB = 28.0
 """An output this close is close enough: further dB weigh nothing. A choice, not a guarantee."""
 FLOOR_DB = 12.0
 """What is further off is never chosen: 6 % of the output's power would be error."""
+_ERROR = 10 ** (-FLOOR_DB / 10)
+"""The same share of decisions or rows."""
+_SHARE_GOAL_DB = 16.0
+"""The same for decisions and rows: 2.5 % that differ."""
 _DB_WEIGHT = 0.04
 """One dB that is missing to the goal weighs as much as 4 % of time."""
 _BYTES_WEIGHT = 0.25
@@ -57,8 +62,43 @@ class Candidate:
         differs = self.ratio is not None and self.ratio.differs
         time = math.log(self.ratio.median) if self.ratio is not None and differs else 0.0
         size = _BYTES_WEIGHT * math.log(self.bytes / base_bytes)
-        worst = None if self.quality is None else self.quality.worst_db
-        return time + size + _DB_WEIGHT * max(0.0, GOAL_DB - (GOAL_DB if worst is None else worst))
+        return time + size + _DB_WEIGHT * missing_db(self.quality)
+
+
+def missing_db(quality: Quality | None, goal_db: float = GOAL_DB) -> float:
+    """What the worst output lacks to be close enough, dB; shares by what they are worth.
+
+    Args:
+        quality: What was measured.
+        goal_db: SQNR that is close enough.
+    """
+    if quality is None:
+        return 0.0
+    close, error = quality.close_db, quality.error
+    numbers = 0.0 if close is None else goal_db - close
+    shares = 0.0 if error is None else _SHARE_GOAL_DB - share_db(error)
+    return max(0.0, numbers, shares)
+
+
+def too_far(quality: Quality | None, floor_db: float | None) -> str:
+    """Why answers so close are not close enough; empty where they are.
+
+    Args:
+        quality: What was measured; where nothing could be compared, nothing shows that it is right.
+        floor_db: Least SQNR of outputs that hold numbers; None for ours. What is decided must
+            be the same by ours.
+    """
+    if quality is None or not quality.evidence:
+        return "no output could be compared, so nothing shows that it answers right"
+    for output, fault in quality.faults.items():
+        return f"output {output!r}, {fault}"
+    floor = FLOOR_DB if floor_db is None else floor_db
+    least, error = quality.least_db, quality.error
+    if least is not None and least < floor:
+        return f"{least:.1f} dB, at least {floor:g} dB asked"
+    if error is not None and share_db(error) < FLOOR_DB:
+        return f"{error:.1%} of its decisions or rows differ, at most {_ERROR:.0%} may"
+    return ""
 
 
 def choose(base: Candidate, tried: Sequence[Candidate]) -> Candidate:
@@ -91,8 +131,8 @@ def row(item: Candidate, chosen: bool, base_bytes: int) -> CandidateRecord:
         spec=format_passes(item.passes),
         bytes=item.bytes,
         latency_ratio=None if ratio is None else ratio.median,
-        sqnr_db=None if quality is None else quality.worst_db,
-        agreement_top1=None if quality is None else quality.agreement_top1,
+        sqnr_db=None if quality is None else quality.least_db,
+        agreement_top1=None if quality is None else quality.least_agreement,
         metric=None if quality is None or quality.metric is None else quality.metric.after,
         chosen=chosen,
         verdict=item.problem or _verdict(item, base_bytes),

@@ -24,7 +24,7 @@ from graphopt.run.means import Means
 from graphopt.run.record import CandidateRecord, PassRecord
 from graphopt.run.sequence import run_passes
 from graphopt.run.stage import Stage
-from graphopt.search.candidate import FLOOR_DB, GOAL_DB, Candidate, Kind, choose, row
+from graphopt.search.candidate import GOAL_DB, Candidate, Kind, choose, missing_db, row, too_far
 from graphopt.search.sensitivity import sensitive_layers
 from graphopt.search.timing import ratios
 
@@ -273,10 +273,8 @@ def _measure(base: Candidate, tried: Sequence[Candidate], means: Means) -> None:
 def _problem(item: Candidate, means: Means) -> str:
     """Why a measured candidate must not be chosen; empty where it may."""
     limits = means.limits
-    worst = None if item.quality is None else item.quality.worst_db
-    floor = FLOOR_DB if limits.min_sqnr_db is None else limits.min_sqnr_db
-    if worst is not None and worst < floor:
-        return f"{worst:.1f} dB, at least {floor:g} dB asked"
+    if problem := too_far(item.quality, limits.min_sqnr_db):
+        return problem
     if item.ratio is not None and item.ratio.slower:
         return "slower than float"
     fall = drop(item.stage, means)
@@ -290,10 +288,10 @@ def _mixed(
 ) -> tuple[list[Candidate], list[str]]:
     """Static int8 again with the most sensitive layers float, if it is not close enough."""
     static = next((item for item in tried if item.kind == "static"), None)
-    if static is None or static.quality is None or static.quality.worst_db is None:
+    if static is None or static.quality is None or not static.quality.evidence:
         return [], []
     goal = max(GOAL_DB, means.limits.min_sqnr_db or GOAL_DB)
-    if static.quality.worst_db >= goal and not static.problem:
+    if missing_db(static.quality, goal) == 0 and not static.problem:
         return [], []
     try:
         ranked = sensitive_layers(lifted.stage, means)

@@ -75,8 +75,26 @@ def read_tasks(
         if name in states and task.kind == "regression":
             task = Task(name, "state", fed_to=states[name], why="of the same type, shape and role")
         free = name in sized and shapes.static_shape(name) is None
-        tasks[name] = _with_word(replace(task, free_rows=free), words.get(name), seen)
+        place = _free_axis(graph, shapes, name) if free else None
+        task = replace(task, free_rows=free, rows_axis=place)
+        tasks[name] = _with_word(task, words.get(name), seen)
     return tasks
+
+
+def _free_axis(graph: Graph, shapes: Shapes, name: str) -> int | None:
+    """The last axis of free size that no input has as well; None where there is none."""
+    info = shapes.get(name)
+    if info is None or info.shape is None:
+        return None
+    given = {
+        dim
+        for value in graph.required_inputs
+        if (known := shapes.get(value.name)) is not None
+        for dim in known.shape or ()
+    }
+    free = [n for n, dim in enumerate(info.shape) if not isinstance(dim, int)]
+    own = [n for n in free if info.shape[n] is None or info.shape[n] not in given]
+    return max(own or free, default=None)
 
 
 def _with_word(read: Task, word: Task | None, seen: Sequence[Any]) -> Task:

@@ -61,6 +61,7 @@ class Task:
         form: Of scores: how they are written; None of other kinds.
         fed_to: Of a state: the input that takes it.
         free_rows: Whether the size of an axis hangs on the values of the data.
+        rows_axis: That axis, counted from the front; None where it is not known.
         why: The evidence, a phrase; that of the user is ``given``.
         given: Whether the user said so.
     """
@@ -71,6 +72,7 @@ class Task:
     form: Form | None = None
     fed_to: str = ""
     free_rows: bool = False
+    rows_axis: int | None = None
     why: str = ""
     given: bool = False
 

@@ -18,10 +18,10 @@ from graphopt.runtime import bursts
 
 MODEL = """
 <ir_version: 8, opset_import: ["" : 17]>
-g (float[N, 8] x) => (float[N, 5] y, int64[N] top)
+g (float[N, 8] x) => (float[N, 5] logits, int64[N] top)
 {
-    y = MatMul(x, w)
-    top = ArgMax<axis = 1, keepdims = 0>(y)
+    logits = MatMul(x, w)
+    top = ArgMax<axis = 1, keepdims = 0>(logits)
 }
 """
 WEIGHT = np.random.default_rng(0).standard_normal((8, 5)).astype(np.float32)
@@ -41,9 +41,9 @@ def model(weight: Any = WEIGHT, text: str = MODEL) -> onnx.ModelProto:
 def test_a_model_equals_itself() -> None:
     found = compare(model(), model())
     assert found.quality is not None
-    assert found.quality.sqnr_db["y"] == 300.0
+    assert found.quality.sqnr_db["logits"] == 300.0
     assert found.quality.agreement_top1 == 100.0
-    assert found.cosine["y"] == pytest.approx(1.0)
+    assert found.cosine["logits"] == pytest.approx(1.0)
     assert found.a.params == found.b.params == 40
     assert (found.latency_ratio, found.latency_spread, found.latency_clock) == (1.0, 0.0, "graph")
     assert found.a.latency_ms == found.b.latency_ms is not None
@@ -58,9 +58,9 @@ def test_figures_of_a_model_that_is_a_little_off() -> None:
     f, g = data["x"] @ WEIGHT, data["x"] @ (WEIGHT + noise)
     assert found.quality is not None
     expected = 10 * math.log10(float((f**2).sum() / ((f - g) ** 2).sum()))
-    assert found.quality.sqnr_db["y"] == pytest.approx(expected, abs=0.01)
+    assert found.quality.sqnr_db["logits"] == pytest.approx(expected, abs=0.01)
     cosine = float((f * g).sum() / np.linalg.norm(f) / np.linalg.norm(g))
-    assert found.cosine["y"] == pytest.approx(cosine, abs=1e-6)
+    assert found.cosine["logits"] == pytest.approx(cosine, abs=1e-6)
     agreement = 100 * float((f.argmax(1) == g.argmax(1)).mean())
     assert found.quality.agreement_top1 == pytest.approx(agreement)
     assert (found.quality.samples, found.feeds, found.note) == (40, "40 samples", "")
@@ -76,11 +76,11 @@ def test_paths_are_named_with_hash_and_bytes(tmp_path: Path) -> None:
 
 
 def test_an_opposite_model_has_cosine_minus_one() -> None:
-    assert compare(model(), model(-WEIGHT)).cosine["y"] == pytest.approx(-1.0)
+    assert compare(model(), model(-WEIGHT)).cosine["logits"] == pytest.approx(-1.0)
 
 
 def test_a_zero_output_has_no_cosine() -> None:
-    assert compare(model(), model(WEIGHT * 0)).cosine["y"] is None
+    assert compare(model(), model(WEIGHT * 0)).cosine["logits"] is None
 
 
 def test_a_fixed_batch_on_one_side_only() -> None:
@@ -89,7 +89,7 @@ def test_a_fixed_batch_on_one_side_only() -> None:
     for first, second in ((fixed, model()), (model(), fixed)):
         found = compare(first, second, data)
         assert found.quality is not None and found.quality.samples == 10
-        assert found.quality.sqnr_db["y"] == 300.0
+        assert found.quality.sqnr_db["logits"] == 300.0
 
 
 @pytest.mark.parametrize(
@@ -105,13 +105,13 @@ def test_a_fixed_batch_on_one_side_only() -> None:
 def test_models_that_cannot_be_compared(old: str, new: str, words: str) -> None:
     text = MODEL.replace(old, new)
     if "y2" in new:
-        text = text.replace("top = ArgMax", "y2 = Neg(y)\n top = ArgMax")
+        text = text.replace("top = ArgMax", "y2 = Neg(logits)\n top = ArgMax")
     with pytest.raises(ModelError, match=words):
         compare(model(), model(text=text))
 
 
 def test_random_feeds_that_do_not_fit_leave_the_rest() -> None:
-    text = MODEL.replace("y = MatMul(x, w)", "k = Gather(x, far)\n y = MatMul(k, w)")
+    text = MODEL.replace("logits = MatMul(x, w)", "k = Gather(x, far)\n logits = MatMul(k, w)")
     made = model(text=text)
     made.graph.initializer.append(numpy_helper.from_array(np.array([99]), "far"))
     found = compare(made, made)

@@ -23,6 +23,7 @@ from graphopt.run.record import (
     RunRecord,
     StartRecord,
 )
+from graphopt.tasks.quality import OutputQuality
 
 MakeRecord = Callable[..., RunRecord]
 
@@ -137,7 +138,13 @@ def _record(layers: int = 60) -> RunRecord:
             900,
             "eval",
             worst_sample_db={"logits": 11.2, "features": 20.4},
-            fresh=Fresh({"logits": 22.9, "features": 27.1}, 96.5),
+            fresh=Fresh({"logits": 22.9, "features": 27.1}, {"logits": 96.5}),
+            outputs={
+                "logits": OutputQuality(
+                    "classes", sqnr_db=23.41, worst_sample_db=11.2, agreement=97.44
+                ),
+                "features": OutputQuality("regression", sqnr_db=27.9, worst_sample_db=20.4),
+            },
         ),
         passes=_passes(integer, left),
         candidates=_candidates(),

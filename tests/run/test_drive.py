@@ -156,7 +156,7 @@ def test_a_pass_that_holds_its_promise_stays() -> None:
     [
         (Halve(), "rolled back", "lossless asks 90 dB", "lossless"),
         (Break(), "rolled back", "nowhere", "valid"),
-        (Explode(), "rolled back", "not numbers", "finite"),
+        (Explode(), "rolled back", "sample 0: NaN where the model before has none", "finite"),
         (Refuse(), "refused", "not with this model", None),
         (EliminateDead(), "nothing to do", "found nothing in this model that it changes", None),
     ],

@@ -9,7 +9,10 @@ from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.run.judge import Judge
 from graphopt.runtime.session import Session
+from graphopt.tasks.task import Task
 from graphopt.testing import model_from_text
+
+TASKS = {"y": Task("y", "classes", axis=1, form="logits"), "n": Task("n", "indices")}
 
 
 def _graph(scale: float = 1.0) -> Graph:
@@ -24,7 +27,7 @@ def _graph(scale: float = 1.0) -> Graph:
 
 def test_the_reference_agrees_with_itself() -> None:
     graph = _graph()
-    judge = Judge(graph, SyntheticSamples(graph), "random", threads=1, limit=3)
+    judge = Judge(graph, SyntheticSamples(graph), "random", threads=1, limit=3).reading(TASKS)
     assert len(judge.samples) == 3
     quality = judge.compare(judge.run(Session(graph, threads=1)))
     assert quality.sqnr_db["y"] == 300
@@ -34,7 +37,7 @@ def test_the_reference_agrees_with_itself() -> None:
 
 def test_sqnr_is_that_of_the_definition() -> None:
     graph = _graph()
-    judge = Judge(graph, SyntheticSamples(graph), "random", threads=1, limit=3)
+    judge = Judge(graph, SyntheticSamples(graph), "random", threads=1, limit=3).reading(TASKS)
     quality = judge.compare(judge.run(Session(_graph(1.01))))
     assert quality.sqnr_db["y"] == pytest.approx(40, abs=1e-3)  # 10 log10(1 / 0.01^2)
     quality = judge.compare(judge.run(Session(_graph(-1))))

@@ -8,10 +8,13 @@ import pytest
 from graphopt.numerics.fresh import FEW
 from graphopt.observe.request import Rows
 from graphopt.run.tally import Tally
+from graphopt.tasks.task import Task
+
+CLASSES = {"y": Task("y", "classes", axis=1, form="logits")}
 
 
 def test_only_real_rows_and_fitting_shapes_count() -> None:
-    tally = Tally(["y"])
+    tally = Tally(["y"], CLASSES)
     right = np.array([[1.0, 0.0], [1.0, 0.0]], np.float32)
     wrong = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
     tally.add({"y": right}, {"y": wrong}, Rows(1, 2, first=True))
@@ -33,12 +36,13 @@ def test_outputs_of_rank_0_count() -> None:
 
 
 def test_rows_with_infinite_values_have_no_top_answer() -> None:
-    tally = Tally(["y"])
+    tally = Tally(["y"], CLASSES)
     rows = np.array([[1, np.inf, -np.inf], [1, 2, 3]], np.float32)
     tally.add({"y": rows}, {"y": rows}, Rows(2, 2, first=True))
     quality = tally.quality("eval")
     assert quality.agreement_top1 is None
     assert quality.sqnr_db["y"] == 300
+    assert quality.outputs["y"].not_finite == 1
 
 
 def test_outputs_without_a_row_a_sample_count_whole() -> None:
@@ -79,7 +83,7 @@ def test_bounds_are_for_few_samples_that_differ() -> None:
     answer = right + rng.normal(scale=0.1, size=right.shape).astype(np.float32)
 
     def tallied(count: int, *, alike: bool = False, clipped: bool = False) -> Tally:
-        tally = Tally(["y"], alike=alike, clipped=clipped)
+        tally = Tally(["y"], CLASSES, alike=alike, clipped=clipped)
         rows = Rows(count, count, first=True)
         tally.add({"y": right[:count]}, {"y": answer[:count]}, rows)
         return tally
@@ -88,8 +92,6 @@ def test_bounds_are_for_few_samples_that_differ() -> None:
     assert wide is not None
     assert narrow is not None
     assert (clipped.fresh() or wide).sqnr_db["y"] < wide.sqnr_db["y"] < narrow.sqnr_db["y"]  # type: ignore[operator]  # none of them is None
-    assert narrow.agreement_top1 is not None
-    assert wide.agreement_top1 is not None
-    assert 50 < wide.agreement_top1 < narrow.agreement_top1 < 100
+    assert 50 < wide.agreement["y"] < narrow.agreement["y"] < 100  # type: ignore[operator]  # none of them is None
     for few in (tallied(1), tallied(FEW), tallied(16, alike=True)):
         assert few.fresh() is None

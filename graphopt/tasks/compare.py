@@ -1,0 +1,383 @@
+"""Answers set against those that are right, output by output, by what the output means."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphopt.graph.tensors import Array
+from graphopt.numerics.fresh import FEW, least_share, least_sqnr_db
+from graphopt.numerics.slices import AxisSums, axis_sums, least_slice
+from graphopt.numerics.sqnr import ErrorSums, decibels, finite_pair
+from graphopt.observe.request import Rows
+from graphopt.tasks.quality import OutputQuality, WorstSlice
+from graphopt.tasks.task import Task
+
+__all__ = ["Comparator", "EqualValues", "Least", "Numbers", "Sampling", "is_numeric"]
+
+_NUMBERS = "fiub"  # kinds of numpy's types that can be subtracted
+_MOST_SLICES = 4096
+_LARGE = 1 << 20
+"""Values of one feed from which on only the axis of the channels is looked at."""
+_PICTURE = 4
+"""Axes of pictures."""
+_LEAST_VALUES = 8
+"""Values of a slice below which its own mean says nothing."""
+_MOST_VALUES = 256
+"""Different values that are counted in search of the usual one."""
+_NOTHING = "no values on these samples"
+
+
+@dataclass(frozen=True)
+class Least:
+    """What fresh samples give at least; None where that cannot be said, the share in percent."""
+
+    sqnr_db: float | None = None
+    agreement: float | None = None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What the samples and the model that is judged are like.
+
+    Attributes:
+        telling: Whether the samples say how far outputs vary; random feeds do not.
+        clipped: Whether the ranges of the model are fixed.
+    """
+
+    telling: bool = True
+    clipped: bool = False
+
+
+class Comparator(ABC):
+    """Sums over samples from which the closeness of one output follows, or of a set of them."""
+
+    @abstractmethod
+    def add(self, right: Mapping[str, Any], answer: Mapping[str, Any], rows: Rows) -> None:
+        """Count what both models answer to one feed."""
+
+    @abstractmethod
+    def found(self) -> dict[str, OutputQuality]:
+        """The figures so far, by output."""
+
+    def least(self) -> dict[str, Least]:
+        """What fresh samples give at least, by output; nothing where nothing can be said."""
+        return {}
+
+
+class Numbers(Comparator):
+    """Numbers, scores of classes among them: SQNR of the whole, about means, and of each slice.
+
+    Args:
+        task: What the output means.
+        sampling: What the samples are like.
+    """
+
+    def __init__(self, task: Task, sampling: Sampling) -> None:
+        self.task, self.sampling = task, sampling
+        self.errors = ErrorSums()
+        self.slices: dict[int | None, AxisSums] = {}
+        self.mixed: set[int | None] = set()
+        self.decisions = _Decisions(task)
+        self.units: list[NDArray[np.float64]] = []
+        self.samples = self.finite = self.not_finite = self.held = 0
+        self.worst: float | None = None
+        self.fault = ""
+
+    def add(self, right: Mapping[str, Any], answer: Mapping[str, Any], rows: Rows) -> None:
+        """Count one feed; of outputs with a row per sample only the real rows."""
+        name = self.task.output
+        f, g = right[name], answer[name]
+        if isinstance(f, np.ndarray) and f.size and f.dtype.kind in _NUMBERS:
+            if fault := _unlike(f, g):
+                self.fail(fault)
+            else:
+                apart = f.ndim > 0 and len(f) == rows.full
+                self.count(rows.keep(f), rows.keep(g), rows.real if apart else 1, apart=apart)
+        self.samples += rows.real
+
+    def fail(self, fault: str) -> None:
+        """Count an answer that is none."""
+        self.errors.fail()
+        self.worst = float(decibels(0, 1))
+        self.fault = self.fault or f"sample {self.samples}: {fault}"
+
+    def count(self, f: Array, g: Array, samples: int, *, apart: bool) -> None:
+        """Count two arrays of one shape; ``apart``: axis 0 is that of the ``samples``."""
+        expected, actual, fits = finite_pair(f, g)
+        signal, noise = self.errors.add(expected, actual, samples)
+        worst = float(decibels(signal, noise).min())
+        if not fits:
+            self.fail(_not_finite(f, g))
+        finite = np.isfinite(f)
+        self.finite += int(np.count_nonzero(finite))
+        infinite = not finite.all()
+        if infinite:
+            each = finite.reshape(samples, -1).all(axis=1)
+            self.not_finite += int((~each).sum())
+        self.worst = worst if self.worst is None else min(worst, self.worst)
+        keep = self.held < FEW
+        self.held += samples
+        if keep:
+            self.units.append(np.stack([signal, noise]))
+        if not infinite:
+            self._cut(expected, expected - actual, apart=apart)
+            self.decisions.add(f, g, samples, keep=keep)
+
+    def _cut(self, f: NDArray[np.float64], error: NDArray[np.float64], *, apart: bool) -> None:
+        """Sums along the axes; None is the key of the whole as one slice."""
+        axes = [axis for axis in self._axes(f, apart=apart) if axis not in self.mixed]
+        found: dict[int | None, AxisSums] = dict(axis_sums(f, error, axes).items())
+        found[None] = axis_sums(f.reshape(1, -1), error.reshape(1, -1), [0])[0]
+        for axis, sums in found.items():
+            so_far = self.slices.get(axis)
+            if so_far is None:
+                self.slices[axis] = sums
+            elif len(so_far.total) == len(sums.total):
+                so_far.join(sums)
+            else:  # an axis of free size holds no channels
+                self.mixed.add(axis)
+                del self.slices[axis]
+
+    def _axes(self, f: NDArray[np.float64], *, apart: bool) -> list[int]:
+        own, last = self.task.axis, f.ndim - 1
+        axes = set[int]() if own is None else {own}
+        if self.task.kind not in ("classes", "multi-label", "embedding") and f.size <= _LARGE:
+            axes.add(int(apart))
+            if f.ndim < _PICTURE or f.shape[last] != f.shape[last - 1]:  # which are positions
+                axes.add(last)
+        return [n for n in sorted(axes) if apart <= n < f.ndim and f.shape[n] <= _MOST_SLICES]
+
+    def found(self) -> dict[str, OutputQuality]:
+        """The figures so far."""
+        return {self.task.output: self.quality()}
+
+    def quality(self) -> OutputQuality:
+        """The figures so far."""
+        kind = self.task.kind
+        if self.fault:
+            return OutputQuality(
+                kind,
+                sqnr_db=self.errors.sqnr_db,
+                worst_sample_db=self.worst,
+                not_finite=self.not_finite,
+                fault=self.fault,
+            )
+        if self.errors.count == 0:
+            return OutputQuality(kind, compared=False, reason=_NOTHING)
+        if self.finite == 0:
+            return OutputQuality(
+                kind,
+                compared=False,
+                not_finite=self.not_finite,
+                reason="all that the model holds there is infinite or not a number",
+            )
+        return OutputQuality(
+            kind,
+            sqnr_db=self.errors.sqnr_db,
+            about_mean_db=self._about_mean(),
+            worst_slice=self._worst_slice(),
+            worst_sample_db=self.worst,
+            agreement=self.decisions.agreement,
+            unusual=self.decisions.unusual,
+            not_finite=self.not_finite,
+        )
+
+    def _about_mean(self) -> float | None:
+        """All slices along the axis of the channels together, each about its own mean."""
+        sums = self.slices.get(self.task.axis, self.slices.get(None))
+        if sums is None or not self.sampling.telling or sums.count < _LEAST_VALUES:
+            return None
+        told = sums.informative()
+        if not told.any():
+            return None
+        return float(decibels(sums.spread()[told].sum(), sums.noise[told].sum()))
+
+    def _worst_slice(self) -> WorstSlice | None:
+        if self.task.kind in ("classes", "binary", "embedding"):
+            return None
+        worst: WorstSlice | None = None
+        for axis, sums in self.slices.items():
+            if axis is None or sums.count < _LEAST_VALUES:
+                continue
+            least = least_slice(sums, about_mean=self.sampling.telling)
+            if least is not None and (worst is None or least[1] < worst.sqnr_db):
+                worst = WorstSlice(axis, *least)
+        return worst
+
+    def least(self) -> dict[str, Least]:
+        """What fresh samples give at least."""
+        bound = None
+        if not self.errors.failed and self.units:
+            signal, noise = np.concatenate(self.units, axis=1)
+            bound = least_sqnr_db(signal, noise, clipped=self.sampling.clipped)
+        return {self.task.output: Least(bound, self.decisions.least())}
+
+
+@dataclass
+class _Decisions:
+    """What is decided by scores, and how much of that is the same.
+
+    ``answers`` are the same ones and all, sample by sample, held of a few samples only.
+    """
+
+    task: Task
+    same: int = 0
+    positions: int = 0
+    chosen: NDArray[np.int64] = field(default_factory=lambda: np.zeros(3, np.int64))
+    answers: list[NDArray[np.int64]] = field(default_factory=list)
+
+    def add(self, f: Array, g: Array, samples: int, *, keep: bool) -> None:
+        """Count the decisions of some samples."""
+        if not self.task.scores:
+            return
+        axis = self.task.axis
+        if self.task.kind == "classes":
+            if axis is None or axis >= f.ndim or f.shape[axis] < 2:
+                return
+            same = f.argmax(axis) == g.argmax(axis)
+        else:
+            ours, theirs = f > self.task.threshold, g > self.task.threshold
+            same = ours == theirs
+            self.chosen += [ours.sum(), theirs.sum(), (ours & theirs).sum()]
+        by_sample = same.reshape(samples, -1)
+        self.same += int(same.sum())
+        self.positions += same.size
+        if keep:
+            all_ = np.full(samples, by_sample.shape[1])
+            self.answers.append(np.stack([by_sample.sum(axis=1), all_]))
+
+    @property
+    def agreement(self) -> float | None:
+        """Share of the same decisions, percent."""
+        return 100 * self.same / self.positions if self.positions else None
+
+    @property
+    def unusual(self) -> float | None:
+        """F1 of the decision that is the seldom one, percent; None where there is only one."""
+        if self.task.kind == "classes" or not self.positions:
+            return None
+        ours, theirs, both = (int(each) for each in self.chosen)
+        if 2 * ours > self.positions:  # yes is the usual one
+            ours, theirs = self.positions - ours, self.positions - theirs
+            both = self.same - both
+        return 200 * both / (ours + theirs) if ours + theirs else None
+
+    def least(self) -> float | None:
+        """What fresh samples agree in at least, percent."""
+        if not self.answers:
+            return None
+        share = least_share(*np.concatenate(self.answers, axis=1))
+        return None if share is None else 100 * share
+
+
+class EqualValues(Comparator):
+    """Integers that number things, strings, masks: equal or not.
+
+    Where one value makes up more than half of the output, what counts are the places that hold
+    another, in one of the two: an empty mask is not right for being mostly empty.
+
+    Args:
+        task: What the output means.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.same = self.positions = self.samples = 0
+        self.ours, self.theirs, self.both = Counter[Any](), Counter[Any](), Counter[Any]()
+        self.answers: list[NDArray[np.int64]] = []
+        self.fault = ""
+
+    def add(self, right: Mapping[str, Any], answer: Mapping[str, Any], rows: Rows) -> None:
+        """Count one feed; of outputs with a row per sample only the real rows."""
+        name = self.task.output
+        f, g = right[name], answer[name]
+        if isinstance(f, np.ndarray) and f.size:
+            if fault := _unlike(f, g, numbers=False):
+                self.fault = self.fault or f"sample {self.samples}: {fault}"
+            else:
+                apart = f.ndim > 0 and len(f) == rows.full
+                self.count(rows.keep(f), rows.keep(g), rows.real if apart else 1)
+        self.samples += rows.real
+
+    def count(self, f: Array, g: Array, samples: int) -> None:
+        """Count two arrays of one shape, of ``samples`` samples along the leading axis."""
+        same = np.asarray(f == g)
+        by_sample = same.reshape(samples, -1)
+        if sum(len(each) for each in self.answers) < FEW:
+            all_ = np.full(samples, by_sample.shape[1])
+            self.answers.append(np.stack([by_sample.sum(axis=1), all_]))
+        self.same += int(same.sum())
+        self.positions += same.size
+        for counter, values in ((self.ours, f), (self.theirs, g), (self.both, f[same])):
+            for value, number in _counted(values):
+                if value in counter or len(counter) < _MOST_VALUES:
+                    counter[value] += number
+
+    def found(self) -> dict[str, OutputQuality]:
+        """The figures so far."""
+        return {self.task.output: self.quality()}
+
+    def quality(self) -> OutputQuality:
+        """The figures so far."""
+        kind = self.task.kind
+        if self.fault:
+            return OutputQuality(kind, fault=self.fault)
+        if self.positions == 0:
+            return OutputQuality(kind, compared=False, reason=_NOTHING)
+        differ = self.positions - self.same
+        unusual = None
+        error = differ / self.positions
+        value, number = self.ours.most_common(1)[0]
+        if 2 * number > self.positions:
+            others = 2 * self.positions - number - self.theirs[value]
+            error = differ / others if others else 0.0
+            unusual = 100 * (1 - min(error, 1.0)) if others else None
+        return OutputQuality(
+            kind, agreement=100 * self.same / self.positions, unusual=unusual, error=error
+        )
+
+    def least(self) -> dict[str, Least]:
+        """What fresh samples give at least."""
+        if not self.answers:
+            return {}
+        share = least_share(*np.concatenate(self.answers, axis=1))
+        least = Least(agreement=None if share is None else 100 * share)
+        return {self.task.output: least}
+
+
+def _counted(values: Array) -> list[tuple[Any, int]]:
+    """Each value and how often it is there."""
+    if values.dtype.kind == "O":
+        return list(Counter(values.ravel().tolist()).items())
+    different, numbers = np.unique(values, return_counts=True)
+    return list(zip(different.tolist(), numbers.tolist(), strict=True))
+
+
+def is_numeric(value: Any) -> bool:
+    """Whether a value is an array that can be subtracted from another."""
+    return isinstance(value, np.ndarray) and value.dtype.kind in _NUMBERS
+
+
+def _unlike(f: Array, g: Any, *, numbers: bool = True) -> str:
+    """What keeps an answer from being compared with the one that is right; else empty."""
+    if not isinstance(g, np.ndarray) or (numbers and not is_numeric(g)):
+        return "no numbers where the model before has some"
+    if f.shape != g.shape:
+        return f"shape {list(g.shape)} where the model before has {list(f.shape)}"
+    return ""
+
+
+def _not_finite(f: Array, g: Array) -> str:
+    """Which values are not finite in one of the two only."""
+    if (np.isnan(g) & ~np.isnan(f)).any():
+        return "NaN where the model before has none"
+    if (np.isfinite(f) & ~np.isfinite(g)).any():
+        return "infinity where the model before has numbers"
+    return "other values where the model before has NaN or infinity"

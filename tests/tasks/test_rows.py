@@ -1,0 +1,111 @@
+"""Outputs with as many rows as the data has: one more or less is an error of that size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from graphopt.observe.request import Rows
+from graphopt.tasks.compare import Sampling
+from graphopt.tasks.quality import OutputQuality, share_db
+from graphopt.tasks.rows import MatchedRows
+from graphopt.tasks.task import Task
+
+SCORES = Task("scores", "regression", axis=1, free_rows=True, rows_axis=0)
+CELLS = Task("cells", "indices", free_rows=True, rows_axis=0)
+ONE = Rows(1, 1, first=True)
+
+
+def _matched(tasks: list[Task], *samples: tuple[dict[str, Any], dict[str, Any]]) -> Any:
+    comparator = MatchedRows(tasks, Sampling())
+    for right, answer in samples:
+        comparator.add(right, answer, ONE)
+    return comparator.found()
+
+
+def _detections(count: int, seed: int = 0) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    cells = np.stack([np.arange(count), np.arange(count) % 3], axis=1)
+    return {"scores": rng.standard_normal((count, 5)).astype(np.float32), "cells": cells}
+
+
+def _cut(found: dict[str, Any], keep: Any) -> dict[str, Any]:
+    return {name: values[keep] for name, values in found.items()}
+
+
+def test_a_row_less_is_an_error_of_one_row() -> None:
+    right = _detections(20)
+    answer = _cut(right, [n for n in range(20) if n != 4])
+    found = _matched([SCORES, CELLS], (right, answer))
+    for quality in found.values():
+        assert isinstance(quality, OutputQuality)
+        assert quality.rows is not None
+        assert (quality.rows.recall, quality.rows.precision) == (95, 100)
+        assert (quality.rows.other_number, quality.rows.samples) == (1, 1)
+        assert quality.error == pytest.approx(0.1)
+        assert quality.decides_db == pytest.approx(share_db(0.1))
+    assert found["scores"].sqnr_db == 300
+    assert "cells" in found["scores"].rows.by
+
+
+def test_a_sample_without_rows_that_gets_some_is_counted() -> None:
+    none, some = _cut(_detections(3), slice(0)), _detections(2, 1)
+    found = _matched([SCORES, CELLS], (none, some), (_detections(8), _detections(8)))
+    rows = found["scores"].rows
+    assert (rows.expected, rows.actual, rows.matched, rows.other_number) == (8, 10, 8, 1)
+    only = _matched([SCORES, CELLS], (none, some))
+    assert only["scores"].decides_db == 0
+    nothing = _matched([SCORES, CELLS], (none, none))
+    assert not nothing["scores"].compared
+    assert nothing["scores"].decides_db is None
+
+
+def test_rows_in_another_order_are_the_same_rows() -> None:
+    right = _detections(12)
+    order = np.random.default_rng(3).permutation(12)
+    found = _matched([SCORES, CELLS], (right, _cut(right, order)))
+    assert found["scores"].sqnr_db == 300
+    alone = _matched([SCORES], ({"scores": right["scores"]}, {"scores": right["scores"][order]}))
+    assert alone["scores"].sqnr_db == 300
+    assert alone["scores"].rows.by == "the nearest row"
+
+
+def test_boxes_are_matched_by_overlap_and_class() -> None:
+    boxes = Task("boxes", "boxes", axis=1, free_rows=True, rows_axis=0)
+    labels = Task("labels", "indices", free_rows=True, rows_axis=0)
+    at = np.array([[0, 0, 10, 10], [20, 20, 40, 40], [50, 50, 60, 60]], np.float32)
+    right = {"boxes": at, "labels": np.array([1, 2, 3])}
+    moved = at[[2, 0, 1]] + np.float32(0.5)
+    found = _matched([boxes, labels], (right, {"boxes": moved, "labels": np.array([3, 1, 7])}))
+    rows = found["boxes"].rows
+    assert (rows.matched, rows.expected, rows.actual) == (2, 3, 3)
+    assert rows.by == "overlap of boxes and 'labels'"
+    expected = 10 * np.log10(np.square(at[[0, 2]]).sum() / (8 * 0.25))
+    assert found["boxes"].sqnr_db == pytest.approx(expected, abs=1e-4)
+    assert found["labels"].agreement == 100
+    assert found["boxes"].error == pytest.approx(2 / 3)
+
+
+def test_rows_along_another_axis() -> None:
+    places = Task("places", "indices", free_rows=True, rows_axis=1)
+    right = np.array([[0, 1, 2], [5, 6, 7]])
+    found = _matched([places], ({"places": right}, {"places": right[:, :2]}))
+    rows = found["places"].rows
+    assert (rows.expected, rows.actual, rows.matched) == (3, 2, 2)
+
+
+def test_outputs_with_other_numbers_of_rows_are_sets_of_their_own() -> None:
+    other = Task("other", "regression", free_rows=True, rows_axis=0)
+    right = {"scores": np.eye(4), "other": np.eye(3)}
+    found = _matched([SCORES, other], (right, {"scores": np.eye(4)[:3], "other": np.eye(3)}))
+    assert found["other"].rows.matched == found["other"].rows.actual == 3
+    assert found["scores"].rows.matched == 3
+    assert found["scores"].rows.expected == 4
+
+
+def test_columns_that_differ_are_a_fault() -> None:
+    found = _matched([SCORES], ({"scores": np.eye(3)}, {"scores": np.eye(4)}))
+    assert found["scores"].fault == "sample 0: shape [4, 4] where the model before has [3, 3]"
+    assert found["scores"].decides_db == -300
