@@ -26,7 +26,7 @@ from graphopt.run.files import Written, refuse_overlaps
 from graphopt.run.metrics import MetricFunction
 from graphopt.run.stage import Stage
 from graphopt.runtime.trial import Trial
-from graphopt.search.planner import follow
+from graphopt.search.follow import follow
 from graphopt.tasks.words import TasksGiven, split_tasks
 
 __all__ = ["distill"]
@@ -123,7 +123,7 @@ def distill(
         means, caveat = with_judge(means, metric, attempt, [graph], plan.tasks)
     start = Origin(Stage(graph, means), path_of(student))
     reference = Origin(Stage(goal, means), path_of(teacher))
-    choice = follow(plan, start.stage, means)
+    choice = follow(plan, start.stage, means, start.stage)
     result = finished(
         plan, choice, means, caveat, started=started, reference=reference, start=start
     )

@@ -28,7 +28,8 @@ from graphopt.run.metrics import MetricFunction
 from graphopt.run.sequence import dry_run as looks
 from graphopt.run.stage import Stage
 from graphopt.runtime.trial import Trial
-from graphopt.search.planner import cleanup_passes, follow, intentions
+from graphopt.search.follow import follow
+from graphopt.search.planner import cleanup_passes, intentions
 
 __all__ = ["Result", "optimize"]
 

@@ -22,7 +22,7 @@ from graphopt.run.proof import Proof, describe, prove, with_recipe
 from graphopt.run.record import Caveat, ModelRecord, PassRecord, RunRecord, StartRecord
 from graphopt.run.stage import Stage
 from graphopt.runtime import launch
-from graphopt.search.planner import Choice
+from graphopt.search.choice import Choice
 
 __all__ = ["Origin", "Result", "finished", "looked_at"]
 
@@ -158,7 +158,7 @@ def finished(
     before = reference.described()
     if launch.leads():  # the clock of the one process should not hear the others
         first = None if start is None else start.stage
-        proof = prove(choice.stage, means, first, choice.records, caveat)
+        proof = prove(choice.stage, means, first, choice.records, caveat, choice.verified)
         sizes = choice.stage.sizes
         output = describe(choice.stage.graph, sizes=sizes, latency_ms=proof.after_ms)
         before = replace(before, latency_ms=proof.before_ms)

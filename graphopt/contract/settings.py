@@ -37,6 +37,11 @@ class Limits:
     max_drop: float | None = None
     strict: bool = False
 
+    @property
+    def any(self) -> bool:
+        """Whether the result must hold something."""
+        return self.min_sqnr_db is not None or self.max_drop is not None
+
     def __post_init__(self) -> None:
         _check("min_sqnr_db", self.min_sqnr_db, float, -sys.float_info.max)
         _check("max_drop", self.max_drop, float, 0)

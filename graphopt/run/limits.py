@@ -7,6 +7,7 @@ from typing import Literal
 
 import onnx
 
+from graphopt.contract.settings import Limits
 from graphopt.errors import LimitError, Need
 from graphopt.graph.graph import Graph
 from graphopt.run.evaluation import evaluate
@@ -16,6 +17,7 @@ from graphopt.run.stage import Stage
 
 __all__ = [
     "LOSSLESS_DB",
+    "broken_by",
     "broken_by_user",
     "broken_floor",
     "check_limits",
@@ -80,6 +82,21 @@ def drop(stage: Stage, means: Means) -> float | None:
     )
     assert quality.metric is not None
     return quality.metric.fall
+
+
+def broken_by(quality: Quality, limits: Limits) -> Broken | None:
+    """The limit of the user that measured figures break, if they break one.
+
+    What cannot be compared holds no limit.
+    """
+    if limits.min_sqnr_db is not None and not quality.evidence:
+        return Broken("min-sqnr", asked=limits.min_sqnr_db)
+    broken = broken_floor(quality, limits.min_sqnr_db, "min-sqnr")
+    if broken is not None or limits.max_drop is None or quality.metric is None:
+        return broken
+    if quality.metric.fall > limits.max_drop:
+        return Broken("max-drop", asked=limits.max_drop, measured=quality.metric.fall)
+    return None
 
 
 def broken_by_user(stage: Stage, means: Means) -> Broken | None:

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from graphopt.analysis.audit import Audit, audit, expected
 from graphopt.contract.recipe import METADATA_KEY
-from graphopt.data.first import FirstSamples
-from graphopt.data.samples import Samples
 from graphopt.errors import ModelError
 from graphopt.facts import cost
 from graphopt.facts.quantized import has_fixed_ranges
@@ -18,23 +16,18 @@ from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.graph.unfold import inlined
 from graphopt.run import layer_figures
-from graphopt.run.evaluation import evaluate
-from graphopt.run.judge import HELD_WEIGHTS_BYTES
+from graphopt.run.causes import calibration_faults
 from graphopt.run.limits import limit_records
 from graphopt.run.means import Means
 from graphopt.run.record import Caveat, LayerRecord, LimitRecord, ModelRecord, PassRecord, Quality
 from graphopt.run.sizing import sized_run
 from graphopt.run.stage import Stage
+from graphopt.run.verify import Verified, verify
 from graphopt.runtime.latency import Ratio
-from graphopt.runtime.side_by_side import side_by_side
 from graphopt.targets import Target, find
 
 __all__ = ["Proof", "describe", "prove", "with_recipe"]
 
-_TRAIN_SAMPLES = 1000
-"""Samples to judge on of those that were trained on, where there are no others."""
-_SETTLED = 0.02
-"""Spread of the ratio of latencies that is small enough to be told."""
 _FEW_FOR_RANGES = 64
 """Of 391 outputs of random graphs, static int8 from 16 samples was more than 3 dB worse on fresh
 ones than measured in 25 % of the cases, from 64 in 11 %; of 193 from 128 in 7 %."""
@@ -96,7 +89,12 @@ def describe(
 
 
 def prove(
-    stage: Stage, means: Means, start: Stage | None, passes: Sequence[PassRecord], caveat: Caveat
+    stage: Stage,
+    means: Means,
+    start: Stage | None,
+    passes: Sequence[PassRecord],
+    caveat: Caveat,
+    verified: Verified | None = None,
 ) -> Proof:
     """Measure a result against the reference.
 
@@ -106,6 +104,7 @@ def prove(
         start: The model as it came, where that is not the reference.
         passes: Records of the passes that made it; their reasons explain the audit.
         caveat: What the reader should know of the samples.
+        verified: What the result was measured to be, where it was measured already.
 
     Raises:
         ModelError: onnxruntime cannot run the result.
@@ -114,26 +113,20 @@ def prove(
     if means.judge is None:
         nothing = Quality(sqnr_db={}, note=caveat.note, needs=caveat.needs)
         return Proof(nothing, limits=limit_records(means, nothing, passes))
-    stages = [stage] if start is None else [stage, start]
-    quality, *before = [
-        replace(q, note=caveat.note, needs=caveat.needs) for q in _judged(stages, means)
-    ]
-    feeds = [sample.feeds for sample in means.judge.samples[:_LAYER_SAMPLES]]
-    sessions = [means.judge.session, stage.session]
-    (first, second), _ = side_by_side(
-        [means.reference, stage.graph],
-        sessions,
-        [feeds[0], feeds[0]],
-        threads=means.threads,
-        light=_light(stage, means),
-        settled=_SETTLED,
+    verified = verified or verify(stage, means, start)
+    quality, before = (
+        None if q is None else replace(q, note=caveat.note, needs=caveat.needs)
+        for q in (verified.quality, verified.start)
     )
+    assert quality is not None
+    first, second = verified.before, verified.after
+    feeds = [sample.feeds for sample in means.judge.samples[:_LAYER_SAMPLES]]
     before_graph, after_graph = inlined(means.reference), inlined(stage.graph)
     layers, notes = layer_figures.describe(before_graph, after_graph, feeds, threads=means.threads)
     kernels, missing = _audited(after_graph, passes, means.target)
     return Proof(
         quality,
-        before[0] if before else None,
+        before,
         limit_records(means, quality, passes),
         first.times.median_ms,
         second.times.median_ms,
@@ -146,6 +139,7 @@ def prove(
             *_clock(second.ratio),
             *_ports(means.reference, stage.graph),
             *_ranges(stage, means),
+            *calibration_faults(means),
         ],
     )
 
@@ -158,12 +152,6 @@ def _clock(ratio: Ratio) -> list[str]:
         "times are processor time of one thread: wall time scattered or did not agree, as it does "
         "where other programs run beside"
     ]
-
-
-def _light(stage: Stage, means: Means) -> bool:
-    """Whether two more sessions may be held, of the reference and of the result."""
-    weights = means.reference.weight_bytes + stage.graph.weight_bytes
-    return means.machine.memory_limit is None and weights <= HELD_WEIGHTS_BYTES
 
 
 def _ranges(stage: Stage, means: Means) -> list[str]:
@@ -188,33 +176,6 @@ def _ports(before: Graph, after: Graph) -> list[str]:
         for words, names in (("outputs no longer there", gone), ("new outputs", new))
         if names
     ]
-
-
-def _judged(stages: Sequence[Stage], means: Means) -> list[Quality]:
-    """Closeness of models to the reference, on the best samples that there are."""
-    judge = means.judge
-    assert judge is not None
-    offered: list[tuple[Samples | None, str]] = [
-        (means.evaluation, "eval"),
-        (means.held_out, "held-out"),
-        (means.calibration, "calib"),
-    ]
-    samples, source = next((pair for pair in offered if pair[0] is not None), (None, ""))
-    if samples is None and judge.source == "train" and means.training is not None:
-        samples, source = FirstSamples(means.training, _TRAIN_SAMPLES), "train"
-    if samples is None:
-        return [judge.compare(stage.answers) for stage in stages]
-    return evaluate(
-        means.reference,
-        [judge.session, *(stage.session for stage in stages)],
-        samples,
-        means.metric,
-        source=source,
-        tasks=means.tasks,
-        memory_limit=means.machine.memory_limit,
-        clipped=[has_fixed_ranges(stage.graph) for stage in stages],
-        progress=lambda done, of: means.tell("evaluate", done, of),
-    )
 
 
 def _audited(

@@ -251,6 +251,8 @@ class Broken:
                 return f"it does not help: {self.measured:.1f} dB, {self.asked:.1f} dB without it"
             case "max-drop":
                 return f"max-drop allows {self.asked:g}, the metric falls by {self.measured:.3g}"
+            case floor if self.measured is None:
+                return f"{floor} asks {self.asked:g} dB, and no output can be compared"
             case floor:
                 measured = f"output {self.detail!r} is at {self.measured:.1f} dB"
                 return f"{floor} asks {self.asked:g} dB, {measured}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from graphopt.contract.passes import Pass
 from graphopt.contract.spec import format_passes
@@ -14,13 +14,34 @@ from graphopt.run.means import Means
 from graphopt.run.record import Broken, PassRecord
 from graphopt.run.stage import Stage
 
-__all__ = ["dry_run", "record_of", "run_passes"]
+__all__ = ["Step", "done_passes", "dry_run", "record_of", "run_passes", "taken_back"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """Passes that keep the limits together, as they were driven.
+
+    Attributes:
+        before: Where the model stood before them.
+        first: Index of the record of the first of them.
+        lossy: Whether one of them is.
+    """
+
+    before: Stage
+    first: int
+    lossy: bool
 
 
 def run_passes(
-    stage: Stage, means: Means, passes: Sequence[Pass]
+    stage: Stage, means: Means, passes: Sequence[Pass], trail: list[Step] | None = None
 ) -> tuple[Stage, list[PassRecord]]:
     """Drive passes in order.
+
+    Args:
+        stage: Where the model stands.
+        means: What to measure with.
+        passes: In order.
+        trail: Gets a step for each group of passes.
 
     Returns:
         Where the model stands afterwards, and a record for each pass.
@@ -31,6 +52,8 @@ def run_passes(
     """
     records: list[PassRecord] = []
     for group in _groups(passes):
+        if trail is not None:
+            trail.append(Step(stage, len(records), any(item.lossy for item in group)))
         outcomes: list[Outcome] = []
         ahead = stage
         for item in group:
@@ -45,6 +68,11 @@ def run_passes(
             records.append(record_of(item, kept))
         stage = ahead if broken is None else stage
     return stage, records
+
+
+def done_passes(passes: Sequence[Pass], records: Sequence[PassRecord]) -> list[Pass]:
+    """The passes that changed the graph."""
+    return [p for p, record in zip(passes, records, strict=True) if record.status == "done"]
 
 
 def _groups(passes: Sequence[Pass]) -> list[list[Pass]]:
@@ -70,6 +98,29 @@ def _taken_back(outcome: Outcome, stage: Stage, broken: Broken) -> Outcome:
     if outcome.status != "done":
         return replace(outcome, stage=stage)
     return replace(outcome, stage=stage, status="rolled back", reason=str(broken), broken=broken)
+
+
+def taken_back(records: Sequence[PassRecord], step: Step, broken: Broken) -> list[PassRecord]:
+    """The records of a run whose passes from a step on were taken back for a limit."""
+    kept, gone = records[: step.first], records[step.first :]
+    size, macs = step.before.graph.weight_bytes, step.before.macs
+    return [
+        *kept,
+        *(
+            replace(
+                item,
+                status="rolled back",
+                reason=str(broken),
+                broken=broken,
+                changes=[],
+                bytes=size,
+                macs=macs,
+            )
+            if item.status == "done"
+            else item
+            for item in gone
+        ),
+    ]
 
 
 def record_of(item: Pass, outcome: Outcome) -> PassRecord:

@@ -10,7 +10,6 @@ from onnx import NodeProto
 
 from graphopt.contract import presets
 from graphopt.contract.passes import Pass, Skip
-from graphopt.contract.recipe import Recipe
 from graphopt.contract.settings import Limits
 from graphopt.contract.spec import format_value, parse_passes
 from graphopt.errors import DataError, LimitError, ModelError, PassError, UsageError
@@ -21,14 +20,16 @@ from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.run.limits import drop
 from graphopt.run.means import Means
-from graphopt.run.record import CandidateRecord, PassRecord
-from graphopt.run.sequence import run_passes
+from graphopt.run.record import PassRecord
+from graphopt.run.sequence import done_passes, run_passes
 from graphopt.run.stage import Stage
-from graphopt.search.candidate import GOAL_DB, Candidate, Kind, choose, missing_db, row, too_far
+from graphopt.search.candidate import GOAL_DB, Candidate, Kind, missing_db, row, too_far
+from graphopt.search.choice import Choice
+from graphopt.search.proving import first_proven, told_causes
 from graphopt.search.sensitivity import sensitive_layers
 from graphopt.search.timing import ratios
 
-__all__ = ["Choice", "cleanup_passes", "follow", "intentions", "search"]
+__all__ = ["cleanup_passes", "intentions", "search"]
 
 _CLOSE = 0.2
 """Candidates so near to the best one are timed twice."""
@@ -55,25 +56,6 @@ class Proposal:
     spec: str
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What the planner came to.
-
-    Attributes:
-        stage: The chosen form of the model.
-        records: The passes that made it.
-        candidates: The table of all that was tried.
-        passes: What reproduces it.
-        messages: What the user should know about the choice.
-    """
-
-    stage: Stage
-    records: list[PassRecord]
-    candidates: list[CandidateRecord]
-    passes: list[Pass]
-    messages: list[str]
-
-
 def cleanup_passes() -> list[Pass]:
     """The lossless passes that come first."""
     return parse_passes(presets.CLEAN)
@@ -85,24 +67,16 @@ def intentions(stage: Stage, means: Means) -> list[str]:
     return [f"then it would try {item.name}: {item.spec}" for item in proposals]
 
 
-def follow(plan: Recipe, stage: Stage, means: Means) -> Choice:
-    """What a plan comes to: its passes, or what the planner chooses where it says ``auto``.
+def search(stage: Stage, means: Means) -> Choice:
+    """Clean up, try what suits the model and the data, and keep the best that holds.
 
     Raises:
-        PassError: Under ``strict``, a precondition does not hold.
-        LimitError: Under ``strict``, a pass broke a limit.
+        ModelError: onnxruntime cannot run a candidate.
+        DataError: The metric cannot be computed.
     """
-    if plan.auto:
-        return search(stage, means)
-    stage, records = run_passes(stage, means, plan.passes)
-    return Choice(stage, records, [], _done(plan.passes, records), [])
-
-
-def search(stage: Stage, means: Means) -> Choice:
-    """Clean up, try what suits the model and the data, and keep the best."""
     passes = cleanup_passes()
     cleaned, records = run_passes(stage, means, passes)
-    done = _done(passes, records)
+    done = done_passes(passes, records)
     name, told = _came_as(cleaned.graph)
     base = Candidate("float", name, done, cleaned, records, io.size(cleaned.graph))
     trial = replace(means, limits=Limits())  # judged below, so that the table shows by how much
@@ -119,11 +93,12 @@ def search(stage: Stage, means: Means) -> Choice:
     _measure(base, mixed, means)
     tried += mixed
     _measure_again(base, tried, means)
-    chosen = choose(base, tried)
+    chosen, verified = first_proven(base, tried, means)
+    messages += told_causes(tried, means)
     if chosen is base:
         messages.append(f"no candidate is better than {told}")
     table = [row(item, item is chosen, base.bytes) for item in (base, *tried)]
-    return Choice(chosen.stage, chosen.records, table, chosen.passes, messages)
+    return Choice(chosen.stage, chosen.records, chosen.passes, table, messages, verified)
 
 
 def _came_as(graph: Graph) -> tuple[str, str]:
@@ -137,11 +112,6 @@ def _came_as(graph: Graph) -> tuple[str, str]:
             "the cleaned model with the small weights that it came with, which is kept",
         )
     return "float, cleaned", "the cleaned float model, which is kept"
-
-
-def _done(passes: Sequence[Pass], records: Sequence[PassRecord]) -> list[Pass]:
-    """The passes that changed the graph."""
-    return [p for p, record in zip(passes, records, strict=True) if record.status == "done"]
 
 
 def _converted(base: Candidate, means: Means) -> list[Candidate]:
@@ -160,7 +130,7 @@ def _lift(base: Candidate, means: Means) -> Candidate:
     passes = parse_passes(_LIFT)
     stage, records = run_passes(base.stage, means, passes)
     told = [record for record in records if record.status != "nothing to do"]
-    done = _done(passes, records)
+    done = done_passes(passes, records)
     return replace(base, passes=base.passes + done, stage=stage, records=base.records + told)
 
 
@@ -229,7 +199,7 @@ def _try(lifted: Candidate, means: Means, proposal: Proposal) -> Candidate:
     passes = parse_passes(proposal.spec)
     means.tell(f"try {proposal.name}", 0, 1)
     stage, records = run_passes(lifted.stage, means, passes)
-    done = _done(passes, records)
+    done = done_passes(passes, records)
     told = lifted.records + [r for r in records if r.status != "nothing to do"]
     made = Candidate(
         proposal.kind, proposal.name, lifted.passes + done, stage, told, io.size(stage.graph)

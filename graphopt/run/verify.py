@@ -1,0 +1,100 @@
+"""A result against the reference: on the best samples that there are, and by the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from graphopt.data.first import FirstSamples
+from graphopt.data.samples import Samples
+from graphopt.facts.quantized import has_fixed_ranges
+from graphopt.run.evaluation import evaluate
+from graphopt.run.judge import HELD_WEIGHTS_BYTES
+from graphopt.run.means import Means
+from graphopt.run.record import Quality
+from graphopt.run.stage import Stage
+from graphopt.runtime.latency import Timed
+from graphopt.runtime.side_by_side import side_by_side
+
+__all__ = ["Verified", "verify"]
+
+_TRAIN_SAMPLES = 1000
+"""Samples to judge on of those that were trained on, where there are no others."""
+_SETTLED = 0.02
+"""Spread of the ratio of latencies that is small enough to be told."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a result was measured to be.
+
+    Attributes:
+        quality: Closeness to the reference.
+        start: Closeness of the model as it came, where that is not the reference; else None.
+        before: Latency of the reference.
+        after: Latency of the result, with its ratio to the former.
+    """
+
+    quality: Quality
+    start: Quality | None
+    before: Timed
+    after: Timed
+
+
+def verify(stage: Stage, means: Means, start: Stage | None = None) -> Verified:
+    """Measure a result.
+
+    Args:
+        stage: The result.
+        means: What to measure with; there is a judge.
+        start: The model as it came, where that is not the reference.
+
+    Raises:
+        ModelError: onnxruntime cannot run the result.
+        DataError: The metric cannot be computed.
+    """
+    assert means.judge is not None
+    quality, *before = _judged([stage] if start is None else [stage, start], means)
+    feeds = means.judge.samples[0].feeds
+    (first, second), _ = side_by_side(
+        [means.reference, stage.graph],
+        [means.judge.session, stage.session],
+        [feeds, feeds],
+        threads=means.threads,
+        light=_light(stage, means),
+        settled=_SETTLED,
+    )
+    return Verified(quality, before[0] if before else None, first, second)
+
+
+def _light(stage: Stage, means: Means) -> bool:
+    """Whether two more sessions may be held, of the reference and of the result."""
+    weights = means.reference.weight_bytes + stage.graph.weight_bytes
+    return means.machine.memory_limit is None and weights <= HELD_WEIGHTS_BYTES
+
+
+def _judged(stages: Sequence[Stage], means: Means) -> list[Quality]:
+    """Closeness of models to the reference, on the best samples that there are."""
+    judge = means.judge
+    assert judge is not None
+    offered: list[tuple[Samples | None, str]] = [
+        (means.evaluation, "eval"),
+        (means.held_out, "held-out"),
+        (means.calibration, "calib"),
+    ]
+    samples, source = next((pair for pair in offered if pair[0] is not None), (None, ""))
+    if samples is None and judge.source == "train" and means.training is not None:
+        samples, source = FirstSamples(means.training, _TRAIN_SAMPLES), "train"
+    if samples is None:
+        return [judge.compare(stage.answers) for stage in stages]
+    return evaluate(
+        means.reference,
+        [judge.session, *(stage.session for stage in stages)],
+        samples,
+        means.metric,
+        source=source,
+        tasks=means.tasks,
+        memory_limit=means.machine.memory_limit,
+        clipped=[has_fixed_ranges(stage.graph) for stage in stages],
+        progress=lambda done, of: means.tell("evaluate", done, of),
+    )
