@@ -14,11 +14,11 @@ from graphopt.run.means import Means
 from graphopt.run.record import Broken, PassRecord
 from graphopt.run.stage import Stage
 
-__all__ = ["Step", "done_passes", "dry_run", "record_of", "run_passes", "taken_back"]
+__all__ = ["Driven", "done_passes", "dry_run", "record_of", "run_passes", "taken_back"]
 
 
 @dataclass(frozen=True)
-class Step:
+class Driven:
     """Passes that keep the limits together, as they were driven.
 
     Attributes:
@@ -33,7 +33,7 @@ class Step:
 
 
 def run_passes(
-    stage: Stage, means: Means, passes: Sequence[Pass], trail: list[Step] | None = None
+    stage: Stage, means: Means, passes: Sequence[Pass], trail: list[Driven] | None = None
 ) -> tuple[Stage, list[PassRecord]]:
     """Drive passes in order.
 
@@ -53,7 +53,7 @@ def run_passes(
     records: list[PassRecord] = []
     for group in _groups(passes):
         if trail is not None:
-            trail.append(Step(stage, len(records), any(item.lossy for item in group)))
+            trail.append(Driven(stage, len(records), any(item.lossy for item in group)))
         outcomes: list[Outcome] = []
         ahead = stage
         for item in group:
@@ -100,7 +100,7 @@ def _taken_back(outcome: Outcome, stage: Stage, broken: Broken) -> Outcome:
     return replace(outcome, stage=stage, status="rolled back", reason=str(broken), broken=broken)
 
 
-def taken_back(records: Sequence[PassRecord], step: Step, broken: Broken) -> list[PassRecord]:
+def taken_back(records: Sequence[PassRecord], step: Driven, broken: Broken) -> list[PassRecord]:
     """The records of a run whose passes from a step on were taken back for a limit."""
     kept, gone = records[: step.first], records[step.first :]
     size, macs = step.before.graph.weight_bytes, step.before.macs

@@ -9,7 +9,7 @@ from graphopt.errors import LimitError
 from graphopt.run.limits import broken_by
 from graphopt.run.means import Means
 from graphopt.run.record import PassRecord
-from graphopt.run.sequence import Step, done_passes, run_passes, taken_back
+from graphopt.run.sequence import Driven, done_passes, run_passes, taken_back
 from graphopt.run.stage import Stage
 from graphopt.run.verify import Verified, verify
 from graphopt.search.choice import Choice
@@ -38,7 +38,7 @@ def follow(plan: Recipe, stage: Stage, means: Means, start: Stage | None = None)
     """
     if plan.auto:
         return search(stage, means)
-    trail: list[Step] = []
+    trail: list[Driven] = []
     stage, records = run_passes(stage, means, plan.passes, trail)
     verified: Verified | None = None
     if means.limits.any and means.judge is not None:
@@ -49,7 +49,7 @@ def follow(plan: Recipe, stage: Stage, means: Means, start: Stage | None = None)
 def _within(
     stage: Stage,
     records: list[PassRecord],
-    trail: Sequence[Step],
+    trail: Sequence[Driven],
     means: Means,
     start: Stage | None,
 ) -> tuple[Stage, list[PassRecord], Verified]:
