@@ -18,7 +18,7 @@ from graphopt.graph.node import attribute, is_op
 __all__ = ["Kind", "Layer", "Need", "Refusal"]
 
 Kind = Literal["conv", "linear", "contraction", "table", "recurrent"]
-"""Conv and ConvTranspose; MatMul and Gemm; Einsum; a Gather from a constant; RNN, GRU and
+"""Conv and ConvTranspose; MatMul and Gemm; Einsum; a Gather or Slice of a constant; RNN, GRU and
 LSTM. Operators that are integer by definition are of the kind that they replace."""
 
 Need = Literal["float", "float32", "codable", "fixed", "right", "matrix", "finite", "bias"]

@@ -24,6 +24,7 @@ __all__ = [
     "layers",
     "layers_of",
     "open_layers",
+    "picked_axis",
     "picks_rows",
 ]
 
@@ -91,12 +92,12 @@ def _read_off(scope: Scope, node: NodeProto) -> Iterator[Layer | Refusal]:
         yield _convolution(scope, node)
     elif is_op(node, "Einsum"):
         yield from _contractions(scope, node)
-    elif is_op(node, "Gather"):
+    elif is_op(node, "Gather", "Slice"):
         table = operand(scope, node, 0) or _codes(scope, node, 0)
         rank = 0 if table is None else len(table.constant.shape)
-        if table is not None and rank >= 2:
-            axis = attribute(node, "axis", 0) % rank
-            yield Layer(scope, node, "table", table, (axis, rank - 1))
+        axis = picked_axis(scope, node, 0)
+        if table is not None and rank >= 2 and axis is not None:
+            yield Layer(scope, node, "table", table, (axis % rank, rank - 1))
     elif is_kind(node, "recurrent"):
         for index in (1, 2):
             weight = operand(scope, node, index)
@@ -106,6 +107,21 @@ def _read_off(scope: Scope, node: NodeProto) -> Iterator[Layer | Refusal]:
         row = find(node)
         if row is not None and row.coded is not None:
             yield _integer(scope, node, row, *row.coded)
+
+
+def picked_axis(scope: Scope, node: NodeProto, index: int) -> int | None:
+    """The axis along which a Gather or Slice picks entries of the table at input ``index``.
+
+    Returns:
+        None for other nodes, and for a Slice that cuts along several axes or not known ones; from
+        the last axis back where it is negative.
+    """
+    if index != 0 or not is_op(node, "Gather", "Slice"):
+        return None
+    if is_op(node, "Gather"):
+        return int(attribute(node, "axis", 0))
+    axes = scope.constant(node.input[3]) if len(node.input) > 3 and node.input[3] else None
+    return int(axes.values.item()) if axes is not None and math.prod(axes.shape) == 1 else None
 
 
 def picks_rows(node: NodeProto, index: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from graphopt.facts.codes import GivenCodes, given_codes
-from graphopt.facts.layers import Layer, picks_rows
+from graphopt.facts.layers import Layer, picked_axis
 from graphopt.rewrite import qdq
 from graphopt.rewrite.values import drop_unread
 
@@ -15,7 +15,7 @@ __all__ = ["expand_codes"]
 def expand_codes(layer: Layer) -> bool:
     """Put Cast and Mul in place of the DequantizeLinear in front of a weight; the codes stay.
 
-    A Gather along the rows of a table reads the codes and dequantizes only the rows that it picks.
+    A Gather or Slice reads the codes of a table and dequantizes only the entries that it picks.
 
     Returns:
         False, with nothing done, where the weight is no such codes, or their zero points are not 0.
@@ -30,8 +30,10 @@ def expand_codes(layer: Layer) -> bool:
     replaced = node.input[index]
     stored = codes.stored or home.add_constant(f"{name}_turned", codes.values)
     factor = home.add_constant(f"{name}_factor", _broadcast(codes))
-    if picks_rows(node, index) and codes.axis in (None, 0):
-        qdq.gather_rows(scope, node, stored, factor)
+    axis = picked_axis(scope, node, index)
+    picked = None if axis is None else axis % codes.values.ndim
+    if picked is not None and codes.axis in (None, picked):
+        qdq.pick_entries(scope, node, stored, factor)
     else:
         scope.set_input(node, index, qdq.expand(scope, name, stored, factor, before=node))
     drop_unread(scope, [replaced])

@@ -28,7 +28,7 @@ __all__ = [
     "add_quantize_dequantize",
     "dequantize_per_channel",
     "expand",
-    "gather_rows",
+    "pick_entries",
 ]
 
 Scale = float | np.floating | NDArray[np.float32]
@@ -189,21 +189,22 @@ def expand(
     return add_node(scope, "Mul", [cast, scale], f"{tensor}_dequantized", before=before)
 
 
-def gather_rows(scope: Scope, node: NodeProto, codes: str, scale: str) -> None:
-    """Let a Gather along axis 0 read a table of integers, and dequantize the rows it picked.
+def pick_entries(scope: Scope, node: NodeProto, codes: str, scale: str) -> None:
+    """Let a Gather or Slice read a table of integers, and dequantize the entries it picked.
 
         Gather(table, i)   becomes   Cast(Gather(codes, i)) * Gather(scale, i)
 
-    Only the rows that are asked for are dequantized; onnxruntime would dequantize the whole table
-    at every call if that stood in front of the Gather (1.32).
+    Only what is asked for is dequantized; onnxruntime would dequantize the whole table at every
+    call if that stood in front (1.32).
 
     Args:
         scope: Where ``node`` is.
-        node: The Gather; it stays, its output keeps its name.
-        codes: Integer table ``(rows, ...)`` without zero point.
-        scale: Float table ``(rows, 1, ...)`` of the same rank, or one number.
+        node: The Gather or Slice; it stays, its output keeps its name.
+        codes: Integer table without zero point.
+        scale: Float table of the same rank, of size 1 but for the axis along which entries are
+            picked; or one number.
     """
-    result, indices = node.output[0], node.input[1]
+    result = node.output[0]
     float_type = _element_type(scope, scale)
     scope.set_output(node, 0, scope.graph.unique_name(f"{result}_quantized"))
     scope.set_input(node, 0, codes)
@@ -211,7 +212,11 @@ def gather_rows(scope: Scope, node: NodeProto, codes: str, scale: str) -> None:
     cast = add_node(scope, "Cast", [node.output[0]], f"{result}_cast", before=before, to=float_type)
     picked, factor = scale, scope.constant(scale)
     if factor is not None and factor.shape:
-        picked = add_node(scope, "Gather", [scale, indices], f"{result}_scale", before=before)
+        inputs = [scale, *node.input[1:]]
+        picked = add_node(scope, node.op_type, inputs, f"{result}_scale", before=before)
+        twin = scope.producer(picked)
+        assert twin is not None
+        twin.attribute.extend(node.attribute)
     name = scope.graph.unique_name(f"{node.name or result}_rescale")
     scope.add(onnx.helper.make_node("Mul", [cast, picked], [result], name=name), before=before)
 

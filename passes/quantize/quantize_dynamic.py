@@ -260,7 +260,7 @@ def _read_rows(tables: list[Use], codes: str, scales: NDArray[np.float32], name:
     column = np.broadcast_to(scales, rows.shape[:1]).reshape(-1, 1).copy()
     scale = rows.scope.add_constant(f"{name}_row_scale", column)
     for use in tables:
-        qdq.gather_rows(use.scope, use.node, codes, scale)
+        qdq.pick_entries(use.scope, use.node, codes, scale)
 
 
 @dataclass

@@ -16,12 +16,12 @@ from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import MinOpset, When
 from graphopt.contract.registry import register
 from graphopt.facts.codes import stored_small
-from graphopt.facts.layers import Layer, layers, picks_rows
+from graphopt.facts.layers import Layer, layers, picked_axis
 from graphopt.facts.quantized import quantizers
 from graphopt.facts.select import select
 from graphopt.facts.weights import WeightGroup, grouped
 from graphopt.families.chosen import Exclude, MinSize, Nodes
-from graphopt.graph.graph import Constant, Graph, Use
+from graphopt.graph.graph import Graph, Use
 from graphopt.graph.node import label
 from graphopt.numerics import grids, ranges
 from graphopt.numerics.grids import CODE_TYPES, CodeType
@@ -42,24 +42,25 @@ class QuantizeWeights(Pass):
         Gather(W, i)   becomes   Cast(Gather(W int8, i)) * Gather(W_scale, i)
         Conv(x, W)     becomes   Conv(x, Cast(W int8) * W_scale)
 
-    Embedding tables stay integers in memory as well, and only the rows that are looked up are
-    dequantized. The other weights are turned back into floats when onnxruntime loads the model:
-    it folds Cast and Mul, but not DequantizeLinear, which would run at every call. Scales are
-    symmetric, one a row of a table, an output channel of a Conv, ConvTranspose, Gemm or MatMul,
-    or a gate row of an RNN, GRU or LSTM. Where the target's runtime folds DequantizeLinear, weights
-    of one scale an index of an axis get that instead (opset 13). 8-bit weights that another tool
-    has put behind a DequantizeLinear, in front of float activations, get the form that is expanded
-    at load, with the same codes. No data is needed. Put it behind
-    the passes that make layers compute on integers; it takes what they left. Four bits
-    (``weight_type=int4``) usually want ``train-quantized`` behind; tables stay as they are then
-    where the runtime looks no rows of four bits up.
+    Tables of which a Gather or Slice picks entries, such as those of embeddings and positions, stay
+    integers in memory as well, and only what is picked is dequantized. The other weights are turned
+    back into floats when onnxruntime loads the model: it folds Cast and Mul, but not
+    DequantizeLinear, which would run at every call. Scales are symmetric, one an entry of a table,
+    an output channel of a Conv, ConvTranspose, Gemm or MatMul, or a gate row of an RNN, GRU or
+    LSTM. Where the target's runtime folds DequantizeLinear, weights of one scale an index of an
+    axis get that instead (opset 13). 8-bit weights that another tool has put behind a
+    DequantizeLinear, in front of float activations, get the form that is expanded at load, with the
+    same codes. No data is needed. Put it behind the passes that make layers compute on integers; it
+    takes what they left. Four bits (``weight_type=int4``) usually want ``train-quantized`` behind;
+    tables stay as they are then where the runtime looks no rows of four bits up.
 
     Source: Krishnamoorthi 2018, Quantizing deep convolutional networks for efficient inference,
     section 3.1.1 (weight only quantization).
     """
 
     which: Annotated[
-        Literal["all", "embeddings"], Option("all weights, or only tables read by a Gather")
+        Literal["all", "embeddings"],
+        Option("all weights, or only tables read by a Gather or Slice"),
     ] = "all"
     weight_type: Annotated[Literal["int8", "int4"], Option("integers to store")] = "int8"
     ranges: Annotated[
@@ -86,7 +87,7 @@ class QuantizeWeights(Pass):
         with_scales = (
             each for each in layers(graph) if isinstance(each, Layer) and _scale_axes(each)
         )
-        for group in list(grouped(with_scales)):
+        for group in map(_tables_first, list(grouped(with_scales))):
             readers = [use.node for use in group.layers[0].weight.readers]
             places = ", ".join(dict.fromkeys(label(node) for node in readers))
             reason = self._reason(group, context, all(chosen(node) for node in readers))
@@ -130,17 +131,17 @@ class QuantizeWeights(Pass):
 
     def _reason(self, group: WeightGroup, context: Context, chosen: bool) -> str:
         """Why a weight stays float; empty where it does not."""
-        constant, lookups, scales = group.constant, _lookups(group.constant), _scales(group)
+        constant, lookups, scales = group.constant, _lookups(group), _scales(group)
         if not chosen:
             return "kept float by the options nodes and exclude"
         if self.which == "embeddings" and not lookups:
-            return "not read by a Gather, and which is embeddings"
+            return "no entries of it are looked up, and which is embeddings"
         size = math.prod(constant.shape)
         if size < self.min_size:
             return f"{size} elements, min_size is {self.min_size}"
         if lookups and self.weight_type not in context.target.row_types:
             lacking = f"{context.target.runtime} has no Gather of {self._codes.bits} bits"
-            return f"a table whose rows are looked up; {lacking}"
+            return f"a table whose entries are looked up; {lacking}"
         stored = size * self._codes.bits / 8 + _SCALE_BYTES * scales
         if stored >= constant.nbytes / 2:
             return f"{scales} scales for {size} elements; hardly anything to gain"
@@ -167,8 +168,8 @@ def _scale_axes(layer: Layer) -> tuple[int, ...]:
     if layer.refusal("float32") is not None:
         return ()
     if layer.kind == "table":
-        rows = layer.out_axis == 0 and not turned and math.prod(shape[1:]) > 1
-        return (0,) if rows else ()
+        wide = math.prod(shape) > shape[layer.out_axis]
+        return (layer.out_axis,) if wide and not turned else ()
     if layer.kind == "recurrent":
         return () if turned else (0, 1)
     return (layer.out_axis,)
@@ -178,9 +179,20 @@ def _scales(group: WeightGroup) -> int:
     return math.prod(group.constant.shape[axis] for axis in _scale_axes(group.layers[0]))
 
 
-def _lookups(constant: Constant) -> list[Use]:
-    uses = constant.scope.uses(constant.origin)
-    return [use for use in uses if picks_rows(use.node, use.index)]
+def _lookups(group: WeightGroup) -> list[Use]:
+    """The places that pick entries of a table along the axis of its scales."""
+    constant, axes, found = group.constant, _scale_axes(group.layers[0]), []
+    for use in constant.scope.uses(constant.origin):
+        axis = picked_axis(use.scope, use.node, use.index)
+        if axis is not None and (axis % len(constant.shape),) == axes:
+            found.append(use)
+    return found
+
+
+def _tables_first(group: WeightGroup) -> WeightGroup:
+    """The same layers; those that look entries up come first and decide where scales lie."""
+    ordered = sorted(group.layers, key=lambda each: each.kind != "table")
+    return WeightGroup(group.constant, tuple(ordered))
 
 
 def _store(
@@ -209,7 +221,7 @@ def _store(
         shape[axis] = length
     scale = flat.reshape(shape)
     codes = grids.quantize(values / scale, 1.0, 0, -kind.qmax, kind.qmax).astype(kind.dtype)
-    home, name, lookups = constant.scope, constant.origin, _lookups(constant)
+    home, name, lookups = constant.scope, constant.origin, _lookups(group)
     if linear and not lookups:
         before = home.first_reader(name)
         floats = qdq.add_dequantize(home, name, codes, flat, axis=axes[0], before=before)
@@ -218,10 +230,9 @@ def _store(
         return
     stored = home.add_constant(f"{name}_quantized", codes)
     factor = home.add_constant(f"{name}_scale", scale)
-    lookups = lookups if axes == (0,) else []
     others = [use for use in home.uses(name) if all(use is not other for other in lookups)]
     for use in lookups:
-        qdq.gather_rows(use.scope, use.node, stored, factor)
+        qdq.pick_entries(use.scope, use.node, stored, factor)
     if others:
         first = home.first_reader(name)
         edit.redirect(others, qdq.expand(home, name, stored, factor, before=first))

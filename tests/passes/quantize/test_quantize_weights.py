@@ -264,3 +264,65 @@ def test_tables_have_no_rows_of_four_bits(apply_pass: ApplyPass) -> None:
 def test_four_bits_want_opset_21(apply_pass: ApplyPass) -> None:
     with pytest.raises(PassError, match=r"put upgrade-opset\{opset=21\} before"):
         apply_pass(filled(LOOKUP, table=spread(100, 16)), QuantizeWeights(weight_type="int4"))
+
+
+@pytest.mark.parametrize(
+    ("body", "shape", "axis"),
+    [
+        ("y = Slice(table, zero, n, zero)", (100, 16), 0),
+        ("y = Slice(table, zero, n, one)", (1, 100, 16), 1),
+        ("y = Slice(table, zero, n, back)", (4, 16, 100), 2),
+        ("y = Gather <axis = 1> (table, n)", (16, 100), 1),
+        ("y = Gather <axis = -1> (table, n)", (16, 100), 1),
+    ],
+)
+def test_entries_of_tables_are_dequantized_where_they_are_picked(
+    apply_pass: ApplyPass, body: str, shape: tuple[int, ...], axis: int
+) -> None:
+    out = ", ".join("abc"[: len(shape)])
+    model = filled(
+        f"""<ir_version: 8, opset_import: ["" : 17]>
+        g (int64[1] n) => (float[{out}] y) {{ {body} }}""",
+        table=RNG.normal(size=shape).astype(np.float32),
+        zero=np.array([0]),
+        one=np.array([1]),
+        back=np.array([-1]),
+    )
+    graph, record = apply_pass(model, QuantizeWeights(which="embeddings"))
+    assert record.changes[0].what == f"table stored as int8, 100 scales along axis {axis}"
+    picking = body.split("= ")[1].split("(", maxsplit=1)[0].split(" ", maxsplit=1)[0]
+    assert operators(graph) == {picking: 2, "Cast": 1, "Mul": 1}
+    assert agree(model, graph, {"n": np.array([37])})
+
+
+@pytest.mark.parametrize("axes", [np.array([0, 1]), None])
+def test_a_slice_along_other_axes_reads_floats(
+    apply_pass: ApplyPass, axes: NDArray[np.int64] | None
+) -> None:
+    body = "y = Slice(table, zeros, n, axes)" if axes is not None else "y = Slice(table, zeros, n)"
+    constants = {} if axes is None else {"axes": axes}
+    model = filled(
+        f"""<ir_version: 8, opset_import: ["" : 17]>
+        g (int64[2] n) => (float[a, b] y) {{ {body} }}""",
+        table=spread(100, 16),
+        zeros=np.array([0, 0]),
+        **constants,
+    )
+    _, record = apply_pass(model, QuantizeWeights())
+    assert not record.changes
+
+
+def test_a_tied_table_has_the_scales_that_its_look_up_asks_for(apply_pass: ApplyPass) -> None:
+    """Whoever comes first; the product reads what is expanded at load."""
+    model = filled(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[n, 100] x, int64[n] i) => (float[n, 16] y, float[n, 16] e) {
+          y = MatMul(x, table) e = Gather(table, i)
+        }""",
+        table=spread(100, 16),
+    )
+    graph, record = apply_pass(model, QuantizeWeights())
+    assert record.changes[0].what == "table stored as int8, 100 scales along axis 0"
+    assert operators(graph) == {"Gather": 2, "Cast": 2, "Mul": 2, "MatMul": 1}
+    feeds = {"x": RNG.normal(size=(2, 100)).astype(np.float32), "i": np.array([5, 99])}
+    assert agree(model, graph, feeds)
