@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,9 @@ from graphopt.errors import DataError
 from graphopt.graph.tensors import Array
 
 __all__ = ["CheckedSamples", "check", "told_of"]
+
+_LISTED = 12
+"""Most classes that are listed by name."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class CheckedSamples:
         notes: What was done to samples and should be told, in words; grows as they are read.
         joined: Whether no feed that cannot be joined has more than one sample.
         only: Which rows of the source are samples: ``(rows,)``; None for all.
+        classes: Subfolders that gave the labels, in sorted order; empty where others did.
     """
 
     place: str
@@ -48,12 +52,13 @@ class CheckedSamples:
     notes: Callable[[], Sequence[str]] = tuple
     joined: bool = True
     only: NDArray[np.bool_] | None = None
+    classes: tuple[str, ...] = ()
 
     def part(self, only: NDArray[np.bool_]) -> CheckedSamples:
         """Some of these samples, without their labels; ``only`` says which: ``(count,)``."""
         count = int(only.sum())
         nbytes = self.nbytes * count // self.count
-        return replace(self, count=count, labels=None, only=only, nbytes=nbytes)
+        return replace(self, count=count, labels=None, only=only, nbytes=nbytes, classes=())
 
     def feeds(self, batch: int = 1, limit: int | None = None) -> Iterator[tuple[Feeds, int]]:
         """Feeds of up to ``batch`` samples, with the number of real ones in each.
@@ -94,6 +99,7 @@ def check(
     labels: Callable[[], Column] | None = None,
     values: bool = True,
     notes: Callable[[], Sequence[str]] = tuple,
+    classes: Mapping[str, str] | None = None,
 ) -> CheckedSamples:
     """Go through a source once and make samples of it.
 
@@ -106,12 +112,14 @@ def check(
         labels: Labels that lie apart from the parts.
         values: Look at every value; False where a source cannot hold NaN and is slow to read.
         notes: What is to be told of the samples; asked for after they were read.
+        classes: The class of each part by its place, where no labels are given.
 
     Raises:
         DataError: A part does not fit the model, holds NaN or infinity, there is no sample, or
             there is more than anybody needs (``graphopt.data.bounds``).
     """
     claims, found, single_rows = Claims(place), list[Array](), True
+    foldered = list[Array]()
     for number, part in enumerate(parts()):
         table = fit(part, inputs, single=single)
         claims.add(table, part.stored)
@@ -123,23 +131,48 @@ def check(
                 pass
         if table.labels is not None:
             found.append(_read_labels(table.labels, table.place))
+        elif classes:
+            foldered.append(np.full(table.count, classes[table.place]))
     if claims.samples == 0:
         raise DataError(f"{place}: empty, there is no sample in it")
     if labels is not None:
         column = labels()
         claims.add_labels(column.nbytes, column.shape)
         found = [_read_labels(column, place)]
+    names: tuple[str, ...] = ()
+    if foldered and not found:
+        found, names = foldered, tuple(sorted(set((classes or {}).values())))
+        claims.add_labels(claims.samples * max(np.array(names).itemsize, 1), (claims.samples,))
     joined = _joined_labels(found, claims.samples, place)
     count, fed = claims.samples, claims.fed
     return CheckedSamples(
-        place, parts, inputs, single, count, joined, most, fed, notes, joined=single_rows
+        place,
+        parts,
+        inputs,
+        single,
+        count,
+        joined,
+        most,
+        fed,
+        notes,
+        joined=single_rows,
+        classes=names,
     )
 
 
 def told_of(*sources: Samples | None) -> list[str]:
     """What should be told of the samples that were read, each place once."""
     checked = [each for each in sources if isinstance(each, CheckedSamples)]
-    return list(dict.fromkeys(f"{each.place}: {note}" for each in checked for note in each.notes()))
+    return list(dict.fromkeys(f"{each.place}: {note}" for each in checked for note in _notes(each)))
+
+
+def _notes(samples: CheckedSamples) -> list[str]:
+    classes = samples.classes
+    if not classes:
+        return list(samples.notes())
+    more = f", ... {classes[-1]}" if len(classes) > _LISTED else ""
+    listed = f"{', '.join(classes[:_LISTED])}{more}"
+    return [f"{len(classes)} classes from subfolders: {listed}", *samples.notes()]
 
 
 def _read_labels(column: Column, place: str) -> Array:

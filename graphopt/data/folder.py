@@ -13,12 +13,27 @@ from graphopt.data.npy import bytes_on_disk, npy_column
 from graphopt.data.npz import npz_part
 from graphopt.errors import DataError
 
-__all__ = ["LABELS_FILE", "array_files", "file_part", "files_below", "folder_parts", "labels_of"]
+__all__ = [
+    "LABELS_FILE",
+    "array_files",
+    "class_folders",
+    "file_part",
+    "files_below",
+    "folder_parts",
+    "labels_of",
+]
 
 LABELS_FILE = f"{LABELS}.npy"
 """Labels of a folder, one a sample in the order of the file names."""
 
 _ARRAYS = (".npy", ".npz")
+_NO_CLASSES = frozenset(
+    (
+        *("train", "training", "val", "valid", "validation", "test", "testing", "eval", "calib"),
+        *("images", "image", "img", "labels", "masks", "annotations", "data"),
+    )
+)
+"""Names of subfolders that are parts of a data set, not classes."""
 
 
 def files_below(folder: Path) -> list[str]:
@@ -64,6 +79,35 @@ def labels_of(folder: Path) -> Callable[[], Column] | None:
     """A way to read the labels that lie in a folder; None without."""
     path = folder / LABELS_FILE
     return (lambda: npy_column(path, MOST_LABEL_BYTES)) if os.path.lexists(path) else None
+
+
+def class_folders(folder: Path, files: Sequence[str]) -> dict[str, str]:
+    """The class of each file where files lie in subfolders by class; empty where they do not.
+
+    The first level with several subfolders is that of the classes. Files beside them,
+    ``labels.npy``, or nothing but names of parts of a data set (``train``, ``val``) say that there
+    are none.
+
+    Args:
+        folder: The folder.
+        files: Those in it that are samples.
+    """
+    if labels_of(folder) is not None:
+        return {}
+    start = len(str(folder))
+    inside = [
+        path[start:].strip(os.sep).split(os.sep)[:-1]  # noqa: PTH206 - there may be millions
+        for path in files
+    ]
+    depth = 0
+    while inside and all(len(parts) > depth for parts in inside):
+        names = {parts[depth] for parts in inside}
+        if len(names) > 1:
+            if {name.lower() for name in names} <= _NO_CLASSES:
+                return {}
+            return {path: parts[depth] for path, parts in zip(files, inside, strict=True)}
+        depth += 1
+    return {}
 
 
 def folder_parts(

@@ -88,7 +88,7 @@ def _folder(
 ) -> Samples:
     files = folder.files_below(path)
     arrays, pictures = folder.array_files(files), image_files(files)
-    labels = folder.labels_of(path)
+    labels, classes = folder.labels_of(path), folder.class_folders(path, pictures or arrays)
     if arrays and pictures:
         names = Path(arrays[0]).name, Path(pictures[0]).name
         raise DataError(f"{path}: holds arrays ({names[0]}) and images ({names[1]})")
@@ -103,8 +103,11 @@ def _folder(
             labels=labels,
             values=False,
             notes=parts.notes,
+            classes=classes,
         )
     if arrays:
         read = folder.folder_parts(arrays, inputs, most)
-        return check(str(path), read, inputs, single=True, most=most, labels=labels)
+        return check(
+            str(path), read, inputs, single=True, most=most, labels=labels, classes=classes
+        )
     raise DataError(f"{path}: no .npy, .npz or image file in it")

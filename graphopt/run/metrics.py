@@ -32,10 +32,12 @@ class LabelMetric:
     Attributes:
         names: Of the figures; the first one decides.
         fitted: The output and its labels.
+        foldered: Whether classes are subfolders, which are told of with the samples.
     """
 
     names: tuple[str, ...]
     fitted: Fitted
+    foldered: bool = False
 
     @property
     def name(self) -> str:
@@ -46,7 +48,7 @@ class LabelMetric:
     def notes(self) -> list[str]:
         """What should be told of the labels."""
         notes, fitted = list[str](), self.fitted
-        if fitted.classes:
+        if fitted.classes and not self.foldered:
             listed = ", ".join(fitted.classes[:_SHOWN])
             more = f", ... {fitted.classes[-1]}" if len(fitted.classes) > _SHOWN else ""
             notes.append(f"labels: {len(fitted.classes)} classes in sorted order: {listed}{more}")
@@ -118,7 +120,7 @@ def find_metric(
     if answers is None:
         return None
     fitted = fit_labels(labels, tasks, answers, samples=samples.count, rows=rows)
-    return LabelMetric(_names(metric, fitted), fitted)
+    return LabelMetric(_names(metric, fitted), fitted, bool(getattr(samples, "classes", ())))
 
 
 def _names(metric: str | None, fitted: Fitted) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import onnx.parser
 import pytest
 
 from graphopt.data import open_data
+from graphopt.data.feeds import CheckedSamples, told_of
 from graphopt.errors import DataError
 from graphopt.graph.graph import Graph
 
@@ -114,3 +115,72 @@ def test_file_that_vanishes_after_it_was_checked(tmp_path: Path) -> None:
     (tmp_path / "0.npy").unlink()
     with pytest.raises(DataError, match="no such file"):
         list(samples.feeds())
+
+
+def arrays(folder: Path, names: str) -> None:
+    """Writes a sample at each of the places, which are given without suffix."""
+    for name in names.split():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(folder / f"{name}.npy", np.array([1, 2], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("places", "labels", "classes"),
+    [
+        ("cat/0 cat/1 dog/0", "cat cat dog", "cat dog"),
+        ("val/cat/0 val/dog/0 val/dog/1", "cat dog dog", "cat dog"),
+        ("cat/a/0 cat/b/0 dog/0", "cat cat dog", "cat dog"),
+        ("train/0 cat/0", "cat train", "cat train"),
+        ("cat/0 dog/0 0", "", ""),
+        ("cat/0 cat/1", "", ""),
+        ("train/0 val/0", "", ""),
+        ("Images/0 Masks/0", "", ""),
+        ("0 1", "", ""),
+    ],
+)
+def test_subfolders_are_classes(tmp_path: Path, places: str, labels: str, classes: str) -> None:
+    arrays(tmp_path, places)
+    samples = open_data(tmp_path, graph_of("float[N, 2] x"))
+    assert isinstance(samples, CheckedSamples)
+    assert (None if samples.labels is None else " ".join(samples.labels)) == (labels or None)
+    assert " ".join(samples.classes) == classes
+    told = told_of(samples)
+    if not classes:
+        assert told == []
+        return
+    number, listed = len(classes.split()), classes.replace(" ", ", ")
+    assert told == [f"{tmp_path}: {number} classes from subfolders: {listed}"]
+    assert told_of(samples.part(np.ones(samples.count, bool))) == []
+
+
+def test_labels_that_are_given_count_more_than_subfolders(tmp_path: Path) -> None:
+    arrays(tmp_path, "cat/0 dog/0")
+    np.save(tmp_path / "labels.npy", np.array([7, 8]))
+    assert opened_labels(tmp_path) == [7, 8]
+    (tmp_path / "labels.npy").unlink()
+    for name in ("cat", "dog"):
+        (tmp_path / name / "0.npy").unlink()
+        np.savez(tmp_path / name / "0.npz", x=rows(2, 2), labels=np.array([3, 4]))
+    assert opened_labels(tmp_path) == [3, 4, 3, 4]
+
+
+def test_a_file_of_several_samples_has_a_label_for_each(tmp_path: Path) -> None:
+    arrays(tmp_path, "cat/0")
+    (tmp_path / "dog").mkdir()
+    np.save(tmp_path / "dog" / "0.npy", rows(3, 2))
+    assert opened_labels(tmp_path) == ["cat", "dog", "dog", "dog"]
+
+
+def opened_labels(folder: Path) -> list[Any]:
+    labels = open_data(folder, graph_of("float[N, 2] x")).labels
+    assert labels is not None
+    return list(labels.tolist())
+
+
+def test_many_classes_are_not_all_listed(tmp_path: Path) -> None:
+    arrays(tmp_path, " ".join(f"c{number:02}/0" for number in range(20)))
+    (line,) = told_of(open_data(tmp_path, graph_of("float[N, 2] x")))
+    assert line.endswith(
+        "20 classes from subfolders: c00, c01, c02, c03, c04, c05, c06, c07, c08, "
+        "c09, c10, c11, ... c19"
+    )

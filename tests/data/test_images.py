@@ -261,3 +261,13 @@ def test_numbers_that_float32_cannot_hold(values: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=f"images: {next(iter(values))}") as caught:
         parse_preprocessing(values)
     assert len(str(caught.value)) < 200
+
+
+def test_pictures_in_subfolders_have_classes(tmp_path: Path) -> None:
+    for name in ("bar", "blob", "edge"):
+        (tmp_path / name).mkdir()
+        picture(tmp_path / name / "0.png")
+    samples = open_data(tmp_path, graph_of(NCHW))
+    assert samples.labels is not None
+    assert samples.labels.tolist() == ["bar", "blob", "edge"]
+    assert told_of(samples) == [f"{tmp_path}: 3 classes from subfolders: bar, blob, edge"]
