@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from graphopt import targets
 from graphopt.commands.sources import Data
@@ -18,11 +21,11 @@ from graphopt.errors import DataError, Need
 from graphopt.facts.shapes import infer
 from graphopt.graph.graph import Graph
 from graphopt.graph.ports import fixed_batch
-from graphopt.observe.run import with_rows
-from graphopt.run.judge import Judge, choose_judge, most_bytes
+from graphopt.graph.tensors import Array
+from graphopt.run.judge import Judge, Sample, choose_judge, most_bytes
 from graphopt.run.limits import check_limits
 from graphopt.run.means import Means
-from graphopt.run.metrics import LabelMetric, MetricFunction, find_metric
+from graphopt.run.metrics import LabelMetric, MetricFunction, SeenAnswers, find_metric
 from graphopt.run.record import Caveat
 from graphopt.runtime.session import thread_count
 from graphopt.runtime.trial import Trial
@@ -153,20 +156,34 @@ def with_judge(
 def _with_labels(means: Means, metric: str | MetricFunction | None) -> Means:
     """The means with the metric, and the tasks as the labels settle them.
 
+    Labels to train on settle them where there are none to judge by.
+
     Raises:
         DataError: See ``find_metric``.
         UsageError: The same.
     """
-    answers: dict[str, Any] | None = None
-    samples, rows = means.evaluation, 1
-    if means.judge is not None and samples is not None and samples.labels is not None:
-        feeds, part = next(with_rows(means.reference, samples))
-        answers, rows = means.judge.session.run(feeds), part.full
-    found = find_metric(metric, samples, means.tasks, answers, rows)
-    settled = dict(means.tasks)
-    if isinstance(found, LabelMetric):
-        settled[found.fitted.output] = found.fitted.task
-    return replace(means, metric=found, tasks=settled)
+    judge, training = means.judge, means.training
+    seen = None if judge is None else _seen(judge.samples)
+    found = find_metric(metric, means.evaluation, means.tasks, seen)
+    fitted = found.fitted if isinstance(found, LabelMetric) else None
+    if found is None and seen is not None and training is not None and training.labels is not None:
+        with suppress(DataError):  # whoever trains says so
+            fitted = seen.fit(training, means.tasks)
+    if judge is None or fitted is None:
+        return replace(means, metric=found)
+    settled = {**means.tasks, fitted.output: fitted.task}
+    return replace(means, metric=found, tasks=settled, judge=judge.reading(settled))
+
+
+def _seen(samples: Sequence[Sample]) -> SeenAnswers:
+    """The answers of the judge's samples, but those that are no arrays or differ in shape."""
+    outputs = dict[str, Array]()
+    for name in samples[0].answers:
+        parts = [each.answers[name] for each in samples]
+        arrays = [np.atleast_1d(part) for part in parts if isinstance(part, np.ndarray)]
+        if len(arrays) == len(parts) and len({array.shape[1:] for array in arrays}) == 1:
+            outputs[name] = np.concatenate(arrays)
+    return SeenAnswers(outputs, sum(each.rows.full for each in samples))
 
 
 def _tasks(reference: Graph, judge: Judge | None, given: Mapping[str, Task]) -> dict[str, Task]:

@@ -17,7 +17,14 @@ from graphopt.tasks.labels import Fitted, fit_labels
 from graphopt.tasks.scoring import FIGURES, figures_of, shown
 from graphopt.tasks.task import Task
 
-__all__ = ["FunctionMetric", "LabelMetric", "MetricFunction", "TaskMetric", "find_metric"]
+__all__ = [
+    "FunctionMetric",
+    "LabelMetric",
+    "MetricFunction",
+    "SeenAnswers",
+    "TaskMetric",
+    "find_metric",
+]
 
 MetricFunction = Callable[[Sequence[Any], Array], float]
 """Takes what all samples gave for each output, in the model's order, and the labels as they are;
@@ -51,7 +58,10 @@ class LabelMetric:
         if fitted.classes and not self.foldered:
             listed = ", ".join(fitted.classes[:_SHOWN])
             more = f", ... {fitted.classes[-1]}" if len(fitted.classes) > _SHOWN else ""
-            notes.append(f"labels: {len(fitted.classes)} classes in sorted order: {listed}{more}")
+            word = ": the second is yes" if fitted.task.kind == "binary" else ""
+            notes.append(
+                f"labels: {len(fitted.classes)} classes in sorted order: {listed}{more}{word}"
+            )
         if fitted.ignored is not None:
             share = float(np.mean(fitted.ignored))
             notes.append(f"labels: {share:.1%} say that they do not count, and are left out")
@@ -77,6 +87,31 @@ class FunctionMetric:
 
 TaskMetric = LabelMetric | FunctionMetric
 
+
+@dataclass(frozen=True)
+class SeenAnswers:
+    """What a model answered to some samples.
+
+    Attributes:
+        outputs: One array for each output that is one, the samples one after the other.
+        rows: How many samples these are.
+    """
+
+    outputs: Mapping[str, Array]
+    rows: int
+
+    def fit(self, samples: Samples, tasks: Mapping[str, Task]) -> Fitted:
+        """The labels of samples, as those of the output that they fit.
+
+        Raises:
+            DataError: They fit none.
+        """
+        assert samples.labels is not None
+        return fit_labels(
+            samples.labels, tasks, self.outputs, samples=samples.count, rows=self.rows
+        )
+
+
 _SHOWN = 12
 _LISTED = ("container",)
 
@@ -85,8 +120,7 @@ def find_metric(
     metric: str | MetricFunction | None,
     samples: Samples | None,
     tasks: Mapping[str, Task],
-    answers: Mapping[str, Any] | None,
-    rows: int,
+    seen: SeenAnswers | None,
 ) -> TaskMetric | None:
     """The metric asked for, or those that the labels suggest; None without labels.
 
@@ -94,9 +128,8 @@ def find_metric(
         metric: A name, ``module:function``, a function, or None.
         samples: Those of the evaluation.
         tasks: What the outputs mean.
-        answers: The reference's outputs for the first of the samples; None where it cannot run,
-            and only a function can be found.
-        rows: How many these are.
+        seen: What the reference answered to some of them; None where it cannot be run, so that
+            nothing is measured.
 
     Raises:
         UsageError: No metric has that name, or there is no such function.
@@ -117,9 +150,9 @@ def find_metric(
         name = metric if isinstance(metric, str) else getattr(metric, "__name__", "metric")
         apart = {t.output for t in tasks.values() if t.free_rows or t.kind in _LISTED}
         return FunctionMetric(name, function, frozenset(apart))
-    if answers is None:
+    if seen is None:
         return None
-    fitted = fit_labels(labels, tasks, answers, samples=samples.count, rows=rows)
+    fitted = seen.fit(samples, tasks)
     return LabelMetric(_names(metric, fitted), fitted, bool(getattr(samples, "classes", ())))
 
 

@@ -12,7 +12,12 @@ from graphopt.data.samples import Samples
 from graphopt.errors import DataError, Need, UsageError
 from graphopt.graph import io
 from graphopt.graph.tensors import Array
-from graphopt.run.metrics import FunctionMetric, LabelMetric, find_metric
+from graphopt.run.metrics import (
+    FunctionMetric,
+    LabelMetric,
+    SeenAnswers,
+    find_metric,
+)
 from graphopt.tasks.task import Task
 from graphopt.testing import model_from_text
 
@@ -37,7 +42,7 @@ def samples(labels: Array | None) -> Samples:
 
 
 def found(metric: object, labels: Array | None) -> object:
-    return find_metric(metric, samples(labels), TASKS, {"y": SCORES}, 6)  # type: ignore[arg-type]
+    return find_metric(metric, samples(labels), TASKS, SeenAnswers({"y": SCORES}, 6))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +98,7 @@ def test_a_function_gets_outputs_of_any_size_apart() -> None:
         "maps": Task("maps", "container"),
         **TASKS,
     }
-    metric = find_metric(constant, samples(SCORES), tasks, None, 1)
+    metric = find_metric(constant, samples(SCORES), tasks, None)
     assert metric == FunctionMetric("constant", constant, frozenset({"boxes", "maps"}))
 
 

@@ -1,0 +1,103 @@
+"""How labels settle what outputs mean, and what is said of those that fit none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphopt
+from graphopt.commands.measuring import with_judge
+from graphopt.data import open_data
+from graphopt.errors import DataError, LimitError, Need
+from graphopt.graph import io
+from graphopt.graph.tensors import Array
+from graphopt.run.record import RunRecord
+from graphopt.runtime.trial import Trial
+from graphopt.testing import model_from_text, staged
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((40, 6)).astype(np.float32)
+W = RNG.standard_normal((6, 7)).astype(np.float32)
+TWO = """<ir_version: 8, opset_import: ["" : 13]>
+g (float[N,6] x) => (float[N,4] first, float[N,3] second)
+<int64[2] parts = {4, 3}> { y = MatMul (x, w)  first, second = Split<axis = 1> (y, parts) }"""
+ONE = """<ir_version: 8, opset_import: ["" : 13]>
+g (float[N,6] x) => (float[N,1] y) { y = MatMul (x, w) }"""
+RIGHT = (X @ W)[:, 4:].argmax(1)
+
+
+def run(text: str = TWO, labels: Array | None = None, **more: Any) -> RunRecord:
+    weight = W if text == TWO else W[:, :1]
+    model = model_from_text(text, {"w": weight})
+    data = {"x": X} if labels is None else {"x": X, "labels": labels}
+    passes = more.pop("passes", "mask-weights{sparsity=0.9,min_size=1}")
+    return graphopt.optimize(model, passes=passes, evaluation=data, **more).report
+
+
+def test_labels_find_the_output_that_they_speak_of_and_settle_it() -> None:
+    record = run(labels=RIGHT)
+    quality = record.quality
+    assert quality is not None and quality.metric is not None
+    metric = quality.metric
+    assert (metric.name, metric.output, metric.before) == ("top1", "second", 100)
+    assert metric.after < 100
+    first, second = record.tasks
+    assert (first.kind, second.kind) == ("regression", "classes")
+    assert second.why == "the labels: class numbers"
+    assert quality.agreement_top1 is not None
+
+
+def test_one_logit_is_no_share_though_some_lie_between_0_and_1() -> None:
+    labels = ((X @ W[:, :1])[:, 0] > 0).astype(np.int64)
+    record = run(ONE, labels=labels)
+    assert record.quality is not None and record.quality.metric is not None
+    assert (record.quality.metric.name, record.quality.metric.before) == ("accuracy", 100)
+    assert record.tasks[0].form == "logits"
+
+
+@pytest.mark.parametrize(
+    ("labels", "kinds"),
+    [(RIGHT, ["regression", "classes"]), (np.arange(40), ["regression", "regression"])],
+)
+def test_labels_to_train_on_settle_it_as_well(labels: Array, kinds: list[str]) -> None:
+    graph = io.load(model_from_text(TWO, {"w": W}))
+    samples = open_data({"x": X, "labels": labels}, graph)
+    _, means = staged(graph, judged=False, calibrated=False, training=samples)
+    means, _ = with_judge(means, None, Trial(wanted=False))
+    assert [task.kind for task in means.tasks.values()] == kinds
+    assert means.judge is not None
+    assert means.judge.tasks == means.tasks
+    assert means.metric is None
+
+
+def test_labels_that_fit_nothing_are_told() -> None:
+    record = run(labels=np.arange(40))
+    quality = record.quality
+    assert quality is not None and quality.metric is None
+    assert quality.note == (
+        "no metric is measured: labels of shape [40], int64 from 0 to 39 fit no output: output "
+        "'first' takes class numbers 0 to 3 of shape [N] or one-hot rows [N, 4] or numbers of "
+        "shape [N, 4]; output 'second' takes class numbers 0 to 2 of shape [N] or one-hot rows "
+        "[N, 3] or numbers of shape [N, 3]"
+    )
+    assert quality.needs == (Need.METRIC,)
+
+
+def test_a_limit_on_what_cannot_be_measured_is_refused() -> None:
+    with pytest.raises(
+        LimitError, match="max-drop has nothing to measure: no metric is measured: l"
+    ):
+        run(labels=np.arange(40), max_drop=1.0)
+    with pytest.raises(
+        DataError, match=r"^labels of shape \[40\], int64 from 0 to 39 fit no output"
+    ):
+        run(labels=np.arange(40), metric="top1")
+
+
+def test_the_word_of_the_user_counts_more_than_labels() -> None:
+    record = run(labels=(X @ W)[:, :3] > 0, tasks={"second": "multi-label"})
+    assert record.quality is not None and record.quality.metric is not None
+    assert (record.quality.metric.name, record.quality.metric.output) == ("f1", "second")
+    assert record.tasks[1].given
