@@ -10,6 +10,7 @@ from typing import Literal
 from graphopt.contract.passes import Pass
 from graphopt.contract.spec import format_passes
 from graphopt.errors import Need
+from graphopt.numerics.sqnr import CAP_DB
 from graphopt.run.record import CandidateRecord, PassRecord, Quality
 from graphopt.run.stage import Stage
 from graphopt.runtime.latency import SAME, Ratio
@@ -31,6 +32,10 @@ _BYTES_WEIGHT = 0.25
 """Half of the bytes weigh as much as 16 % of time."""
 _MARGIN = 0.05
 """What is cheaper by less than this is no better: clocks and samples are not that exact."""
+
+_SAME_DB = 3.0
+"""Forms whose accuracy differs by less are equally accurate: half the noise power is no more than
+another draw of samples makes."""
 
 Kind = Literal["float", "float32", "static", "mixed", "smoothed", "dynamic", "weights"]
 """What a form is in essence; its name is for people."""
@@ -102,29 +107,41 @@ def too_far(quality: Quality | None, floor_db: float | None) -> str:
 
 
 def choose(base: Candidate, tried: Sequence[Candidate]) -> Candidate:
-    """The cheapest one; where the difference is small, the one that was proposed first.
+    """The cheapest one; where others cost hardly more, the most accurate of these.
 
-    The cleaned model comes before all, and forms that no sample can mislead before others.
+    Of equally accurate ones it is the one that was proposed first. The cleaned model comes before
+    all that gain hardly more.
     """
-    chosen = base
-    for item in tried:
-        if not item.problem and item.cost(base.bytes) < chosen.cost(base.bytes) - _MARGIN:
-            chosen = item
-    return chosen
+    costs = {id(item): item.cost(base.bytes) for item in tried if not item.problem}
+    least = min(costs.values(), default=0.0)
+    if least >= -_MARGIN:
+        return base
+    near = [item for item in tried if costs.get(id(item), 0.0) < min(least + _MARGIN, -_MARGIN)]
+    best = max(map(_accuracy, near))
+    return next(item for item in near if _accuracy(item) >= best - _SAME_DB)
 
 
-def _verdict(item: Candidate, base_bytes: int) -> str:
+def _accuracy(item: Candidate) -> float:
+    """The figure that decides, dB; without a figure the least."""
+    worst = None if item.quality is None else item.quality.worst_db
+    return -CAP_DB if worst is None else worst
+
+
+def _verdict(item: Candidate, base_bytes: int, floor_db: float) -> str:
     """How a candidate stands to the cleaned model, with time, bytes and dB weighed."""
     if item.kind == "float":
-        return "the measure of the others"
+        return f"the measure; floor {floor_db:g} dB"
     gain = 1 - math.exp(item.cost(base_bytes))
     if gain <= 0:
         return "no gain, all weighed"
     return f"gains {gain:.0%}, all weighed"
 
 
-def row(item: Candidate, chosen: bool, base_bytes: int) -> CandidateRecord:
-    """A candidate as a line of the table."""
+def row(
+    item: Candidate, chosen: bool, base_bytes: int, min_sqnr_db: float | None
+) -> CandidateRecord:
+    """A candidate as a line of the table; ``min_sqnr_db`` is the user's floor, None for ours."""
+    floor_db = FLOOR_DB if min_sqnr_db is None else min_sqnr_db
     quality, ratio = item.quality, SAME if item.kind == "float" else item.ratio
     return CandidateRecord(
         name=item.name,
@@ -135,7 +152,7 @@ def row(item: Candidate, chosen: bool, base_bytes: int) -> CandidateRecord:
         agreement_top1=None if quality is None else quality.least_agreement,
         metric=None if quality is None or quality.metric is None else quality.metric.after,
         chosen=chosen,
-        verdict=item.problem or _verdict(item, base_bytes),
+        verdict=item.problem or _verdict(item, base_bytes, floor_db),
         needs=item.needs,
         latency_spread=None if item.ratio is None else item.ratio.spread,
         latency_clock=None if item.ratio is None else item.ratio.clock,

@@ -23,6 +23,7 @@ from graphopt.run.means import Means
 from graphopt.run.record import PassRecord
 from graphopt.run.sequence import done_passes, run_passes
 from graphopt.run.stage import Stage
+from graphopt.search.called import called
 from graphopt.search.candidate import GOAL_DB, Candidate, Kind, missing_db, row, too_far
 from graphopt.search.choice import Choice
 from graphopt.search.proving import first_proven, told_causes
@@ -97,7 +98,8 @@ def search(stage: Stage, means: Means) -> Choice:
     messages += told_causes(tried, means)
     if chosen is base:
         messages.append(f"no candidate is better than {told}")
-    table = [row(item, item is chosen, base.bytes) for item in (base, *tried)]
+    floor = means.limits.min_sqnr_db
+    table = [row(item, item is chosen, base.bytes, floor) for item in (base, *tried)]
     return Choice(chosen.stage, chosen.records, chosen.passes, table, messages, verified)
 
 
@@ -201,9 +203,8 @@ def _try(lifted: Candidate, means: Means, proposal: Proposal) -> Candidate:
     stage, records = run_passes(lifted.stage, means, passes)
     done = done_passes(passes, records)
     told = lifted.records + [r for r in records if r.status != "nothing to do"]
-    made = Candidate(
-        proposal.kind, proposal.name, lifted.passes + done, stage, told, io.size(stage.graph)
-    )
+    kind, name = called(done, proposal.kind, proposal.name)
+    made = Candidate(kind, name, lifted.passes + done, stage, told, io.size(stage.graph))
     if not any(item.lossy for item in done):
         made.problem = _nothing(stage, passes, records)
         made.needs = tuple(dict.fromkeys(need for record in records for need in record.needs))

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from graphopt.contract.settings import Limits
+from graphopt.contract.spec import parse_passes
 from graphopt.data import open_data
 from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import PassError
@@ -30,6 +31,7 @@ from graphopt.run.stage import Stage
 from graphopt.runtime.latency import SAME, Ratio, Timed, Times
 from graphopt.search import candidate as weighing
 from graphopt.search import planner
+from graphopt.search.called import called
 from graphopt.search.candidate import Candidate, Kind, choose
 from graphopt.search.planner import Proposal, search
 from graphopt.testing import MODELS, model_from_text, staged
@@ -159,6 +161,47 @@ def test_a_small_difference_leaves_what_was_proposed_first() -> None:
     assert choose(FLOAT, [candidate("hardly", 1000, 0.97, 30)]) is FLOAT
 
 
+def test_of_near_equals_the_more_accurate_one_wins() -> None:
+    fast, exact = candidate("fast", 900, 0.49, 30), candidate("exact", 900, 0.50, 45)
+    assert choose(FLOAT, [fast, exact]) is exact
+    assert choose(FLOAT, [exact, fast]) is exact
+    alike = candidate("alike", 900, 0.50, 32)
+    assert choose(FLOAT, [fast, alike]) is fast
+    slower = candidate("slower", 900, 0.56, 60)
+    assert choose(FLOAT, [fast, slower]) is fast
+    hardly = candidate("hardly", 990, 0.98, 60)  # gains hardly more than the cleaned model
+    assert choose(FLOAT, [candidate("least", 940, 0.96, 30), hardly]).name == "least"
+
+
+@pytest.mark.parametrize(
+    ("done", "asked", "expected"),
+    [
+        ("quantize-static,quantize-weights", ("static", STATIC), ("static", STATIC)),
+        ("quantize-weights", ("static", STATIC), ("weights", WEIGHTS)),
+        (
+            "quantize-weights",
+            ("smoothed", "int8 dynamic, smoothed"),
+            ("weights", WEIGHTS),
+        ),
+        (
+            "smooth-activations,quantize-dynamic",
+            ("smoothed", "int8 dynamic, smoothed"),
+            ("smoothed", "int8 dynamic, smoothed"),
+        ),
+        (
+            "quantize-static{exclude=a}",
+            ("mixed", f"{STATIC}, 1 layer float"),
+            ("mixed", f"{STATIC}, 1 layer float"),
+        ),
+        ("fuse-batchnorm", ("static", STATIC), ("static", STATIC)),
+    ],
+)
+def test_a_form_is_called_by_what_ran(
+    done: str, asked: tuple[Kind, str], expected: tuple[Kind, str]
+) -> None:
+    assert called(parse_passes(done), *asked) == expected
+
+
 def test_those_close_to_the_best_are_timed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     timed: list[str] = []
 
@@ -251,7 +294,7 @@ def test_the_sizes_of_a_sample_tell_what_suits(judged: bool, names: list[str]) -
 def test_what_was_not_run_has_no_latency_and_says_so() -> None:
     choice = search(*staged_of(cnn(), judged=False))
     rows = {row.name: row for row in choice.candidates}
-    assert rows["float, cleaned"].verdict == "the measure of the others"
+    assert rows["float, cleaned"].verdict == "the measure; floor 12 dB"
     for row in (rows[STATIC], rows[WEIGHTS]):
         assert row.latency_ratio is None
         assert row.verdict == "not run, so nothing shows that it answers right"
@@ -275,7 +318,10 @@ def test_the_best_candidate_becomes_the_graph(ratios: dict[str, float]) -> None:
     assert "quantize-static" in static.spec
     assert static.verdict.startswith("gains ")
     base = rows["float, cleaned"]
-    assert (base.latency_ratio, base.verdict) == (1.0, "the measure of the others")
+    assert (base.latency_ratio, base.verdict) == (
+        1.0,
+        "the measure; floor 12 dB",
+    )
     again, _ = run_passes(*staged_of(cnn()), choice.passes)
     assert (
         io.whole(again.graph).SerializeToString()
