@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,6 +54,14 @@ class AxisSums:
         self.low = np.minimum(self.low, other.low)
         self.high = np.maximum(self.high, other.high)
 
+    def whole(self) -> AxisSums:
+        """All slices as one."""
+        total, signal, noise = (
+            np.array([sums.sum()]) for sums in (self.total, self.signal, self.noise)
+        )
+        low, high = np.array([self.low.min()]), np.array([self.high.max()])
+        return AxisSums(self.count * len(self.total), total, signal, noise, low, high)
+
     def spread(self) -> NDArray[np.float64]:
         """Sum of the squared deviations of each slice from its own mean ``(slices,)``."""
         held: NDArray[np.float64] = np.maximum(self.signal - self.total**2 / self.count, 0.0)
@@ -76,23 +85,35 @@ def axis_sums(
     """The sums of an array's slices along each of some axes.
 
     Args:
-        expected: Values that are right, all finite.
+        expected: Values that are right, all finite, at least one.
         error: What the others differ by, of the same shape.
         axes: Counted from the front.
     """
-    squares, noise = expected * expected, error * error
     found = {}
     for axis in axes:
-        rest = tuple(n for n in range(expected.ndim) if n != axis)
+        size = expected.shape[axis]
+        place = (math.prod(expected.shape[:axis]), size, math.prod(expected.shape[axis + 1 :]))
+        values, differences = expected.reshape(place), error.reshape(place)
         found[axis] = AxisSums(
-            expected.size // max(expected.shape[axis], 1),
-            expected.sum(axis=rest),
-            squares.sum(axis=rest),
-            noise.sum(axis=rest),
-            expected.min(axis=rest),
-            expected.max(axis=rest),
+            place[0] * place[2],
+            values.sum(axis=2).sum(axis=0),
+            _products(values),
+            _products(differences),
+            values.min(axis=2).min(axis=0),
+            values.max(axis=2).max(axis=0),
         )
     return found
+
+
+def _products(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum of squares of ``(outer, slices, inner)`` by slice, in one pass without a copy."""
+    sums: NDArray[np.float64]
+    if values.shape[2] == 1:
+        flat = values[:, :, 0]
+        sums = np.einsum("ij,ij->j", flat, flat)
+    else:
+        sums = np.einsum("ijk,ijk->ij", values, values).sum(axis=0)
+    return sums
 
 
 def least_slice(sums: AxisSums, *, about_mean: bool = True) -> tuple[int, float] | None:

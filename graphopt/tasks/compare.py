@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from graphopt.graph.tensors import Array
 from graphopt.numerics.fresh import FEW, least_share, least_sqnr_db
 from graphopt.numerics.slices import AxisSums, axis_sums, least_slice
-from graphopt.numerics.sqnr import ErrorSums, decibels, finite_pair
+from graphopt.numerics.sqnr import ErrorSums, all_finite, decibels, finite_pair
 from graphopt.observe.request import Rows
 from graphopt.tasks.quality import OutputQuality, WorstSlice
 from graphopt.tasks.task import Task
@@ -31,6 +31,9 @@ _LEAST_VALUES = 8
 """Values of a slice below which its own mean says nothing."""
 _MOST_VALUES = 256
 """Different values that are counted in search of the usual one."""
+_SHORT = 256
+"""Classes whose numbers fit a byte."""
+_MANY = 1 << 12
 _NOTHING = "no values on these samples"
 
 
@@ -115,11 +118,10 @@ class Numbers(Comparator):
         worst = float(decibels(signal, noise).min())
         if not fits:
             self.fail(_not_finite(f, g))
-        finite = np.isfinite(f)
-        self.finite += int(np.count_nonzero(finite))
-        infinite = not finite.all()
+        infinite = not all_finite(f)
+        self.finite += int(np.count_nonzero(np.isfinite(f))) if infinite else f.size
         if infinite:
-            each = finite.reshape(samples, -1).all(axis=1)
+            each = np.isfinite(f).reshape(samples, -1).all(axis=1)
             self.not_finite += int((~each).sum())
         self.worst = worst if self.worst is None else min(worst, self.worst)
         keep = self.held < FEW
@@ -134,7 +136,10 @@ class Numbers(Comparator):
         """Sums along the axes; None is the key of the whole as one slice."""
         axes = [axis for axis in self._axes(f, apart=apart) if axis not in self.mixed]
         found: dict[int | None, AxisSums] = dict(axis_sums(f, error, axes).items())
-        found[None] = axis_sums(f.reshape(1, -1), error.reshape(1, -1), [0])[0]
+        if found:
+            found[None] = next(iter(found.values())).whole()
+        else:
+            found[None] = axis_sums(f.reshape(1, -1), error.reshape(1, -1), [0])[0]
         for axis, sums in found.items():
             so_far = self.slices.get(axis)
             if so_far is None:
@@ -241,7 +246,7 @@ class _Decisions:
         if self.task.kind == "classes":
             if axis is None or axis >= f.ndim or f.shape[axis] < 2:
                 return
-            same = f.argmax(axis) == g.argmax(axis)
+            same = _largest(f, axis) == _largest(g, axis)
         else:
             ours, theirs = f > self.task.threshold, g > self.task.threshold
             same = ours == theirs
@@ -352,10 +357,30 @@ class EqualValues(Comparator):
         return {self.task.output: least}
 
 
+def _largest(values: Array, axis: int) -> NDArray[np.integer]:
+    """``argmax``, which is slow along any axis but the last, where that is short."""
+    moved = np.moveaxis(values, axis, 0)
+    if axis == values.ndim - 1 or len(moved) > _SHORT:
+        places: NDArray[np.integer] = np.asarray(values.argmax(axis))
+        return places
+    best = moved[0].copy()
+    places = np.zeros(best.shape, np.uint8)
+    for number, each in enumerate(moved[1:], start=1):
+        larger = (each > best).view(np.uint8)
+        np.maximum(best, each, out=best)
+        np.maximum(places, larger * np.uint8(number), out=places)
+    return places
+
+
 def _counted(values: Array) -> list[tuple[Any, int]]:
     """Each value and how often it is there."""
     if values.dtype.kind == "O":
         return list(Counter(values.ravel().tolist()).items())
+    if values.dtype.kind in "biu" and values.size > _MANY:
+        low, high = int(values.min()), int(values.max())
+        if low >= 0 and high < _MANY:  # counting is faster than sorting
+            numbers = np.bincount(values.astype(np.int64, copy=False).ravel())
+            return [(int(n), int(numbers[n])) for n in np.flatnonzero(numbers)]
     different, numbers = np.unique(values, return_counts=True)
     return list(zip(different.tolist(), numbers.tolist(), strict=True))
 

@@ -74,6 +74,16 @@ def test_decisions_of_yes_or_no_are_those_at_the_threshold() -> None:
     assert logits.agreement == 50
 
 
+@pytest.mark.parametrize(("shape", "axis"), [((2, 5, 6, 7), 1), ((3, 300, 2), 1), ((4, 9), 1)])
+def test_the_largest_class_along_any_axis(shape: tuple[int, ...], axis: int) -> None:
+    rng = np.random.default_rng(0)
+    right = rng.integers(0, 4, shape).astype(np.float32)  # with ties: the first one
+    answer = right + rng.integers(0, 2, shape).astype(np.float32)
+    found = _numbers(Task("y", "classes", axis=axis, form="logits"), right, answer)
+    same = (right.argmax(axis) == answer.argmax(axis)).mean()
+    assert found.agreement == pytest.approx(100 * same)
+
+
 def test_what_cannot_be_compared_is_no_evidence() -> None:
     nothing = _numbers(Task("y", "regression"), np.zeros((1, 0)), np.zeros((1, 0)))
     infinite = np.full((2, 3), -np.inf)
