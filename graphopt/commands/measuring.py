@@ -138,14 +138,15 @@ def with_judge(
     if judge is not None and not caveat.note:
         caveat = _caveat(means)
     tasks = _tasks(means.reference, judge, parse_tasks(given or {}))
-    knowing = None if judge is None else judge.reading(tasks)
-    means = replace(means, judge=knowing, tasks=tasks)
+    means = replace(means, judge=judge, tasks=tasks)
     try:
         means = _with_labels(means, metric)
     except DataError as err:
         if metric is not None:
             raise
         caveat = Caveat(f"no metric is measured: {err}", (Need.METRIC,))
+    if judge is not None:
+        means = replace(means, judge=judge.reading(means.tasks))
     check_limits(means, caveat)
     if judge is not None and judge.stands_in_for:
         note = f"the input was run in float32, since {judge.stands_in_for}"

@@ -66,6 +66,9 @@ def _of(name: str, quality: Quality, told: OutputQuality | None) -> list[tuple[s
     if value is not None:
         text = phrases(decibel(value), _parts(told), _others(quality, name))
         lines.append((f"SQNR of {name}", text))
+    if told is not None and told.after_steps_db is not None:
+        text = f"{decibel(told.after_steps_db)}, each model with its own state"
+        lines.append((f"after {told.steps} steps of {name}", text))
     share = None if told is None else told.agreement
     if told is not None and share is not None:
         fresh = None if quality.fresh is None else quality.fresh.agreement.get(name)

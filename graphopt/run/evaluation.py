@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import zip_longest
+from itertools import islice, zip_longest
 
 from graphopt.data.alike import alike
-from graphopt.data.samples import Samples
+from graphopt.data.samples import Feeds, Samples
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.observe.request import Rows
@@ -15,6 +15,7 @@ from graphopt.observe.run import with_rows
 from graphopt.run.measuring import BATCH, metric_answers
 from graphopt.run.metrics import TaskMetric
 from graphopt.run.record import Quality
+from graphopt.run.rolling import STEPS, roll, rollouts
 from graphopt.run.tally import Tally
 from graphopt.runtime.batches import largest_batch
 from graphopt.runtime.session import Session
@@ -106,6 +107,7 @@ def evaluate(
         if held is not None:
             for number, answer in enumerate(answers):
                 held.add(number, answer, rows)
+    _add_steps(sessions, tallies, tasks or {}, islice(with_rows(reference, samples), STEPS))
     others = source in _OTHERS
     qualities = [tally.quality(source, tally.fresh() if others else None) for tally in tallies]
     if held is None:
@@ -114,3 +116,18 @@ def evaluate(
         replace(quality, metric=value)
         for quality, value in zip(qualities, held.values(), strict=True)
     ]
+
+
+def _add_steps(
+    sessions: Sequence[Session],
+    tallies: Sequence[Tally],
+    tasks: Mapping[str, Task],
+    samples: Iterator[tuple[Feeds, Rows]],
+) -> None:
+    """Count what comes of feeding states back, each model its own."""
+    if not any(task.fed_to for task in tasks.values()):
+        return
+    feeds, rows = zip(*samples, strict=True)
+    for rollout in rollouts(sessions[0], tasks, feeds, rows):
+        for session, tally in zip(sessions[1:], tallies, strict=True):
+            tally.add_steps(rollout.rows, rollout.answers, roll(session, rollout))

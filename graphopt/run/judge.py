@@ -20,6 +20,7 @@ from graphopt.observe.request import Rows
 from graphopt.observe.run import with_rows
 from graphopt.run.measuring import run_bytes
 from graphopt.run.record import Caveat, Quality
+from graphopt.run.rolling import STEPS, Rollout, roll, rollouts
 from graphopt.run.tally import Tally
 from graphopt.runtime.session import Session, thread_count
 from graphopt.runtime.trial import Trial
@@ -84,6 +85,7 @@ class Judge:
     ) -> None:
         self.reference, self.source, self.threads = reference, source, threads
         self.tasks: Mapping[str, Task] = {}
+        self.rollouts = list[Rollout]()
         self.outputs = reference.main.outputs
         self._session: Session | None = None
         self.stands_in_for = ""  # see ``Session``
@@ -115,6 +117,8 @@ class Judge:
         """A judge by the same samples who knows what each output means."""
         knowing = copy(self)
         knowing.tasks = tasks
+        feeds, rows = [each.feeds for each in self.samples], [each.rows for each in self.samples]
+        knowing.rollouts = rollouts(self.session, tasks, feeds, rows)
         return knowing
 
     def first(self, count: int) -> Judge:
@@ -124,21 +128,34 @@ class Judge:
         return few
 
     def run(self, session: Session) -> list[dict[str, Array]]:
-        """A model's answers to the held samples.
+        """A model's answers to the held samples, then those of each step of the rollouts.
 
         Raises:
             ModelError: onnxruntime cannot run it.
         """
-        return [session.run(sample.feeds) for sample in self.samples]
+        answers = [session.run(sample.feeds) for sample in self.samples]
+        for rollout in self.rollouts:
+            answers += roll(session, rollout)
+        return answers
+
+    @property
+    def expected(self) -> list[dict[str, Array]]:
+        """The answers of the reference, in the same order."""
+        answers = [sample.answers for sample in self.samples]
+        return answers + [each for rollout in self.rollouts for each in rollout.answers]
 
     def compare(
         self, answers: Sequence[dict[str, Array]], to: Sequence[dict[str, Array]] | None = None
     ) -> Quality:
         """Closeness of answers to the reference's, or to those of another run."""
-        expected = [sample.answers for sample in self.samples] if to is None else to
+        expected = self.expected if to is None else to
         tally = Tally(self.outputs, self.tasks, telling=self.source != "random")
-        for sample, right, answer in zip(self.samples, expected, answers, strict=True):
+        count = len(self.samples)
+        for sample, right, answer in zip(self.samples, expected, answers, strict=False):
             tally.add(right, answer, sample.rows)
+        for rollout in self.rollouts:
+            steps = slice(count, count := count + STEPS)
+            tally.add_steps(rollout.rows, expected[steps], answers[steps])
         return tally.quality(self.source)
 
 

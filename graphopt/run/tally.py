@@ -54,6 +54,25 @@ class Tally:
         for comparator in self._each():
             comparator.add(right, answer, rows)
 
+    def add_steps(
+        self,
+        rows: Sequence[Rows],
+        right: Sequence[Mapping[str, Any]],
+        answers: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Count where some steps of feeding back have led: the last of them, of every output.
+
+        An answer that is empty has a state that fits no more.
+        """
+        for comparator in (self.comparators or {}).values():
+            if not isinstance(comparator, Numbers):
+                continue
+            if answers[-1]:
+                comparator.add_last(right[-1], answers[-1], rows[-1], len(right))
+            else:
+                steps = sum(map(bool, answers))
+                comparator.fail(f"state of another shape after {steps} steps")
+
     def _comparators(self, names: Iterable[str], right: Mapping[str, Any]) -> dict[str, Comparator]:
         """Who compares each output; rows that depend on the data share one."""
         tasks = {name: self.tasks.get(name) or _neutral(name, right[name]) for name in names}

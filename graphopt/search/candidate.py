@@ -101,6 +101,10 @@ def too_far(quality: Quality | None, floor_db: float | None) -> str:
     least, error = quality.least_db, quality.error
     if least is not None and least < floor:
         return f"{least:.1f} dB, at least {floor:g} dB asked"
+    for output, each in quality.outputs.items() if floor_db is None else ():
+        strict = floor + each.allowance_db
+        if each.numbers_db is not None and each.numbers_db < strict:
+            return f"state {output!r} at {each.numbers_db:.1f} dB, at least {strict:g} dB asked"
     if error is not None and share_db(error) < FLOOR_DB:
         return f"{error:.1%} of its decisions or rows differ, at most {_ERROR:.0%} may"
     return ""

@@ -84,7 +84,7 @@ class Numbers(Comparator):
 
     def __init__(self, task: Task, sampling: Sampling) -> None:
         self.task, self.sampling = task, sampling
-        self.errors = ErrorSums()
+        self.errors, self.last, self.steps = ErrorSums(), ErrorSums(), 0
         self.slices: dict[int | None, AxisSums] = {}
         self.mixed: set[int | None] = set()
         self.decisions = _Decisions(task)
@@ -104,6 +104,19 @@ class Numbers(Comparator):
                 apart = f.ndim > 0 and len(f) == rows.full
                 self.count(rows.keep(f), rows.keep(g), rows.real if apart else 1, apart=apart)
         self.samples += rows.real
+
+    def add_last(
+        self, right: Mapping[str, Any], answer: Mapping[str, Any], rows: Rows, steps: int
+    ) -> None:
+        """Count what both models answer after some steps of feeding back their own states."""
+        f, g = right[self.task.output], answer[self.task.output]
+        if not is_numeric(f) or not f.size:
+            return
+        if fault := _unlike(f, g):
+            self.fault = self.fault or f"after {steps} steps of feeding back: {fault}"
+            return
+        self.steps = steps
+        self.last.add(rows.keep(f), rows.keep(g))
 
     def fail(self, fault: str) -> None:
         """Count an answer that is none."""
@@ -192,6 +205,8 @@ class Numbers(Comparator):
             agreement=self.decisions.agreement,
             unusual=self.decisions.unusual,
             not_finite=self.not_finite,
+            steps=self.steps,
+            after_steps_db=self.last.sqnr_db,
         )
 
     def _about_mean(self) -> float | None:
@@ -297,6 +312,7 @@ class EqualValues(Comparator):
         self.same = self.positions = self.samples = 0
         self.ours, self.theirs, self.both = Counter[Any](), Counter[Any](), Counter[Any]()
         self.answers: list[NDArray[np.int64]] = []
+        self.held = 0
         self.fault = ""
 
     def add(self, right: Mapping[str, Any], answer: Mapping[str, Any], rows: Rows) -> None:
@@ -315,7 +331,8 @@ class EqualValues(Comparator):
         """Count two arrays of one shape, of ``samples`` samples along the leading axis."""
         same = np.asarray(f == g)
         by_sample = same.reshape(samples, -1)
-        if sum(len(each) for each in self.answers) < FEW:
+        if self.held < FEW:
+            self.held += samples
             all_ = np.full(samples, by_sample.shape[1])
             self.answers.append(np.stack([by_sample.sum(axis=1), all_]))
         self.same += int(same.sum())

@@ -12,6 +12,7 @@ from graphopt.tasks.task import TaskKind
 __all__ = ["FoundRows", "OutputQuality", "WorstSlice", "share_db"]
 
 
+_STATE_DB = 8.0
 _SCATTER_DB = 8.0
 """What slices, and what deviates from means, look worse by though all is as good as the whole."""
 
@@ -79,6 +80,8 @@ class OutputQuality:
         unusual: Of indices, texts, masks and yes-or-no scores that mostly have one value: how
             far the places agree that have another (F1), percent.
         rows: Of outputs with as many rows as the data has.
+        steps: Of feeding states back; 0 where none is.
+        after_steps_db: SQNR after these steps, each model with its own states, dB.
         error: Share of decisions or rows that differ, as it counts in the choice; None where
             numbers decide.
         not_finite: Samples in which the model that is right holds NaN or infinity itself.
@@ -95,6 +98,8 @@ class OutputQuality:
     agreement: float | None = None
     unusual: float | None = None
     rows: FoundRows | None = None
+    steps: int = 0
+    after_steps_db: float | None = None
     error: float | None = None
     not_finite: int = 0
     fault: str = ""
@@ -104,15 +109,20 @@ class OutputQuality:
     def numbers_db(self) -> float | None:
         """The least figure of its numbers, dB; None where it has none."""
         sliced = None if self.worst_slice is None else self.worst_slice.sqnr_db
-        known = [v for v in (self.sqnr_db, self.about_mean_db, sliced) if v is not None]
-        return min(known, default=None)
+        figures = (self.sqnr_db, self.about_mean_db, sliced, self.after_steps_db)
+        return min((value for value in figures if value is not None), default=None)
+
+    @property
+    def allowance_db(self) -> float:
+        """How much more is asked of it than of others: errors of a state go on and on, dB."""
+        return _STATE_DB if self.kind == "state" else 0.0
 
     @property
     def close_db(self) -> float | None:
         """The same, but for what parts differ by anyhow: by this one choices weigh, dB."""
         figures = [self.sqnr_db, self.numbers_db]
         known = [v + n * _SCATTER_DB for n, v in enumerate(figures) if v is not None]
-        return min(known, default=None)
+        return min(known) - self.allowance_db if known else None
 
     @property
     def decides_db(self) -> float | None:
@@ -124,8 +134,10 @@ class OutputQuality:
             return None
         if self.fault:
             return -CAP_DB
-        known = [self.numbers_db, None if self.error is None else share_db(self.error)]
-        return min((value for value in known if value is not None), default=None)
+        known = [] if self.error is None else [share_db(self.error)]
+        if self.numbers_db is not None:
+            known.append(self.numbers_db - self.allowance_db)
+        return min(known, default=None)
 
 
 def share_db(error: float) -> float:
