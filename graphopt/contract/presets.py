@@ -9,10 +9,10 @@ __all__ = ["CLEAN", "describe", "find", "names"]
 
 CLEAN = (
     "inline-functions,freeze-initializers,fold-constants,eliminate-identity,convert-einsum,"
-    "fuse-batchnorm,deduplicate-initializers,eliminate-dead"
+    "fuse-batchnorm,fuse-activations,deduplicate-initializers,eliminate-dead"
 )
 """Lossless clean-up, in the order in which each pass finds what the one before uncovered."""
-_LIFTED = f"{CLEAN},convert-to-float32,upgrade-opset"
+_LIFTED = f"{CLEAN},convert-to-float32,fold-constants,upgrade-opset"
 
 _PRESETS: dict[str, tuple[str, str | None]] = {
     "auto": ("clean-up, then the int8 form that measures best on this machine and data", None),

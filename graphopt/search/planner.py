@@ -39,7 +39,7 @@ _FLOAT_SHARES = (0.04, 0.1, 0.2)
 _MATMUL_SHARE = 0.5
 _NO_EVIDENCE = "not run, so nothing shows that it answers right"
 
-_CONVERT = "convert-to-float32"
+_CONVERT = "convert-to-float32,fold-constants"
 _LIFT = "upgrade-opset"
 _STATIC = "quantize-static{options},correct-bias,quantize-weights{options}"
 _DYNAMIC = "quantize-dynamic,quantize-weights"

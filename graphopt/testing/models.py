@@ -234,6 +234,29 @@ def _einsums() -> onnx.ModelProto:
     )
 
 
+def _hard_swish() -> onnx.ModelProto:
+    """Hard swish and hard sigmoid as exporters spell them out, between layers."""
+    scalars = {"three": 3, "zero": 0, "six": 6, "sixth": 1 / 6, "half": 0.5, "one": 1}
+    return dressed(
+        model_from_text(
+            f"""<ir_version: 8, opset_import: ["" : 17]>
+            gates (float[N,32] x) => (float[N,32] y, float[N,32] aside) {{
+              h = MatMul (x, W1)
+              a = Add (h, three)  c = Clip (a, zero, six)  m = Mul (h, c)  s = Div (m, six)
+              g = MatMul (s, W2)
+              p = Mul (g, sixth)  o = Add (half, p)  r = Clip (o, zero, one)
+              y = Mul (r, s)
+              {BYSTANDER}
+            }}""",
+            {
+                "W1": (32, 32),
+                "W2": (32, 32),
+                **{name: np.array(value, np.float32) for name, value in scalars.items()},
+            },
+        )
+    )
+
+
 MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
     "cnn": networks.cnn,
     "fixed-batch": lambda: networks.cnn(batch="2"),
@@ -249,6 +272,7 @@ MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
     "no-layers": _nothing,
     "function": _function,
     "functions": _functions,
+    "hard-swish": _hard_swish,
     "einsums": _einsums,
     "clutter": _clutter,
     "outliers": _outliers,

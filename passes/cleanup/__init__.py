@@ -14,6 +14,7 @@ from graphopt.passes.cleanup.eliminate_dead import EliminateDead
 from graphopt.passes.cleanup.eliminate_identity import EliminateIdentity
 from graphopt.passes.cleanup.fold_constants import FoldConstants
 from graphopt.passes.cleanup.freeze_initializers import FreezeInitializers
+from graphopt.passes.cleanup.fuse_activations import FuseActivations
 from graphopt.passes.cleanup.fuse_batchnorm import FuseBatchnorm
 from graphopt.passes.cleanup.inline_functions import InlineFunctions
 from graphopt.passes.cleanup.upgrade_opset import UpgradeOpset
@@ -26,6 +27,7 @@ __all__ = [
     "EliminateIdentity",
     "FoldConstants",
     "FreezeInitializers",
+    "FuseActivations",
     "FuseBatchnorm",
     "InlineFunctions",
     "UpgradeOpset",

@@ -209,15 +209,14 @@ class _Region:
                 self.skips.append((node, f"folding would grow the file by {grown} bytes"))
 
     def _count_before(self, node: NodeProto, untold: dict[int, NodeProto]) -> int:
-        """How many nodes go with one, of those that went with no other; both are told then."""
+        """How many nodes go with one, of those that went with no other; all are told then."""
+        untold.pop(id(node), None)
         waiting, count = [node], -1
         while waiting:
-            each = untold.pop(id(waiting.pop()), None)
-            if each is None:
-                continue
             count += 1
-            makers = (self.scope.producer(name) for name in each.input if name)
-            waiting += [maker for maker in makers if maker is not None]
+            makers = (self.scope.producer(name) for name in waiting.pop().input if name)
+            found = {id(maker): maker for maker in makers if maker is not None}
+            waiting += [untold.pop(key) for key in found if key in untold]
         return count
 
     def _unread(self, name: str) -> bool:
