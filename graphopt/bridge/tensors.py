@@ -10,7 +10,7 @@ from onnx import TensorProto
 from graphopt.errors import ModelError
 from graphopt.graph.tensors import Array
 
-__all__ = ["FLOATS", "SUB_BYTE", "dtype_of", "from_torch", "to_tensor"]
+__all__ = ["FLOATS", "SUB_BYTE", "answer_from", "dtype_of", "from_torch", "to_tensor"]
 
 _DTYPES: dict[int, torch.dtype] = {
     TensorProto.FLOAT: torch.float32,
@@ -97,3 +97,8 @@ def from_torch(tensor: torch.Tensor) -> Array:
             raw = held.view(torch.int16 if carrier is np.int16 else torch.uint8)
             return np.asarray(raw.numpy().view(np.dtype(getattr(ml_dtypes, name))))
     return np.asarray(held.numpy())
+
+
+def answer_from(tensor: torch.Tensor) -> Array:
+    """An output's values as a session of onnxruntime gives them: bfloat16 as float32."""
+    return from_torch(tensor.float() if tensor.dtype == torch.bfloat16 else tensor)

@@ -45,6 +45,7 @@ class TrainingPass(TrainOptions, Pass):
         tuple[str, ...], Option("tensors up to which onnxruntime computes and nothing is trained")
     ] = ()
     lossy: ClassVar[bool] = True
+    rounds_halves: ClassVar[bool] = True
     joins: ClassVar[bool] = True
 
     requires: ClassVar[tuple[Precondition, ...]] = (TrainingSamples(),)

@@ -76,10 +76,15 @@ def _widened(scope: Scope, cast: NodeProto, stored: Constant) -> HalfWeight:
     return HalfWeight(scope, cast, stored, scope.initializers[name])
 
 
-def restore(graph: Graph, widened: Iterable[HalfWeight]) -> None:
+def restore(graph: Graph, widened: Iterable[HalfWeight], *, rounded: bool = False) -> None:
     """Store as half floats again what a pass left as it was, and values that half floats hold.
 
     What it replaced loses the half float constant as well, unless others read that.
+
+    Args:
+        graph: What came out of the pass.
+        widened: What ``widen`` did before it.
+        rounded: Round other values to half floats, where that keeps them finite.
     """
     waiting = list(widened)
     casts = Counter(each.stored.origin for each in waiting)
@@ -91,7 +96,7 @@ def restore(graph: Graph, widened: Iterable[HalfWeight]) -> None:
             forget(scope, [name])
         elif tensor is each.tensor:
             _put_back(each)
-        elif (values := _as_half(graph, tensor, each.stored)) is not None:
+        elif (values := _as_half(graph, tensor, each.stored, rounded)) is not None:
             home, origin = each.stored.scope, each.stored.origin
             if casts[origin] > 1 or home.is_read(origin) or home.is_output(origin):
                 each.cast.input[0] = scope.add_constant(origin, values)
@@ -108,10 +113,14 @@ def _put_back(each: HalfWeight) -> None:
     scope.add(each.cast, before=scope.first_reader(name))
 
 
-def _as_half(graph: Graph, tensor: TensorProto, stored: Constant) -> Array | None:
-    """A tensor's values in the type of a half float constant; None where that rounds them."""
+def _as_half(graph: Graph, tensor: TensorProto, stored: Constant, rounded: bool) -> Array | None:
+    """A tensor's values in the type of a half float constant; None where it does not hold them."""
     values = graph.read(tensor)
     with np.errstate(over="ignore"):
         half: Array = values.astype(stored.values.dtype)
-    exact = np.array_equal(half.astype(np.float32), values, equal_nan=True)
-    return half if exact and values.dtype == np.float32 else None
+    if values.dtype != np.float32:
+        return None
+    again = half.astype(np.float32)
+    if rounded:
+        return half if np.isfinite(again).all() else None
+    return half if np.array_equal(again, values, equal_nan=True) else None

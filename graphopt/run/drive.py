@@ -107,7 +107,7 @@ def _driven(item: Pass, stage: Stage, means: Means, until: Depth) -> Outcome:
     skip_void(item, stage.graph, changes)
     if not changes:
         return Outcome(stage, "nothing to do", changes.nothing, changes)
-    restore(graph, halves)
+    restore(graph, halves, rounded=item.rounds_halves)
     after = Stage(graph, means, stage.float_stage if item.lossy else stage.origin)
     if until == "edit":
         return Outcome(after, "done", changes=changes)

@@ -63,6 +63,20 @@ def test_others_stay_float32_and_the_half_floats_go() -> None:
     assert [node.op_type for node in graph.main.nodes] == ["MatMul"]
 
 
+@pytest.mark.parametrize(("factor", "kind"), [(0.1, 10), (1e6, 1)])
+def test_others_are_rounded_where_that_is_asked_for_and_can_be(factor: float, kind: int) -> None:
+    graph = graph_of(PLAIN)
+    halves = widen(graph)
+    constant = graph.main.constant("v")
+    assert constant is not None
+    values = constant.values * np.float32(factor)
+    constant.set(values)
+    restore(graph, halves, rounded=True)
+    (stored,) = graph.main.initializers.values()
+    assert stored.data_type == kind
+    np.testing.assert_allclose(graph.read(stored).astype(np.float32), values, rtol=1e-3, atol=1e-6)
+
+
 def test_what_a_pass_replaced_is_gone_in_either_form() -> None:
     graph = graph_of(PLAIN)
     halves = widen(graph)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graphopt.bridge.tensors import from_torch
+from graphopt.bridge.tensors import answer_from
 from graphopt.bridge.training import losses
 from graphopt.bridge.training.features import block_ends
 from graphopt.bridge.training.judged import Judged
@@ -207,7 +207,7 @@ def measured(
                 "they can only be compared where the shapes agree"
             )
     if goal.options.beta:
-        ours, others = ({n: from_torch(held[n]) for n in goal.tasks} for held in (answers, first))
+        ours, others = ({n: answer_from(held[n]) for n in goal.tasks} for held in (answers, first))
         tasks, theirs_mean = settled(models, (ours, others), goal.tasks)
         goal = replace(goal, tasks=tasks, theirs=theirs_mean)
     powers = {name: _powers(goal, name, [each[name] for each in wanted]) for name in first}

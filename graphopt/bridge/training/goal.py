@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from graphopt.bridge.module import GraphModule
-from graphopt.bridge.tensors import from_torch
+from graphopt.bridge.tensors import answer_from
 from graphopt.bridge.training.criterion import Criterion, criterion
 from graphopt.bridge.training.judged import judged_by
 from graphopt.bridge.training.kinds import float_tasks
@@ -72,5 +72,5 @@ def _seen(module: GraphModule, group: StagedGroup) -> list[dict[str, Array]]:
         for row in range(min(_SEEN, len(group))):
             feeds = {name: values[0, ...] for name, values in group.take([row]).items()}
             answers = module(on_device(feeds, _CPU))
-            found.append({name: from_torch(tensor) for name, tensor in answers.items()})
+            found.append({name: answer_from(tensor) for name, tensor in answers.items()})
     return found

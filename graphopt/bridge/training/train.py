@@ -117,8 +117,8 @@ def _check_weights(module: GraphModule) -> None:
         if weight.dtype in _HALF:
             kind = str(weight.dtype).removeprefix("torch.")
             raise PassError(
-                f"weight {name!r} is of {kind}, in which small gradients are lost; train the "
-                "float32 model and make it smaller afterwards"
+                f"weight {name!r} is of {kind}, in which small gradients are lost; put "
+                "convert-to-float32 before"
             )
 
 
