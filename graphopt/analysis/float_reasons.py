@@ -104,7 +104,7 @@ def _inputs(scope: Scope, node: NodeProto, rule: OpRule) -> str:
         name = node.input[position]
         made = dequantizer(scope, name)
         if name and made is None:
-            return f"its input {name!r} is not quantized"
+            return "its input is not quantized"
         kind = None if made is None else _code_type(scope, made)
         if kind is not None and _type_name(kind) not in rule.activation_types:
             widths = _widths(rule.activation_types)
@@ -118,7 +118,7 @@ def _output(scope: Scope, node: NodeProto, rule: OpRule, swallowed: tuple[str, .
     while True:
         readers = [use.node for use in scope.uses(name)]
         if scope.is_output(name):
-            return f"its result {name!r} is an output of the model and not quantized"
+            return "its result is an output of the model and not quantized"
         if len(readers) > 1:
             kinds = ", ".join(sorted({reader.op_type for reader in readers}))
             return f"its result has {len(readers)} readers ({kinds}) where one Q is needed"
@@ -162,8 +162,8 @@ def _activation(scope: Scope, step: NodeProto, quantizer: NodeProto) -> str:
         ceiling = np.inf if bounds[1] is None else float(bounds[1].reshape(-1)[0])
     if low < floor - abs(low) * 1e-6 or high > ceiling * (1 + 1e-6):
         return (
-            f"the codes behind its {step.op_type} reach from {low:.4g} to {high:.4g}, "
-            f"beyond its bounds, so {step.op_type} stays between"
+            f"the codes behind its {step.op_type} reach beyond its bounds, so {step.op_type} stays "
+            "between"
         )
     return ""
 
@@ -205,7 +205,7 @@ def _signed(scope: Scope, node: NodeProto) -> str:
         readers = [use for dq in scope.uses(name) for use in scope.uses(dq.node.output[0])]
         if len(readers) > 1:
             return (
-                f"its int8 activation {name!r} has {len(readers)} readers, which keeps "
+                f"an int8 activation of it has {len(readers)} readers, which keeps "
                 "onnxruntime from its uint8 kernels on x86; use uint8 activations"
             )
     return "its activations are int8, mixed with uint8 on x86; use uint8" if codes else ""

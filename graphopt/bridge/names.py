@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from graphopt.graph.graph import Constant, Graph, Scope
-from graphopt.graph.node import is_op, label
+from graphopt.graph.node import label
 
 __all__ = ["constants", "names_of", "scopes"]
 
@@ -31,7 +31,7 @@ def constants(graph: Graph) -> dict[str, Constant]:
     found: dict[str, Constant] = {}
     twice: set[str] = set()
     for prefix, scope in scopes(graph):
-        for constant in _of(scope):
+        for constant in scope.constants():
             name = prefix + constant.origin
             if name in found:
                 twice.add(name)
@@ -43,11 +43,3 @@ def names_of(graph: Graph, wanted: Iterable[Constant]) -> list[str | None]:
     """The names that ``constants`` gives to some constants of the graph; None for one without."""
     known = {(id(each.scope), each.origin): name for name, each in constants(graph).items()}
     return [known.get((id(each.scope), each.origin)) for each in wanted]
-
-
-def _of(scope: Scope) -> Iterator[Constant]:
-    for name, tensor in scope.initializers.items():
-        yield Constant(name, scope, name, None, tensor)
-    names = [each.values.name for each in scope.proto.sparse_initializer]
-    names += [node.output[0] for node in scope.nodes if is_op(node, "Constant")]
-    yield from (value for name in names if (value := scope.constant(name)) is not None)

@@ -19,7 +19,7 @@ from onnx import TensorProto
 from graphopt.facts.operands import FLOATS
 from graphopt.facts.operators import find
 from graphopt.graph.graph import Constant, Graph
-from graphopt.graph.node import attribute, is_op
+from graphopt.graph.node import attribute
 from graphopt.graph.tensors import Array
 from graphopt.graph.unfold import inlined
 
@@ -79,15 +79,7 @@ def zeros(graph: Graph, *, masked: bool = False) -> Zeros:
 def _weights(graph: Graph) -> Iterator[Constant]:
     """Every constant that holds parameters, each once."""
     for scope in inlined(graph).scopes():
-        held = [Constant(n, scope, n, None, tensor) for n, tensor in scope.initializers.items()]
-        for sparse in scope.proto.sparse_initializer:
-            name = sparse.values.name
-            held.append(Constant(name, scope, name, None, sparse.values, sparse))
-        for node in scope.nodes:
-            constant = scope.constant(node.output[0]) if is_op(node, "Constant") else None
-            if constant is not None:
-                held.append(constant)
-        yield from (constant for constant in held if _is_weight(constant))
+        yield from filter(_is_weight, scope.constants())
 
 
 def _is_weight(constant: Constant) -> bool:

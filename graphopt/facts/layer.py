@@ -172,8 +172,7 @@ class Layer:
         if refusal is not None:
             return refusal
         if self.bias is not None and self.bias.constant.overridable:
-            name = self.bias.constant.origin
-            return Refusal(self.node, f"{name!r} is listed as an input; {_FREEZE}")
+            return Refusal(self.node, f"its bias is listed as an input; {_FREEZE}")
         bias = np.zeros(self.channels)
         if self.bias is not None:
             shape = self.bias.constant.shape
@@ -181,7 +180,7 @@ class Layer:
                 return Refusal(self.node, f"it adds {list(shape)}, not a value a channel")
             bias = bias + self.bias.values().astype(np.float64).reshape(-1) * self.beta
         elif self.adds:
-            return Refusal(self.node, f"{self.node.input[2]!r} is computed at run time")
+            return Refusal(self.node, "its bias is computed at run time")
         return self.weight.values().astype(np.float64) * self.alpha, bias
 
     # who else reads it
@@ -243,8 +242,7 @@ def _form_missing(one: Layer) -> str:
 
 
 def _fixed_missing(one: Layer) -> str:
-    name = one.weight.constant.origin
-    listed = f"{name!r} is listed as an input; {_FREEZE}"
+    listed = f"its weight is listed as an input; {_FREEZE}"
     return listed if one.weight.constant.overridable else ""
 
 
@@ -276,7 +274,7 @@ def _bias_missing(one: Layer) -> str:
     if one.bias.data_type != TensorProto.FLOAT or not (size == 1 or a_channel):
         return _PLAIN_BIAS
     if constant.overridable:
-        return f"{constant.origin!r} is listed as an input; {_FREEZE}"
+        return f"its bias is listed as an input; {_FREEZE}"
     return "" if np.isfinite(constant.values).all() else "its bias holds NaN or infinity"
 
 

@@ -13,7 +13,7 @@ from graphopt.facts.operators import LINEAR
 from graphopt.graph.graph import Constant, Graph, Scope
 from graphopt.graph.node import is_op, label
 
-__all__ = ["WeightGroup", "grouped", "rank_of_product", "weight_groups"]
+__all__ = ["WeightGroup", "grouped", "rank_of_product", "too_small", "weight_groups"]
 
 
 @dataclass(frozen=True)
@@ -39,22 +39,25 @@ class WeightGroup:
         That is so where it is smaller than ``min_size`` elements, not stored as floats, where a
         caller may replace it, where it is an output, and where others than these layers read it.
         """
-        first, origin = self.layers[0], self.constant.origin
-        size = math.prod(self.constant.shape)
-        if size < min_size:
-            return Refusal(first.node, f"{size} elements, min_size is {min_size}")
+        first = self.layers[0]
+        if reason := too_small(self.constant, min_size):
+            return Refusal(first.node, reason)
         for each in self.layers:
             if refusal := each.refusal("float", "fixed"):
                 return refusal
         known = {id(each.node) for each in self.layers}
         for use in first.weight.readers:
             if id(use.node) not in known:
-                reader = label(use.node)
-                reason = f"its weight {origin!r} is also read by {reader}, which stays"
+                reason = f"its weight is also read by another {use.node.op_type}, which stays"
                 return Refusal(first.node, reason)
         if first.weight.given_out:
-            return Refusal(first.node, f"its weight {origin!r} is an output of the model")
+            return Refusal(first.node, "its weight is an output of the model")
         return None
+
+
+def too_small(constant: Constant, least: int) -> str:
+    """Why a weight of fewer elements is left alone; empty where it has enough."""
+    return f"fewer than min_size={least} elements" if math.prod(constant.shape) < least else ""
 
 
 def weight_groups(

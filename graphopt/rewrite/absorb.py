@@ -20,9 +20,10 @@ def fixed(scope: Scope, node: NodeProto, name: str) -> Constant | Refusal:
     """A constant that no caller can replace; else why ``node``, which reads it, stays."""
     constant = scope.constant(name)
     if constant is None:
-        return Refusal(node, f"{name!r} is computed at run time")
+        return Refusal(node, "one of its parameters is computed at run time")
     if constant.overridable:
-        return Refusal(node, f"{name!r} is listed as an input; put freeze-initializers before")
+        reason = "one of its parameters is listed as an input; put freeze-initializers before"
+        return Refusal(node, reason)
     return constant
 
 

@@ -46,8 +46,8 @@ def place_weight(layer: Layer, letters: str, made: Contraction) -> Refusal | Non
         layer.scope.set_input(layer.node, weight.index, turned)
         return None
     others = [use.node for use in weight.readers if use.node is not layer.node]
-    why = f"is also read by {label(others[0])}" if others else "is not stored as it is read"
-    return Refusal(layer.node, f"its weight {weight.constant.origin!r} {why}, in another form")
+    why = f"also read by another {others[0].op_type}" if others else "not stored as it is read"
+    return Refusal(layer.node, f"its weight is {why}, in another form")
 
 
 def _sizes(layer: Layer, letters: str) -> dict[str, int]:

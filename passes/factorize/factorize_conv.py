@@ -119,8 +119,8 @@ def _refusal(group: WeightGroup) -> Refusal | None:
             return Refusal(node, "layers of different strides share its weight")
         if layer.weight.order != first.weight.order:
             return Refusal(node, "its weight is read with its axes in several orders")
-        if (rank := rank_of_product(layer)) is not None:
-            return Refusal(node, f"it is part of a product of rank {rank} already")
+        if rank_of_product(layer) is not None:
+            return Refusal(node, "it is part of a low-rank product already")
     return first.refusal("finite")
 
 

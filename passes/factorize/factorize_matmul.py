@@ -77,8 +77,8 @@ def _refusal(group: WeightGroup, opset: int) -> Refusal | None:
             return Refusal(node, "its weight is read in both orientations")
         if is_op(node, "Gemm") and layer.weight.index == 0:
             return Refusal(node, "its weight is the left operand of a Gemm")
-        if (rank := rank_of_product(layer)) is not None:
-            return Refusal(node, f"it is part of a product of rank {rank} already")
+        if rank_of_product(layer) is not None:
+            return Refusal(node, "it is part of a low-rank product already")
         if turned and opset < _NO_BIAS_OPSET:
             reason = f"a Gemm with transA needs opset {_NO_BIAS_OPSET}; put upgrade-opset first"
             return Refusal(node, reason)
@@ -93,8 +93,7 @@ def _factorize(group: WeightGroup, budget: Budget, changes: Changes) -> None:
     if rank == 0:
         changes.skip(
             group.name,
-            f"{budget.kind} {budget.value:g} asks for more than rank {cost.highest_rank}, "
-            "the highest that saves anything",
+            f"{budget.kind} {budget.value:g} asks for a higher rank than any that saves something",
         )
         return
     first, second = found.factors(rank)

@@ -117,7 +117,7 @@ class MaskWeights(Pass):
                 layer.constant.set(masked)
                 changes.edit(layer.name, zeros_of(masked))
             else:
-                changes.skip(layer.name, f"{zeros_of(masked)} already")
+                changes.skip(layer.name, "it has the zeros that are asked for already")
             if self.storage == "sparse":
                 _store_sparse(layer, masked, changes)
         return changes
@@ -171,7 +171,7 @@ def _store_sparse(layer: WeightGroup, values: Array, changes: Changes) -> None:
     if constant.node is not None:
         changes.skip(layer.name, "stays dense: it is stored in a Constant node")
     elif not values.any() or sparse >= dense:
-        changes.skip(layer.name, f"stays dense: sparse takes {sparse} bytes, dense {dense}")
+        changes.skip(layer.name, "stays dense: sparse takes no less bytes")
     else:
         store_sparse(constant.scope, constant.origin, values)
         changes.edit(layer.name, f"stored sparse: {sparse} bytes in place of {dense}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
@@ -20,6 +19,7 @@ from graphopt.facts.codes import GivenCodes, given_codes, stored_small
 from graphopt.facts.layers import Layer, Refusal, layer, layers_of, picks_rows
 from graphopt.facts.operators import is_kind
 from graphopt.facts.select import select
+from graphopt.facts.weights import too_small
 from graphopt.families.chosen import Exclude, MinSize, Nodes
 from graphopt.graph.graph import Graph, Scope, Use
 from graphopt.graph.node import is_op
@@ -107,14 +107,13 @@ class QuantizeDynamic(Pass):
         if not found:
             return
         target, operator = context.target, context.target.dynamic.get(node.op_type)
-        size = sum(math.prod(each.weight.constant.shape) for each in found)
         if operator is None:
             reason = f"{target.runtime} has no integer {node.op_type} on target {target.name}"
             changes.skip(node, reason)
         elif not select(self.nodes, self.exclude)(node):
             changes.skip(node, _CHOSEN_FLOAT)
-        elif size < self.min_size:
-            changes.skip(node, f"{size} elements, min_size is {self.min_size}")
+        elif reason := too_small(found[0].weight.constant, self.min_size):
+            changes.skip(node, reason)
         elif (refusal := recurrent_refusal(node, found)) is not None:
             changes.skip(refusal)
         else:
@@ -128,11 +127,10 @@ class QuantizeDynamic(Pass):
             return refusal
         if layer.weight.form != "float" and not stored_small(layer):
             return Refusal(layer.node, "it is quantized already")
-        size = math.prod(layer.weight.constant.shape)
         if not chosen:
             return Refusal(layer.node, _CHOSEN_FLOAT)
-        if size < self.min_size:
-            return Refusal(layer.node, f"{size} elements, min_size is {self.min_size}")
+        if reason := too_small(layer.weight.constant, self.min_size):
+            return Refusal(layer.node, reason)
         return layer.refusal("finite")
 
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -17,12 +17,14 @@ from graphopt.contract.preconditions import MinOpset, When
 from graphopt.contract.registry import register
 from graphopt.facts.codes import stored_small
 from graphopt.facts.layers import Layer, layers, picked_axis
+from graphopt.facts.operands import FLOATS, producer
+from graphopt.facts.operators import is_kind
 from graphopt.facts.quantized import quantizers
 from graphopt.facts.select import select
-from graphopt.facts.weights import WeightGroup, grouped
+from graphopt.facts.weights import WeightGroup, grouped, too_small
 from graphopt.families.chosen import Exclude, MinSize, Nodes
 from graphopt.graph.graph import Graph, Use
-from graphopt.graph.node import label
+from graphopt.graph.node import is_op, label
 from graphopt.numerics import grids, ranges
 from graphopt.numerics.grids import CODE_TYPES, CodeType
 from graphopt.rewrite import edit, qdq
@@ -84,19 +86,20 @@ class QuantizeWeights(Pass):
         chosen = select(self.nodes, self.exclude)
         if context.target.expands == "Cast":
             self._expand(graph, chosen, changes)
-        with_scales = (
-            each for each in layers(graph) if isinstance(each, Layer) and _scale_axes(each)
-        )
-        for group in map(_tables_first, list(grouped(with_scales))):
+        groups = list(grouped(_with_scales(graph)))
+        others = self._others(graph, groups)
+        for group in map(_tables_first, groups):
             readers = [use.node for use in group.layers[0].weight.readers]
-            places = ", ".join(dict.fromkeys(label(node) for node in readers))
+            places = list(dict.fromkeys(map(label, readers)))
             reason = self._reason(group, context, all(chosen(node) for node in readers))
             if reason:
-                changes.skip(places, f"{group.constant.origin}: {reason}")
+                for place in places:
+                    changes.skip(place, reason)
                 continue
             values = group.constant.values
             if not np.isfinite(values).all():
-                changes.skip(places, f"{group.constant.origin} holds NaN or infinity")
+                for place in places:
+                    changes.skip(place, "its weight holds NaN or infinity")
                 continue
             axes = _scale_axes(group.layers[0])
             linear = context.target.expands == "DequantizeLinear" and len(axes) == 1
@@ -104,8 +107,34 @@ class QuantizeWeights(Pass):
             _store(group, values, self._codes, self._method, linear=linear)
             channels = f"{_scales(group)} scales along axis {', '.join(map(str, axes))}"
             what = f"stored as {self.weight_type}, {channels}"
-            changes.edit(places, f"{group.constant.origin} {what}")
+            changes.edit(", ".join(places), f"{group.constant.origin} {what}")
+        for place, reason in others:
+            changes.skip(place, reason)
         return changes
+
+    def _others(self, graph: Graph, groups: Sequence[WeightGroup]) -> list[tuple[str, str]]:
+        """Who reads the float constants that are no weight of a layer, and why those stay."""
+        if self.which == "embeddings":
+            return []
+        taken = {(id(group.constant.scope), group.constant.origin) for group in groups}
+        refusals = {
+            (id(each.weight.constant.scope), each.weight.constant.origin): refusal.reason
+            for each in layers(graph)
+            if isinstance(each, Layer) and (refusal := each.refusal("float32")) is not None
+        }
+        found: dict[tuple[str, str], None] = {}
+        for scope in graph.scopes():
+            for constant in scope.constants():
+                key = id(scope), constant.origin
+                if constant.data_type not in FLOATS or key in taken:
+                    continue
+                if too_small(constant, self.min_size):
+                    continue
+                for use in scope.uses(constant.origin):
+                    if use.index >= 0 and not _scales_codes(use):
+                        known = refusals.get(key)
+                        found[label(use.node), known or _no_layer(use.node)] = None
+        return list(found)
 
     def _expand(self, graph: Graph, chosen: Callable[[NodeProto], bool], changes: Changes) -> None:
         """Weights whose codes are dequantized at every call: the same codes, expanded at load."""
@@ -137,16 +166,16 @@ class QuantizeWeights(Pass):
         if self.which == "embeddings" and not lookups:
             return "no entries of it are looked up, and which is embeddings"
         size = math.prod(constant.shape)
-        if size < self.min_size:
-            return f"{size} elements, min_size is {self.min_size}"
+        if reason := too_small(constant, self.min_size):
+            return reason
         if lookups and self.weight_type not in context.target.row_types:
             lacking = f"{context.target.runtime} has no Gather of {self._codes.bits} bits"
             return f"a table whose entries are looked up; {lacking}"
         stored = size * self._codes.bits / 8 + _SCALE_BYTES * scales
         if stored >= constant.nbytes / 2:
-            return f"{scales} scales for {size} elements; hardly anything to gain"
+            return "as many scales as it needs leave hardly anything to gain"
         if group.layers[0].weight.given_out:
-            return "also an output of its graph"
+            return "its weight is also an output of its graph"
         refusal = group.layers[0].refusal("fixed")
         return "" if refusal is None else refusal.reason
 
@@ -160,6 +189,24 @@ class QuantizeWeights(Pass):
                 "mlp", {"weight_type": "int4", "exclude": ("Gemm",)}, "upgrade-opset{opset=21}"
             ),
         ]
+
+
+def _with_scales(graph: Graph) -> Iterator[Layer]:
+    for each in layers(graph):
+        if isinstance(each, Layer) and _scale_axes(each):
+            yield each
+
+
+def _scales_codes(use: Use) -> bool:
+    """Whether a constant is the scale of codes, or the factor of what a Cast makes of them."""
+    maker = None
+    if is_op(use.node, "Mul"):
+        _, maker = producer(use.scope, use.node.input[1 - use.index])
+    return is_kind(use.node, "quantize") or (maker is not None and is_op(maker, "Cast"))
+
+
+def _no_layer(node: NodeProto) -> str:
+    return f"a constant of {node.op_type}, which no layer reads as its weight, stays float"
 
 
 def _scale_axes(layer: Layer) -> tuple[int, ...]:

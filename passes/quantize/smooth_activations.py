@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -24,6 +23,7 @@ from graphopt.contract.preconditions import CalibrationSamples
 from graphopt.contract.registry import register
 from graphopt.facts.layers import Layer, layers
 from graphopt.facts.select import select
+from graphopt.facts.weights import too_small
 from graphopt.families.chosen import Exclude, MinSize, Nodes
 from graphopt.graph.graph import Graph, Scope
 from graphopt.numerics.smoothing import Activation, Smoothing, smooth
@@ -111,15 +111,14 @@ class SmoothActivations(Pass):
         for layer in layers(graph):
             if not isinstance(layer, Layer) or layer.kind != "linear":
                 continue
-            size = math.prod(layer.weight.constant.shape)
             if refusal := layer.refusal("right", "float32", "matrix", "fixed"):
                 changes.skip(refusal)
             elif layer.scope is not graph.main:
                 changes.skip(layer.node, body_reason(layer.scope))
             elif not chosen(layer.node):
                 changes.skip(layer.node, "left alone by the options nodes and exclude")
-            elif size < self.min_size:
-                changes.skip(layer.node, f"{size} elements, min_size is {self.min_size}")
+            elif reason := too_small(layer.weight.constant, self.min_size):
+                changes.skip(layer.node, reason)
             else:
                 groups.setdefault(layer.data, []).append(layer)
         return {tensor: group for tensor, group in groups.items() if _movable(group, changes)}
@@ -145,7 +144,7 @@ def _movable(group: list[Layer], changes: Changes) -> bool:
     nodes = [layer.node for layer in group]
     for layer in group:
         if not layer.owned_by(nodes):
-            _skip(changes, group, f"weight {layer.weight.constant.origin} is read elsewhere too")
+            _skip(changes, group, "its weight is read elsewhere too")
             return False
     return True
 

@@ -105,7 +105,7 @@ def test_a_transposed_convolution_that_is_degraded_for_nothing() -> None:
 
 def test_a_weight_dequantized_at_every_run_is_a_defect() -> None:
     found = audit(graph_of(QUANTIZED + WEIGHT + f"[conv] y = {CONV}(d, wd)", BASIC))
-    assert "'y' is an output of the model" in reasons(found)["conv"]
+    assert "its result is an output of the model" in reasons(found)["conv"]
     assert "its weight is dequantized at every run" in reasons(found)["conv"]
 
 

@@ -57,7 +57,7 @@ CHAIN = IN + WEIGHT + f"[conv] last = {CONV}(d, wd)  " + OUT
 
 def test_input_not_quantized() -> None:
     body = WEIGHT + f"[conv] last = {CONV}(x, wd)  " + OUT
-    assert "its input 'x' is not quantized" in reason_of("conv", body)
+    assert "its input is not quantized" in reason_of("conv", body)
 
 
 def test_sixteen_bit_activations() -> None:
@@ -93,13 +93,13 @@ def test_result_goes_elsewhere() -> None:
 
 def test_relu_that_the_codes_do_not_cover() -> None:
     body = IN + WEIGHT + f"[conv] c = {CONV}(d, wd)  last = Relu(c)  " + OUT
-    assert "its Relu reach from -2 to 3.1" in reason_of("conv", body, z=np.uint8(100))
+    assert "its Relu reach beyond its bounds" in reason_of("conv", body, z=np.uint8(100))
 
 
 def test_clip_that_the_codes_do_not_cover() -> None:
     body = IN + WEIGHT + f"[conv] c = {CONV}(d, wd)  last = Clip(c, low, high)  " + OUT
     reason = reason_of("conv", body, low=np.float32(0), high=np.float32(2))
-    assert "its Clip reach from 0 to 5.1" in reason
+    assert "its Clip reach beyond its bounds" in reason
 
 
 def test_bias_of_another_scale() -> None:
@@ -149,7 +149,7 @@ def test_scale_that_is_a_vector() -> None:
 def test_operand_that_is_a_float_constant() -> None:
     body = IN + "[add] last = Add(d, b)  " + OUT
     reason = reason_of("add", body, b=np.ones(1, np.float32))
-    assert "its input 'b' is not quantized" in reason
+    assert "its input is not quantized" in reason
 
 
 @pytest.mark.parametrize(
@@ -186,4 +186,4 @@ def test_signed_activations_that_branch() -> None:
         + OUT
     )
     reason = reason_of("conv", body, z=np.int8(0))
-    assert "its int8 activation 'q' has 2 readers" in reason
+    assert "an int8 activation of it has 2 readers" in reason

@@ -322,8 +322,8 @@ PORTS = "(float[2, 6] x, float[4] c) => (float[2, 4] y)"
         ("y = Gemm(x, w, column)", ROWS, "", PLAIN),
         ("v = DequantizeLinear(i4, s) y = Gemm(x, w, v)", ROWS, "", PLAIN),
         ("y = Gemm(x, w, infinite)", ROWS, "", "its bias holds NaN"),
-        ("y = Gemm(x, w, b)", ROWS, "b", "'b' is listed as an input; put freeze-initializers"),
-        ("m = MatMul(x, w) y = Add(m, b)", ROWS, "b", "'b' is listed as an input"),
+        ("y = Gemm(x, w, b)", ROWS, "b", "its bias is listed as an input; put freeze-initializers"),
+        ("m = MatMul(x, w) y = Add(m, b)", ROWS, "b", "its bias is listed as an input"),
         ("y = Gemm(x, w, b)", ROWS, "", ""),
         ("y = Gemm(x, w, s)", ROWS, "", ""),
         ("y = Gemm(x, w)", ROWS, "", ""),
@@ -350,7 +350,7 @@ def test_a_reshaped_weight_is_one_that_nobody_can_use() -> None:
 def test_what_effective_refuses() -> None:
     computed = "(float[2, 6] x, float[4] c) => (float[2, 4] y)"
     found = only(graph_of("y = Gemm(x, w, c)", computed)).effective()
-    assert isinstance(found, Refusal) and "'c' is computed at run time" in found.reason
+    assert isinstance(found, Refusal) and "its bias is computed at run time" in found.reason
     matrix = only(
         Graph(
             model_from_text(
@@ -361,7 +361,7 @@ def test_what_effective_refuses() -> None:
     ).effective()
     assert isinstance(matrix, Refusal) and "[2, 4]" in matrix.reason
     listed = only(graph_of("y = Gemm(x, w, b)", listed="b")).effective()
-    assert isinstance(listed, Refusal) and "'b' is listed" in listed.reason
+    assert isinstance(listed, Refusal) and "its bias is listed" in listed.reason
 
 
 def test_tables_and_recurrent_weights_are_layers_too() -> None:

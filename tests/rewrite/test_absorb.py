@@ -52,7 +52,7 @@ def test_what_the_type_cannot_hold_is_refused_with_nothing_edited() -> None:
         ("y = MatMul(x, c)", {"c": (2, 3, 2)}, "rank 3"),
         ("y = MatMul(x, x)", {}, "both operands are computed"),
         ("y = Gemm(x, w, m)", {"w": W, "m": (2, 2)}, "[2, 2], not a value a channel"),
-        ("y = Gemm(x, w, n)", {"w": W}, "'n' is computed at run time"),
+        ("y = Gemm(x, w, n)", {"w": W}, "its bias is computed at run time"),
         ("y = Relu(x)", {}, "Relu has no weight"),
     ],
 )

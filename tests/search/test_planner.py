@@ -23,7 +23,7 @@ g (float[N, 8] x) => (float[N, 8] y) { y = my.Twice(x) }
 @pytest.mark.parametrize(
     ("text", "verdict"),
     [
-        (SMALL, "nothing to quantize: 4 elements, min_size is 1024"),
+        (SMALL, "nothing to quantize: fewer than min_size=1024 elements"),
         (
             FUNCTION,
             "nothing to quantize outside the functions of the model, which stay as they are",

@@ -234,7 +234,7 @@ REFUSED = {
     "double, not float": ("z = Cast<to=11>(x) y = MatMul(z, w)", weight(32, 32).astype(float)),
     "transA": ("y = Gemm<transA=1>(x, w)", weight(32, 40)),
     "NaN": ("y = MatMul(x, w)", np.full((32, 32), np.nan, np.float32)),
-    "min_size is 1024": ("y = MatMul(x, w)", weight(32, 8)),
+    "fewer than min_size=1024 elements": ("y = MatMul(x, w)", weight(32, 8)),
 }
 
 

@@ -193,7 +193,7 @@ def test_mse_is_no_worse(apply_pass: ApplyPass) -> None:
 
 @pytest.mark.parametrize(
     ("shape", "reason"),
-    [((100, 4), "min_size is 1024"), ((2000, 2), "hardly anything to gain")],
+    [((100, 4), "fewer than min_size=1024 elements"), ((2000, 2), "hardly anything to gain")],
 )
 def test_what_stays_float_says_why(
     apply_pass: ApplyPass, shape: tuple[int, int], reason: str

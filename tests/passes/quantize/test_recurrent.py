@@ -161,7 +161,7 @@ def test_what_has_no_integer_form(
     ("item", "reason"),
     [
         (QuantizeDynamic(exclude=("LSTM",)), "kept float by the options nodes and exclude"),
-        (QuantizeDynamic(min_size=100_000), "7168 elements, min_size is 100000"),
+        (QuantizeDynamic(min_size=100_000), "fewer than min_size=100000 elements"),
     ],
 )
 def test_options_that_leave_it(apply_pass: ApplyPass, item: QuantizeDynamic, reason: str) -> None:

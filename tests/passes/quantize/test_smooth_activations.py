@@ -146,13 +146,13 @@ def test_a_weight_with_readers_elsewhere_stays(apply_pass: ApplyPass) -> None:
     )
     _, record = apply_pass(model, SmoothActivations(), calibration=DATA)
     assert record.status == "nothing to do"
-    assert {skip.reason for skip in record.skipped} == {"weight w is read elsewhere too"}
+    assert {skip.reason for skip in record.skipped} == {"its weight is read elsewhere too"}
 
 
 def test_min_size_and_patterns(apply_pass: ApplyPass) -> None:
     model = filled(FOLDED["normalization"])
     _, record = apply_pass(model, SmoothActivations(min_size=10_000), calibration=DATA)
-    assert "min_size is 10000" in record.skipped[0].reason
+    assert "min_size=10000" in record.skipped[0].reason
     _, record = apply_pass(model, SmoothActivations(exclude=("MatMul",)), calibration=DATA)
     assert "exclude" in record.skipped[0].reason
 
