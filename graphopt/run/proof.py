@@ -16,7 +16,8 @@ from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.graph.unfold import inlined
 from graphopt.run import layer_figures
-from graphopt.run.causes import calibration_faults
+from graphopt.run.causes import calibration_faults, likely_causes
+from graphopt.run.floor import too_far
 from graphopt.run.limits import limit_records
 from graphopt.run.means import Means
 from graphopt.run.record import Caveat, LayerRecord, LimitRecord, ModelRecord, PassRecord, Quality
@@ -140,6 +141,7 @@ def prove(
             *_ports(means.reference, stage.graph),
             *_ranges(stage, means),
             *calibration_faults(means),
+            *([] if _taught(start, passes) else _badness(quality, stage, means)),
         ],
     )
 
@@ -165,6 +167,21 @@ def _ranges(stage: Stage, means: Means) -> list[str]:
         f"{count} samples are few for static ranges: fresh ones that lie beyond are clipped and "
         f"can be far worse than those measured; calibrate on {2 * _FEW_FOR_RANGES} or more"
     ]
+
+
+def _taught(start: Stage | None, passes: Sequence[PassRecord]) -> bool:
+    """Whether the result was trained, and so is meant to answer otherwise."""
+    return start is not None or any(item.curves is not None for item in passes)
+
+
+def _badness(quality: Quality, stage: Stage, means: Means) -> list[str]:
+    """That the result answers badly, as plain as that it is larger or slower, and the cause."""
+    fault = too_far(quality, None)
+    if not fault:
+        return []
+    causes = likely_causes(stage, means) if has_fixed_ranges(stage.graph) else []
+    cause = f"; the likely cause: {causes[0]}" if causes else ""
+    return [f"the result answers badly: {fault}{cause}"]
 
 
 def _ports(before: Graph, after: Graph) -> list[str]:

@@ -11,19 +11,16 @@ from graphopt.contract.passes import Pass
 from graphopt.contract.spec import format_passes
 from graphopt.errors import Need
 from graphopt.numerics.sqnr import CAP_DB
+from graphopt.run.floor import FLOOR_DB
 from graphopt.run.record import CandidateRecord, PassRecord, Quality
 from graphopt.run.stage import Stage
 from graphopt.runtime.latency import SAME, Ratio
 from graphopt.tasks.quality import share_db
 
-__all__ = ["FLOOR_DB", "GOAL_DB", "Candidate", "Kind", "choose", "missing_db", "row", "too_far"]
+__all__ = ["GOAL_DB", "Candidate", "Kind", "choose", "missing_db", "row"]
 
 GOAL_DB = 28.0
 """An output this close is close enough: further dB weigh nothing. A choice, not a guarantee."""
-FLOOR_DB = 12.0
-"""What is further off is never chosen: 6 % of the output's power would be error."""
-_ERROR = 10 ** (-FLOOR_DB / 10)
-"""The same share of decisions or rows."""
 _SHARE_GOAL_DB = 16.0
 """The same for decisions and rows: 2.5 % that differ."""
 _DB_WEIGHT = 0.04
@@ -83,31 +80,6 @@ def missing_db(quality: Quality | None, goal_db: float = GOAL_DB) -> float:
     numbers = 0.0 if close is None else goal_db - close
     shares = 0.0 if error is None else _SHARE_GOAL_DB - share_db(error)
     return max(0.0, numbers, shares)
-
-
-def too_far(quality: Quality | None, floor_db: float | None) -> str:
-    """Why answers so close are not close enough; empty where they are.
-
-    Args:
-        quality: What was measured; where nothing could be compared, nothing shows that it is right.
-        floor_db: Least SQNR of outputs that hold numbers; None for ours. What is decided must
-            be the same by ours.
-    """
-    if quality is None or not quality.evidence:
-        return "no output could be compared, so nothing shows that it answers right"
-    for output, fault in quality.faults.items():
-        return f"output {output!r}, {fault}"
-    floor = FLOOR_DB if floor_db is None else floor_db
-    least, error = quality.least_db, quality.error
-    if least is not None and least < floor:
-        return f"{least:.1f} dB, at least {floor:g} dB asked"
-    for output, each in quality.outputs.items() if floor_db is None else ():
-        strict = floor + each.allowance_db
-        if each.numbers_db is not None and each.numbers_db < strict:
-            return f"state {output!r} at {each.numbers_db:.1f} dB, at least {strict:g} dB asked"
-    if error is not None and share_db(error) < FLOOR_DB:
-        return f"{error:.1%} of its decisions or rows differ, at most {_ERROR:.0%} may"
-    return ""
 
 
 def choose(base: Candidate, tried: Sequence[Candidate]) -> Candidate:

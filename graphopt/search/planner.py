@@ -18,13 +18,14 @@ from graphopt.facts.layers import Layer, layers, open_layers
 from graphopt.facts.macs import node_macs
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
+from graphopt.run.floor import too_far
 from graphopt.run.limits import drop
 from graphopt.run.means import Means
 from graphopt.run.record import PassRecord
 from graphopt.run.sequence import done_passes, run_passes
 from graphopt.run.stage import Stage
 from graphopt.search.called import called
-from graphopt.search.candidate import GOAL_DB, Candidate, Kind, missing_db, row, too_far
+from graphopt.search.candidate import GOAL_DB, Candidate, Kind, missing_db, row
 from graphopt.search.choice import Choice
 from graphopt.search.proving import first_proven, told_causes
 from graphopt.search.sensitivity import sensitive_layers

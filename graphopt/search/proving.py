@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from graphopt.facts.quantized import has_fixed_ranges
 from graphopt.run.causes import likely_causes
+from graphopt.run.floor import FLOOR_DB, too_far
 from graphopt.run.limits import broken_by
 from graphopt.run.means import Means
 from graphopt.run.verify import Verified, verify
-from graphopt.search.candidate import FLOOR_DB, Candidate, choose, too_far
+from graphopt.search.candidate import Candidate, choose
 
 __all__ = ["first_proven", "told_causes"]
 
@@ -56,7 +57,7 @@ def _disproved(found: Verified, means: Means) -> str:
         return f"{where}: {fault}"
     least = None if quality.fresh is None else quality.fresh.least_db
     if means.limits.min_sqnr_db is None and least is not None and least < FLOOR_DB:
-        return f"fresh samples may give {least:.1f} dB, at least {FLOOR_DB:g} dB asked"
+        return f"fresh samples may give {least:.1f} dB, at least {FLOOR_DB:g} dB needed"
     ratio = found.after.ratio
     if ratio.slower and ratio.median > 1 + _MUCH_SLOWER:
         return "slower than the model as it came"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -73,6 +74,23 @@ def test_the_proof_holds_quality_latency_audit_and_layers() -> None:
     assert proof.layers
     assert proof.limits == []
     assert proof.start is None
+
+
+def test_a_result_that_answers_badly_is_said_with_the_figure() -> None:
+    stage, means = staged(MODELS["cnn"](), calibrated=False)
+    graph = stage.graph.copy()
+    for name in list(graph.main.initializers):
+        constant = graph.main.constant(name)
+        if constant is not None and constant.values.dtype == np.float32:
+            constant.set(constant.values * np.float32(0.1))
+    bad = Stage(graph, means)
+    words = "the result answers badly: "
+    told = [text for text in prove(bad, means, None, [], Caveat()).messages if words in text]
+    assert len(told) == 1
+    assert re.search(r"badly: -?\d+\.\d dB, at least 12 dB needed$", told[0])
+    same = prove(stage, means, None, [], Caveat()).messages
+    assert not any(words in text for text in same)
+    assert not any(words in text for text in prove(bad, means, stage, [], Caveat()).messages)
 
 
 def test_layers_are_counted_as_the_target_runs_them() -> None:

@@ -227,7 +227,7 @@ def test_float_stays_where_nothing_gains() -> None:
 @pytest.mark.parametrize(
     ("limits", "db", "ratio", "words"),
     [
-        ({}, 11.9, 0.5, "11.9 dB, at least 12 dB asked"),
+        ({}, 11.9, 0.5, "11.9 dB, at least 12 dB needed"),
         ({}, 12.1, 0.5, ""),
         ({"min_sqnr_db": 30.0}, 29.0, 0.5, "29.0 dB, at least 30 dB asked"),
         ({"min_sqnr_db": 5.0}, 6.0, 0.5, ""),
