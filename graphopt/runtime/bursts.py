@@ -11,7 +11,7 @@ import numpy as np
 
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
-from graphopt.runtime.latency import Clock, Readings, trusted, unsteady
+from graphopt.runtime.latency import Clock, Readings, moody, trusted, unsteady
 from graphopt.runtime.session import Session, thread_count
 
 __all__ = ["Clocks", "Runner", "measure", "runner"]
@@ -20,6 +20,8 @@ _BURST_SECONDS = 0.02
 _MOST_RUNS = 1000
 _LEAST_ROUNDS = 5
 _STEADY_ROUNDS = 10
+_MOODS = 0.08
+"""A calm machine repeats itself to that; else steady ratios may be those of a bad moment."""
 _WARM_UPS = 3
 _WARM_SECONDS = 1.0
 
@@ -141,8 +143,8 @@ def measure(
         runners: What to time.
         rounds: Bursts of each model.
         seconds: No further round starts after this time, once there were five.
-        settled: Spread of the ratios at which no further round starts, once there were ten; 0 for
-            all rounds.
+        settled: Scatter of the ratios at which no further round starts, once there were ten on a
+            calm machine; 0 for all rounds.
         clock: The only clock that is asked whether there were enough rounds; None for both.
         progress: Called with the rounds done and asked.
         clocks: What to read.
@@ -177,6 +179,8 @@ def _enough(
     if number >= (2 * rounds if doubted else rounds):
         return True
     if settled <= 0 or number < (rounds if doubted else _STEADY_ROUNDS):
+        return False
+    if number < rounds and moody([each.processor for each in found]) > _MOODS:
         return False
     clocks: tuple[Clock, ...] = ("processor",) if doubted else ("wall", "processor")
     return all(unsteady(found, each) <= settled for each in (clocks if clock is None else (clock,)))

@@ -12,9 +12,8 @@ from graphopt.errors import ModelError
 from graphopt.run.judge import HELD_WEIGHTS_BYTES
 from graphopt.run.means import Means
 from graphopt.run.stage import Stage
-from graphopt.runtime import latency
 from graphopt.runtime.bursts import Runner, measure
-from graphopt.runtime.latency import SAME, Ratio, Timed
+from graphopt.runtime.latency import SAME, Ratio, timed
 from graphopt.runtime.session import Session, thread_count
 from graphopt.runtime.work import maybe_alike
 from graphopt.search.candidate import Candidate
@@ -38,9 +37,9 @@ def ratios(base: Candidate, candidates: Sequence[Candidate], means: Means) -> li
     if means.judge is None:
         return []
     found = {id(item): SAME for item in candidates if _same(item.stage, base.stage)}
-    timed = [item for item in candidates if id(item) not in found]
-    light = _light([base, *timed], means)
-    for group in [timed] if light else [[item] for item in timed]:
+    others = [item for item in candidates if id(item) not in found]
+    light = _light([base, *others], means)
+    for group in [others] if light else [[item] for item in others]:
         found.update(zip(map(id, group), _timed(base, group, means, light), strict=True))
     return [found[id(item)] for item in candidates]
 
@@ -55,15 +54,11 @@ def _timed(base: Candidate, group: Sequence[Candidate], means: Means, light: boo
     if not group:
         return []
     runners = [_runner(item.stage, means, light) for item in (base, *group)]
-    first, *others = measure(
-        runners, seconds=_SECONDS * len(group), settled=_SETTLED, clock="processor"
-    )
-    found = []
-    for item, each in zip(group, others, strict=True):
-        ratio = latency.ratio(each.processor, first.processor, "processor")
-        told = Timed(each.processor, ratio)
-        found.append((told.never_faster() if _more(item.stage, base.stage) else told).ratio)
-    return found
+    found = measure(runners, seconds=_SECONDS * len(group), settled=_SETTLED, clock="processor")
+    return [
+        (told.never_faster() if _more(item.stage, base.stage) else told).ratio
+        for item, told in zip(group, timed(found, "processor")[1:], strict=True)
+    ]
 
 
 def _runner(stage: Stage, means: Means, light: bool) -> Runner:
