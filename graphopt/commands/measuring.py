@@ -7,8 +7,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from graphopt import targets
 from graphopt.commands.sources import Data
 from graphopt.contract.recipe import Recipe
@@ -21,8 +19,7 @@ from graphopt.errors import DataError, Need
 from graphopt.facts.shapes import infer
 from graphopt.graph.graph import Graph
 from graphopt.graph.ports import fixed_batch
-from graphopt.graph.tensors import Array
-from graphopt.run.judge import Judge, Sample, choose_judge, most_bytes
+from graphopt.run.judge import Judge, choose_judge, most_bytes
 from graphopt.run.limits import check_limits
 from graphopt.run.means import Means
 from graphopt.run.metrics import LabelMetric, MetricFunction, SeenAnswers, find_metric
@@ -164,7 +161,9 @@ def _with_labels(means: Means, metric: str | MetricFunction | None) -> Means:
         UsageError: The same.
     """
     judge, training = means.judge, means.training
-    seen = None if judge is None else _seen(judge.samples)
+    seen = None
+    if judge is not None:
+        seen = SeenAnswers([(each.answers, each.rows.full) for each in judge.samples])
     found = find_metric(metric, means.evaluation, means.tasks, seen)
     fitted = found.fitted if isinstance(found, LabelMetric) else None
     if found is None and seen is not None and training is not None and training.labels is not None:
@@ -174,17 +173,6 @@ def _with_labels(means: Means, metric: str | MetricFunction | None) -> Means:
         return replace(means, metric=found)
     settled = {**means.tasks, fitted.output: fitted.task}
     return replace(means, metric=found, tasks=settled, judge=judge.reading(settled))
-
-
-def _seen(samples: Sequence[Sample]) -> SeenAnswers:
-    """The answers of the judge's samples, but those that are no arrays or differ in shape."""
-    outputs = dict[str, Array]()
-    for name in samples[0].answers:
-        parts = [each.answers[name] for each in samples]
-        arrays = [np.atleast_1d(part) for part in parts if isinstance(part, np.ndarray)]
-        if len(arrays) == len(parts) and len({array.shape[1:] for array in arrays}) == 1:
-            outputs[name] = np.concatenate(arrays)
-    return SeenAnswers(outputs, sum(each.rows.full for each in samples))
 
 
 def _tasks(reference: Graph, judge: Judge | None, given: Mapping[str, Task]) -> dict[str, Task]:

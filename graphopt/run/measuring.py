@@ -17,7 +17,9 @@ from graphopt.graph.tensors import Array
 from graphopt.observe.request import Rows
 from graphopt.run.metrics import FunctionMetric, LabelMetric, TaskMetric
 from graphopt.run.record import Metric
-from graphopt.tasks.scoring import LOWER_IS_BETTER, Scoring, scoring
+from graphopt.tasks.box_labels import FittedBoxes
+from graphopt.tasks.figures import LOWER_IS_BETTER, scoring
+from graphopt.tasks.scoring import Scoring
 
 __all__ = ["BATCH", "MetricAnswers", "metric_answers", "run_bytes"]
 
@@ -87,21 +89,20 @@ class _Scored(MetricAnswers):
 
     def __init__(self, metric: LabelMetric, outputs: Sequence[Sequence[str]]) -> None:
         self.metric = metric
-        fitted = metric.fitted
-        place = list(outputs[0]).index(fitted.output)
-        self.outputs = [
-            fitted.output if fitted.output in names or len(names) <= place else names[place]
-            for names in outputs
-        ]
-        self.scores: list[Scoring | None] = [scoring(fitted) for _ in outputs]
+        self.own = list(outputs[0])
+        self.names = [names if len(names) == len(self.own) else self.own for names in outputs]
+        self.scores: list[Scoring | None] = [scoring(metric.fitted) for _ in outputs]
+        if isinstance(metric.fitted, FittedBoxes) and metric.fitted.head.apart:
+            self.batch = 1
 
     def add(self, model: int, answer: Mapping[str, Any], rows: Rows) -> None:
         """Take an answer; a model that answers in another shape has no figures."""
-        score = self.scores[model]
+        score, names = self.scores[model], self.names[model]
         if score is None:
             return
+        named = {own: answer.get(name) for own, name in zip(self.own, names, strict=True)}
         try:
-            score.add(answer.get(self.outputs[model]), rows.real)
+            score.add(named, rows.real)
         except DataError as err:
             if model == 0:
                 raise DataError(f"metric {self.metric.name!r}: {err}") from err

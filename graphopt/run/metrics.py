@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from graphopt.data.samples import Samples
 from graphopt.errors import DataError, Need, UsageError
 from graphopt.graph.tensors import Array
 from graphopt.options import near_miss
+from graphopt.tasks.box_labels import FittedBoxes, fit_boxes, holds_boxes
+from graphopt.tasks.figures import FIGURES, figures_of, shown
 from graphopt.tasks.labels import Fitted, fit_labels
-from graphopt.tasks.scoring import FIGURES, figures_of, shown
 from graphopt.tasks.task import Task
 
 __all__ = [
@@ -39,11 +41,11 @@ class LabelMetric:
     Attributes:
         names: Of the figures; the first one decides.
         fitted: The output and its labels.
-        foldered: Whether classes are subfolders, which are told of with the samples.
+        foldered: Whether the labels are subfolders.
     """
 
     names: tuple[str, ...]
-    fitted: Fitted
+    fitted: Fitted | FittedBoxes
     foldered: bool = False
 
     @property
@@ -53,19 +55,8 @@ class LabelMetric:
 
     @property
     def notes(self) -> list[str]:
-        """What should be told of the labels."""
-        notes, fitted = list[str](), self.fitted
-        if fitted.classes and not self.foldered:
-            listed = ", ".join(fitted.classes[:_SHOWN])
-            more = f", ... {fitted.classes[-1]}" if len(fitted.classes) > _SHOWN else ""
-            word = ": the second is yes" if fitted.task.kind == "binary" else ""
-            notes.append(
-                f"labels: {len(fitted.classes)} classes in sorted order: {listed}{more}{word}"
-            )
-        if fitted.ignored is not None:
-            share = float(np.mean(fitted.ignored))
-            notes.append(f"labels: {share:.1%} say that they do not count, and are left out")
-        return notes
+        """What should be told of the labels; classes that are subfolders are with the samples."""
+        return [] if self.foldered else self.fitted.notes
 
 
 @dataclass(frozen=True)
@@ -90,29 +81,44 @@ TaskMetric = LabelMetric | FunctionMetric
 
 @dataclass(frozen=True)
 class SeenAnswers:
-    """What a model answered to some samples.
+    """What a model answered to the first samples.
 
     Attributes:
-        outputs: One array for each output that is one, the samples one after the other.
-        rows: How many samples these are.
+        feeds: Outputs by name, feed by feed, and how many samples each feed has.
     """
 
-    outputs: Mapping[str, Array]
-    rows: int
+    feeds: Sequence[tuple[Mapping[str, Any], int]]
 
-    def fit(self, samples: Samples, tasks: Mapping[str, Task]) -> Fitted:
-        """The labels of samples, as those of the output that they fit.
+    @cached_property
+    def joined(self) -> dict[str, Array]:
+        """One array an output, its samples one after the other, where shapes are the same."""
+        outputs = dict[str, Array]()
+        for name in self.feeds[0][0]:
+            parts = [answer[name] for answer, _ in self.feeds]
+            arrays = [np.atleast_1d(part) for part in parts if isinstance(part, np.ndarray)]
+            if len(arrays) == len(parts) and len({array.shape[1:] for array in arrays}) == 1:
+                outputs[name] = np.concatenate(arrays)
+        return outputs
+
+    def fit(self, samples: Samples, tasks: Mapping[str, Task]) -> Fitted | FittedBoxes:
+        """The labels of samples, as those of the outputs that they fit.
 
         Raises:
             DataError: They fit none.
         """
-        assert samples.labels is not None
-        return fit_labels(
-            samples.labels, tasks, self.outputs, samples=samples.count, rows=self.rows
-        )
+        labels, rows = samples.labels, sum(number for _, number in self.feeds)
+        assert labels is not None
+        try:
+            return fit_labels(labels, tasks, self.joined, samples=samples.count, rows=rows)
+        except DataError as err:
+            if not holds_boxes(labels) or len(labels) != samples.count:
+                raise
+            try:
+                return fit_boxes(labels, tasks, self.feeds)
+            except DataError as also:
+                raise DataError(f"{err}; and as boxes: {also}") from err
 
 
-_SHOWN = 12
 _LISTED = ("container",)
 
 
@@ -156,7 +162,7 @@ def find_metric(
     return LabelMetric(_names(metric, fitted), fitted, bool(getattr(samples, "classes", ())))
 
 
-def _names(metric: str | None, fitted: Fitted) -> tuple[str, ...]:
+def _names(metric: str | None, fitted: Fitted | FittedBoxes) -> tuple[str, ...]:
     names = shown(fitted)
     if metric is None:
         return names

@@ -33,6 +33,8 @@ _RANKS: Mapping[tuple[TaskKind, TaskKind], int] = {
     ("boxes", "boxes"): 5,
 }
 """What an output was read as and what labels make of it: the lowest one is meant."""
+_LISTED = 12
+"""Most classes that are listed by name."""
 _NAMED = 4
 """Most outputs of which a message says what they take."""
 _COMPARED: Sequence[TaskKind] = ("embedding", "regression", "classes")
@@ -69,6 +71,20 @@ class Fitted:
     classes: tuple[str, ...] = ()
     pairs: bool = False
     how: str = ""
+
+    @property
+    def notes(self) -> list[str]:
+        """What should be told of the labels."""
+        notes = list[str]()
+        if self.classes:
+            more = f", ... {self.classes[-1]}" if len(self.classes) > _LISTED else ""
+            listed = f"{', '.join(self.classes[:_LISTED])}{more}"
+            word = ": the second is yes" if self.task.kind == "binary" else ""
+            notes.append(f"labels: {len(self.classes)} classes in sorted order: {listed}{word}")
+        if self.ignored is not None:
+            share = float(np.mean(self.ignored))
+            notes.append(f"labels: {share:.1%} say that they do not count, and are left out")
+        return notes
 
     @property
     def width(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
@@ -13,47 +14,35 @@ from graphopt.graph.tensors import Array
 from graphopt.numerics.class_counts import ClassCounts
 from graphopt.tasks.labels import Fitted
 
-__all__ = ["FIGURES", "LOWER_IS_BETTER", "Scoring", "figures_of", "scoring", "shown"]
+__all__ = ["COUNTED", "Scoring", "label_scoring"]
 
-_COUNTED = ("accuracy", "f1", "iou", "precision", "recall")
-_MEASURED = ("r2", "mse", "mae")
-_PAIRED = ("spearman",)
-FIGURES = ("top1", *_COUNTED, *_MEASURED, *_PAIRED)
-"""Names of all figures; shares are in percent, and so are ``r2`` and ``spearman``."""
-LOWER_IS_BETTER = frozenset({"mse", "mae"})
 _NEVER = -1
 """A decision that is none, since the answer is no number."""
-_MAP = 2
-"""Axes of places that make a map, of which areas count."""
-
-
-def shown(fitted: Fitted) -> tuple[str, ...]:
-    """The figures that tell most of an output, the one that decides first."""
-    kind, places = fitted.task.kind, sum(size > 1 for size in fitted.labels.shape[1:])
-    if fitted.pairs:
-        return _PAIRED
-    if kind == "classes":
-        return (("top1",), ("accuracy", "f1"), ("accuracy", "iou"))[min(places, _MAP)]
-    if kind in ("binary", "mask"):
-        return ("accuracy", "f1") if places < _MAP else ("iou", "accuracy")
-    if kind == "multi-label":
-        return ("f1", "accuracy")
-    if kind in ("indices", "texts"):
-        return ("accuracy",)
-    return ("r2", "mse") if np.ptp(fitted.labels) > 0 else ("mse",)
-
-
-def figures_of(fitted: Fitted) -> tuple[str, ...]:
-    """All figures that there are of an output."""
-    if fitted.pairs:
-        return _PAIRED
-    if fitted.task.kind == "classes":
-        return ("top1", *_COUNTED)
-    counted = fitted.task.kind in ("binary", "mask", "multi-label", "indices", "texts")
-    return _COUNTED if counted else _MEASURED
+COUNTED = ("accuracy", "f1", "iou", "precision", "recall")
+"""Figures of decisions."""
 
 
 class Scoring:
+    """Sums over samples from which the figures of a model follow."""
+
+    def add(self, answer: Mapping[str, Any], real: int) -> None:
+        """Count one feed.
+
+        Args:
+            answer: The outputs, by the names that they have in the reference.
+            real: Samples of the feed that count; rows behind them only fill it up.
+
+        Raises:
+            DataError: An output is not of the shape that the labels were fitted to.
+        """
+        raise NotImplementedError
+
+    def figures(self) -> dict[str, float]:
+        """The figures of that kind of output, by name."""
+        raise NotImplementedError
+
+
+class _OfLabels(Scoring):
     """Sums over samples from which the figures of one output follow.
 
     Args:
@@ -64,36 +53,24 @@ class Scoring:
         self.fitted = fitted
         self.done = 0
 
-    def add(self, answer: Any, real: int) -> None:
-        """Count one feed.
-
-        Args:
-            answer: The output.
-            real: Samples of the feed that count; rows behind them only fill it up.
-
-        Raises:
-            DataError: The output is not of the shape that the labels were fitted to.
-        """
-        shape = self.fitted.shape
+    def add(self, answer: Mapping[str, Any], real: int) -> None:
+        """Count one feed."""
+        values, shape = answer.get(self.fitted.output), self.fitted.shape
         size = prod(shape)
-        if not isinstance(answer, np.ndarray) or size == 0 or answer.size % size:
-            seen = list(answer.shape) if isinstance(answer, np.ndarray) else type(answer).__name__
+        if not isinstance(values, np.ndarray) or size == 0 or values.size % size:
+            seen = list(values.shape) if isinstance(values, np.ndarray) else type(values).__name__
             raise DataError(
                 f"output {self.fitted.output!r} is {seen}, where one sample has {list(shape)}"
             )
-        self.take(answer.reshape(-1, *shape)[:real], slice(self.done, self.done + real))
+        self.take(values.reshape(-1, *shape)[:real], slice(self.done, self.done + real))
         self.done += real
 
     def take(self, rows: Array, part: slice) -> None:
         """Count the rows of the output that belong to a part of the samples."""
         raise NotImplementedError
 
-    def figures(self) -> dict[str, float]:
-        """The figures of that kind of output, by name."""
-        raise NotImplementedError
 
-
-class _Counting(Scoring):
+class _Counting(_OfLabels):
     """Decisions, counted by class."""
 
     def __init__(self, fitted: Fitted, counts: ClassCounts) -> None:
@@ -110,7 +87,7 @@ class _Counting(Scoring):
 
     def figures(self) -> dict[str, float]:
         """The figures by name."""
-        found = {name: 100 * float(getattr(self.counts, name)) for name in _COUNTED}
+        found = {name: 100 * float(getattr(self.counts, name)) for name in COUNTED}
         if self.fitted.task.kind == "classes":
             found["top1"] = found["accuracy"]
         return found
@@ -175,7 +152,7 @@ class _Same(_Counting):
         return np.where(self.known[places] == values, places, _NEVER)
 
 
-class _Numbers(Scoring):
+class _Numbers(_OfLabels):
     """Squared and absolute errors, by column."""
 
     def __init__(self, fitted: Fitted) -> None:
@@ -207,7 +184,7 @@ class _Numbers(Scoring):
         return moved.reshape(-1, moved.shape[-1]).astype(np.float64)
 
 
-class _Pairs(Scoring):
+class _Pairs(_OfLabels):
     """Cosines of rows ``2i`` and ``2i + 1`` against one number for each pair."""
 
     def __init__(self, fitted: Fitted) -> None:
@@ -234,7 +211,7 @@ class _Pairs(Scoring):
         return {"spearman": float(100 * spearmanr(cosines, self.fitted.labels).statistic)}
 
 
-def scoring(fitted: Fitted) -> Scoring:
+def label_scoring(fitted: Fitted) -> Scoring:
     """What adds up the figures of an output against its labels."""
     if fitted.pairs:
         return _Pairs(fitted)

@@ -101,3 +101,36 @@ def test_the_word_of_the_user_counts_more_than_labels() -> None:
     assert record.quality is not None and record.quality.metric is not None
     assert (record.quality.metric.name, record.quality.metric.output) == ("f1", "second")
     assert record.tasks[1].given
+
+
+DETECTOR = """<ir_version: 8, opset_import: ["" : 13]>
+g (float[1,20,4] x, float[1,1,20] rank) => (float[K,4] found, float[K] sure)
+<int64[1] most = {20}, float[1] iou = {0.5}, float[1] least = {0.5}, int64[1] from = {2},
+ int64[1] to = {3}, int64[1] axis = {1}, int64[1] all = {-1}, int64[2] rows = {-1, 4}> {
+  boxes = MatMul (x, w)
+  chosen = NonMaxSuppression (boxes, rank, most, iou, least)
+  column = Slice (chosen, from, to, axis)
+  places = Reshape (column, all)
+  flat = Reshape (boxes, rows)
+  found = Gather (flat, places)
+  ranks = Reshape (rank, all)
+  sure = Gather (ranks, places)
+}"""
+
+
+def test_boxes_are_labels_of_a_detector() -> None:
+    model = model_from_text(DETECTOR, {"w": np.eye(4, dtype=np.float32)})
+    corner = 50.0 * np.arange(20)[None, :, None] + RNG.uniform(0, 9, (12, 20, 2))
+    x = np.concatenate([corner, corner + RNG.uniform(10, 30, (12, 20, 2))], 2).astype(np.float32)
+    rank = RNG.random((12, 1, 20)).astype(np.float32)
+    labels = np.where(rank[:, 0, :, None] > 0.5, x, -1)
+    data = {"x": x[:, None], "rank": rank[:, None], "labels": labels}
+    passes = "mask-weights{sparsity=0.9,min_size=1}"
+    record = graphopt.optimize(model, passes=passes, evaluation=data).report
+    assert record.quality is not None and record.quality.metric is not None
+    metric = record.quality.metric
+    assert (metric.name, metric.output, metric.before) == ("ap50", "found", 100)
+    assert metric.after < 50
+    assert [each.name for each in metric.beside] == ["recall"]
+    assert "labels: boxes of two corners" in record.messages
+    assert record.tasks[0].kind == "boxes"

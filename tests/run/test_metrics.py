@@ -42,7 +42,7 @@ def samples(labels: Array | None) -> Samples:
 
 
 def found(metric: object, labels: Array | None) -> object:
-    return find_metric(metric, samples(labels), TASKS, SeenAnswers({"y": SCORES}, 6))  # type: ignore[arg-type]
+    return find_metric(metric, samples(labels), TASKS, SeenAnswers([({"y": SCORES}, 6)]))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

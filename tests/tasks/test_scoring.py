@@ -8,8 +8,8 @@ from scipy.stats import spearmanr
 
 from graphopt.errors import DataError
 from graphopt.graph.tensors import Array
+from graphopt.tasks.figures import figures_of, scoring, shown
 from graphopt.tasks.labels import fit_labels
-from graphopt.tasks.scoring import figures_of, scoring, shown
 from graphopt.tasks.task import Task
 
 RNG = np.random.default_rng(0)
@@ -29,7 +29,7 @@ def scored(task: Task, answer: Array, labels: Array, cut: int = 5) -> dict[str, 
     fitted = fit_labels(labels, {"y": task}, {"y": answer}, samples=len(answer))
     score = scoring(fitted)
     for part in (answer[:cut], answer[cut:]):
-        score.add(part, len(part))
+        score.add({"y": part}, len(part))
     figures = score.figures()
     assert set(figures) == set(figures_of(fitted)) >= set(shown(fitted))
     return {name: figures[name] for name in shown(fitted)}
@@ -135,7 +135,7 @@ def test_rows_that_fill_up_a_feed_do_not_count() -> None:
             axis=0,
         )
         assert len(feed) == 8
-        score.add(feed, min(8, N - first))
+        score.add({"y": feed}, min(8, N - first))
     assert score.figures()["top1"] == pytest.approx(100 * (LOGITS.argmax(1) == CLASSES).mean())
 
 
@@ -145,4 +145,5 @@ def test_another_shape_is_refused(answer: object) -> None:
         CLASSES, {"y": Task("y", "classes", 1, "logits")}, {"y": LOGITS[:8]}, samples=N
     )
     with pytest.raises(DataError, match=r"output 'y' is .*, where one sample has \[4\]"):
-        scoring(fitted).add(answer if not isinstance(answer, np.ndarray) else answer[:7], 7)
+        values = answer[:7] if isinstance(answer, np.ndarray) else answer
+        scoring(fitted).add({"y": values}, 7)
