@@ -93,7 +93,8 @@ class Timing:
     """Latency of one model: median of bursts with the 10th and 90th percentile, ms.
 
     Of several models the calmer half of the bursts counts. All but the first model's are level
-    with the first one's: the median is the first model's times ``ratio``. ``clock`` says what the times and the ratio are of.
+    with the first one's: the median is the first model's times ``ratio``. ``clock`` says what the
+    times and the ratio are of.
     """
 
     path: str | None

@@ -125,8 +125,8 @@ class Readings:
 class Timed:
     """What is told of a model: its times, and how they stand to the first model's.
 
-    ``times`` are those of the calmest rounds on the clock of ``ratio``, and fit it: the median is the first model's times
-    the ratio's.
+    ``times`` are those of the calmest rounds on the clock of ``ratio``, and fit it: the median is
+    the first model's times the ratio's.
     """
 
     times: Times
