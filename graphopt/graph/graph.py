@@ -6,7 +6,7 @@ message that was read, so nothing can be lost on the way through.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -221,13 +221,28 @@ class Graph:
         twin.become(self)
         return twin
 
+    def part(self, nodes: Sequence[NodeProto]) -> Graph:
+        """A copy with some nodes of the main graph and the initializers that these read.
+
+        It costs what is copied, not the graph. Tensor messages are shared; inputs and outputs are
+        listed as before.
+        """
+        twin = Graph.__new__(Graph)
+        twin._share(self)
+        twin.main = self.main.part(twin, twin.header.graph, nodes)
+        return twin
+
     def become(self, other: Graph) -> None:
         """Take on the state of ``other``, which stays as it is."""
+        self._share(other)
+        self.main = other.main.clone(self, self.header.graph, None, None)
+
+    def _share(self, other: Graph) -> None:
+        """Take on all but the main graph."""
         self.folder, self.came_external = other.folder, other.came_external
         self.data_files, self.libraries = other.data_files, other.libraries
         self.spill, self.spilling = other.spill, other.spilling
         self.header = _own(other.header)
-        self.main = other.main.clone(self, self.header.graph, None, None)
         self._names = None
 
 

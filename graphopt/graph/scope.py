@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -123,18 +123,32 @@ class Scope:
         twin = Scope(graph, proto, [], dict(self.initializers), parent, owner)
         twin.value_infos.extend(self.value_infos)
         twin.annotations.extend(self.annotations)
-        for node in self.nodes:
+        self._copy_nodes(self.nodes, twin)
+        return twin
+
+    def part(self, graph: Graph, proto: GraphProto, nodes: Sequence[NodeProto]) -> Scope:
+        """The same with some nodes and what they read; no declared types, which may be stale."""
+        twin = Scope(graph, proto, [], {})
+        for name in dict.fromkeys(name for node in nodes for name in self.reads(node)):
+            if name in self.initializers:
+                twin.initializers[name] = self.initializers[name]
+        self._copy_nodes(nodes, twin)
+        return twin
+
+    def _copy_nodes(self, nodes: Iterable[NodeProto], twin: Scope) -> None:
+        for node in nodes:
             copied = NodeProto()
             copied.CopyFrom(node)
             twin.nodes.append(copied)
             bodies = self.children(node)
             if bodies:
                 twin.bodies[id(copied)] = {
-                    attribute.name: bodies[attribute.name].clone(graph, attribute.g, twin, copied)
+                    attribute.name: bodies[attribute.name].clone(
+                        twin.graph, attribute.g, twin, copied
+                    )
                     for attribute in copied.attribute
                     if attribute.name in bodies
                 }
-        return twin
 
     # looking things up
 

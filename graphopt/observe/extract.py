@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 
 import onnx
 
-from graphopt.graph.declared import ValueInfos
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 
@@ -25,21 +24,19 @@ def extract(
         tensors: Names of tensors of the main graph.
         held: Values that need not be computed: those that are read become the only inputs.
     """
-    part = graph.copy()
+    nodes = graph.main.ancestors(tensors, stop=held or ())
+    part = graph.part(nodes)
     scope = part.main
-    needed = {id(node) for node in scope.ancestors(tensors, stop=held or ())}
-    scope.remove([node for node in scope.nodes if id(node) not in needed])
+    for name in tensors:
+        if name in graph.main.initializers:
+            scope.initializers[name] = graph.main.initializers[name]
+    scope.drop_inputs(graph.main.initializers.keys() - scope.initializers.keys())
     del scope.proto.output[:]
-    scope.value_infos = ValueInfos()  # onnxruntime refuses a stale one; it infers them anew
-    scope.touch()
     if held is not None:
         del scope.proto.input[:]
-        scope.touch()
-        for name in sorted({name for node in scope.nodes for name in scope.reads(node)}):
+        for name in sorted({name for node in nodes for name in graph.main.reads(node)}):
             if name in held:
                 kind = onnx.helper.np_dtype_to_tensor_dtype(held[name].dtype)
                 scope.add_input(onnx.helper.make_tensor_value_info(name, kind, None))
-    kept = set(tensors)
-    unread = [name for name in scope.initializers if name not in kept and not scope.is_read(name)]
-    scope.drop_initializer(*unread)
+    scope.touch()
     return part

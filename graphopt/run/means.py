@@ -13,6 +13,7 @@ from graphopt.data.samples import Samples
 from graphopt.graph.graph import Graph
 from graphopt.observe.walk import BATCH
 from graphopt.progress import Progress
+from graphopt.run.deadline import Deadline
 from graphopt.run.judge import Judge
 from graphopt.run.metrics import TaskMetric
 from graphopt.runtime.batches import largest_batch
@@ -43,6 +44,7 @@ class Means:
         teacher: The model that training aims at; None for the reference.
         tasks: What each output of the reference means; empty before it was run.
         checkpoints: Folder for the state of a training; None for nowhere.
+        deadline: When a search starts nothing new.
         progress: Told what is going on, how far it is and how far it goes.
     """
 
@@ -59,6 +61,7 @@ class Means:
     teacher: Graph | None = None
     tasks: Mapping[str, Task] = field(default_factory=dict)
     checkpoints: Path | None = None
+    deadline: Deadline = field(default_factory=Deadline)
     progress: Progress | None = None
 
     @property

@@ -102,7 +102,7 @@ class Stage:
 
     @cached_property
     def answers(self) -> list[dict[str, Array]]:
-        """What the graph answers to the judge's samples.
+        """What the graph answers to the judge's samples; no session is held for it.
 
         Raises:
             ModelError: onnxruntime cannot load or run it.
@@ -111,7 +111,7 @@ class Stage:
         assert judge is not None
         if judge.reference is self.graph:
             return judge.expected
-        return judge.run(self.session)
+        return judge.run(self._session or Session(self.graph, threads=self._means.threads))
 
     @cached_property
     def observer(self) -> Observer:

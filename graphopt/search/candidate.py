@@ -17,7 +17,17 @@ from graphopt.run.stage import Stage
 from graphopt.runtime.latency import SAME, Ratio
 from graphopt.tasks.quality import share_db
 
-__all__ = ["GOAL_DB", "Candidate", "Kind", "choose", "missing_db", "row"]
+__all__ = [
+    "GOAL_DB",
+    "MARGIN",
+    "SAME_DB",
+    "Candidate",
+    "Kind",
+    "choose",
+    "missing_db",
+    "row",
+    "weighed",
+]
 
 GOAL_DB = 28.0
 """An output this close is close enough: further dB weigh nothing. A choice, not a guarantee."""
@@ -27,10 +37,10 @@ _DB_WEIGHT = 0.04
 """One dB that is missing to the goal weighs as much as 4 % of time."""
 _BYTES_WEIGHT = 0.25
 """Half of the bytes weigh as much as 16 % of time."""
-_MARGIN = 0.05
+MARGIN = 0.05
 """What is cheaper by less than this is no better: clocks and samples are not that exact."""
 
-_SAME_DB = 3.0
+SAME_DB = 3.0
 """Forms whose accuracy differs by less are equally accurate: half the noise power is no more than
 another draw of samples makes."""
 
@@ -61,10 +71,17 @@ class Candidate:
 
         The cleaned model itself costs 0; less is better.
         """
-        differs = self.ratio is not None and self.ratio.differs
-        time = math.log(self.ratio.median) if self.ratio is not None and differs else 0.0
-        size = _BYTES_WEIGHT * math.log(self.bytes / base_bytes)
-        return time + size + _DB_WEIGHT * missing_db(self.quality)
+        return weighed(self.time, self.bytes / base_bytes, missing_db(self.quality))
+
+    @property
+    def time(self) -> float:
+        """Its time over the cleaned model's; 1 where there is no difference, or none measured."""
+        return self.ratio.median if self.ratio is not None and self.ratio.differs else 1.0
+
+
+def weighed(time: float, size: float, missing: float) -> float:
+    """What a form costs: time and bytes over the cleaned model's, and dB that are missing."""
+    return math.log(time) + _BYTES_WEIGHT * math.log(size) + _DB_WEIGHT * missing
 
 
 def missing_db(quality: Quality | None, goal_db: float = GOAL_DB) -> float:
@@ -90,11 +107,11 @@ def choose(base: Candidate, tried: Sequence[Candidate]) -> Candidate:
     """
     costs = {id(item): item.cost(base.bytes) for item in tried if not item.problem}
     least = min(costs.values(), default=0.0)
-    if least >= -_MARGIN:
+    if least >= -MARGIN:
         return base
-    near = [item for item in tried if costs.get(id(item), 0.0) < min(least + _MARGIN, -_MARGIN)]
+    near = [item for item in tried if costs.get(id(item), 0.0) < min(least + MARGIN, -MARGIN)]
     best = max(map(_accuracy, near))
-    return next(item for item in near if _accuracy(item) >= best - _SAME_DB)
+    return next(item for item in near if _accuracy(item) >= best - SAME_DB)
 
 
 def _accuracy(item: Candidate) -> float:

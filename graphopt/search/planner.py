@@ -18,6 +18,7 @@ from graphopt.facts.layers import Layer, layers, open_layers
 from graphopt.facts.macs import node_macs
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
+from graphopt.graph.node import label
 from graphopt.run.floor import too_far
 from graphopt.run.limits import drop
 from graphopt.run.means import Means
@@ -29,14 +30,13 @@ from graphopt.search.candidate import GOAL_DB, Candidate, Kind, missing_db, row
 from graphopt.search.choice import Choice
 from graphopt.search.proving import first_proven, told_causes
 from graphopt.search.sensitivity import sensitive_layers
+from graphopt.search.shares import Forecast, worth_trying
 from graphopt.search.timing import ratios
 
 __all__ = ["cleanup_passes", "intentions", "search"]
 
 _CLOSE = 0.2
 """Candidates so near to the best one are timed twice."""
-_FLOAT_SHARES = (0.04, 0.1, 0.2)
-"""Shares of the layers, the most sensitive ones first, that mixed candidates keep float."""
 _MATMUL_SHARE = 0.5
 _NO_EVIDENCE = "not run, so nothing shows that it answers right"
 
@@ -86,12 +86,18 @@ def search(stage: Stage, means: Means) -> Choice:
     if tried and means.judge is not None and base.stage.session.stands_in_for:
         base = replace(tried.pop(), kind="float")  # the cleaned model itself does not run here
     lifted = _lift(tried[0] if tried else base, trial)
+    late = list[str]()
     for proposal in _proposals(lifted.stage, means):
+        if means.deadline.over:
+            late.append(proposal.name)
+            continue
         item = _try(lifted, trial, proposal)
         if item.passes not in [other.passes for other in tried if other.passes]:
             tried.append(item)  # a pass with nothing to do leaves the form of another trial
     _measure(base, tried, means)
-    mixed, messages = _mixed(lifted, tried, means)
+    mixed, messages = _mixed(base, lifted, tried, means)
+    if late:
+        messages.insert(0, means.deadline.told(f"not tried: {', '.join(late)}"))
     _measure(base, mixed, means)
     tried += mixed
     _measure_again(base, tried, means)
@@ -256,33 +262,53 @@ def _problem(item: Candidate, means: Means) -> str:
 
 
 def _mixed(
-    lifted: Candidate, tried: Sequence[Candidate], means: Means
+    base: Candidate, lifted: Candidate, tried: Sequence[Candidate], means: Means
 ) -> tuple[list[Candidate], list[str]]:
     """Static int8 again with the most sensitive layers float, if it is not close enough."""
     static = next((item for item in tried if item.kind == "static"), None)
     if static is None or static.quality is None or not static.quality.evidence:
         return [], []
-    goal = max(GOAL_DB, means.limits.min_sqnr_db or GOAL_DB)
-    if missing_db(static.quality, goal) == 0 and not static.problem:
-        return [], []
+    asked = means.limits.min_sqnr_db
+    near = missing_db(static.quality, max(GOAL_DB, asked or GOAL_DB)) == 0 and not static.problem
+    if near or (static.ratio is not None and static.ratio.slower):
+        return [], []  # what is slower on integers is no faster with some layers in float
     try:
-        ranked = sensitive_layers(lifted.stage, means)
+        forecast = _forecast(lifted.stage, means)
     except (PassError, DataError, ModelError, LimitError, UsageError) as err:
         return [], [f"no candidate with sensitive layers in float: {err}"]
-    counts = sorted({max(1, round(share * len(ranked))) for share in _FLOAT_SHARES})
-    trial = replace(means, limits=Limits())
-    mixed: list[Candidate] = []
-    for count in (count for count in counts if count < len(ranked)):
+    allowed = (item.cost(base.bytes) for item in (base, *tried) if not item.problem)
+    needed = 0.0 if asked is None else missing_db(static.quality, asked)
+    counts, why = worth_trying(forecast, static, min(allowed), base.bytes, needed)
+    ranked, trial = list(forecast.noise), replace(means, limits=Limits())
+    mixed, messages = list[Candidate](), [why] if why else []
+    for count in counts:
         options = f"{{exclude={format_value(tuple(ranked[:count]))}}}"
         spec = _static(lifted.stage, means, options) + _AFTER
         many = "1 layer" if count == 1 else f"{count} layers"
         try:
+            means.deadline.check("before it was tried")
             item = _try(lifted, trial, Proposal("mixed", f"{static.name}, {many} float", spec))
-        except UsageError as err:  # names that no spec text can hold
-            return mixed, [f"no candidate with {many} float: {err}"]
+        except (PassError, UsageError) as err:  # no time, or names that no spec text can hold
+            return mixed, [*messages, f"no candidate with {many} float: {err}"]
         item.records = [_with_reason(record, ranked[:count]) for record in item.records]
         mixed.append(item)
-    return mixed, []
+    return mixed, messages
+
+
+def _forecast(stage: Stage, means: Means) -> Forecast:
+    """What keeping layers float would bring and cost.
+
+    Raises:
+        GraphoptError: As ``sensitive_layers``.
+    """
+    work: dict[str, int | None] = {}
+    extra: dict[str, int] = {}
+    for each in open_layers(stage.graph.main):
+        name = label(each.node)
+        work[name] = node_macs(each.scope, each.node, stage.sizes.shapes)
+        extra[name] = each.weight.constant.nbytes * 3 // 4
+    known = {name: macs for name, macs in work.items() if macs is not None}
+    return Forecast(sensitive_layers(stage, means), known if len(known) == len(work) else {}, extra)
 
 
 def _with_reason(record: PassRecord, layers: Sequence[str]) -> PassRecord:

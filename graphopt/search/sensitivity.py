@@ -1,81 +1,127 @@
-"""Which layers hurt most on integers: each one alone is quantized, and the error measured."""
+"""Which layers hurt most on integers: each alone is switched to them, and the error measured."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from graphopt.contract.settings import Limits
-from graphopt.contract.spec import format_value, parse_passes
+from graphopt.contract.spec import parse_passes
 from graphopt.errors import PassError
 from graphopt.facts.layers import Layer, open_layers
 from graphopt.graph.node import label
-from graphopt.observe.means import ChannelMean
+from graphopt.rewrite.switches import Switches, with_switches
 from graphopt.run.drive import drive
+from graphopt.run.judge import Judge
 from graphopt.run.means import Means
 from graphopt.run.stage import Stage
+from graphopt.runtime.session import Session
 
 __all__ = ["sensitive_layers"]
 
 _EXACT_DB = 200.0
 _SAMPLES = 16
-_LEAST_SAMPLES = 4
-_MOST_MACS = 400_000_000_000
+_MOST_MACS = 150_000_000_000
+"""That many take two cores some ten seconds."""
+_MOST_TOGETHER = 4
+_LEAST_POSITIONS = 16
+"""Of fewer values of a channel the mean is no bias that other samples share."""
+_FINE_SHARE = 0.25
+"""Share of the layers, the noisiest ones, that are measured alone where others share a figure."""
 
 
-def sensitive_layers(stage: Stage, means: Means) -> list[str]:
-    """Labels of the layers of a float graph, the most sensitive first.
+def sensitive_layers(stage: Stage, means: Means) -> dict[str, float]:
+    """Noise of each layer of a float graph by its label, the most sensitive first.
 
-    Each layer alone is quantized and its bias corrected; the error in the worst output ranks it.
-    It is a ranking only: what several layers cost together is measured on the candidates.
+    Each layer alone is computed on integers, with ranges that all share and a corrected bias, and
+    the error in the worst output is its noise, as a share of that output's power. Where the model
+    is large neighbours are measured together first, and those that are loud then alone. It is a
+    ranking only: what several layers cost together is measured on the candidates.
 
     Raises:
+        PassError: The layers cannot be quantized, or the time is over.
         DataError: The samples cannot be used.
         ModelError: onnxruntime cannot run it.
     """
     assert means.judge is not None
     layers = list(open_layers(stage.graph.main))
-    strict = replace(means, limits=Limits(strict=True))
-    _observe(stage, layers)
-    judge = means.judge.first(_sample_count(stage, len(layers)))
-    expected = judge.run(stage.session)
-    noise: dict[str, float] = {}
-    names = [label(layer.node) for layer in layers]
-    for index, name in enumerate(names):
-        means.tell("measure layers", index, len(names))
-        alone = _alone(stage, strict, name)
-        answers = expected if alone is stage else judge.run(alone.session)
-        worst = judge.compare(answers, expected).worst_db
-        noise[name] = 10 ** (-(_EXACT_DB if worst is None else worst) / 10)
-    return sorted(names, key=lambda name: -noise[name])
+    switches = _switches(stage, replace(means, limits=Limits(strict=True)), layers)
+    session = Session(switches.graph, threads=means.threads)
+    names = [name for name in map(label, (each.node for each in layers)) if name in switches.inputs]
+    samples, together = _plan(stage.macs, len(names))
+    judge = means.judge.first(samples)
+    expected = _answers(judge, session, switches, [])
+    measure = _Measure(means, judge, session, switches, expected)
+    groups = [names[i : i + together] for i in range(0, len(names), together)]
+    noise = {label(each.node): 0.0 for each in layers} | measure.all(groups, "measure layers")
+    if together > 1:
+        loud = _loudest(groups, noise, round(_FINE_SHARE * len(names)))
+        noise |= measure.all([[name] for group in loud for name in group], "measure layers alone")
+    return dict(sorted(noise.items(), key=lambda item: -item[1]))
 
 
-def _sample_count(stage: Stage, layers: int) -> int:
-    """Samples for each layer: fewer where the model is large, so that the time stays bounded."""
-    work = layers * (stage.macs or 1)
-    return max(_LEAST_SAMPLES, min(_SAMPLES, _MOST_MACS // max(work, 1)))
+@dataclass(frozen=True)
+class _Measure:
+    """Measures groups of layers on integers, all others in floats."""
+
+    means: Means
+    judge: Judge
+    session: Session
+    switches: Switches
+    expected: list[dict[str, Any]]
+
+    def all(self, groups: Sequence[Sequence[str]], what: str) -> dict[str, float]:
+        """Noise of each layer of each group, of which the members share equally."""
+        noise: dict[str, float] = {}
+        for index, group in enumerate(groups):
+            self.means.tell(what, index, len(groups))
+            self.means.deadline.check("before all layers were measured")
+            answers = _answers(self.judge, self.session, self.switches, group)
+            found = self.judge.compare(answers, self.expected)
+            worst = found.worst_db if found.close_db is None else found.close_db
+            power = 10 ** (-(_EXACT_DB if worst is None else worst) / 10)
+            noise.update(dict.fromkeys(group, power / len(group)))
+        return noise
 
 
-def _observe(stage: Stage, layers: Sequence[Layer]) -> None:
-    """Ask for all layers at once what correct-bias asks for each, so that it is one run."""
-    places = ((layer.bias_place, layer.result_axis) for layer in layers)
-    requests = [ChannelMean(place[0].output[0], axis) for place, axis in places if place]
-    stage.observer.ask(requests, _SAMPLES)
+def _loudest(groups: Sequence[list[str]], noise: Mapping[str, float], most: int) -> list[list[str]]:
+    """The groups of most noise that have about so many layers together."""
+    ordered = sorted(groups, key=lambda group: -sum(noise[name] for name in group))
+    return ordered[: -(-most // max(1, len(ordered[0])))]
 
 
-def _alone(stage: Stage, means: Means, name: str) -> Stage:
-    """The model with only the layer called ``name`` on integers; as it is where that cannot be.
+def _plan(macs: int | None, layers: int) -> tuple[int, int]:
+    """Samples for each measurement, and layers that are measured together at first.
 
-    Args:
-        stage: The float model.
-        means: What to measure with; ``strict``, so that a refusal is told apart.
-        name: Label of the layer.
+    Both follow from what the model computes and not from the clock, so that a busy machine finds
+    the same.
     """
-    nodes = format_value((name,))
-    spec = f"quantize-static{{nodes={nodes}}},correct-bias{{samples={_SAMPLES}}}"
-    for item in parse_passes(spec):
-        try:
-            stage = drive(item, stage, means, until="edit").stage
-        except PassError:  # this layer cannot be quantized
-            break
-    return stage
+    work = max(1, layers * (macs or 1))
+    samples = max(1, min(_SAMPLES, _MOST_MACS // work))
+    return samples, min(_MOST_TOGETHER, -(-work // _MOST_MACS))
+
+
+def _switches(stage: Stage, means: Means, layers: Sequence[Layer]) -> Switches:
+    (quantize,) = parse_passes("quantize-static")
+    quantized = drive(quantize, stage, means, until="edit").stage.graph
+    ranks: dict[str, int] = {}
+    for each in layers:
+        shape = stage.sizes.shapes.static_shape(each.node.output[0])
+        if shape is None or each.bias_place is None:
+            continue
+        if math.prod(shape) >= _LEAST_POSITIONS * each.channels:
+            ranks[label(each.node)] = len(shape)
+    found = with_switches(stage.graph, quantized, ranks)
+    if not found.inputs:
+        raise PassError("no layer can be measured alone")
+    return found
+
+
+def _answers(
+    judge: Judge, session: Session, switches: Switches, on: Sequence[str]
+) -> list[dict[str, Any]]:
+    chosen: Mapping[str, bool] = dict.fromkeys(on, True)
+    fed = switches.feed(chosen)
+    return [session.run({**sample.feeds, **fed}) for sample in judge.samples]

@@ -23,6 +23,7 @@ from graphopt.graph.graph import Graph
 from graphopt.observe.run import observe
 from graphopt.passes.quantize import QuantizeStatic
 from graphopt.run import verify
+from graphopt.run.deadline import Deadline
 from graphopt.run.means import Means
 from graphopt.run.metrics import FunctionMetric
 from graphopt.run.record import Quality
@@ -395,7 +396,8 @@ def test_activations_are_observed_once(
     monkeypatch.setattr("graphopt.observe.observer.observe", counting)
     monkeypatch.setattr(planner, "GOAL_DB", 500.0)
     monkeypatch.setattr(weighing, "_DB_WEIGHT", 0.0)
-    monkeypatch.setattr(planner, "sensitive_layers", lambda stage, means: ["in", "mid", "out"])
+    monkeypatch.setattr(planner, "sensitive_layers", lambda *_: dict.fromkeys(LAYERS, 1.0))
+    monkeypatch.setattr(planner, "worth_trying", lambda *_: ([1, 2], ""))
     assert len(search(*staged_of(cnn())).candidates) > 3
     assert [count for count in asked if count] == [5]
 
@@ -403,70 +405,96 @@ def test_activations_are_observed_once(
 LAYERS = ["mid", 'odd, ["name"] \\*', "out", "in"]
 
 
-@pytest.mark.parametrize(
-    ("shares", "names"),
-    [
-        ((0.25, 0.3, 0.5), ["1 layer", "2 layers"]),
-        ((0.01, 1.0), ["1 layer"]),  # all layers float is the float model
-    ],
-)
 def test_the_most_sensitive_layers_stay_float(
-    ratios: dict[str, float],
-    monkeypatch: pytest.MonkeyPatch,
-    shares: tuple[float, ...],
-    names: list[str],
+    ratios: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planner, "GOAL_DB", 500.0)
-    monkeypatch.setattr(planner, "_FLOAT_SHARES", shares)
-    monkeypatch.setattr(planner, "sensitive_layers", lambda stage, means: LAYERS)
+    monkeypatch.setattr(planner, "sensitive_layers", lambda *_: dict.fromkeys(LAYERS, 1.0))
+    monkeypatch.setattr(planner, "worth_trying", lambda *_: ([1, 2], ""))
     stage, means = staged_of(cnn())
-    lifted = planner._lift(Candidate("float", "", [], stage, [], 1000), means)
+    base = Candidate("float", "", [], stage, [], 1000)
+    lifted = planner._lift(base, means)
     static = planner._try(lifted, means, Proposal("static", STATIC, "quantize-static"))
-    mixed, _ = planner._mixed(lifted, [static], means)
-    assert [item.name for item in mixed] == [f"{STATIC}, {name} float" for name in names]
+    mixed, _ = planner._mixed(base, lifted, [static], means)
+    assert [item.name for item in mixed] == [
+        f"{STATIC}, {n} float" for n in ("1 layer", "2 layers")
+    ]
     for count, item in enumerate(mixed, start=1):
         static_pass = next(p for p in item.passes if isinstance(p, QuantizeStatic))
         assert static_pass.exclude == tuple(LAYERS[:count])
         assert item.problem == ""
 
 
+def test_when_the_time_is_over_no_more_layers_are_kept_float(
+    ratios: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planner, "GOAL_DB", 500.0)
+    monkeypatch.setattr(planner, "sensitive_layers", lambda *_: dict.fromkeys(LAYERS, 1.0))
+    monkeypatch.setattr(planner, "worth_trying", lambda *_: ([1, 2], ""))
+    stage, means = staged_of(cnn(), deadline=Deadline(0.0))
+    base = Candidate("float", "", [], stage, [], 1000)
+    lifted = planner._lift(base, means)
+    static = planner._try(lifted, means, Proposal("static", STATIC, "quantize-static"))
+    words = "no candidate with 1 layer float: the time limit of 0 s was over before it was tried"
+    assert planner._mixed(base, lifted, [static], means) == ([], [words])
+
+
+def test_what_the_time_does_not_suffice_for_is_told(ratios: dict[str, float]) -> None:
+    choice = search(*staged_of(cnn(), deadline=Deadline(0.0)))
+    assert [row.name for row in choice.candidates] == ["float, cleaned"]
+    words = f"not tried: {STATIC}, {WEIGHTS}; the time limit of 0 s was over"
+    assert choice.messages[0] == words
+
+
 @pytest.mark.parametrize("db", [28.0, None])
 def test_no_mixed_candidates_where_static_is_close_or_unknown(
     monkeypatch: pytest.MonkeyPatch, db: float | None
 ) -> None:
-    def never(stage: Stage, means: Means) -> list[str]:
+    def never(stage: Stage, means: Means) -> dict[str, float]:
         raise AssertionError
 
     monkeypatch.setattr(planner, "sensitive_layers", never)
     static = candidate(STATIC, 300, 0.5, db)
-    assert planner._mixed(static, [static], MEANS) == ([], [])
-    assert planner._mixed(static, [], MEANS) == ([], [])
+    assert planner._mixed(FLOAT, static, [static], MEANS) == ([], [])
+    assert planner._mixed(FLOAT, static, [], MEANS) == ([], [])
+
+
+@pytest.mark.parametrize("db", [15.0, 40.0])
+def test_no_mixed_candidates_where_integers_are_slower(
+    monkeypatch: pytest.MonkeyPatch, db: float
+) -> None:
+    def never(stage: Stage, means: Means) -> dict[str, float]:
+        raise AssertionError
+
+    monkeypatch.setattr(planner, "sensitive_layers", never)
+    static = candidate(STATIC, 300, 1.4, db, problem="slower than float")
+    assert planner._mixed(FLOAT, static, [static], MEANS) == ([], [])
 
 
 def test_no_mixed_candidates_where_layers_cannot_be_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refuse(stage: Stage, means: Means) -> list[str]:
+    def refuse(stage: Stage, means: Means) -> dict[str, float]:
         raise PassError("not with this model")
 
     monkeypatch.setattr(planner, "sensitive_layers", refuse)
     static = candidate(STATIC, 300, 0.5, 10)
     words = "no candidate with sensitive layers in float: not with this model"
-    assert planner._mixed(static, [static], MEANS) == ([], [words])
+    assert planner._mixed(FLOAT, static, [static], MEANS) == ([], [words])
 
 
 def test_mixed_follows_the_limit_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Stage] = []
 
-    def layers(stage: Stage, means: Means) -> list[str]:
+    def layers(stage: Stage, means: Means) -> dict[str, float]:
         asked.append(stage)
-        return []
+        return {}
 
     monkeypatch.setattr(planner, "sensitive_layers", layers)
     static = candidate(STATIC, 300, 0.5, 35)
-    planner._mixed(static, [static], MEANS)
+    planner._mixed(FLOAT, static, [static], MEANS)
     assert asked == []
-    planner._mixed(static, [static], replace(MEANS, limits=Limits(min_sqnr_db=40.0)))
+    planner._mixed(FLOAT, static, [static], replace(MEANS, limits=Limits(min_sqnr_db=40.0)))
     assert asked == [static.stage]
 
 
