@@ -16,6 +16,7 @@ from graphopt.contract.recipe import METADATA_KEY
 from graphopt.errors import Need, NoKernel, NotRun
 from graphopt.facts import cost, shapes
 from graphopt.facts.form import model_form
+from graphopt.facts.inventory import inventory
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import in_default_domain
@@ -84,6 +85,7 @@ def inspect(
         macs_missing=sizes.macs.missing,
         quantization=Quantization(form.name, form.layers, form.integers),
         sparsity=cost.sparsity(graph),
+        weights=inventory(graph),
         recipe=recipes[-1] if recipes else None,
         passes=_outlooks(graph, progress) if passes else [],
         tasks=list(read_tasks(graph, shapes.infer(graph)).values()),

@@ -23,7 +23,7 @@ from graphopt.graph.node import attribute
 from graphopt.graph.tensors import Array
 from graphopt.graph.unfold import inlined
 
-__all__ = ["Zeros", "params", "sparsity", "zeros"]
+__all__ = ["Zeros", "parameter_constants", "params", "sparsity", "zeros"]
 
 _FLOATS = ("FLOAT", "DOUBLE", "BFLOAT")
 _WIDE_INTEGERS = (TensorProto.INT32, TensorProto.INT16, TensorProto.UINT16)
@@ -45,7 +45,7 @@ class Zeros:
 
 def params(graph: Graph) -> int:
     """Number of parameters, as the module defines them."""
-    return sum(math.prod(constant.shape) for constant in _weights(graph))
+    return sum(math.prod(constant.shape) for constant in parameter_constants(graph))
 
 
 def sparsity(graph: Graph) -> float:
@@ -66,7 +66,7 @@ def zeros(graph: Graph, *, masked: bool = False) -> Zeros:
         ModelError: External data cannot be read any more.
     """
     count = total = 0
-    for constant in _weights(graph):
+    for constant in parameter_constants(graph):
         if len(constant.shape) >= 2:
             values = constant.values
             found = int(np.count_nonzero(values == _zero(constant, values)))
@@ -76,7 +76,7 @@ def zeros(graph: Graph, *, masked: bool = False) -> Zeros:
     return Zeros(count, total)
 
 
-def _weights(graph: Graph) -> Iterator[Constant]:
+def parameter_constants(graph: Graph) -> Iterator[Constant]:
     """Every constant that holds parameters, each once."""
     for scope in inlined(graph).scopes():
         yield from filter(_is_weight, scope.constants())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from graphopt.errors import Need
+from graphopt.facts.inventory import HeldWeights
 from graphopt.run.record import ModelRecord, Quality
 from graphopt.runtime.latency import Clock
 from graphopt.tasks.task import Task
@@ -60,8 +61,9 @@ class Inspection:
     """A model file as ``graphopt inspect`` shows it.
 
     ``macs`` are those of one run with inputs of the shapes ``macs_at``, or as declared where that
-    is empty; where they are unknown, ``macs_missing`` says why. ``tasks`` is what the outputs mean
-    as far as the graph tells, without a run; ``note`` says why onnxruntime does not load it,
+    is empty; where they are unknown, ``macs_missing`` says why. ``weights`` holds every
+    parameter, by the operator that reads it and how it is stored. ``tasks`` is what the outputs
+    mean as far as the graph tells, without a run; ``note`` says why onnxruntime does not load it,
     ``needs`` what would help, empty where it does.
     """
 
@@ -79,6 +81,7 @@ class Inspection:
     macs: int | None
     quantization: Quantization
     sparsity: float
+    weights: list[HeldWeights]
     recipe: str | None
     passes: list[Outlook]
     tasks: list[Task]

@@ -169,6 +169,12 @@ def print_inspection(found: Inspection) -> None:
     table(
         console, ("operator", ">nodes"), [(name, str(number)) for name, number in found.ops.items()]
     )
+    rows = [
+        (each.reader, each.stored, str(each.tensors), count(each.elements), size(each.bytes))
+        for each in found.weights
+    ]
+    titles = ("weights of", "stored as", ">tensors", ">parameters", ">bytes")
+    table(console, titles, rows)
     heading(console, "What the outputs mean, as far as the graph tells")
     facts(console, grouped_tasks(found.tasks))
     if found.passes:
