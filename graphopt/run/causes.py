@@ -65,8 +65,8 @@ def likely_causes(stage: Stage, means: Means) -> list[str]:
     judging = means.evaluation or means.held_out
     if means.calibration is None:
         return []
-    found: list[str] = []
-    if judging is not None:
+    found = calibration_faults(means)
+    if not found and judging is not None:
         found += _scales(means.calibration, judging)
         found += [] if found else _overshoot(stage.graph, judging, means)
     if means.calibration.count < _FEW:

@@ -20,11 +20,13 @@ from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import label
 from graphopt.run.floor import too_far
+from graphopt.run.judge import Judge
 from graphopt.run.limits import drop
 from graphopt.run.means import Means
 from graphopt.run.record import PassRecord
 from graphopt.run.sequence import done_passes, run_passes
 from graphopt.run.stage import Stage
+from graphopt.run.verify import Verified
 from graphopt.search.called import called
 from graphopt.search.candidate import GOAL_DB, Candidate, Kind, missing_db, row
 from graphopt.search.choice import Choice
@@ -105,9 +107,19 @@ def search(stage: Stage, means: Means) -> Choice:
     messages += told_causes(tried, means)
     if chosen is base:
         messages.append(f"no candidate is better than {told}")
+    elif means.judge is not None:
+        messages.append(_chosen_by(len(tried) + 1, means.judge, verified))
     floor = means.limits.min_sqnr_db
     table = [row(item, item is chosen, base.bytes, floor) for item in (base, *tried)]
     return Choice(chosen.stage, chosen.records, chosen.passes, table, messages, verified)
+
+
+def _chosen_by(forms: int, judge: Judge, verified: Verified | None) -> str:
+    """That the figures are of samples which also chose the form."""
+    by = sum(sample.rows.real for sample in judge.samples)
+    all_ = verified is None or by >= verified.quality.samples
+    samples = "samples" if all_ else f"first {by} samples"
+    return f"the same {samples} chose among {forms} forms; figures of others may be a little lower"
 
 
 def _came_as(graph: Graph) -> tuple[str, str]:

@@ -73,5 +73,5 @@ def told_causes(tried: Sequence[Candidate], means: Means) -> list[str]:
             continue
         causes = likely_causes(item.stage, means)
         if causes:
-            return [f"{item.name} answers badly ({item.problem}); the likely cause: {causes[0]}"]
+            return [f"{item.name} answers badly: {item.problem}; the likely cause: {causes[0]}"]
     return []

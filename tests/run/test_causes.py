@@ -80,4 +80,5 @@ def test_samples_that_are_all_alike_are_a_fault_of_their_own() -> None:
     one = {name: np.repeat(each[:1], 6, axis=0) for name, each in rows(1, 1.0).items()}
     (fault,) = calibration_faults(measured(one, None)[1])
     assert fault.startswith("all 6 calibration samples are one and the same")
+    assert likely_causes(*measured(one, rows(20, 9.0)))[0] == fault
     assert calibration_faults(measured(rows(6, 1.0), None)[1]) == []

@@ -17,17 +17,18 @@ from graphopt.data import open_data
 from graphopt.errors import LimitError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
+from graphopt.run import verify
 from graphopt.run.judge import Judge
 from graphopt.run.means import Means
 from graphopt.run.stage import Stage
-from graphopt.runtime.latency import Ratio
+from graphopt.runtime.latency import SAME, Ratio, Timed, Times
 from graphopt.search import planner
 from graphopt.search.candidate import Candidate
 from graphopt.search.follow import follow
 from graphopt.testing import model_from_text, staged
 
 NET = """<ir_version: 8, opset_import: ["" : 17]>
-g (float[n, 4] x) => (float[n, 8] y) {
+g (float[n, 4] x) => (float[n, 64] y) {
     a = MatMul(x, w) r = Relu(a) y = MatMul(r, v)
 }"""
 STATIC, WEIGHTS = "quantize-static", "quantize-weights{min_size=1}"
@@ -40,7 +41,7 @@ def rows(count: int, high: float) -> Array:
 
 def means_of(**limits: Any) -> Means:
     """Calibrated within 0 .. 1, as the few samples of the judge are; most others reach 100."""
-    graph = staged(model_from_text(NET, {"w": (4, 64), "v": (64, 8)}))[1].reference
+    graph = staged(model_from_text(NET, {"w": (4, 64), "v": (64, 64)}))[1].reference
     few = open_data({"x": rows(8, 1.0)}, graph)
     all_ = open_data({"x": np.concatenate([rows(8, 1.0), rows(56, 100.0)])}, graph)
     _, means = staged(graph, calibrated=False, judge=Judge(graph, few, "eval", threads=1))
@@ -102,7 +103,11 @@ def test_auto_takes_the_next_best_and_names_the_likely_cause(
     def by_name(_: Candidate, candidates: Sequence[Candidate], __: Means) -> list[Ratio]:
         return [Ratio(0.3 if "static" in item.name else 1.0, 0.01) for item in candidates]
 
+    def untimed(graphs: Sequence[Graph], *_: Any, **__: Any) -> tuple[list[Timed], int]:
+        return [Timed(Times((1.0,)), SAME)] * len(graphs), 1
+
     monkeypatch.setattr(planner, "ratios", by_name)
+    monkeypatch.setattr(verify, "side_by_side", untimed)
     means = means_of()
     choice = follow(Recipe(auto=True), Stage(means.reference, means), means)
     verdicts = {item.name: item.verdict for item in choice.candidates}
@@ -112,3 +117,4 @@ def test_auto_takes_the_next_best_and_names_the_likely_cause(
     assert all("static" in name for name in fallen)
     assert "static" not in chosen
     assert any("input 'x' goes from" in text for text in choice.messages)
+    assert any("the same first 8 samples chose among" in text for text in choice.messages)
