@@ -20,6 +20,7 @@ from graphopt.graph.node import attribute, is_op
 from graphopt.graph.order import sorted_nodes
 from graphopt.graph.tensors import Array
 from graphopt.rewrite import inline
+from graphopt.rewrite.late_casts import cast_late
 
 __all__ = ["FoldConstants"]
 
@@ -37,7 +38,8 @@ class FoldConstants(Pass):
     Nodes are computed where all inputs are constants, or where they read nothing but dimensions
     that are fixed. Results take the place of the nodes that made them only where the file does not
     grow by it, so an Expand of one number to a large mask stays; a buffer of all parameters is
-    split to the weights of its layers, since it goes itself. Random operators,
+    split to the weights of its layers, since it goes itself, and half floats that are split or
+    turned behind a Cast are so before it. Random operators,
     quantization operators and initializers that are listed as inputs are never folded. An If
     whose condition is constant is replaced by the branch that is taken.
     """
@@ -49,6 +51,8 @@ class FoldConstants(Pass):
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
         left = self.max_bytes
+        for node in cast_late(graph):
+            changes.edit(node, "moves half floats, which are cast behind it")
         again = True
         while again:  # what is folded may fix shapes, and so what else is constant
             skips: list[tuple[NodeProto, str]] = []
