@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -90,17 +90,25 @@ class _Scored(MetricAnswers):
     def __init__(self, metric: LabelMetric, outputs: Sequence[Sequence[str]]) -> None:
         self.metric = metric
         self.own = list(outputs[0])
-        self.names = [names if len(names) == len(self.own) else self.own for names in outputs]
+        self.names = [dict(self._named(names)) for names in outputs]
         self.scores: list[Scoring | None] = [scoring(metric.fitted) for _ in outputs]
         if isinstance(metric.fitted, FittedBoxes) and metric.fitted.head.apart:
             self.batch = 1
+
+    def _named(self, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Which output of a model is which of the reference: by name, else by its place."""
+        for place, own in enumerate(self.own):
+            if own in names or len(names) != len(self.own):
+                yield own, names[0] if len(names) == 1 else own
+            else:
+                yield own, names[place]
 
     def add(self, model: int, answer: Mapping[str, Any], rows: Rows) -> None:
         """Take an answer; a model that answers in another shape has no figures."""
         score, names = self.scores[model], self.names[model]
         if score is None:
             return
-        named = {own: answer.get(name) for own, name in zip(self.own, names, strict=True)}
+        named = {own: answer.get(name) for own, name in names.items()}
         try:
             score.add(named, rows.real)
         except DataError as err:

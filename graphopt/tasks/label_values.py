@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from graphopt.errors import DataError
 from graphopt.graph.tensors import Array
 
 __all__ = ["IGNORED", "LEFT_OUT", "LabelValues", "Marked", "read_values"]
@@ -21,6 +22,8 @@ LEFT_OUT = (IGNORED, 255)
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
 _FULL_BYTE = 255
 _SHOWN = 3
+_FAR = 1 << 53
+"""Whole numbers beyond are not told apart as floats."""
 
 Marked = tuple[NDArray[np.int64], NDArray[np.bool_] | None]
 """Labels with ``IGNORED`` where they do not count, and where that is; None for nowhere."""
@@ -96,8 +99,15 @@ def read_values(labels: Array, left_out: Sequence[int] = LEFT_OUT) -> LabelValue
     Args:
         labels: Numbers, booleans or texts, at least one.
         left_out: What is to be ignored where it is no class.
+
+    Raises:
+        DataError: They are neither numbers nor texts, or there is none.
     """
     given = labels.dtype.name
+    if labels.dtype.kind not in "biufSUO" or not labels.size:
+        raise DataError(
+            f"labels of shape {list(labels.shape)} and type {given} are neither numbers nor texts"
+        )
     if labels.dtype.kind in "SUO":
         texts = labels.astype(np.str_)
         names, places = np.unique(texts, return_inverse=True)
@@ -107,10 +117,10 @@ def read_values(labels: Array, left_out: Sequence[int] = LEFT_OUT) -> LabelValue
         places = places.reshape(texts.shape).astype(np.int64)
         return LabelValues(texts, places, tuple(map(str, names)), tuple(left_out), "texts")
     numbers = labels
-    if labels.dtype.kind not in "biu":
+    if labels.dtype.kind == "f" or (given == "uint64" and labels.max() >= _FAR):
         numbers = labels.astype(np.float64)
         low, high = numbers.min(), numbers.max()
-        if (numbers != np.floor(numbers)).any() or max(-low, high) > 1 << 53:
+        if (numbers != np.floor(numbers)).any() or max(-low, high) > _FAR:
             return LabelValues(None, numbers, (), tuple(left_out), given)
     return LabelValues(None, numbers.astype(np.int64), (), tuple(left_out), given)
 

@@ -47,19 +47,20 @@ def gathered(parts: list[tuple[dict[str, Any], int]], apart: frozenset[str]) -> 
 
 
 def test_figures_are_those_of_each_model() -> None:
-    held = metric_answers(LABELLED, [["a", "y"], ["a", "y"], ["b", "z"], ["y"]], RIGHT, None)
-    answers = [SCORES, -SCORES, SCORES, SCORES[:, :2]]
-    for model, (values, name) in enumerate(zip(answers, ["y", "y", "z", "y"], strict=True)):
+    outputs = [["a", "y"], ["a", "y"], ["b", "z"], ["only"], ["y"]]
+    held = metric_answers(LABELLED, outputs, RIGHT, None)
+    answers = [SCORES, -SCORES, SCORES, SCORES, SCORES[:, :2]]
+    for model, (values, name) in enumerate(zip(answers, ["y", "y", "z", "only", "y"], strict=True)):
         fed(
             held,
             model,
             [({name: values[:2]}, 2), ({name: values[[2, 2]]}, 1), ({name: values[3:]}, 1)],
         )
-    turned, renamed, narrow = held.values()
+    turned, renamed, alone, narrow = held.values()
     assert (turned.name, turned.before, turned.output) == ("top1", 100, "y")
     assert turned.after < 50
     assert [each.name for each in turned.beside] == ["f1"]
-    assert renamed.after == 100
+    assert renamed.after == alone.after == 100
     assert np.isnan(narrow.after)
     assert narrow.fall == np.inf
 

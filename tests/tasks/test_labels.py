@@ -325,6 +325,19 @@ def test_labels_to_be_left_out_are_those_of_the_caller() -> None:
     assert fit.labels.tolist() == [0, 1, -100, -100, 1, 0]
 
 
+@pytest.mark.parametrize("labels", [CLASSES.astype(complex), CLASSES.astype("M8[D]"), CLASSES[:0]])
+def test_what_is_no_label(labels: Array) -> None:
+    with pytest.raises(DataError, match="are neither numbers nor texts"):
+        fit_labels(labels, {"y": HEADS["logits"][0]}, {"y": scores(3)})
+
+
+def test_immense_numbers_stay_numbers() -> None:
+    labels = np.array([2**64 - 1, 1, 2, 3, 4, 5], np.uint64)
+    fit = fit_labels(labels, {"y": HEADS["unclear column"][0]}, {"y": scores(1)})
+    assert fit.task.kind == "regression"
+    assert fit.labels[0, 0] == np.float32(2**64)
+
+
 def test_255_is_a_class_where_there_are_that_many() -> None:
     labels = np.array([255, 3, 0, 9, 254, 255])
     fit = fit_labels(labels, {"y": HEADS["logits"][0]}, {"y": scores(1000)})
