@@ -25,6 +25,7 @@ from graphopt.cli.options import (
     seed_option,
     task_option,
     threads_option,
+    time_option,
     trial_option,
     verbose_option,
 )
@@ -51,6 +52,7 @@ from graphopt.cli.streams import stdout_to_stderr
 @click.option("--target", metavar="NAME", help="Machine to run on [default: host].")
 @report_option
 @memory_option
+@time_option
 @threads_option
 @ops_option
 @trial_option

@@ -31,6 +31,7 @@ __all__ = [
     "seed_option",
     "task_option",
     "threads_option",
+    "time_option",
     "trial_option",
     "verbose_option",
 ]
@@ -193,6 +194,12 @@ checkpoints_option = click.option(
 )
 memory_option = click.option(
     "--memory-limit", type=SIZE, help="Most memory to observe and judge with, such as 2GB."
+)
+time_option = click.option(
+    "--time-limit",
+    type=AMOUNT,
+    metavar="SECONDS",
+    help="After this auto starts nothing new [default: 600].",
 )
 ops_option = click.option(
     "--ops-library",

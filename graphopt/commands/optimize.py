@@ -14,7 +14,7 @@ from typing import Unpack
 from graphopt.commands.measuring import means_of, with_judge
 from graphopt.commands.reads import files_read, kept, model_read
 from graphopt.commands.result import Origin, Result, finished, looked_at
-from graphopt.commands.settings import Passes, Settings, grouped, planned, refuse_unused
+from graphopt.commands.settings import Passes, Settings, deadline, grouped, planned, refuse_unused
 from graphopt.commands.sources import Data, Model, load, path_of
 from graphopt.contract.patterns import check_patterns
 from graphopt.contract.recipe import Recipe
@@ -78,6 +78,7 @@ def optimize(
     started = time.perf_counter()
     data, limits, machine = grouped(data, limits, machine, settings)
     plan = planned(passes, preset, recipe_file, data, limits, machine)
+    ends = deadline(plan, machine, started)
     require_torch_for(plan.passes)
     refuse_unused(plan, {"training": data.training, "teacher": teacher, "checkpoints": checkpoints})
     with Trial(machine.trial and not dry_run) as trial:  # it starts while the model is read
@@ -98,6 +99,7 @@ def optimize(
             teacher=goal,
             student=graph,
             checkpoints=None if checkpoints is None else Path(checkpoints),
+            deadline=ends,
             progress=progress,
         )
         if dry_run:

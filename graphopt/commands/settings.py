@@ -17,10 +17,12 @@ from graphopt.contract.spec import format_passes, parse_passes
 from graphopt.data.source import Source
 from graphopt.errors import UsageError
 from graphopt.passes.foreign import Foreign
+from graphopt.run.deadline import Deadline
 from graphopt.tasks.words import TasksGiven, parse_tasks, split_tasks
 
-__all__ = ["Passes", "Settings", "grouped", "plan_text", "planned", "refuse_unused"]
+__all__ = ["Passes", "Settings", "deadline", "grouped", "plan_text", "planned", "refuse_unused"]
 
+_SEARCH_SECONDS = 600.0
 Passes = str | Pass | Callable[[Any], Any] | Sequence[Pass | Callable[[Any], Any]]
 """Spec text, a pass or several; a function from model to model is one too."""
 
@@ -40,6 +42,7 @@ class Settings(TypedDict, total=False):
     threads: int
     seed: int | None
     memory_limit: int | None
+    time_limit: float | None
     device: str
     ops_libraries: tuple[str | Path, ...]
     trial: bool
@@ -118,6 +121,20 @@ def _one_pass(item: object) -> Pass:
 def plan_text(plan: Recipe) -> str:
     """The plan in a line: ``auto`` or spec text."""
     return "auto" if plan.auto else format_passes(plan.passes)
+
+
+def deadline(plan: Recipe, machine: Machine, started: float) -> Deadline:
+    """When the search of ``auto`` starts nothing new; passes that are named run all.
+
+    Raises:
+        UsageError: A time is given and nothing is searched.
+    """
+    given = machine.time_limit
+    if plan.auto:
+        return Deadline(_SEARCH_SECONDS if given is None else given, started)
+    if given is not None:
+        raise UsageError("a time limit bounds the search of auto, and here the passes are named")
+    return Deadline(None, started)
 
 
 def refuse_unused(plan: Recipe, given: Mapping[str, Any]) -> None:

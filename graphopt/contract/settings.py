@@ -58,6 +58,8 @@ class Machine:
         threads: Threads of onnxruntime and torch; 0 for all cores.
         seed: Seed of all random numbers; by default the recipe's, else 0.
         memory_limit: Bytes that the observation and the proof may take; None for 1 GB and 3 GB.
+        time_limit: Seconds after which ``auto`` starts nothing new; None for ten minutes. What is
+            under way is finished, and the proof is made.
         device: What training computes on: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         ops_libraries: Shared libraries that register kernels of the models' own operators with
             onnxruntime; their code runs.
@@ -65,14 +67,15 @@ class Machine:
             that a crash, a loop without end or too much memory becomes one line.
 
     Raises:
-        UsageError: A number is not whole, below zero or too large, a name is no text, or
-            ``trial`` no bool.
+        UsageError: A number is not whole, below zero or too large, a time is no number, a name no
+            text, or ``trial`` no bool.
     """
 
     target: str | None = None
     threads: int = 0
     seed: int | None = None
     memory_limit: int | None = None
+    time_limit: float | None = None
     device: str = "auto"
     ops_libraries: tuple[str | Path, ...] = ()
     trial: bool = True
@@ -80,6 +83,7 @@ class Machine:
     def __post_init__(self) -> None:
         for name, most in (("threads", MOST_THREADS), ("seed", _INT64), ("memory_limit", _INT64)):
             _check(name, getattr(self, name), int, 0, most)
+        _check("time_limit", self.time_limit, float, 0)
         for name in ("target", "device"):
             if not isinstance(getattr(self, name), str | None):
                 raise UsageError(f"{name}={quoted(getattr(self, name))} must be text")

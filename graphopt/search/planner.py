@@ -68,7 +68,10 @@ def cleanup_passes() -> list[Pass]:
 def intentions(stage: Stage, means: Means) -> list[str]:
     """What ``search`` would try behind the clean-up, a sentence each."""
     proposals = _proposals(stage, means)
-    return [f"then it would try {item.name}: {item.spec}" for item in proposals]
+    tries = [f"then it would try {item.name}: {item.spec}" for item in proposals]
+    seconds = means.deadline.seconds
+    bound = [] if seconds is None else [f"after {seconds:g} s it would start nothing new"]
+    return tries + bound
 
 
 def search(stage: Stage, means: Means) -> Choice:

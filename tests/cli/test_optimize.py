@@ -127,6 +127,21 @@ def test_a_refused_pass_ends_with_4_and_what_the_others_made_is_written(
     assert (folder / "out.onnx").exists()
 
 
+def test_when_the_time_is_over_auto_starts_nothing_new_and_says_so(run: Run) -> None:
+    found = report(run, "--calib", "calib.npz", "--time-limit", "0", "-o", "out.onnx")
+    assert [each["chosen"] for each in found["candidates"]] == [True]
+    assert found["messages"][0] == (
+        "not tried: int8 static, int8 weights only; the time limit of 0 s was over"
+    )
+
+
+def test_a_time_limit_is_for_auto(run: Run) -> None:
+    result = run("optimize", "model.onnx", "-p", "fuse-batchnorm", "--time-limit", "5")
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "bounds the search of auto" in result.stderr
+
+
 def test_memory_limit_is_taken_and_kept(run: Run) -> None:
     assert report(run, *STATIC, "--memory-limit", "1.5GiB")["passes"][0]["status"] == "done"
 

@@ -31,6 +31,8 @@ from graphopt.errors import UsageError
         (Machine, {"seed": 2**63}, "seed must be 9.22337e.18 or less"),
         (Machine, {"seed": -(10**5000)}, "seed must be 0 or more"),
         (Machine, {"memory_limit": 10**5000}, "memory_limit must be 9.22337e.18 or less"),
+        (Machine, {"time_limit": -1.0}, "time_limit=-1.0 must be 0 or more"),
+        (Machine, {"time_limit": float("inf")}, "time_limit=inf must be a number"),
         (Machine, {"target": 3}, "target=3 must be text"),
     ],
 )
