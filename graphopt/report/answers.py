@@ -8,7 +8,7 @@ from graphopt.report.words import NONE, decibel, metric_figures, percent, phrase
 
 if TYPE_CHECKING:
     from graphopt.run.record import Quality
-    from graphopt.tasks.quality import OutputQuality
+    from graphopt.tasks.quality import FoundRows, OutputQuality
     from graphopt.tasks.task import TaskKind
 
 __all__ = ["answers", "closeness", "decisions"]
@@ -44,7 +44,11 @@ def decisions(kind: TaskKind) -> str:
 
 def answers(quality: Quality) -> list[tuple[str, str]]:
     """A line or two for each output: what its kind is measured by."""
-    lines = []
+    lines, sets = [], dict[str, list[str]]()
+    for name, each in quality.outputs.items():
+        if each.compared and not each.fault and each.rows is not None:
+            sets.setdefault(_rows(each.rows), []).append(name)
+    lines += [(f"rows of {', '.join(names)}", text) for text, names in sets.items()]
     for name in quality.sqnr_db:
         told = quality.outputs.get(name)
         if told is not None and not told.compared:
@@ -60,8 +64,6 @@ def answers(quality: Quality) -> list[tuple[str, str]]:
 def _of(name: str, quality: Quality, told: OutputQuality | None) -> list[tuple[str, str]]:
     """The lines of one output that was compared."""
     lines = []
-    if told is not None and told.rows is not None:
-        lines.append((f"rows of {name}", _rows(told)))
     value = quality.sqnr_db[name]
     if value is not None:
         text = phrases(decibel(value), _parts(told), _others(quality, name))
@@ -80,7 +82,9 @@ def _of(name: str, quality: Quality, told: OutputQuality | None) -> list[tuple[s
         many = "1 sample" if told.not_finite == 1 else f"{told.not_finite} samples"
         where = f"the model before holds NaN or infinity itself in {many}"
         lines.append((f"output {name}", where))
-    return lines or [(f"output {name}", NONE)]
+    if not lines and (told is None or told.rows is None):
+        lines.append((f"output {name}", NONE))
+    return lines
 
 
 def _parts(told: OutputQuality | None) -> str:
@@ -118,10 +122,8 @@ def _unusual(told: OutputQuality) -> str:
     return f"F1 of the seldom values {percent(told.unusual)}"
 
 
-def _rows(told: OutputQuality) -> str:
+def _rows(rows: FoundRows) -> str:
     """How many rows there are, and how many are right."""
-    rows = told.rows
-    assert rows is not None
     other = ""
     if rows.other_number:
         other = f"another number of rows in {rows.other_number} of {rows.samples} samples"

@@ -75,6 +75,8 @@ class _End:
         """The input that a node hands on; None where it makes something of its own."""
         if is_kind(node, *KEEPS) or is_op(node, "Dropout", "Slice", "Where"):
             return 1 if is_op(node, "Where") else 0
+        if is_op(node, "Gather", "GatherElements", "GatherND"):
+            return 0 if self.scope.constant(node.input[0]) is None else None
         if not is_op(node, *_ELEMENTWISE_END):
             return None
         computed = [i for i, name in enumerate(node.input) if self.scope.constant(name) is None]

@@ -121,16 +121,17 @@ def _read(graph: Graph, value: ValueInfoProto, shapes: Shapes, seen: Sequence[An
         return Task(name, "mask", why="its type")
     end = end_of(graph.main, name, shapes)
     if dtype not in _FLOATS:
-        return _whole(name, end)
+        return _whole(name, end, shapes)
     arrays = [np.asarray(each) for each in seen if isinstance(each, np.ndarray) and each.size]
     return _scored(name, end, _shape(arrays, shapes, name), arrays)
 
 
-def _whole(name: str, end: End) -> Task:
+def _whole(name: str, end: End, shapes: Shapes) -> Task:
     """Integers: numbers of things, unless they are rounded floats."""
-    if end.kind in ("layer", "sigmoid", "softmax", "log-softmax", "unit", "numbers"):
-        op_type = "" if end.node is None else end.node.op_type
-        return Task(name, "regression", end.axis, why=f"rounded results of {op_type}")
+    made = None if end.node is None else shapes.get(end.node.output[0])
+    rounded = made is not None and made.data_type in _FLOATS
+    if end.node is not None and (rounded or "Quantize" in end.node.op_type):
+        return Task(name, "regression", end.axis, why=f"rounded results of {end.node.op_type}")
     why = "its type" if end.node is None else f"{end.node.op_type} makes it"
     return Task(name, "indices", why=why)
 
