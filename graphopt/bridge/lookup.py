@@ -39,7 +39,8 @@ def operator_of(graph: Graph, node: NodeProto) -> tuple[TorchOperator, int]:
     entry = None if version is None else find(domain, node.op_type, version)
     if entry is None or version is None:
         which = f"{domain}.{node.op_type}" if domain else node.op_type
-        meant = f"version {version}" if version is not None else f"unknown in opset {graph.opset}"
+        unknown = "unknown to onnx" if domain else f"unknown in opset {graph.opset}"
+        meant = unknown if version is None else f"version {version}"
         raise ModelError(
             f"node {label(node)}: operator {which} ({meant}) is not in the bridge; freeze "
             "what comes up to it, so that onnxruntime computes it, or replace it by other operators"

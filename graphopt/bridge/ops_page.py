@@ -8,7 +8,7 @@ import onnx
 
 import graphopt.bridge.ops  # noqa: F401 - fills the table
 from graphopt.bridge.ops.left_out import LEFT_OUT
-from graphopt.bridge.ops.table import operators
+from graphopt.bridge.ops.table import RUNTIME_DOMAIN, operators
 
 __all__ = ["OLDEST_OPSET", "page", "versions_in_onnx"]
 
@@ -22,6 +22,10 @@ anew. Versions are those at which ONNX defines the operator, as a model of opset
 
 | operator | versions |
 |---|---|
+"""
+_OWN = """
+Of onnxruntime's own operators (domain `com.microsoft`), which its optimizer writes: {names}; and
+`LayerNormalization` and `SimplifiedLayerNormalization` in models of any opset.
 """
 _LEFT_OUT_HEAD = """
 Not in the bridge; the part of a model up to such an operator can be frozen
@@ -50,10 +54,14 @@ def versions_in_onnx() -> Iterator[tuple[str, list[int]]]:
 
 def page() -> str:
     """The page as Markdown."""
-    held: dict[str, list[int]] = {"Constant": dict(versions_in_onnx())["Constant"]}
-    for _, name, version in operators():
-        held.setdefault(name, []).append(version)
+    known = dict(versions_in_onnx())
+    held: dict[str, list[int]] = {"Constant": known["Constant"]}
+    for domain, name, version in operators():
+        if not domain and name in known:
+            held.setdefault(name, []).append(version)
     rows = [f"| {name} | {', '.join(map(str, sorted(held[name])))} |\n" for name in sorted(held)]
     reasons = [f"| {name} | {reason} |\n" for name, reason in sorted(LEFT_OUT.items())]
     head = _HEAD.format(oldest=OLDEST_OPSET, newest=onnx.defs.onnx_opset_version())
-    return "".join([head, *rows, _LEFT_OUT_HEAD, *reasons, _TYPES])
+    own = sorted({name for domain, name, _ in operators() if domain == RUNTIME_DOMAIN})
+    own_names = _OWN.format(names=", ".join(f"`{name}`" for name in own))
+    return "".join([head, *rows, own_names, _LEFT_OUT_HEAD, *reasons, _TYPES])

@@ -115,7 +115,7 @@ ROWS: list[Operator] = [
         pattern("batch (group member) *normal, (group member), (group member) -> batch (group member) *normal", group="num_groups"),
     )), weights=(1, 2)),
     *rows("LayerNormalization", "normalize", sums.layer_norm, weights=(1, 2)),
-    *rows("RMSNormalization", "normalize", sums.layer_norm, weights=(1,)),
+    *rows("RMSNormalization SimplifiedLayerNormalization", "normalize", sums.layer_norm, weights=(1,)),
     *rows("LpNormalization", "normalize", sums.along()),
     *rows("MeanVarianceNormalization", "normalize", sums.along(default=(0, 2, 3))),
     *rows("LRN", "normalize", sums.along(1)),

@@ -1,5 +1,8 @@
 """Passes that train weights; torch is imported only when one of them runs."""
 
-from graphopt.passes.train import distill, finetune, prune_iteratively, train_quantized
+from graphopt.passes.train.distill import Distill
+from graphopt.passes.train.finetune import Finetune
+from graphopt.passes.train.prune_iteratively import PruneIteratively
+from graphopt.passes.train.train_quantized import TrainQuantized
 
-__all__ = ["distill", "finetune", "prune_iteratively", "train_quantized"]
+__all__ = ["Distill", "Finetune", "PruneIteratively", "TrainQuantized"]

@@ -9,9 +9,19 @@ from typing import Any, TypeVar
 
 import onnx
 
-__all__ = ["TorchOperator", "TrainingSettings", "find", "op", "operators", "since_version"]
+__all__ = [
+    "RUNTIME_DOMAIN",
+    "TorchOperator",
+    "TrainingSettings",
+    "find",
+    "op",
+    "operators",
+    "since_version",
+]
 
 _DEFAULT_DOMAIN = ""
+RUNTIME_DOMAIN = "com.microsoft"
+"""Of onnxruntime's own operators, of which there is one version each."""
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -115,8 +125,11 @@ def operators() -> dict[tuple[str, str, int], TorchOperator]:
 
 
 def since_version(domain: str, name: str, opset: int) -> int | None:
-    """The version of the operator that a model of this opset means; None if onnx knows none."""
+    """The version of the operator that a model of this opset means; None if nobody knows one.
+
+    onnxruntime's own operators, and those that it writes into the default domain, are version 1.
+    """
     try:
         return int(onnx.defs.get_schema(name, opset, domain).since_version)
     except onnx.defs.SchemaError:
-        return None
+        return 1 if (domain, name, 1) in _TABLE else None
