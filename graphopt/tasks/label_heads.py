@@ -106,7 +106,8 @@ class Head:
         """How its scores are written, once it is of a kind."""
         if kind not in ("classes", "binary", "multi-label"):
             return None
-        shares = self.answer.size > 0 and bool(((self.answer >= 0) & (self.answer <= 1)).all())
+        within = self.answer.size > 0 and bool(((self.answer >= 0) & (self.answer <= 1)).all())
+        shares = within and not self.task.sums
         return self.task.form or ("probabilities" if shares else "logits")
 
     @property

@@ -106,7 +106,8 @@ def _with_word(read: Task, word: Task | None, seen: Sequence[Any]) -> Task:
         axis = _last_axis(seen)
     form = word.form
     if form is None and word.kind in ("classes", "binary", "multi-label"):
-        form = read.form or ("probabilities" if seen and _within_one(seen) else "logits")
+        shares = not read.sums and bool(seen) and _within_one(seen)
+        form = read.form or ("probabilities" if shares else "logits")
     return replace(read, kind=word.kind, axis=axis, form=form, fed_to="", why="given", given=True)
 
 
@@ -186,7 +187,7 @@ def _by_name(
         if form == "probabilities":
             return Task(name, "multi-label", axis, form, why=f"{why}, which does not sum to one")
         return Task(name, kind, axis, form, why=why)
-    return Task(name, "regression", axis, why=_UNCLEAR)
+    return Task(name, "regression", axis, why=_UNCLEAR, sums=end.kind == "layer")
 
 
 def _shape(arrays: Sequence[Any], shapes: Shapes, name: str) -> tuple[int | None, ...] | None:

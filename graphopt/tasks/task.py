@@ -64,6 +64,7 @@ class Task:
         rows_axis: That axis, counted from the front; None where it is not known.
         why: The evidence, a phrase; that of the user is ``given``.
         given: Whether the user said so.
+        sums: Whether a layer's sums are handed out as they are: scores among them are logits.
     """
 
     output: str
@@ -75,6 +76,7 @@ class Task:
     rows_axis: int | None = None
     why: str = ""
     given: bool = False
+    sums: bool = False
 
     @property
     def scores(self) -> bool:

@@ -217,6 +217,13 @@ def test_a_form_is_taken_from_the_answers_where_it_is_open() -> None:
     assert fitted("a sigmoid", "yes or no").task.threshold == 0.5
 
 
+def test_sums_of_a_layer_are_logits_whatever_they_are_by_chance() -> None:
+    column = shares(1)
+    for sums, form in ((False, "probabilities"), (True, "logits")):
+        task = Task("y", "regression", 1, sums=sums)
+        assert fit_labels(YES, {"y": task}, {"y": column}).task.form == form
+
+
 def test_what_settled_it_is_said() -> None:
     task = fitted("unclear pixels", "maps").task
     assert (str(task), task.why) == (

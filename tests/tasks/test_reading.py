@@ -141,6 +141,15 @@ def test_the_users_word_overrides_and_is_completed() -> None:
     assert task.threshold == 0
 
 
+def test_sums_of_a_layer_are_logits_though_all_lie_from_zero_to_one() -> None:
+    ports = f"({LINE}) => (float[n, 5] y)"
+    seen: list[Mapping[str, Array]] = [{"y": np.zeros((3, 5), np.float32)}]
+    word = {"y": Task("y", "multi-label")}
+    summed = tasks(ports, DENSE + "{ y = MatMul(x, w) }", answers=seen, given=word)
+    bounded = tasks(ports, DENSE + "{ s = MatMul(x, w) y = Relu(s) }", answers=seen, given=word)
+    assert (summed["y"].form, bounded["y"].form) == ("logits", "probabilities")
+
+
 def test_a_word_on_an_output_that_is_not_there_is_refused() -> None:
     with pytest.raises(UsageError, match="no output 'logit'; did you mean 'logits'"):
         tasks(

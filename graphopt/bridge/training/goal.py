@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from graphopt.bridge.module import GraphModule
@@ -59,7 +60,8 @@ def goal_of(
             f"the training data has {len(data.labels)} labels for {count} samples; training "
             "needs one each"
         )
-    name, judged, labels = judged_by(data.labels, tasks, seen[0], losses, group.per_feed)
+    answers, rows = _together([{n: each[n] for n in tasks} for each in seen], group.per_feed)
+    name, judged, labels = judged_by(data.labels, tasks, answers, losses, rows)
     tasks[name] = judged.of_output
     return criterion(losses, *models, tasks, (name, judged)), replace(data, labels=labels)
 
@@ -74,3 +76,16 @@ def _seen(module: GraphModule, group: StagedGroup) -> list[dict[str, Array]]:
             answers = module(on_device(feeds, _CPU))
             found.append({name: answer_from(tensor) for name, tensor in answers.items()})
     return found
+
+
+def _together(seen: list[dict[str, Array]], per_feed: int) -> tuple[dict[str, Array], int]:
+    """Answers to feeds as one, where each counts its samples first; and the samples in them."""
+    first = seen[0]
+    alike = all(
+        values.shape == first[name].shape and values.shape[:1] == (per_feed,)
+        for answers in seen
+        for name, values in answers.items()
+    )
+    if not alike:
+        return first, per_feed
+    return {n: np.concatenate([each[n] for each in seen]) for n in first}, per_feed * len(seen)
