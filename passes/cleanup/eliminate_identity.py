@@ -16,6 +16,7 @@ from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import attribute, is_op
 from graphopt.graph.tensors import Array
 from graphopt.rewrite import edit
+from graphopt.rewrite.values import drop_unread
 
 __all__ = ["EliminateIdentity"]
 
@@ -44,9 +45,14 @@ class EliminateIdentity(Pass):
                 reason = _no_op(node, view)
                 if reason is None:
                     continue
-                source = view.source(node)
+                source, before = view.source(node), scope.producer(node.input[0])
+                constants = [name for name in node.input if scope.constant(name) is not None]
                 if edit.bypass(scope, node, source, node.output[0]):
                     changes.edit(node, f"removed: {reason}")
+                    drop_unread(scope, constants)
+                    if before is not None and source not in before.output and _idle(scope, before):
+                        scope.remove([before])
+                        changes.edit(before, "removed: what undid it was its only reader")
                 else:
                     changes.skip(node, f"{reason}, but it carries the output {node.output[0]!r}")
         if not changes.edits and not changes.skips:
@@ -56,6 +62,11 @@ class EliminateIdentity(Pass):
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [Example("cnn"), Example("opset-9"), Example("bodies"), Example("function")]
+
+
+def _idle(scope: Scope, node: NodeProto) -> bool:
+    """Whether nothing reads what a node computes."""
+    return not any(scope.is_read(name) or scope.is_output(name) for name in node.output)
 
 
 @dataclass(frozen=True)

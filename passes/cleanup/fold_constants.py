@@ -19,7 +19,7 @@ from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import attribute, is_op
 from graphopt.graph.order import sorted_nodes
 from graphopt.graph.tensors import Array
-from graphopt.rewrite import inline
+from graphopt.rewrite import edit, inline
 from graphopt.rewrite.late_casts import cast_late
 
 __all__ = ["FoldConstants"]
@@ -77,7 +77,7 @@ class FoldConstants(Pass):
 
 def _inline_branches(graph: Graph, changes: Changes) -> None:
     """Replace every If whose condition is constant."""
-    made = inline.definitions(graph)
+    made, inlined = inline.definitions(graph), False
     for scope in graph.scopes():
         waiting = scope.nodes[::-1]
         while waiting:
@@ -89,6 +89,9 @@ def _inline_branches(graph: Graph, changes: Changes) -> None:
             waiting += reversed(scope.children(node)[branch].nodes)
             inline.inline_body(scope, node, branch, made)
             changes.edit(node, f"replaced by its {branch}: the condition is constant")
+            inlined = True
+    for name in edit.remove_dead(graph) if inlined else ():
+        changes.edit(name, "removed: only the condition or the other branch needed it")
 
 
 @dataclass

@@ -173,7 +173,7 @@ def test_names_of_an_inlined_branch_give_way_to_those_outside() -> None:
           > }"""
     )
     made = [name for scope in graph.scopes() for node in scope.nodes for name in node.output]
-    assert _ops(graph)[1:3] == ["Exp", "Neg"]
+    assert _ops(graph)[:2] == ["Exp", "Neg"]
     assert "t_1" in made
     assert graph.main.producer("y") is not None
 
