@@ -31,6 +31,8 @@ __all__ = [
     "pick_entries",
 ]
 
+_LONG_BYTES = 64  # as deduplicate-initializers counts
+
 Scale = float | np.floating | NDArray[np.float32]
 """One number for the whole tensor, or a float32 array ``(channels,)``."""
 
@@ -127,11 +129,22 @@ def add_dequantize(
     ]
     if zero_point is not None:
         zeros = np.ascontiguousarray(np.broadcast_to(zero_point, scales.shape)).astype(codes.dtype)
-        inputs.append(scope.add_constant(f"{tensor}_zero_point", zeros.reshape(scales.shape)))
+        inputs.append(_zero_points(scope, tensor, zeros.reshape(scales.shape)))
     attributes: dict[str, int] = {} if axis is None else {"axis": axis}
     return add_node(
         scope, "DequantizeLinear", inputs, f"{tensor}_dequantized", before=before, **attributes
     )
+
+
+def _zero_points(scope: Scope, tensor: str, values: Array) -> str:
+    """Name of a constant of zero points; long ones of nothing but zeros are shared."""
+    if values.nbytes < _LONG_BYTES or values.any():
+        return scope.add_constant(f"{tensor}_zero_point", values)
+    name = f"zero_points_{values.dtype}_{values.size}"
+    held = scope.constant(name) if name in scope.initializers else None
+    if held is not None and held.shape == values.shape and not held.values.any():
+        return name
+    return scope.add_constant(name, values)
 
 
 def dequantize_per_channel(

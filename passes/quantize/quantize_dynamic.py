@@ -316,13 +316,16 @@ class _Builder:
         return self.activations[tensor]
 
     def _bias(self, layer: Layer) -> str | None:
-        """Name of ``beta * C`` of a Gemm; None where there is none."""
+        """Name of ``beta * C`` of a Gemm; None where there is none, or nothing but zeros."""
         if not layer.adds:
             return None
         node, name, beta = layer.node, str(layer.node.input[2]), layer.beta
+        constant = self.scope.constant(name)
+        fixed = constant is not None and not constant.overridable
+        if constant is not None and fixed and layer.bias is not None and not constant.values.any():
+            return None
         if beta == 1:
             return name
-        constant = self.scope.constant(name)
         if constant is not None and not constant.overridable:
             scaled = constant.values * np.float32(beta)
             return constant.scope.add_constant(f"{name}_scaled", scaled)

@@ -65,3 +65,16 @@ def test_dequantize_stores_a_constant(scale: float, axis: int | None) -> None:
     assert np.allclose(result, np.maximum(X, 0) @ (codes * np.float32(scale)))
     zero_point = graph.main.initializers["w_zero_point"]
     assert (list(zero_point.dims), zero_point.data_type) == ([] if axis is None else [3], 3)
+
+
+@pytest.mark.parametrize(("channels", "shared"), [(8, False), (64, True)])
+def test_long_zero_points_of_zeros_are_shared(channels: int, shared: bool) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[2] x) => (float[2] y) { y = Relu(x) }"""
+    scope = Graph(onnx.parser.parse_model(text)).main
+    codes = np.ones((2, channels), np.int8)
+    scales = np.ones(channels, np.float32)
+    for name in ("a", "b"):
+        qdq.add_dequantize(scope, name, codes, scales, axis=1)
+    zeros = {node.input[2] for node in scope.nodes if node.op_type == "DequantizeLinear"}
+    assert len(zeros) == (1 if shared else 2)

@@ -281,3 +281,13 @@ def test_a_second_time_there_is_nothing_to_do(apply_pass: ApplyPass) -> None:
     graph, _ = apply_pass(model, QuantizeDynamic())
     _, record = apply_pass(graph.to_model(), QuantizeDynamic())
     assert record.status == "nothing to do"
+
+
+def test_a_bias_of_zeros_is_not_added(apply_pass: ApplyPass) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[n, 32] x) => (float[n, 48] y) { y = Gemm(x, w, b) }"""
+    model = filled(text, w=weight(32, 48), b=np.zeros(48, np.float32))
+    graph, _ = apply_pass(model, QuantizeDynamic())
+    assert "Add" not in operators(graph)
+    assert "b" not in graph.main.initializers
+    assert close(model, graph, {"x": X})
