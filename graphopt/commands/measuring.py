@@ -136,12 +136,9 @@ def with_judge(
         caveat = _caveat(means)
     tasks = _tasks(means.reference, judge, parse_tasks(given or {}))
     means = replace(means, judge=judge, tasks=tasks)
-    try:
-        means = _with_labels(means, metric)
-    except DataError as err:
-        if metric is not None:
-            raise
-        caveat = Caveat(f"no metric is measured: {err}", (Need.METRIC,))
+    means, unfit = _with_labels(means, metric)
+    if unfit:
+        caveat = Caveat(f"no metric is measured: {unfit}", (Need.METRIC,))
     if judge is not None:
         means = replace(means, judge=judge.reading(means.tasks))
     check_limits(means, caveat)
@@ -151,28 +148,43 @@ def with_judge(
     return means, caveat
 
 
-def _with_labels(means: Means, metric: str | MetricFunction | None) -> Means:
-    """The means with the metric, and the tasks as the labels settle them.
+def _with_labels(means: Means, metric: str | MetricFunction | None) -> tuple[Means, str]:
+    """The means with the metric and the tasks as the labels settle them; why there is no metric.
 
-    Labels to train on settle them where there are none to judge by.
+    Labels to train on settle them where there are none to judge by, or these fit nothing.
 
     Raises:
-        DataError: See ``find_metric``.
-        UsageError: The same.
+        DataError: A metric was asked for; see ``find_metric``.
+        UsageError: See there.
     """
-    judge, training = means.judge, means.training
-    seen = None
-    if judge is not None:
-        seen = SeenAnswers([(each.answers, each.rows.full) for each in judge.samples])
-    found = find_metric(metric, means.evaluation, means.tasks, seen)
-    fitted = found.fitted if isinstance(found, LabelMetric) else None
-    if found is None and seen is not None and training is not None and training.labels is not None:
-        with suppress(DataError):  # whoever trains says so
-            fitted = seen.fit(training, means.tasks)
-    if judge is None or fitted is None:
-        return replace(means, metric=found)
-    settled = {**means.tasks, fitted.output: fitted.task}
-    return replace(means, metric=found, tasks=settled, judge=judge.reading(settled))
+    judge, found, unfit = means.judge, None, ""
+    feeds = [] if judge is None else [(each.answers, each.rows.full) for each in judge.samples]
+    seen = SeenAnswers(feeds) if feeds else None
+    try:
+        found = find_metric(metric, means.evaluation, means.tasks, seen)
+    except DataError as err:
+        if metric is not None:
+            raise
+        unfit = str(err)
+    learned = _learned(means, seen)
+    notes = [] if found is None else list(found.notes)
+    notes += [] if learned is None else [f"to train on, {note}" for note in learned.notes]
+    settled = dict(means.tasks)
+    for fitted in (learned, found):
+        if fitted is not None and fitted.task is not None:
+            settled[fitted.task.output] = fitted.task
+    return replace(means, metric=found, tasks=settled, label_notes=tuple(notes)), unfit
+
+
+def _learned(means: Means, seen: SeenAnswers | None) -> LabelMetric | None:
+    """What labels to train on are held against; None where they fit nothing."""
+    training = means.training
+    if training is None or training.labels is None or seen is None:
+        return None
+    with suppress(DataError):  # whoever trains says so
+        found = find_metric(None, training, means.tasks, seen)
+        return found if isinstance(found, LabelMetric) else None
+    return None
 
 
 def _tasks(reference: Graph, judge: Judge | None, given: Mapping[str, Task]) -> dict[str, Task]:

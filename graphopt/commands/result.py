@@ -180,7 +180,7 @@ def finished(
             *choice.messages,
             *(record.note for record in choice.records if record.note),
             *proof.messages,
-            *(means.metric.notes if means.metric is not None else ()),
+            *means.label_notes,
             *_losses(before, output, proof, start),
             *told_of(means.calibration, means.training, means.evaluation),
         ],

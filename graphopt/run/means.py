@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +42,7 @@ class Means:
             there are others, or too few.
         metric: What is measured on ``evaluation`` with its labels; None without.
         teacher: The model that training aims at; None for the reference.
+        label_notes: What should be told of the labels.
         tasks: What each output of the reference means; empty before it was run.
         checkpoints: Folder for the state of a training; None for nowhere.
         deadline: When a search starts nothing new.
@@ -58,6 +59,7 @@ class Means:
     evaluation: Samples | None = None
     held_out: Samples | None = None
     metric: TaskMetric | None = None
+    label_notes: Sequence[str] = ()
     teacher: Graph | None = None
     tasks: Mapping[str, Task] = field(default_factory=dict)
     checkpoints: Path | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -54,6 +54,11 @@ class LabelMetric:
         return self.names[0]
 
     @property
+    def task(self) -> Task:
+        """What the output means that is judged."""
+        return self.fitted.task
+
+    @property
     def notes(self) -> list[str]:
         """What should be told of the labels; classes that are subfolders are with the samples."""
         return [] if self.foldered else self.fitted.notes
@@ -68,12 +73,14 @@ class FunctionMetric:
         function: See ``MetricFunction``.
         apart: Outputs that it gets as a list, sample by sample.
         notes: What should be told.
+        task: None, since it judges them all.
     """
 
     name: str
     function: MetricFunction
     apart: frozenset[str] = frozenset()
-    notes: Sequence[str] = ()
+    notes: ClassVar[Sequence[str]] = ()
+    task: ClassVar[None] = None
 
 
 TaskMetric = LabelMetric | FunctionMetric

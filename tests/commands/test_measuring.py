@@ -72,6 +72,19 @@ def test_labels_to_train_on_settle_it_as_well(labels: Array, kinds: list[str]) -
     assert means.metric is None
 
 
+def test_labels_of_both_are_told() -> None:
+    graph = io.load(model_from_text(TWO, {"w": W}))
+    texts = open_data({"x": X, "labels": np.array(["ant", "bee", "cow"])[RIGHT]}, graph)
+    marked = np.where(np.arange(40) < 10, -100, RIGHT)
+    numbers = open_data({"x": X, "labels": marked}, graph)
+    _, means = staged(graph, judged=False, calibrated=False, training=texts, evaluation=numbers)
+    means, _ = with_judge(means, None, Trial(wanted=False))
+    assert means.label_notes == (
+        "labels: 25.0% say that they do not count, and are left out",
+        "to train on, labels: 3 classes in sorted order: ant, bee, cow",
+    )
+
+
 def test_labels_that_fit_nothing_are_told() -> None:
     record = run(labels=np.arange(40))
     quality = record.quality
@@ -119,10 +132,11 @@ g (float[1,20,4] x, float[1,1,20] rank) => (float[K,4] found, float[K] sure)
 
 
 def test_boxes_are_labels_of_a_detector() -> None:
+    rng = np.random.default_rng(3)
     model = model_from_text(DETECTOR, {"w": np.eye(4, dtype=np.float32)})
-    corner = 50.0 * np.arange(20)[None, :, None] + RNG.uniform(0, 9, (12, 20, 2))
-    x = np.concatenate([corner, corner + RNG.uniform(10, 30, (12, 20, 2))], 2).astype(np.float32)
-    rank = RNG.random((12, 1, 20)).astype(np.float32)
+    corner = 50.0 * np.arange(20)[None, :, None] + rng.uniform(0, 9, (12, 20, 2))
+    x = np.concatenate([corner, corner + rng.uniform(10, 30, (12, 20, 2))], 2).astype(np.float32)
+    rank = rng.random((12, 1, 20)).astype(np.float32)
     labels = np.where(rank[:, 0, :, None] > 0.5, x, -1)
     data = {"x": x[:, None], "rank": rank[:, None], "labels": labels}
     passes = "mask-weights{sparsity=0.9,min_size=1}"
