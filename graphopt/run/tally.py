@@ -76,7 +76,8 @@ class Tally:
     def _comparators(self, names: Iterable[str], right: Mapping[str, Any]) -> dict[str, Comparator]:
         """Who compares each output; rows that depend on the data share one."""
         tasks = {name: self.tasks.get(name) or _neutral(name, right[name]) for name in names}
-        free = [task for task in tasks.values() if task.free_rows and task.kind != "container"]
+        listed = [t for t in tasks.values() if t.free_rows or t.sorted_rows]
+        free = [task for task in listed if task.kind != "container"]
         matched = MatchedRows(free, self.sampling)
         return {
             name: matched if task in free else self._comparator(task, right[name])

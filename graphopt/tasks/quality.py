@@ -37,9 +37,11 @@ class FoundRows:
     """Rows whose number depends on the data, matched with those that should be there.
 
     Attributes:
-        expected: Rows of the model that is right, over all samples.
+        expected: Rows of the model that is right, over all samples; of a list of the best ones
+            those that a detector would show.
         actual: Rows that came instead.
-        matched: Those that are in both.
+        matched: Of those expected, the ones that came.
+        right: Of those that came, the ones that are expected.
         by: What tells that two rows are the same one, in words.
         other_number: Samples with another number of rows.
         samples: Samples in all.
@@ -48,6 +50,7 @@ class FoundRows:
     expected: int
     actual: int
     matched: int
+    right: int
     by: str
     other_number: int
     samples: int
@@ -55,7 +58,7 @@ class FoundRows:
     @property
     def precision(self) -> float:
         """Share of the rows that came which should, percent; 100 where none came."""
-        return 100 * self.matched / self.actual if self.actual else 100.0
+        return 100 * self.right / self.actual if self.actual else 100.0
 
     @property
     def recall(self) -> float:

@@ -15,6 +15,7 @@ from graphopt.facts.shapes import Shapes
 from graphopt.graph.graph import Graph
 from graphopt.options import near_miss
 from graphopt.tasks.ends import End, end_of, sized_by_values
+from graphopt.tasks.ordered import ordered_rows
 from graphopt.tasks.states import fed_back
 from graphopt.tasks.task import Form, Task, TaskKind
 
@@ -66,7 +67,7 @@ def read_tasks(
             hint = near_miss(name, graph.main.outputs)
             raise UsageError(f"task: the model has no output {name!r}{hint}")
     states = fed_back(graph)
-    sized = sized_by_values(graph.main)
+    sized, ordered = sized_by_values(graph.main), ordered_rows(graph.main)
     tasks = dict[str, Task]()
     for value in graph.main.proto.output:
         name = value.name
@@ -76,9 +77,19 @@ def read_tasks(
             task = Task(name, "state", fed_to=states[name], why="of the same type, shape and role")
         free = name in sized and shapes.static_shape(name) is None
         place = _free_axis(graph, shapes, name) if free else None
-        task = replace(task, free_rows=free, rows_axis=place)
+        if not free and name in ordered:
+            tensors = [each for each in seen if isinstance(each, np.ndarray)]
+            place = _axis_of(ordered[name], _shape(tensors, shapes, name))
+        ranked = not free and place is not None
+        task = replace(task, free_rows=free, sorted_rows=ranked, rows_axis=place)
         tasks[name] = _with_word(task, words.get(name), seen)
     return tasks
+
+
+def _axis_of(size: int, shape: tuple[int | None, ...] | None) -> int | None:
+    """The one axis of that size; None where there is none, or several."""
+    places = [n for n, dim in enumerate(shape or ()) if dim == size]
+    return places[0] if len(places) == 1 else None
 
 
 def _free_axis(graph: Graph, shapes: Shapes, name: str) -> int | None:

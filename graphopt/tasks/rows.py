@@ -14,6 +14,7 @@ from graphopt.graph.tensors import Array
 from graphopt.observe.request import Rows
 from graphopt.tasks.compare import Comparator, EqualValues, Numbers, Sampling, is_numeric
 from graphopt.tasks.matching import corners, match_boxes, match_equal, match_nearest
+from graphopt.tasks.packed_rows import SHOWN, class_columns, packed_box, score_column
 from graphopt.tasks.quality import FoundRows, OutputQuality
 from graphopt.tasks.task import Task
 
@@ -29,6 +30,7 @@ class _Sum:
     expected: int = 0
     actual: int = 0
     matched: int = 0
+    right: int = 0
     other_number: int = 0
     samples: int = 0
     by: str = ""
@@ -53,17 +55,28 @@ class MatchedRows(Comparator):
         self.samples = 0
 
     def add(self, right: Mapping[str, Any], answer: Mapping[str, Any], rows: Rows) -> None:
-        """Count one feed."""
-        ours, theirs = dict[str, Array](), dict[str, Array]()
+        """Count one feed; where rows lie behind an axis of samples, sample by sample."""
+        places = dict[str, int]()
         for name, task in self.tasks.items():
-            f, g = right[name], answer[name]
-            if fault := _unlike_rows(f, g, axis := _row_axis(task, f, g)):
+            axis = _row_axis(task, right[name], answer[name])
+            if fault := _unlike_rows(right[name], answer[name], axis):
                 self.faults.setdefault(name, f"sample {self.samples}: {fault}")
-                continue
-            ours[name], theirs[name] = _table(f, axis), _table(g, axis)
-        self.sets = [part for each in self.sets for part in _apart(each, ours, theirs)]
-        for names in self.sets:
-            self._count([name for name in names if name in ours], ours, theirs)
+            else:
+                places[name] = axis
+        apart = all(axis > 0 and len(right[name]) == rows.full for name, axis in places.items())
+        for number in range(rows.real) if apart else (None,):
+            ours, theirs = (
+                {
+                    name: _table(side[name], axis)
+                    if number is None
+                    else _table(side[name][number], axis - 1)
+                    for name, axis in places.items()
+                }
+                for side in (right, answer)
+            )
+            self.sets = [part for each in self.sets for part in _apart(each, ours, theirs)]
+            for names in self.sets:
+                self._count([name for name in names if name in ours], ours, theirs)
         self.samples += rows.real
 
     def _count(
@@ -72,26 +85,50 @@ class MatchedRows(Comparator):
         """Match the rows of some outputs, and compare what is matched."""
         if not names:
             return
-        number, other = len(ours[names[0]]), len(theirs[names[0]])
+        shown = self._shown(names, ours, theirs)
+        looked_at = [np.flatnonzero(scores >= SHOWN / 2) for scores in shown]
+        ours = {name: ours[name][looked_at[0]] for name in names}
+        theirs = {name: theirs[name][looked_at[1]] for name in names}
+        first, second = (scores[at] >= SHOWN for scores, at in zip(shown, looked_at, strict=True))
         pairs, by = self._matched(names, ours, theirs)
+        expected, actual = int(first.sum()), int(second.sum())
+        matched, right = int(first[pairs[:, 0]].sum()), int(second[pairs[:, 1]].sum())
+        pairs = pairs[first[pairs[:, 0]]]
         for name in names:
             sums = self.sums[name]
-            sums.expected += number
-            sums.actual += other
-            sums.matched += len(pairs)
-            sums.other_number += number != other
+            sums.expected += expected
+            sums.actual += actual
+            sums.matched += matched
+            sums.right += right
+            sums.other_number += expected != actual
             sums.samples += 1
             sums.by = sums.by or by
-            f, g = ours[name][pairs[:, 0]], theirs[name][pairs[:, 1]]
-            if not f.size:
-                continue
-            if name not in self.inner:
-                self.inner[name] = self._comparator(self.tasks[name], f)
-            inner = self.inner[name]
-            if isinstance(inner, Numbers):
-                inner.count(f, g, 1, apart=False)
-            else:
-                inner.count(f, g, 1)
+            self._compare(name, ours[name][pairs[:, 0]], theirs[name][pairs[:, 1]])
+
+    def _compare(self, name: str, f: Array, g: Array) -> None:
+        """Count the matched rows of one output."""
+        if not f.size:
+            return
+        if name not in self.inner:
+            self.inner[name] = self._comparator(self.tasks[name], f)
+        inner = self.inner[name]
+        if isinstance(inner, Numbers):
+            inner.count(f, g, 1, apart=False)
+        else:
+            inner.count(f, g, 1)
+
+    def _shown(
+        self, names: Sequence[str], ours: Mapping[str, Array], theirs: Mapping[str, Array]
+    ) -> list[NDArray[np.float64]]:
+        """Scores of the rows of both; of rows that are no list of the best ones, all the same."""
+        found = None
+        if all(self.tasks[name].sorted_rows for name in names):
+            columns = ((name, score_column(ours[name])) for name in names)
+            found = next(((name, c) for name, c in columns if c is not None), None)
+        if found is None:
+            return [np.ones(len(side[names[0]])) for side in (ours, theirs)]
+        name, column = found
+        return [side[name][:, column].astype(np.float64) for side in (ours, theirs)]
 
     def _comparator(self, task: Task, rows: Array) -> Numbers | EqualValues:
         """What compares the matched rows: columns lie along axis 1 now."""
@@ -107,6 +144,9 @@ class MatchedRows(Comparator):
         """The pairs of rows, and what tells that they are the same."""
         keys = [name for name in names if ours[name].dtype.kind not in "fc"]
         labels = [name for name in keys if ours[name].shape[1] == 1]
+        packed = next((n for n in names if packed_box(ours[n]) is not None), None)
+        if packed is not None and not any(self._holds_boxes(n, ours[n]) for n in names):
+            return _by_packed(ours[packed], theirs[packed])
         boxes = next((name for name in names if self._holds_boxes(name, ours[name])), None)
         if boxes is not None:
             pair = [side[boxes].astype(np.float64) for side in (ours, theirs)]
@@ -146,14 +186,23 @@ class MatchedRows(Comparator):
             return OutputQuality(task.kind, fault=self.faults[name])
         if sums.expected == sums.actual == 0:
             return OutputQuality(task.kind, compared=False, reason="no rows on these samples")
-        rows = FoundRows(
-            sums.expected, sums.actual, sums.matched, sums.by, sums.other_number, sums.samples
-        )
+        rows = FoundRows(**vars(sums))
         lost = 2 * (1 - min(rows.precision, rows.recall) / 100)
         inner = self.inner[name].quality() if name in self.inner else OutputQuality(task.kind)
         if not inner.compared:
             inner = OutputQuality(task.kind, not_finite=inner.not_finite)
         return replace(inner, rows=rows, error=min(1.0, lost))
+
+
+def _by_packed(f: Array, g: Array) -> tuple[NDArray[np.intp], str]:
+    """Rows that hold box, score and class side by side, matched by box and class."""
+    first = packed_box(f)
+    assert first is not None
+    columns = class_columns(f, first)
+    boxes = [side[:, first : first + _COORDINATES].astype(np.float64) for side in (f, g)]
+    classes = (f[:, columns], g[:, columns]) if columns else None
+    by = "overlap of boxes" + (" and class" if columns else "")
+    return match_boxes(boxes[0], boxes[1], classes), by
 
 
 def _row_axis(task: Task, f: Any, g: Any) -> int:

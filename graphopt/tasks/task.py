@@ -61,6 +61,7 @@ class Task:
         form: Of scores: how they are written; None of other kinds.
         fed_to: Of a state: the input that takes it.
         free_rows: Whether the size of an axis hangs on the values of the data.
+        sorted_rows: Whether the entries along an axis are the best ones in their order.
         rows_axis: That axis, counted from the front; None where it is not known.
         why: The evidence, a phrase; that of the user is ``given``.
         given: Whether the user said so.
@@ -73,6 +74,7 @@ class Task:
     form: Form | None = None
     fed_to: str = ""
     free_rows: bool = False
+    sorted_rows: bool = False
     rows_axis: int | None = None
     why: str = ""
     given: bool = False
@@ -101,4 +103,6 @@ class Task:
             words += f" along axis {self.axis}"
         if self.fed_to:
             words += f" that input {self.fed_to!r} takes"
-        return f"{words}, as many as the data has" if self.free_rows else words
+        if self.free_rows:
+            return f"{words}, as many as the data has"
+        return f"{words}, the best ones in their order" if self.sorted_rows else words

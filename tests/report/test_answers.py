@@ -39,7 +39,7 @@ def test_shares_are_told_as_shares() -> None:
 
 
 def test_outputs_with_the_same_rows_have_one_line() -> None:
-    rows = FoundRows(20, 21, 19, "overlap of boxes", 2, 16)
+    rows = FoundRows(20, 21, 19, 19, "overlap of boxes", 2, 16)
     said = _said(
         boxes=OutputQuality("boxes", sqnr_db=30.0, rows=rows),
         scores=OutputQuality("regression", sqnr_db=25.0, rows=rows),

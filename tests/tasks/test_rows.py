@@ -109,3 +109,54 @@ def test_columns_that_differ_are_a_fault() -> None:
     found = _matched([SCORES], ({"scores": np.eye(3)}, {"scores": np.eye(4)}))
     assert found["scores"].fault == "sample 0: shape [4, 4] where the model before has [3, 3]"
     assert found["scores"].decides_db == -300
+
+
+def _best(count: int, seed: int = 0) -> np.ndarray:
+    """Packed rows ``(1, count, 6)`` of box, score and class, the best one first."""
+    rng = np.random.default_rng(seed)
+    low = rng.uniform(0, 600, (count, 2))
+    boxes = np.concatenate([low, low + rng.uniform(20, 60, (count, 2))], axis=1)
+    scores = np.sort(rng.uniform(0, 1, count))[::-1]
+    classes = rng.integers(0, 5, count)
+    return np.concatenate([boxes, scores[:, None], classes[:, None]], axis=1)[None]
+
+
+BEST = Task("best", "regression", axis=2, sorted_rows=True, rows_axis=1)
+
+
+def test_best_rows_are_matched_whatever_their_order_and_the_rest_is_left_over() -> None:
+    right = _best(50)
+    shown = int((right[0, :, 4] >= 0.3).sum())
+    order = np.arange(50)
+    order[[3, 4, 10, 11]] = order[[4, 3, 11, 10]]
+    answer = right[:, order].copy()
+    answer[0, 45:] = _best(5, 1)[0] * [1, 1, 1, 1, 0.01, 1]  # others at the tail
+    found = _matched([BEST], ({"best": right}, {"best": answer}))["best"]
+    assert found.rows.by == "overlap of boxes and class"
+    assert (found.rows.expected, found.rows.actual) == (shown, shown)
+    assert (found.rows.matched, found.rows.right) == (shown, shown)
+    assert found.sqnr_db == 300
+    answer[0, 0, :4] += 1000
+    moved = _matched([BEST], ({"best": right}, {"best": answer}))["best"]
+    assert (moved.rows.matched, moved.rows.right) == (shown - 1, shown - 1)
+
+
+def test_a_score_near_the_cut_is_no_row_lost() -> None:
+    right = _best(20)
+    place = int((right[0, :, 4] >= 0.3).sum()) - 1
+    answer = right.copy()
+    answer[0, place, 4] = 0.29
+    rows = _matched([BEST], ({"best": right}, {"best": answer}))["best"].rows
+    assert (rows.expected, rows.actual) == (place + 1, place)
+    assert (rows.recall, rows.precision) == (100, 100)
+    assert rows.other_number == 1
+
+
+def test_rows_behind_an_axis_of_samples_are_matched_sample_by_sample() -> None:
+    comparator = MatchedRows([BEST], Sampling())
+    right = np.concatenate([_best(10), _best(10, 1), _best(10, 2)])
+    comparator.add({"best": right}, {"best": right[:, ::-1]}, Rows(2, 3, first=True))
+    rows = comparator.found()["best"].rows
+    assert rows is not None
+    assert rows.samples == 2
+    assert rows.expected == rows.matched == int((right[:2, :, 4] >= 0.3).sum())
