@@ -13,7 +13,7 @@ from graphopt.commands.sources import Model, load, path_of
 from graphopt.contract import registry
 from graphopt.contract.preconditions import CalibrationSamples
 from graphopt.contract.recipe import METADATA_KEY
-from graphopt.errors import Need, NoKernel, NotRun
+from graphopt.errors import ModelError, Need, NoKernel, NotRun
 from graphopt.facts import cost, shapes
 from graphopt.facts.form import model_form
 from graphopt.facts.inventory import inventory
@@ -104,12 +104,25 @@ def _unloaded(graph: Graph, attempt: Trial) -> Caveat:
         return Caveat(f"not loaded by onnxruntime: {fault}")
     try:
         attempt.run(graph, None, threads=1, most=most_bytes(graph, None), as_is=True)
-    except (NoKernel, NotRun) as err:
+    except ModelError as err:
+        lifts = not isinstance(err, NotRun) and _loads_in_float32(graph, attempt)
+        if not lifts and not isinstance(err, NoKernel | NotRun):
+            raise
         helps = tuple(need for need in err.needs if need is Need.OPERATORS)
-        lifts = isinstance(err, NoKernel) and stand_in(graph) is not None
         way = "; convert-to-float32 makes one of it that computes in float32" if lifts else ""
         return Caveat(f"not loaded by onnxruntime: {err}{way}", helps)
     return Caveat()
+
+
+def _loads_in_float32(graph: Graph, attempt: Trial) -> bool:
+    """Whether nothing but floats of other widths keeps onnxruntime from loading a model."""
+    other = stand_in(graph)
+    try:
+        if other is not None:
+            attempt.run(other, None, threads=1, most=most_bytes(other, None))
+    except ModelError:
+        return False
+    return other is not None
 
 
 def _op_name(node: NodeProto) -> str:

@@ -8,9 +8,10 @@ from onnx.helper import make_node
 from graphopt.facts.operators import MOVES, is_kind
 from graphopt.graph.graph import Graph, Scope, Use
 from graphopt.graph.node import attribute, is_op
+from graphopt.rewrite.edit import forget
 from graphopt.rewrite.half_weights import HALVES
 
-__all__ = ["cast_late"]
+__all__ = ["cast_late", "merge_casts"]
 
 _INTEGERS = (TensorProto.INT64, TensorProto.INT32)
 _OPSET = 13  # from which on what moves elements takes bfloat16
@@ -38,6 +39,27 @@ def cast_late(graph: Graph) -> list[NodeProto]:
             if not scope.is_read(cast.output[0]) and not scope.is_output(cast.output[0]):
                 scope.remove([cast])
     return moved
+
+
+def merge_casts(graph: Graph) -> list[NodeProto]:
+    """Let one Cast of a half float constant to float32 stand for all of its scope.
+
+    Returns:
+        The nodes that are gone.
+    """
+    gone: list[NodeProto] = []
+    for scope in graph.scopes():
+        first: dict[str, NodeProto] = {}
+        for node in [node for node in scope.nodes if _widens_constant(scope, node)]:
+            kept = first.setdefault(node.input[0], node)
+            name = node.output[0]
+            named = scope.is_output(name) or any(use.index < 0 for use in scope.any_uses(name))
+            if kept is not node and not named:
+                scope.replace_uses(name, kept.output[0])
+                scope.remove([node])
+                forget(scope, [name])
+                gone.append(node)
+    return gone
 
 
 def _widens_constant(scope: Scope, node: NodeProto) -> bool:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from onnx import AttributeProto, NodeProto, TensorProto, TypeProto
 from onnx.helper import make_node
 
 from graphopt.facts.float_region import float_region
 from graphopt.facts.operators import TYPE_ATTRIBUTES, find
-from graphopt.facts.shapes import Shapes
+from graphopt.facts.shapes import Shapes, infer
 from graphopt.graph.calls import nested
 from graphopt.graph.constant import Constant, constant_tensor
 from graphopt.graph.graph import Graph, Scope, Use
 from graphopt.graph.node import attribute, in_default_domain, is_op, label
 from graphopt.graph.tensors import from_array
+from graphopt.graph.unfold import inlined
 from graphopt.numerics.floats import to_float32
 from graphopt.rewrite.edit import bypass, redirect
 from graphopt.rewrite.half_weights import HALVES
@@ -66,9 +67,22 @@ def compute_in_float32(
     region = float_region(graph, kinds, shapes, around)
     if not region:
         return []
-    _check(graph, kinds, shapes, region)
+    calls = list[tuple[str, str]]()
+    whole = graph
+    if any(_fixed_in(function.node, kinds) for function in graph.header.functions):
+        whole = inlined(graph)
+        shapes, calls = infer(whole), [("model", "local functions put where they are called")]
+        region = float_region(whole, kinds, shapes, around)
+    _check(whole, kinds, shapes, region)
+    if whole is not graph:
+        graph.become(whole)
     conversion = _Conversion(graph, frozenset(kinds), shapes, region)
-    return [*conversion.edits(), *(conversion.idle_removed() if tidy else ())]
+    return [*calls, *conversion.edits(), *(conversion.idle_removed() if tidy else ())]
+
+
+def _fixed_in(nodes: Iterable[NodeProto], kinds: Collection[int]) -> bool:
+    """Whether an attribute of the nodes of a function makes something one of these types."""
+    return any(_fixes(item, kinds) for node in nested(nodes) for item in node.attribute)
 
 
 def _check(graph: Graph, kinds: Collection[int], shapes: Shapes, region: Collection[str]) -> None:
@@ -78,10 +92,9 @@ def _check(graph: Graph, kinds: Collection[int], shapes: Shapes, region: Collect
         if touches and value.type.WhichOneof("value") in _PORTS and _mentions(value.type, kinds):
             raise NotConverted(f"{value.name!r} is no tensor but holds {type_names(kinds)}")
     for function in graph.header.functions:
-        for node in nested(function.node):
-            if any(_fixes(item, kinds) for item in node.attribute):
-                name = f"{function.domain}:{function.name}"
-                raise NotConverted(f"the local function {name} holds {type_names(kinds)}")
+        if _fixed_in(function.node, kinds):
+            name = f"{function.domain}:{function.name}"
+            raise NotConverted(f"the local function {name} holds {type_names(kinds)}")
     local = {(item.domain, item.name) for item in graph.header.functions}
     for scope in graph.scopes():
         for node in scope.nodes:

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto
 
-from graphopt.errors import ModelError, NoKernel, NotRun
+from graphopt.errors import ModelError, NotRun
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.runtime.lending import lend, lent_weights
@@ -53,8 +53,8 @@ class Session:
         config: Session configuration entries, such as ``session.x64quantprecision``.
         profile: Prefix of the file that ``end_profiling`` writes; None for no profile.
         optimized: Where the graph as onnxruntime runs it is saved; None for nowhere.
-        as_is: Raise ``NoKernel``, where else the model is computed in float32 if it lacks kernels
-            for floats of other widths alone; ``stands_in_for`` then says what it lacks.
+        as_is: Raise, where else the model is computed in float32 if nothing but floats of other
+            widths keep it from being loaded; ``stands_in_for`` then has the error.
 
     Raises:
         ModelError: onnxruntime cannot load the model; the message names the cause.
@@ -93,7 +93,7 @@ class Session:
 
         try:
             self._load(graph, options(), probes)
-        except NoKernel as err:
+        except ModelError as err:
             other = None if as_is else stand_in(graph)
             if other is None:
                 raise

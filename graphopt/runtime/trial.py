@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import numpy as np
 import psutil
 
-from graphopt.errors import ModelError, Need, NoKernel, NotRun, SystemFailure, UsageError
+from graphopt.errors import ModelError, Need, NotRun, SystemFailure, UsageError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.runtime.lending import lent_weights
@@ -87,7 +87,7 @@ class Trial:
             threads: Threads that work on one operator, at least 1.
             lever: What raises the bound of bytes.
             most: Bytes that this may take beside the message; None for no bound.
-            as_is: Raise ``NoKernel`` rather than run something in its place.
+            as_is: Raise rather than run something in its place.
 
         Raises:
             ModelError: It is wrong in itself, or onnxruntime crashes on it.
@@ -97,13 +97,15 @@ class Trial:
         """
         try:
             self._run(graph, feeds, threads, most, lever)
-        except NoKernel as err:
-            other = None if as_is else stand_in(graph)
+        except NotRun:
+            raise
+        except ModelError as err:
+            other = None if as_is or self._process is None else stand_in(graph)
             if other is None:
                 raise
             try:
                 self._run(other, feeds, threads, most, lever)
-            except NoKernel:
+            except ModelError:
                 raise err from None
 
     def _run(

@@ -20,7 +20,7 @@ from graphopt.graph.node import attribute, is_op
 from graphopt.graph.order import sorted_nodes
 from graphopt.graph.tensors import Array
 from graphopt.rewrite import edit, inline
-from graphopt.rewrite.late_casts import cast_late
+from graphopt.rewrite.late_casts import cast_late, merge_casts
 
 __all__ = ["FoldConstants"]
 
@@ -51,6 +51,8 @@ class FoldConstants(Pass):
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
         left = self.max_bytes
+        for node in merge_casts(graph):
+            changes.edit(node, "removed: another Cast of the same constant does it")
         for node in cast_late(graph):
             changes.edit(node, "moves half floats, which are cast behind it")
         again = True

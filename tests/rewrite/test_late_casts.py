@@ -7,7 +7,7 @@ import pytest
 
 from graphopt.graph import check, io
 from graphopt.graph.graph import Graph
-from graphopt.rewrite.late_casts import cast_late
+from graphopt.rewrite.late_casts import cast_late, merge_casts
 from graphopt.runtime.session import Session
 from graphopt.testing import model_from_text
 
@@ -68,3 +68,16 @@ def test_all_else_reads_what_it_read(body: str) -> None:
 
 def test_older_operators_are_left_alone() -> None:
     assert cast_late(graph_of("v = Cast<to=1>(w) t = Transpose(v) y = Mul(t, x)", 12)) == []
+
+
+def test_one_cast_of_a_constant_is_enough() -> None:
+    graph = graph_of(
+        "v = Cast<to=1>(w) u = Cast<to=1>(w) a = Add(u, x) b = Mul(v, x) y = Add(a, b)"
+    )
+    expected = answer(graph)
+    assert [node.output[0] for node in merge_casts(graph)] == ["u"]
+    assert [node.op_type for node in graph.main.nodes] == ["Cast", "Add", "Mul", "Add"]
+    np.testing.assert_array_equal(answer(graph), expected)
+    assert merge_casts(graph) == []
+    output = graph_of("v = Cast<to=1>(w) y = Cast<to=1>(w)")
+    assert merge_casts(output) == []

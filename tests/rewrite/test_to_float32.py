@@ -144,12 +144,24 @@ def test_what_takes_no_other_type_is_left_alone(what: str) -> None:
     assert graph.to_model().SerializeToString(deterministic=True) == before
 
 
-def test_a_function_with_such_a_constant_is_refused() -> None:
-    text = """<ir_version: 10, opset_import: ["" : 19, "own" : 1]>
-        g (float16[8, 8] x) => (float16[8, 8] y) { y = own.Twice(x) }
-        <opset_import: ["" : 19], domain: "own">
-        Twice (a) => (c) { two = Constant<value = float16[1] {2}> () c = Mul(a, two) }"""
-    graph = Graph(onnx.parser.parse_model(text))
+FUNCTION = """<ir_version: 10, opset_import: ["" : 19, "own" : 1]>
+    g (float16[2, 2] x) => (float16[2, 2] y) { y = own.Twice(x) }
+    <opset_import: ["" : VERSION], domain: "own">
+    Twice (a) => (c) { two = Constant<value = float16[1] {2}> () b = Softmax(a) c = Mul(b, two) }"""
+
+
+def test_a_function_with_such_a_constant_is_put_where_it_is_called() -> None:
+    graph = Graph(onnx.parser.parse_model(FUNCTION.replace("VERSION", "19")))
+    x = {"x": np.array([[1, -2], [3, -4]], np.float16)}
+    before = Session(graph, threads=1).run(x)["y"]
+    edits = compute_in_float32(graph, {TensorProto.FLOAT16}, infer(graph))
+    assert edits[0] == ("model", "local functions put where they are called")
+    np.testing.assert_array_equal(Session(graph, threads=1).run(x)["y"], before)
+    assert TensorProto.FLOAT16 not in {types(graph)[name] for name in types(graph) if name != "y"}
+
+
+def test_a_function_that_has_to_stay_is_refused() -> None:
+    graph = Graph(onnx.parser.parse_model(FUNCTION.replace("VERSION", "12")))
     with pytest.raises(NotConverted, match="the local function own:Twice holds float16"):
         compute_in_float32(graph, {TensorProto.FLOAT16}, infer(graph))
 

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import NodeProto
 
-from graphopt.errors import NoKernel
+from graphopt.errors import ModelError, NoKernel
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.runtime.session import Session
@@ -77,3 +77,18 @@ def test_nothing_stands_in_for_an_operator_that_is_not_known() -> None:
         Session(graph, threads=1)
     text = f"{HEAD} (float[2] x) => (float[2] y) {{ y = Abs(x) }}"
     assert stand_in(io.load(model_from_text(text))) is None
+
+
+def test_a_type_that_an_older_operator_does_not_allow_is_run_all_the_same() -> None:
+    message = graph_of("bfloat16").to_model()
+    message.opset_import[0].version = 17
+    graph = io.load(message)
+    with pytest.raises(ModelError, match="Type Error"):
+        Session(graph, threads=1, as_is=True)
+    newer = Session(graph_of("bfloat16"), threads=1)
+    with Trial(True) as trial:
+        trial.run(graph, _fed(graph, {"x": X}), threads=1)
+    session = Session(graph, threads=1)
+    assert "Type Error" in session.stands_in_for
+    feeds = _fed(graph, {"x": X})
+    np.testing.assert_array_equal(session.run(feeds)["y"], newer.run(feeds)["y"])
