@@ -56,8 +56,10 @@ def distill(
     """Train a student until it answers like its teacher.
 
     The student may be the teacher after compression, or another model with inputs and outputs
-    that fit: those of the same name belong together, the others in their order. Every figure of
-    the report is against the teacher; ``report.start`` holds those of the untrained student.
+    that fit: those of the same name belong together, else those that fit by type and shape, else in
+    their order, and ``pair`` says otherwise. Further outputs of the teacher are left out, which the
+    report says. Every figure of the report is against the teacher; ``report.start`` holds those of
+    the untrained student.
 
     Args:
         student: In any form that ``graphopt.optimize`` takes; never modified.
@@ -101,7 +103,8 @@ def distill(
     with Trial(machine.trial) as attempt:  # it starts while the models are read
         graph = load(student, ops_libraries)
         check_patterns(plan.passes, graph)
-        goal = fitted(load(teacher, ops_libraries), graph)
+        fit = fitted(load(teacher, ops_libraries), graph, item.pair)
+        goal = fit.graph
         samples = Data(training=data, evaluation=evaluation)
         models = [
             *model_read("the student", student, graph),
@@ -127,4 +130,4 @@ def distill(
     result = finished(
         plan, choice, means, caveat, started=started, reference=reference, start=start
     )
-    return replace(result, reads=reads)
+    return replace(result, reads=reads).saying(fit.told)

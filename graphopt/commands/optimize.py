@@ -19,9 +19,11 @@ from graphopt.commands.sources import Data, Model, load, path_of
 from graphopt.contract.patterns import check_patterns
 from graphopt.contract.recipe import Recipe
 from graphopt.contract.settings import Limits, Machine
-from graphopt.families.training import require_torch_for
+from graphopt.errors import UsageError
+from graphopt.families.training import pairs_of, require_torch_for
+from graphopt.graph.graph import Graph
 from graphopt.progress import Progress
-from graphopt.rewrite.teacher import fitted
+from graphopt.rewrite.teacher import FittedTeacher, fitted
 from graphopt.run.files import Written, refuse_overlaps
 from graphopt.run.means import Means
 from graphopt.run.metrics import MetricFunction
@@ -84,7 +86,8 @@ def optimize(
     with Trial(machine.trial and not dry_run) as trial:  # it starts while the model is read
         graph = load(model, machine.ops_libraries)
         check_patterns(plan.passes, graph)
-        goal = graph if teacher is None else fitted(load(teacher, machine.ops_libraries), graph)
+        fit = _teacher(teacher, graph, plan, machine)
+        goal = fit.graph
         models = [*model_read("the model", model, graph), *model_read("the teacher", teacher, goal)]
         reads = files_read(
             models, plan, data, recipe_file=recipe_file, metric=metric, checkpoints=checkpoints
@@ -110,7 +113,17 @@ def optimize(
     origin = Origin(Stage(graph, means), path_of(model))
     choice = follow(plan, origin.stage, means)
     result = finished(plan, choice, means, caveat, started=started, reference=origin)
-    return replace(result, reads=reads)
+    return replace(result, reads=reads).saying(fit.told)
+
+
+def _teacher(teacher: Model | None, graph: Graph, plan: Recipe, machine: Machine) -> FittedTeacher:
+    """The model that passes train towards."""
+    pairs = pairs_of(plan.passes)
+    if teacher is None:
+        if pairs:
+            raise UsageError("pair: there is no other teacher; give one with --teacher MODEL")
+        return FittedTeacher(graph)
+    return fitted(load(teacher, machine.ops_libraries), graph, pairs)
 
 
 def _looked_at(plan: Recipe, origin: Origin, means: Means) -> Result:

@@ -61,6 +61,11 @@ class Result:
             return []
         return [item for item in self.report.passes if _refused(item)]
 
+    def saying(self, messages: Sequence[str]) -> Result:
+        """The same with a report that says more."""
+        said = [*self.report.messages, *messages]
+        return replace(self, report=replace(self.report, messages=said))
+
     def save(self, path: str | Path) -> Result:
         """Write the model, whole or not at all; of several processes only the leading one does.
 

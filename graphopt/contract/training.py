@@ -178,6 +178,10 @@ class LossOptions(Options):
     features: Annotated[
         tuple[str, ...], Option("inner tensors to match too; blocks: all residual sums")
     ] = ()
+    pair: Annotated[
+        tuple[str, ...],
+        Option("outputs that belong together whatever their names, STUDENT=TEACHER"),
+    ] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

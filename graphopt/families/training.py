@@ -24,6 +24,7 @@ __all__ = [
     "DistillingPass",
     "TrainingPass",
     "distilling_examples",
+    "pairs_of",
     "require_torch",
     "require_torch_for",
     "told",
@@ -133,7 +134,7 @@ def distilling_examples(plain: Example) -> list[Example]:
         *others,
         first.but(soft="kl", temperature=2.0, alpha=0.5, hard="cross-entropy"),
         first.but(soft="mse", features=("r2",), gamma=0.5, beta=0.5),
-        first.but(alpha=0.5, ignore=0, class_weights="balanced"),
+        first.but(alpha=0.5, ignore=0, class_weights="balanced", pair=("y=y",)),
         replace(first.but(alpha=0.5, hard="binary-cross-entropy"), labels="tags"),
         replace(first.but(soft="cosine", alpha=0.5, hard="mse"), labels="values"),
         replace(first.but(alpha=0.5, hard="huber"), labels="values"),
@@ -153,6 +154,12 @@ class DistillingPass(LossOptions, TrainingPass):
         """The loss is not empty."""
         if not self.alpha and not self.beta and not (self.gamma and self.features):
             raise PassError(f"{self.name}: alpha, beta and gamma leave nothing to train by")
+
+
+def pairs_of(passes: Iterable[Pass]) -> tuple[str, ...]:
+    """What the passes say of outputs that belong together, each once."""
+    pairs = [pair for item in passes if isinstance(item, DistillingPass) for pair in item.pair]
+    return tuple(dict.fromkeys(pairs))
 
 
 def require_torch(name: str) -> None:
