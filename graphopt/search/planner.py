@@ -41,6 +41,10 @@ _CLOSE = 0.2
 """Candidates so near to the best one are timed twice."""
 _MATMUL_SHARE = 0.5
 _NO_EVIDENCE = "not run, so nothing shows that it answers right"
+_UNRUN = (
+    "nothing was run, so auto keeps what needs no proof; --preset int8-weights stores the weights "
+    "in 8 bits without a run"
+)
 
 _CONVERT = "convert-to-float32,fold-constants"
 _LIFT = "upgrade-opset"
@@ -109,7 +113,8 @@ def search(stage: Stage, means: Means) -> Choice:
     chosen, verified = first_proven(base, tried, means)
     messages += told_causes(tried, means)
     if chosen is base:
-        messages.append(f"no candidate is better than {told}")
+        unrun = any(item.problem == _NO_EVIDENCE for item in tried)
+        messages.append(_UNRUN if unrun else f"no candidate is better than {told}")
     elif means.judge is not None:
         messages.append(_chosen_by(len(tried) + 1, means.judge, verified))
     floor = means.limits.min_sqnr_db

@@ -299,6 +299,10 @@ def test_what_was_not_run_has_no_latency_and_says_so() -> None:
     for row in (rows[STATIC], rows[WEIGHTS]):
         assert row.latency_ratio is None
         assert row.verdict == "not run, so nothing shows that it answers right"
+    assert choice.messages == [
+        "nothing was run, so auto keeps what needs no proof; --preset int8-weights stores the "
+        "weights in 8 bits without a run"
+    ]
 
 
 def test_the_best_candidate_becomes_the_graph(ratios: dict[str, float]) -> None:
