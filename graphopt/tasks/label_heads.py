@@ -129,7 +129,8 @@ class Head:
         """Numbers of classes, one for each place."""
         if self.axis is None:
             return None
-        others = [n for n in range(len(self.shape)) if n != self.axis] if self.unclear else []
+        guessed = self.unclear or (self.task.form == "logits" and not self.task.given)
+        others = [n for n in range(len(self.shape)) if n != self.axis] if guessed else []
         for axis in (self.axis, *others):
             width, rest = self.shape[axis], _without(self.shape, axis)
             if width < 2 or not _alike(rest, values.shape):
@@ -145,11 +146,15 @@ class Head:
         kind = self.task.kind
         if kind == "regression" and _columns(self.shape, self.axis) > 1:
             return None
+        kind = "mask" if kind == "mask" else "binary"
+        if values.shape[-1:] == (2,) and _alike(self.shape, values.shape[:-1]):
+            second = values.second_of_two
+            how = "one-hot rows, the second is yes"
+            return None if second is None else Reading(kind, _placed(second, self.shape), None, how)
         marked = values.below(2) if _alike(self.shape, values.shape) else None
         if marked is None:
             return None
         labels, ignored = _laid(marked, self.shape)
-        kind = "mask" if kind == "mask" else "binary"
         return Reading(kind, labels, ignored, "yes or no", None, values.classes)
 
     def _one_hot(self, values: LabelValues) -> Reading | None:

@@ -65,6 +65,13 @@ class LabelValues:
             values = _pair(values)
         return self._marked(values, (values >= 0) & (values < width))
 
+    @property
+    def second_of_two(self) -> Array | None:
+        """Of one-hot rows of two, whether it is the second; None where they are none."""
+        if not self.whole or self.texts is not None or (self.numbers.sum(axis=-1) != 1).any():
+            return None
+        return self.numbers[..., 1] if ((self.numbers == 0) | (self.numbers == 1)).all() else None
+
     def known(self) -> Marked | None:
         """The labels as numbers of whatever there is; None where they are none.
 

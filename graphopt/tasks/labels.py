@@ -149,7 +149,8 @@ def _rank(head: Head, reading: Reading) -> int:
 def _fitted(head: Head, reading: Reading) -> Fitted:
     task, axis = head.task, reading.axis
     settled = (reading.kind, head.form(reading.kind))
-    if head.unclear or (task.kind, task.form) != settled:
+    moved = axis not in (None, head.axis)
+    if head.unclear or moved or (task.kind, task.form) != settled:
         kind, form = settled
         counted = None if axis is None else axis + int(head.led)
         task = replace(task, kind=kind, axis=counted, form=form, why=f"the labels: {reading.how}")

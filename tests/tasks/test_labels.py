@@ -44,6 +44,7 @@ HEADS: dict[str, tuple[Task, Array]] = {
     "pixels": (Task("y", "classes", 1, "logits"), scores(3, 4, 5)),
     "unclear pixels": (Task("y", "regression", 1), scores(3, 4, 5)),
     "pixels, channels last": (Task("y", "classes", 3, "logits"), scores(4, 5, 3)),
+    "pixels, channels last, by name": (Task("y", "classes", 1, "logits"), scores(4, 5, 3)),
     "square pixels": (Task("y", "regression", 1), scores(4, 4, 4)),
     "one channel": (Task("y", "binary", None, "probabilities"), shares(1, 4, 5)),
     "tokens": (Task("y", "classes", 2, "logits"), scores(4, 3)),
@@ -111,6 +112,7 @@ READ: dict[str, dict[str, str]] = {
         "pixels": "maps, maps uint8, maps with 255, one-hot maps, one-hot maps, channels last",
         "unclear pixels": "maps, maps uint8, maps with 255, one-hot maps",
         "pixels, channels last": "maps, maps with 255, one-hot maps, channels last",
+        "pixels, channels last, by name": "maps",
     },
     "classes of shape [6, 4, 4]": {"square pixels": "square maps"},
     "classes of shape [6, 4]": {
@@ -119,8 +121,8 @@ READ: dict[str, dict[str, str]] = {
         "tokens, classes first": "token classes",
     },
     "binary of shape [6, 1]": {
-        "unclear column": "yes or no, yes or no bools, yes or no floats, yes or no signs, yes or no texts, yes or no bytes",
-        "a sigmoid": "yes or no, yes or no bools, yes or no floats, yes or no signs, yes or no texts, yes or no bytes, with 255, with -100",
+        "unclear column": "yes or no, yes or no rows, yes or no bools, yes or no floats, yes or no signs, yes or no texts, yes or no bytes",
+        "a sigmoid": "yes or no, yes or no bools, yes or no floats, yes or no signs, yes or no texts, yes or no bytes, yes or no rows, with 255, with -100",
     },
     "binary of shape [6]": {"unclear number": "yes or no, yes or no bools"},
     "binary of shape [6, 1, 4, 5]": {"one channel": "masks"},
