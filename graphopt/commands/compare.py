@@ -15,6 +15,7 @@ from graphopt.commands.sources import Model, load, path_of
 from graphopt.data import open_data
 from graphopt.data.alike import alike
 from graphopt.data.feeds import told_of
+from graphopt.data.first import FirstSamples
 from graphopt.data.samples import Samples
 from graphopt.data.source import Source
 from graphopt.data.synthetic import SyntheticSamples
@@ -24,10 +25,13 @@ from graphopt.facts.shapes import infer
 from graphopt.graph.graph import Graph
 from graphopt.graph.ports import compatible, described, fixed_batch
 from graphopt.observe.request import Rows
+from graphopt.observe.run import with_rows
 from graphopt.progress import Progress
 from graphopt.report.findings import Comparison
 from graphopt.run.evaluation import answered
 from graphopt.run.judge import HELD_WEIGHTS_BYTES
+from graphopt.run.measuring import BATCH, MetricAnswers, metric_answers
+from graphopt.run.metrics import SeenAnswers, TaskMetric, find_metric
 from graphopt.run.proof import describe
 from graphopt.run.sizing import sized_run
 from graphopt.run.tally import Tally
@@ -108,7 +112,14 @@ def compare(
             )
             source = "random" if data is None else "data"
             sessions = [Session(graph, threads=threads) for graph in (first, second)]
-            tasks = _tasks(first, sessions[0], samples)
+            seen = _seen(judge, sessions[0], samples)
+            tasks = read_tasks(first, infer(first), [answers for answers, _ in seen.feeds])
+            metric, told = _by_labels(samples, tasks, seen)
+            held = None
+            if metric is not None and samples.labels is not None:
+                tasks |= {} if metric.task is None else {metric.task.output: metric.task}
+                outputs = [session.outputs for session in sessions]
+                held = metric_answers(metric, outputs, samples.labels, None)
             tally = Tally(
                 judge.main.outputs,
                 tasks,
@@ -116,8 +127,10 @@ def compare(
                 alike=alike(samples),
                 clipped=has_fixed_ranges(second),
             )
-            cosine = _judge(sessions, judge, samples, tally, progress)
+            cosine = _judge(sessions, judge, samples, tally, held, progress)
             quality = tally.quality(source, None if data is None else tally.fresh())
+            if held is not None:
+                quality = replace(quality, metric=held.values()[0])
         except NoKernel as err:
             return replace(found, note=f"not run: {err}", needs=err.needs)
         except (DataError, NotRun) as err:
@@ -132,7 +145,7 @@ def compare(
             return replace(found, note=note)
     lacks = dict.fromkeys(s.stands_in_for for s in sessions)
     floats = [f"run in float32, since {why}" for why in lacks if why]
-    note = "; ".join([*floats, *filter(None, [found.note, *told_of(samples)])])
+    note = "; ".join([*floats, *filter(None, [found.note, *told, *told_of(samples)])])
     found = replace(found, quality=quality, cosine=cosine, note=note)
     return _timed(found, (first, second), sessions, samples, threads, progress)
 
@@ -165,10 +178,21 @@ def _timed(
     )
 
 
-def _tasks(graph: Graph, session: Session, samples: Samples) -> dict[str, Task]:
-    """What each output of the first model means."""
-    feeds = [feed for feed, _ in samples.feeds(limit=_READ)]
-    return read_tasks(graph, infer(graph), [session.run(feed) for feed in feeds])
+def _seen(judge: Graph, session: Session, samples: Samples) -> SeenAnswers:
+    """What a model answers to the first samples."""
+    feeds = with_rows(judge, FirstSamples(samples, _READ))
+    return SeenAnswers([(session.run(feed), rows.full) for feed, rows in feeds])
+
+
+def _by_labels(
+    samples: Samples, tasks: Mapping[str, Task], seen: SeenAnswers
+) -> tuple[TaskMetric | None, list[str]]:
+    """What judges both models by labels, where there are some; and what should be told of them."""
+    try:
+        metric = find_metric(None, samples, tasks, seen)
+    except DataError as err:
+        return None, [f"no metric is measured: {err}"]
+    return metric, [] if metric is None else list(metric.notes)
 
 
 def _judge(
@@ -176,6 +200,7 @@ def _judge(
     judge: Graph,
     samples: Samples,
     tally: Tally,
+    held: MetricAnswers | None,
     progress: Progress | None,
 ) -> dict[str, float | None]:
     """Count the answers of both over all samples; gives the cosine of each output.
@@ -184,8 +209,12 @@ def _judge(
     """
     cosines = {name: _Cosine() for name in judge.main.outputs}
     told = None if progress is None else lambda done, of: progress("compare", done, of)
-    for (right, answer), rows in answered(judge, sessions, samples, told):
+    batch = BATCH if held is None else held.batch
+    for (right, answer), rows in answered(judge, sessions, samples, told, batch):
         tally.add(right, answer, rows)
+        for number, each in enumerate((right, answer) if held is not None else ()):
+            assert held is not None
+            held.add(number, each, rows)
         for name, cosine in cosines.items():
             cosine.add(right[name], answer[name], rows)
     return {name: cosine.value for name, cosine in cosines.items()}

@@ -16,6 +16,8 @@ from graphopt.report.words import (
     decibel,
     macs_note,
     measured_on,
+    metric_figures,
+    metric_title,
     milliseconds,
     size,
     time_ratio,
@@ -108,8 +110,13 @@ def print_comparison(found: Comparison) -> None:
         ("nodes", str(a.nodes), str(b.nodes), change(a.nodes, b.nodes)),
         (time_words(clock), milliseconds(a.latency_ms), milliseconds(b.latency_ms), speed),
     ]
-    table(console, ("", ">A", ">B", ">B to A"), rows)
     quality = found.quality
+    if quality is not None and quality.metric is not None:
+        rows += [
+            (metric_title(each, len(quality.outputs)), *metric_figures(each))
+            for each in (quality.metric, *quality.metric.beside)
+        ]
+    table(console, ("", ">A", ">B", ">B to A"), rows)
     if quality is not None:
         figures = [
             (name, decibel(value), _cosine(found.cosine.get(name)))

@@ -115,7 +115,9 @@ class Head:
         """The labels that would fit, in words."""
         own, kind = _words(self.shape), self.task.kind
         parts = []
-        if self.axis is not None and (self.unclear or kind == "classes"):
+        if self.unclear and _columns(self.shape, self.axis) == 1:
+            parts += [f"0 and 1 of shape {own}"]
+        elif self.axis is not None and (self.unclear or kind == "classes"):
             rest = _words(_without(self.shape, self.axis))
             width = self.shape[self.axis]
             parts += [f"class numbers 0 to {width - 1} of shape {rest}", f"one-hot rows {own}"]

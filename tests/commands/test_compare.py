@@ -145,3 +145,25 @@ def test_it_prints_and_dumps(capsys: pytest.CaptureFixture[str]) -> None:
         dataclasses.replace(found, quality=None, cosine={}, latency_ratio=None, note="because")
     )
     assert "because; give them with --data DATA" in capsys.readouterr().out
+
+
+def test_labels_judge_both(capsys: pytest.CaptureFixture[str]) -> None:
+    x = np.random.default_rng(1).standard_normal((40, 8)).astype(np.float32)
+    labels = (x @ WEIGHT).argmax(1)
+    found = compare(model(), model(-WEIGHT), {"x": x, "labels": labels})
+    assert found.quality is not None and found.quality.metric is not None
+    metric = found.quality.metric
+    assert (metric.name, metric.output, metric.before) == ("top1", "logits", 100)
+    assert metric.after < 20
+    listing.print_comparison(found)
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "top1" in line]
+    assert row.split()[:4] == ["top1", "of", "logits", "100.00"]
+
+
+def test_labels_that_fit_nothing_are_said() -> None:
+    x = np.zeros((4, 8), np.float32)
+    found = compare(model(), model(), {"x": x, "labels": np.arange(40).reshape(4, 10)})
+    assert found.quality is not None and found.quality.metric is None
+    assert found.note.startswith(
+        "no metric is measured: labels of shape [4, 10], int64 from 0 to 39"
+    )

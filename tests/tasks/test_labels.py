@@ -293,6 +293,12 @@ def test_labels_find_their_output(
             FORMS["yes or no texts"],
             r"labels of shape \[6\], 2 texts: 'cat', 'dog' fit no",
         ),
+        (
+            [A],
+            [scores(1)],
+            TAGS,
+            r"output 'a' takes 0 and 1 of shape \[N, 1\] or numbers of shape \[N, 1\]$",
+        ),
         ([A], [scores(3)], CLASSES[:4], r"^4 labels for 6 samples; give one for each$"),
         ([A], [scores(1)], CLASSES[:3], r"one for each pair of samples, must be one number each"),
         (
