@@ -137,6 +137,8 @@ def contraction(data: str, weight: str, result: str, *, ranked: bool = True) -> 
     for term in (data, weight, result):
         if len(set(term)) < len(term):
             raise Unspelled("it takes a diagonal")
+    if not set(result) <= {*data, *weight}:
+        raise Unspelled("its result has an axis that no operand has")
     lone = [c for c in data if c not in weight and c not in result]
     if lone or [c for c in weight if c not in data and c not in result]:
         raise Unspelled(f"it sums up its {'data' if lone else 'weight'} alone")

@@ -168,7 +168,7 @@ class Unfolder:
         """Whether a node is a Constant that all calls can share as an initializer."""
         if not is_op(node, "Constant") or node.output[0] in function.output:
             return False
-        value = node.attribute[0]
+        value = node.attribute[0]  # the loader refuses a Constant without one
         tensor = value.type == AttributeProto.TENSOR and not value.ref_attr_name
         return tensor and stored_bytes(value.t) >= _SHARED_BYTES
 

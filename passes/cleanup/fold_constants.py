@@ -15,7 +15,7 @@ from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.registry import register
 from graphopt.facts.evaluate import NotEvaluated, can_evaluate, evaluate, moves_only
 from graphopt.facts.shapes import Shapes, proven
-from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.graph import Constant, Graph, Scope
 from graphopt.graph.node import attribute, is_op
 from graphopt.graph.order import sorted_nodes
 from graphopt.graph.tensors import Array
@@ -167,9 +167,9 @@ class _Region:
 
     def _inputs(self, node: NodeProto) -> dict[str, Array] | None:
         """The values that a node reads; None where one is not known."""
-        found: dict[str, Array] = {}
+        found, stored = dict[str, Array](), dict[str, Constant]()
         for index, name in enumerate(node.input):
-            if not name or name in found:
+            if not name or name in found or name in stored:
                 continue
             if name in self.values:
                 found[name] = self.values[name]
@@ -177,9 +177,14 @@ class _Region:
                 found[name] = self.partial[name]
             else:
                 constant = self.scope.constant(name)
-                if constant is None or constant.overridable or constant.nbytes > self.max_bytes:
+                if constant is None or constant.overridable:
                     return None
-                found[name] = constant.values
+                stored[name] = constant
+        size = sum(constant.nbytes for constant in stored.values())
+        if size > self.max_bytes:
+            self.skips.append((node, f"not folded: it reads {size} bytes, max_bytes is less"))
+            return None
+        found.update({name: constant.values for name, constant in stored.items()})
         return found if found else None
 
     def fold(self, changes: Changes) -> int:

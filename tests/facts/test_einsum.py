@@ -65,6 +65,7 @@ def test_products(terms: str, made: Contraction) -> None:
     ("terms", "words"),
     [
         ("aa ab b", "it takes a diagonal"),
+        ("ab bc az", "its result has an axis that no operand has"),
         ("abc bd ad", "it sums up its data alone"),
         ("ab bcd ad", "it sums up its weight alone"),
         ("ab b ab", "it sums nothing up, so it multiplies elements"),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -94,6 +96,29 @@ def test_computed_operands_and_listed_weights_are_named() -> None:
     assert reasons[0] == "all its operands are computed, so there is no weight"
     assert reasons[1] == "it multiplies 3 operands (Einsum bc,cd,de->be)"
     assert "listed as an input" in reasons[2]
+
+
+def test_weights_that_are_stored_small() -> None:
+    text = """g (float[N,4] x) => (float[N,3] y, float[N,3] z, float[N,3] t) {
+      h = Cast <to = 1> (Half)
+      y = Einsum <equation = "bd,fd->bf"> (x, h)
+      c = DequantizeLinear (Codes, s)
+      z = Einsum <equation = "bd,df->bf"> (x, c)
+      d = DequantizeLinear (Deep, s)
+      t = Einsum <equation = "bd,def->bf"> (x, d) }"""
+    rng = np.random.default_rng(0)
+    weights: dict[str, Any] = {
+        "Half": rng.standard_normal((3, 4)).astype(np.float16),
+        "Codes": rng.integers(-9, 9, (4, 3)).astype(np.int8),
+        "Deep": rng.integers(-9, 9, (4, 2, 3)).astype(np.int8),
+        "s": np.array(0.1, np.float32),
+    }
+    model = model_from_text(f"{HEAD} {text}", weights)
+    after, _ = apply_pass(ConvertEinsum(), model)
+    made = [node.op_type for node in after.main.nodes]
+    assert made == ["Cast", "MatMul", "DequantizeLinear", "MatMul", "DequantizeLinear", "Einsum"]
+    half = after.main.initializers["Half"]
+    assert (half.data_type, list(half.dims)) == (onnx.TensorProto.FLOAT16, [4, 3])
 
 
 def test_a_shared_weight_is_turned_or_left() -> None:

@@ -256,3 +256,13 @@ def test_nodes_of_known_value_that_nothing_reads_go_and_are_told() -> None:
     )
     assert _ops(graph) == ["Abs"]
     assert [edit.what for edit in record.changes] == ["removed: nothing needs what it computes"] * 2
+
+
+def test_what_is_too_large_to_read_is_told() -> None:
+    text = "g (float[N,8] x) => (float[N,8] y) { t = Transpose (A)  y = MatMul (x, t) }"
+    model = model_from_text(f"{_HEAD} {text}", {"A": (8, 8)})
+    graph, record = apply_pass(FoldConstants(max_bytes=100), model)
+    assert _ops(graph) == ["Transpose", "MatMul"]
+    assert [(skip.node, skip.reason) for skip in record.skipped] == [
+        ("Transpose(t)", "not folded: it reads 256 bytes, max_bytes is less")
+    ]
