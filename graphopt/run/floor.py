@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from graphopt.run.record import Quality
-from graphopt.tasks.quality import share_db
+from graphopt.tasks.quality import OutputQuality, share_db
 
 __all__ = ["FLOOR_DB", "too_far"]
 
@@ -28,14 +28,41 @@ def too_far(quality: Quality | None, floor_db: float | None) -> str:
     floor = FLOOR_DB if floor_db is None else floor_db
     least, error = quality.least_db, quality.error
     if least is not None and least < floor:
-        return f"{least:.1f} dB, at least {floor:g} dB {_wanted(floor_db)}"
+        name = next(n for n, value in quality.numbers_db.items() if value == least)
+        where = f" of {name!r}" if len(quality.sqnr_db) > 1 else ""
+        where += _part(quality.outputs.get(name))
+        return f"{least:.1f} dB{where}, at least {floor:g} dB {_wanted(floor_db)}"
     for output, each in quality.outputs.items() if floor_db is None else ():
         strict = floor + each.allowance_db
         if each.numbers_db is not None and each.numbers_db < strict:
             return f"state {output!r} at {each.numbers_db:.1f} dB, at least {strict:g} dB needed"
     if error is not None and share_db(error) < FLOOR_DB:
-        return f"{error:.1%} of its decisions or rows differ, at most {_ERROR:.0%} may"
+        return _differs(error, quality)
     return ""
+
+
+def _part(told: OutputQuality | None) -> str:
+    """Which part of an output is as far off as its worst figure says; empty for the whole."""
+    worst = None if told is None else told.worst_slice
+    if told is None or told.numbers_db == told.sqnr_db:
+        return ""
+    if worst is not None and worst.sqnr_db == told.numbers_db:
+        return f" (index {worst.index} of axis {worst.axis})"
+    if told.after_steps_db == told.numbers_db:
+        return f" (after {told.steps} steps of feeding back)"
+    return " (about its means)"
+
+
+def _differs(error: float, quality: Quality) -> str:
+    """What is not the same in the output where most is not."""
+    name, told = next((n, each) for n, each in quality.outputs.items() if each.error == error)
+    if told.rows is not None:
+        recall, precision = told.rows.recall, told.rows.precision
+        return (
+            f"recall {recall:.1f} %, precision {precision:.1f} % of the rows of {name!r}, "
+            f"at least {100 * (1 - _ERROR / 2):.0f} % needed"
+        )
+    return f"{error:.1%} of what {name!r} decides differs, at most {_ERROR:.0%} may"
 
 
 def _wanted(floor_db: float | None) -> str:

@@ -358,7 +358,8 @@ def test_a_limit_that_no_candidate_keeps(ratios: dict[str, float]) -> None:
     assert [row.name for row in table if row.chosen] == ["float, cleaned"]
     for row in table[1:]:
         assert row.sqnr_db is not None
-        assert row.verdict == f"{row.sqnr_db:.1f} dB, at least 90 dB asked"
+        assert row.verdict.startswith(f"{row.sqnr_db:.1f} dB")
+        assert row.verdict.endswith(", at least 90 dB asked")
 
 
 def test_a_metric_that_falls_too_far(ratios: dict[str, float]) -> None:
