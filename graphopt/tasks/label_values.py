@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ _SHOWN = 3
 _FAR = 1 << 53
 """Whole numbers beyond are not told apart as floats."""
 
-Marked = tuple[NDArray[np.int64], NDArray[np.bool_] | None]
+Marked = tuple[NDArray[np.signedinteger[Any]], NDArray[np.bool_] | None]
 """Labels with ``IGNORED`` where they do not count, and where that is; None for nowhere."""
 
 
@@ -35,7 +36,8 @@ class LabelValues:
 
     Attributes:
         texts: As they were given, of texts; None of numbers.
-        numbers: int64 where all are whole, else float64; of texts the place in ``classes``.
+        numbers: Signed integers where all are whole, else float64; of texts the place in
+            ``classes``.
         classes: The different texts in sorted order; empty where they are numbers written out.
         left_out: What is to be ignored where it is no class.
     """
@@ -129,12 +131,20 @@ def read_values(labels: Array, left_out: Sequence[int] = LEFT_OUT) -> LabelValue
         low, high = numbers.min(), numbers.max()
         if (numbers != np.floor(numbers)).any() or max(-low, high) > _FAR:
             return LabelValues(None, numbers, (), tuple(left_out), given)
-    return LabelValues(None, numbers.astype(np.int64), (), tuple(left_out), given)
+    return LabelValues(None, _small(numbers), (), tuple(left_out), given)
+
+
+def _small(numbers: Array) -> Array:
+    """Whole numbers in the least type that holds them: maps of many pixels take room."""
+    low, high = int(numbers.min()), int(numbers.max())
+    kinds = (np.int16, np.int32, np.int64)
+    fits = (kind for kind in kinds if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
+    return numbers.astype(next(fits, np.int64))
 
 
 def _pair(values: Array) -> Array:
     """Yes and no as 0 and 1, where they are written as -1 and 1, or as 0 and 255."""
     if not (values == 1).any():
         full = values == _FULL_BYTE
-        return full.astype(np.int64) if full.any() and (full | (values == 0)).all() else values
-    return (values == 1).astype(np.int64) if (abs(values) == 1).all() else values
+        return full.astype(np.int16) if full.any() and (full | (values == 0)).all() else values
+    return (values == 1).astype(np.int16) if (abs(values) == 1).all() else values

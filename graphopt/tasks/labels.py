@@ -48,11 +48,11 @@ class Fitted:
     Attributes:
         output: Its name.
         task: What the output means, settled by the labels where it was not clear.
-        labels: Of ``classes`` int64 class numbers ``(samples, ...)``, as ``shape`` without the
-            axis of the classes; of ``binary``, ``multi-label`` and ``mask`` int64 0 and 1, of
-            ``indices`` int64, of ``texts`` strings, of the others float32, all
-            ``(samples, *shape)``; ``label_values.IGNORED`` where ``ignored``. Of pairs float32
-            ``(pairs,)``.
+        labels: Of ``classes`` class numbers ``(samples, ...)``, as ``shape`` without the axis of
+            the classes; of ``binary``, ``multi-label`` and ``mask`` 0 and 1, of ``indices``
+            integers (all of the least signed type that holds them), of ``texts`` strings, of the
+            others float32, all ``(samples, *shape)``; ``label_values.IGNORED`` where ``ignored``.
+            Of pairs float32 ``(pairs,)``.
         shape: Of the output for one sample.
         axis: Of classes or labels in ``(samples, *shape)``; None where there is none.
         ignored: Which labels do not count, of the shape of ``labels``; None for none.
