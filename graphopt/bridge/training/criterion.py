@@ -14,7 +14,7 @@ from torch import Tensor
 from graphopt.bridge.tensors import answer_from
 from graphopt.bridge.training import losses
 from graphopt.bridge.training.features import block_ends
-from graphopt.bridge.training.judged import Judged
+from graphopt.bridge.training.judged import Judged, Shown
 from graphopt.bridge.training.kinds import settled
 from graphopt.bridge.training.logits import as_logits, in_form
 from graphopt.bridge.training.scoring import ByLabels, ByTeacher, Scoring
@@ -49,6 +49,7 @@ class Criterion:
         tasks: What the student's outputs of floats mean, by name.
         judged: The output that labels speak of, and how it is held against them; None without.
         taps: Inner tensors that are compared.
+        shown: The places that labels leave in; None where all count.
         theirs: What the teacher's outputs mean, by the name of the student's.
         powers: Mean squares of what the teacher answered to the first samples, by tensor: of all
             values, or of each column along the axis of the task.
@@ -58,6 +59,7 @@ class Criterion:
     tasks: Mapping[str, Task]
     judged: tuple[str, Judged] | None
     taps: tuple[str, ...]
+    shown: Shown | None = None
     theirs: Mapping[str, Task] = field(default_factory=dict)
     powers: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
@@ -79,7 +81,7 @@ class Criterion:
         """
         parts: list[Tensor] = []
         if self.options.beta:
-            parts.append(self.options.beta * self._soft(answers, wanted))
+            parts.append(self.options.beta * self._soft(answers, wanted, labels))
         if self.judged is not None and labels is not None:
             parts.append(self.options.alpha * self._hard(answers, labels))
         if self.taps:
@@ -98,7 +100,7 @@ class Criterion:
         if self.judged is not None and labels is not None:
             return self._hard(answers, labels)
         if self.options.beta:
-            return self._soft(answers, wanted)
+            return self._soft(answers, wanted, labels)
         return self.loss(answers, wanted, labels)
 
     def _hard(self, answers: Mapping[str, Tensor], labels: Tensor) -> Tensor:
@@ -106,12 +108,27 @@ class Criterion:
         name, judged = self.judged
         return judged.loss(answers[name], labels)
 
-    def _soft(self, answers: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Tensor:
-        parts = [self._near(n, answers[n].float(), wanted[n].float()) for n in self.tasks]
+    def _soft(
+        self, answers: Mapping[str, Tensor], wanted: Mapping[str, Tensor], labels: Tensor | None
+    ) -> Tensor:
+        parts: list[Tensor] = []
+        for name, task in self.tasks.items():
+            mine, other = answers[name].float(), wanted[name].float()
+            tasks = task, self.theirs.get(name, task)
+            if self.shown is None or self.shown.output != name or labels is None:
+                parts.append(self._near(name, mine, other, tasks))
+                continue
+            assert task.axis is not None
+            places = self.shown.places(labels)
+            mine, other = (each.movedim(task.axis, -1)[places] for each in (mine, other))
+            share = len(mine) / (len(labels) * self.shown.per_sample)
+            rows = replace(tasks[0], axis=1), replace(tasks[1], axis=1)
+            near = self._near(name, mine, other, rows) if len(mine) else mine.sum()
+            parts.append(share * near)
         return torch.stack(parts).mean()
 
-    def _near(self, name: str, answer: Tensor, wanted: Tensor) -> Tensor:
-        task, theirs = self.tasks[name], self.theirs.get(name, self.tasks[name])
+    def _near(self, name: str, answer: Tensor, wanted: Tensor, tasks: tuple[Task, Task]) -> Tensor:
+        task, theirs = tasks
         form = self.distance(name)
         if form == "kl":
             mine, other = as_logits(answer, task), as_logits(wanted, theirs)
@@ -120,14 +137,13 @@ class Criterion:
             return loss(mine, other, self.options.temperature)
         if form == "cosine":
             return losses.cosine(answer, wanted, -1 if task.axis is None else task.axis)
-        return self._square(name, answer, in_form(wanted, theirs, task.form))
+        return self._square(name, answer, in_form(wanted, theirs, task.form), task.axis)
 
-    def _square(self, name: str, answer: Tensor, wanted: Tensor) -> Tensor:
+    def _square(self, name: str, answer: Tensor, wanted: Tensor, axis: int | None = None) -> Tensor:
         powers = answer.new_tensor(self.powers[name])
-        task = self.tasks.get(name)
-        if len(powers) > 1 and task is not None and task.axis is not None:
+        if len(powers) > 1 and axis is not None:
             shape = [1] * answer.dim()
-            shape[task.axis] = len(powers)
+            shape[axis] = len(powers)
             powers = powers.reshape(shape)
         return losses.relative_square(answer, wanted, powers)
 
@@ -146,7 +162,9 @@ class Criterion:
             return None
         name = next((n for n, task in self.tasks.items() if task.scores), next(iter(self.tasks)))
         task, columns = self.tasks[name], len(self.powers.get(name, [0.0]))
-        return ByTeacher(name, self.distance(name), task, self.theirs.get(name, task), columns)
+        theirs = self.theirs.get(name, task)
+        shown = self.shown if self.shown is not None and self.shown.output == name else None
+        return ByTeacher(name, self.distance(name), task, theirs, columns, shown)
 
     def strata(self, labels: Array | None) -> NDArray[np.int64] | None:
         """The class of each sample, from all labels; None where there are no classes."""
@@ -161,6 +179,7 @@ def criterion(
     teacher: Graph,
     tasks: Mapping[str, Task],
     judged: tuple[str, Judged] | None = None,
+    shown: Shown | None = None,
 ) -> Criterion:
     """The loss for a student.
 
@@ -170,6 +189,7 @@ def criterion(
         teacher: The model to learn from.
         tasks: What the student's outputs of floats mean.
         judged: The output that labels speak of, and how it is held against them.
+        shown: The places that labels leave in; None where all count.
 
     Raises:
         ModelError: No output is of floats.
@@ -177,7 +197,7 @@ def criterion(
     """
     if not tasks:
         raise ModelError("the model has no output of floats; there is nothing to train it by")
-    return Criterion(options, tasks, judged, _taps(options, student, teacher))
+    return Criterion(options, tasks, judged, _taps(options, student, teacher), shown)
 
 
 def measured(

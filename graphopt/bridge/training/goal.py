@@ -11,12 +11,12 @@ import torch
 from graphopt.bridge.module import GraphModule
 from graphopt.bridge.tensors import answer_from
 from graphopt.bridge.training.criterion import Criterion, criterion
-from graphopt.bridge.training.judged import judged_by
+from graphopt.bridge.training.judged import judged_by, shown_by
 from graphopt.bridge.training.kinds import float_tasks
 from graphopt.bridge.training.objective import on_device
 from graphopt.contract.training import LossOptions
 from graphopt.data.staged import StagedGroup, StagedSamples
-from graphopt.errors import DataError
+from graphopt.errors import DataError, UsageError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.tasks.task import Task
@@ -53,17 +53,50 @@ def goal_of(
     group = max(data.groups, key=len)
     seen = _seen(module, group)
     tasks = float_tasks(models[0], seen, words)
+    answers, rows = _together([{n: each[n] for n in tasks} for each in seen], group.per_feed)
     if not losses.alpha:
-        return criterion(losses, *models, tasks), replace(data, labels=None)
+        return _without_labels(models, data, losses, tasks, (answers, rows, count))
     if data.labels is not None and len(data.labels) != count:
         raise DataError(
             f"the training data has {len(data.labels)} labels for {count} samples; training "
             "needs one each"
         )
-    answers, rows = _together([{n: each[n] for n in tasks} for each in seen], group.per_feed)
     name, judged, labels = judged_by(data.labels, tasks, answers, losses, rows)
     tasks[name] = judged.of_output
-    return criterion(losses, *models, tasks, (name, judged)), replace(data, labels=labels)
+    shown = shown_by(name, judged, labels)
+    goal = criterion(losses, *models, tasks, (name, judged), shown)
+    return goal, replace(data, labels=labels)
+
+
+def _without_labels(
+    models: tuple[Graph, Graph],
+    data: StagedSamples,
+    losses: LossOptions,
+    tasks: dict[str, Task],
+    looked: tuple[Mapping[str, Array], int, int],
+) -> tuple[Criterion, StagedSamples]:
+    """The loss without labels; those that fit still say what an output means, and what is padding.
+
+    Args:
+        models: Student and teacher.
+        data: What is trained on.
+        losses: Parts of the loss.
+        tasks: What the outputs mean; settled here.
+        looked: Answers to some samples, how many these are, and how many there are in all.
+    """
+    answers, rows, count = looked
+    unlabelled = replace(data, labels=None)
+    if data.labels is None or len(data.labels) != count:
+        return criterion(losses, *models, tasks), unlabelled
+    try:
+        plain = LossOptions(ignore=losses.ignore)
+        name, judged, labels = judged_by(data.labels, tasks, answers, plain, rows)
+    except (DataError, UsageError):  # nobody asked for them
+        return criterion(losses, *models, tasks), unlabelled
+    tasks[name] = judged.of_output
+    shown = shown_by(name, judged, labels)
+    goal = criterion(losses, *models, tasks, shown=shown)
+    return goal, unlabelled if shown is None else replace(data, labels=labels)
 
 
 def _seen(module: GraphModule, group: StagedGroup) -> list[dict[str, Array]]:

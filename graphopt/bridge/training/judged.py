@@ -20,7 +20,7 @@ from graphopt.tasks.label_values import IGNORED, LEFT_OUT
 from graphopt.tasks.labels import Fitted, fit_labels
 from graphopt.tasks.task import Task, TaskKind
 
-__all__ = ["Judged", "judged_by"]
+__all__ = ["Judged", "Shown", "judged_by", "shown_by"]
 
 HardLoss = Literal["cross-entropy", "binary-cross-entropy", "mse", "huber"]
 
@@ -109,6 +109,37 @@ class Judged:
             return weights[labels]
         no, yes = weights.reshape(2, -1)
         return torch.where(labels > 0, yes, no)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The places of an output of classes that labels do not mark as saying nothing.
+
+    Attributes:
+        output: Its name.
+        per_sample: Mean number of such places in a sample.
+    """
+
+    output: str
+    per_sample: float
+
+    def places(self, labels: Tensor) -> Tensor:
+        """Which places count, along the axes of the output but that of the classes."""
+        return labels != IGNORED
+
+
+def shown_by(output: str, judged: Judged, labels: Array) -> Shown | None:
+    """What labels leave out of an output, padding above all; None where they leave out nothing.
+
+    Args:
+        output: Its name.
+        judged: How it is held against the labels.
+        labels: All of them, as ``judged_by`` gives them.
+    """
+    counted = labels != IGNORED
+    if judged.task.kind != "classes" or not judged.led or labels.ndim == 1 or counted.all():
+        return None
+    return Shown(output, float(counted.sum()) / len(labels))
 
 
 def judged_by(

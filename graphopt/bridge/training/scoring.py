@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor
 
 from graphopt.bridge.training.figures import F1, R2, Alike, Figure, Share
-from graphopt.bridge.training.judged import Judged
+from graphopt.bridge.training.judged import Judged, Shown
 from graphopt.bridge.training.logits import as_logits, in_form
 from graphopt.tasks.task import Task
 
@@ -63,6 +63,7 @@ class ByTeacher:
         task: What it means.
         theirs: What the teacher's means.
         columns: How many there are along the axis of the task; 1 where they are not told apart.
+        shown: The places that labels leave in; None where all count.
     """
 
     output: str
@@ -70,6 +71,7 @@ class ByTeacher:
     task: Task
     theirs: Task
     columns: int
+    shown: Shown | None = None
 
     @property
     def figure(self) -> Figure:
@@ -82,7 +84,7 @@ class ByTeacher:
         self,
         answers: Mapping[str, Tensor],
         wanted: Mapping[str, Tensor],
-        labels: Tensor | None,  # noqa: ARG002 - the teacher says what is wanted
+        labels: Tensor | None,
     ) -> list[float]:
         """What ``figure`` counts in a batch; arguments as those of ``Criterion.loss``."""
         mine, other = answers[self.output].float(), wanted[self.output].float()
@@ -92,7 +94,8 @@ class ByTeacher:
         mine, other = as_logits(mine, self.task), as_logits(other, self.theirs)
         if self.task.kind in ("binary", "multi-label"):
             return _numbers(self.figure.counts(mine > 0, other > 0))
-        return _numbers(self.figure.counts(mine.argmax(-1), other.argmax(-1)))
+        known = None if self.shown is None or labels is None else self.shown.places(labels)
+        return _numbers(self.figure.counts(mine.argmax(-1), other.argmax(-1), known))
 
     def _moved(self, values: Tensor) -> Tensor:
         return values if self.task.axis is None else values.movedim(self.task.axis, -1)

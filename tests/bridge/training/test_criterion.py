@@ -11,7 +11,7 @@ import torch
 
 from graphopt.bridge.training import losses
 from graphopt.bridge.training.criterion import Criterion, criterion, measured
-from graphopt.bridge.training.judged import judged_by
+from graphopt.bridge.training.judged import judged_by, shown_by
 from graphopt.bridge.training.kinds import float_tasks
 from graphopt.contract.training import LossOptions
 from graphopt.errors import ModelError, UsageError
@@ -173,6 +173,30 @@ def test_student_and_teacher_are_read_by_their_own_form(first: str, second: str)
         own = own.log_softmax(-1)
     gap = losses.relative_square(mine["y"], own, own.double().square().mean(0))
     assert torch.allclose(forced.loss(mine, theirs, None).double(), gap.double(), rtol=1e-3)
+
+
+def test_what_labels_leave_out_is_not_compared() -> None:
+    rng = np.random.default_rng(0)
+    raw = [torch.from_numpy(rng.normal(size=(4, 3, 5)).astype(np.float32)) for _ in range(2)]
+    labels = torch.tensor([[0, 1, -100], [2, -100, -100], [-100] * 3, [4, 3, 2]])
+    tasks = {"y": Task("y", "classes", 2, "logits")}
+    options = LossOptions(alpha=1.0)
+    name, judged, values = judged_by(labels.numpy(), tasks, {"y": raw[0].numpy()}, options)
+    shown = shown_by(name, judged, values)
+    goal = criterion(LossOptions(), *MODELS, tasks, shown=shown)
+    mine, theirs = {"y": raw[0]}, {"y": raw[1]}
+    told = torch.from_numpy(values)
+    rows = labels != -100
+    expected = losses.divergence(raw[0][rows], raw[1][rows], 4.0)
+    assert torch.allclose(goal.loss(mine, theirs, told), expected)
+    parts = [
+        goal.loss({"y": raw[0][p]}, {"y": raw[1][p]}, told[p]) / 2 for p in (slice(2), slice(2, 4))
+    ]
+    assert torch.allclose(torch.stack(parts).sum(), expected)
+    agreed = (raw[0].argmax(-1) == raw[1].argmax(-1))[rows].float().mean()
+    assert score(goal, mine, theirs, told) == pytest.approx(100 * float(agreed))
+    assert float(goal.loss({"y": raw[0][2:3]}, {"y": raw[1][2:3]}, told[2:3])) == 0
+    assert shown_by(name, judged, np.zeros((4, 3), np.int64)) is None
 
 
 def test_halves_of_a_teacher_are_squared_as_floats() -> None:
