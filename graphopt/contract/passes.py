@@ -177,6 +177,8 @@ class Pass(Options, ABC):
     as_stored: ClassVar[bool] = False
     """Gets the graph as it is; other lossy passes get half floats behind a Cast as float32 weights,
     which are stored as half floats again where the pass leaves values that these hold."""
+    widens_halves: ClassVar[bool] = False
+    """Gets half floats behind a Cast as float32 weights though it is lossless."""
     rounds_halves: ClassVar[bool] = False
     """Weights that were half floats behind a Cast are so again after it, rounded where need be."""
     requires: ClassVar[tuple[Precondition, ...]] = ()

@@ -14,7 +14,7 @@ CLEAN = (
 """Lossless clean-up, in the order in which each pass finds what the one before uncovered.
 
 A second time it changes nothing."""
-_LIFTED = f"{CLEAN},convert-to-float32,fold-constants,upgrade-opset"
+_LIFTED = f"{CLEAN},convert-to-float32,fuse-batchnorm,fold-constants,upgrade-opset"
 
 _PRESETS: dict[str, tuple[str, str | None]] = {
     "auto": ("clean-up, then the int8 form that measures best on this machine and data", None),

@@ -19,6 +19,8 @@ __all__ = ["HALVES", "HalfWeight", "restore", "widen"]
 
 HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 """Floats of 16 bits, every value of which float32 holds as well."""
+_ROUNDED = 2**-8
+"""Relative error of rounding to bfloat16; what lies outside the range of float16 has more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +86,8 @@ def restore(graph: Graph, widened: Iterable[HalfWeight], *, rounded: bool = Fals
     Args:
         graph: What came out of the pass.
         widened: What ``widen`` did before it.
-        rounded: Round other values to half floats, where that keeps them finite.
+        rounded: Round other values to half floats, as far as these hold them: not beyond their
+            range.
     """
     waiting = list(widened)
     casts = Counter(each.stored.origin for each in waiting)
@@ -122,5 +125,7 @@ def _as_half(graph: Graph, tensor: TensorProto, stored: Constant, rounded: bool)
         return None
     again = half.astype(np.float32)
     if rounded:
-        return half if np.isfinite(again).all() else None
+        with np.errstate(invalid="ignore", over="ignore"):
+            error = np.linalg.norm((again - values).astype(np.float64))
+        return half if error <= _ROUNDED * np.linalg.norm(values.astype(np.float64)) else None
     return half if np.array_equal(again, values, equal_nan=True) else None

@@ -19,7 +19,7 @@ from graphopt.graph.graph import Graph
 from graphopt.observe.request import Answers, Request
 from graphopt.observe.walk import Walk
 from graphopt.rewrite.half_weights import restore, widen
-from graphopt.run.limits import broken_floor, lossless_floor
+from graphopt.run.limits import broken_exactness
 from graphopt.run.means import Means
 from graphopt.run.promises import destroyed
 from graphopt.run.record import Broken, Quality
@@ -99,7 +99,7 @@ def _driven(item: Pass, stage: Stage, means: Means, until: Depth) -> Outcome:
     if until in ("data", "check"):
         return Outcome(stage, "planned")
     graph = stage.graph.copy()
-    halves = widen(graph) if item.lossy and not item.as_stored else []
+    halves = widen(graph) if _sees_float32(item) else []
     try:
         changes = item.run(graph, context)
     except SystemExit as err:  # a pass from elsewhere; the process is not its to end
@@ -120,6 +120,11 @@ def _driven(item: Pass, stage: Stage, means: Means, until: Depth) -> Outcome:
         first = stage.float_stage.promises
         note = destroyed(item.name, first, stage.promises, after.promises)
     return Outcome(after, "done", changes=changes, quality=quality, note=note)
+
+
+def _sees_float32(item: Pass) -> bool:
+    """Whether a pass is handed half floats behind a Cast as the float32 that they become."""
+    return (item.lossy or item.widens_halves) and not item.as_stored
 
 
 def _context(stage: Stage, means: Means) -> Context:
@@ -179,5 +184,5 @@ def _broken(item: Pass, before: Stage, after: Stage, means: Means) -> Broken | N
             return Broken("helps", asked=earlier, measured=now)
     if not item.lossy:
         closeness = judge.compare(answers, before.answers)
-        return broken_floor(closeness, lossless_floor(means.reference), "lossless")
+        return broken_exactness(closeness, means)
     return None

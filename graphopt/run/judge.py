@@ -39,6 +39,8 @@ HELD_WEIGHTS_BYTES = 256 << 20
 """Sessions of models with more weights than that are made anew whenever they are wanted."""
 _HELD_BYTES = 64 << 20
 _SAMPLES = 32
+_ROUNDED = 16
+"""Samples that show what rounding costs."""
 _BEYOND = 1 << 60
 _RUN_FACTOR = 3
 """onnxruntime holds the weights as read, as initializers and packed for its kernels."""
@@ -88,6 +90,7 @@ class Judge:
         self.rollouts = list[Rollout]()
         self.outputs = reference.main.outputs
         self._session: Session | None = None
+        self._rounding: Quality | None = None
         self.stands_in_for = ""  # see ``Session``
         self.samples = self._hold(FirstSamples(samples, limit))
 
@@ -137,6 +140,20 @@ class Judge:
         for rollout in self.rollouts:
             answers += roll(session, rollout)
         return answers
+
+    @property
+    def rounding(self) -> Quality:
+        """How close the reference comes to itself where onnxruntime rounds at other places.
+
+        Its graph optimizations fuse operators and leave out roundings: with and without them the
+        answers differ by what rounding costs this model.
+        """
+        if self._rounding is None:
+            few = self.first(_ROUNDED)
+            few.rollouts = []
+            plain = Session(self.reference, threads=self.threads, level="off")
+            self._rounding = few.compare(few.run(plain))
+        return self._rounding
 
     @property
     def expected(self) -> list[dict[str, Array]]:

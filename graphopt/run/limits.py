@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import onnx
@@ -19,6 +19,7 @@ __all__ = [
     "LOSSLESS_DB",
     "broken_by",
     "broken_by_user",
+    "broken_exactness",
     "broken_floor",
     "check_limits",
     "drop",
@@ -30,6 +31,8 @@ LOSSLESS_DB = 90.0
 """Float32 rounding through a deep network stays above this SQNR."""
 _TIES = 0.005
 """Share of decisions that rounding may turn where two are as near to each other."""
+_HALF_TIES = 0.05
+_TWICE_DB = 6.0
 _HALF_DB: dict[int, float] = {onnx.TensorProto.FLOAT16: 45.0, onnx.TensorProto.BFLOAT16: 25.0}
 """The same for models with weights of 11 and of 8 bits: each rounding costs 68 and 50 dB."""
 
@@ -40,23 +43,39 @@ def lossless_floor(graph: Graph) -> float:
     return min((_HALF_DB[kind] for kind in kinds if kind in _HALF_DB), default=LOSSLESS_DB)
 
 
-def broken_floor(
-    quality: Quality, floor: float | None, limit: Literal["lossless", "min-sqnr"]
-) -> Broken | None:
-    """The first output that is below the floor, if there is one.
+def broken_floor(quality: Quality, floor: float | None) -> Broken | None:
+    """The first output that is below the user's floor, which holds for every figure in dB."""
+    return None if floor is None else _below(quality.numbers_db, floor, "min-sqnr")
 
-    Lossless passes may cost no more than rounding, of each output as a whole, and no decisions
-    but ties; the user's floor holds for every figure in dB.
+
+def broken_exactness(quality: Quality, means: Means) -> Broken | None:
+    """The first output that a lossless pass changed by more than rounding, if there is one.
+
+    Rounding costs each output as a whole, and of its decisions ties. Where the reference is in
+    half precision it may cost twice what it costs the reference itself.
     """
-    if floor is None:
-        return None
-    exact = limit == "lossless"
-    for output, value in (quality.sqnr_db if exact else quality.numbers_db).items():
+    floor, ties = lossless_floor(means.reference), _TIES
+    if floor < LOSSLESS_DB and means.judge is not None:
+        own = means.judge.rounding
+        known = [value for value in own.sqnr_db.values() if value is not None]
+        floor = min([floor, *(value - _TWICE_DB for value in known)])
+        turned = [each.error for each in own.outputs.values() if each.error is not None]
+        ties = max([_HALF_TIES, *(2 * error for error in turned)])
+    broken = _below(quality.sqnr_db, floor, "lossless")
+    if broken is not None:
+        return broken
+    for output, each in quality.outputs.items():
+        if each.error is not None and each.error > ties:
+            return Broken("same", asked=ties, measured=each.error, detail=output)
+    return None
+
+
+def _below(
+    figures: Mapping[str, float | None], floor: float, limit: Literal["lossless", "min-sqnr"]
+) -> Broken | None:
+    for output, value in figures.items():
         if value is not None and value < floor:
             return Broken(limit, asked=floor, measured=value, detail=output)
-    for output, each in quality.outputs.items() if exact else ():
-        if each.error is not None and each.error > _TIES:
-            return Broken("same", asked=_TIES, measured=each.error, detail=output)
     return None
 
 
@@ -91,7 +110,7 @@ def broken_by(quality: Quality, limits: Limits) -> Broken | None:
     """
     if limits.min_sqnr_db is not None and not quality.evidence:
         return Broken("min-sqnr", asked=limits.min_sqnr_db)
-    broken = broken_floor(quality, limits.min_sqnr_db, "min-sqnr")
+    broken = broken_floor(quality, limits.min_sqnr_db)
     if broken is not None or limits.max_drop is None or quality.metric is None:
         return broken
     if quality.metric.fall > limits.max_drop:
@@ -104,7 +123,7 @@ def broken_by_user(stage: Stage, means: Means) -> Broken | None:
     if means.judge is None:
         return None
     quality = means.judge.compare(stage.answers)
-    broken = broken_floor(quality, means.limits.min_sqnr_db, "min-sqnr")
+    broken = broken_floor(quality, means.limits.min_sqnr_db)
     if broken is not None or means.limits.max_drop is None:
         return broken
     fall = drop(stage, means)

@@ -46,7 +46,7 @@ _UNRUN = (
     "in 8 bits without a run"
 )
 
-_CONVERT = "convert-to-float32,fold-constants"
+_CONVERT = "convert-to-float32,fuse-batchnorm,fold-constants"
 _LIFT = "upgrade-opset"
 _STATIC = "quantize-static{options},correct-bias,quantize-weights{options}"
 _DYNAMIC = "quantize-dynamic,quantize-weights"
@@ -147,7 +147,7 @@ def _converted(base: Candidate, means: Means) -> list[Candidate]:
     """The cleaned model computed in float32, where it computes in floats of another width."""
     proposal = Proposal("float32", "float32 arithmetic", _CONVERT)
     made = _try(base, means, proposal)
-    if made.stage is base.stage:
+    if not any(item.name == "convert-to-float32" for item in made.passes):
         return []
     made.problem = _NO_EVIDENCE if means.judge is None else ""
     made.quality = None if means.judge is None else means.judge.compare(made.stage.answers)

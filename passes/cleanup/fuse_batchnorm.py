@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,9 @@ class FuseBatchnorm(Pass):
     type of the weight. A normalization in training mode is left alone.
     Source: Jacob et al. 2018, Quantization and Training of Neural Networks, section 3.2.
     """
+
+    widens_halves: ClassVar[bool] = True
+    rounds_halves: ClassVar[bool] = True
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()

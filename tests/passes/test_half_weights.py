@@ -63,3 +63,20 @@ def test_it_does_what_it_does_with_float32(kind: str, spec: str) -> None:
     for name, values in run_model(graph).items():
         np.testing.assert_allclose(values, run_model(other)[name], rtol=1e-5, atol=1e-6)
     assert io.size(graph) <= SPECS[spec] * len(half.SerializeToString())
+
+
+@pytest.mark.parametrize("kind", HALVES)
+def test_a_normalization_of_half_floats_is_fused_and_the_weights_stay_small(kind: str) -> None:
+    rng = np.random.default_rng(3)
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(HALVES[kind])
+    shapes = {"w": (32, 16, 3, 3), "k": (32,), "s": (32,), "m": (32,), "v": (32,)}
+    casts = " ".join(f"{name}f = Cast <to = 1> ({name})" for name in shapes)
+    text = f"""<ir_version: 8, opset_import: ["" : 17]> g (float[N,16,8,8] x) => (float[N,32,6,6] y)
+        {{ {casts} c = Conv (x, wf) y = BatchNormalization (c, kf, sf, mf, vf) }}"""
+    values = {name: random_weight(shape, rng).astype(dtype) for name, shape in shapes.items()}
+    made = model_from_text(text, values)
+    graph, (record,) = apply_passes(parse_passes("fuse-batchnorm"), made)
+    assert record.status == "done"
+    assert [node.op_type for node in graph.main.nodes] == ["Cast", "Conv"]
+    assert sorted(t.data_type for t in graph.main.initializers.values()) == [1, HALVES[kind]]
+    assert io.size(graph) <= len(made.SerializeToString())

@@ -13,12 +13,12 @@ from graphopt.errors import LimitError
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.run.judge import Judge
-from graphopt.run.limits import check_limits, drop, limit_records, lossless_floor
+from graphopt.run.limits import broken_exactness, check_limits, drop, limit_records, lossless_floor
 from graphopt.run.means import Means
 from graphopt.run.metrics import FunctionMetric
 from graphopt.run.record import Broken, Caveat, Fresh, LimitRecord, Metric, PassRecord, Quality
 from graphopt.run.stage import Stage
-from graphopt.testing import MODELS, staged
+from graphopt.testing import MODELS, model_from_text, staged
 
 
 def means_of(**limits: Any) -> Means:
@@ -134,3 +134,40 @@ def test_a_drop_can_only_be_limited_with_labels() -> None:
 def test_half_precision_may_lose_more() -> None:
     assert lossless_floor(io.load(MODELS["cnn"]())) == 90
     assert lossless_floor(io.load(MODELS["float16"]())) == 45
+
+
+@pytest.mark.parametrize(
+    ("model", "own", "found", "asked"),
+    [
+        ("cnn", None, 89.0, 90.0),
+        ("cnn", None, 91.0, None),
+        ("float16", 60.0, 44.0, 45.0),
+        ("float16", 60.0, 46.0, None),
+        ("float16", 36.0, 31.0, None),  # the file differs from itself by as much
+        ("float16", 36.0, 29.0, 30.0),
+    ],
+)
+def test_half_precision_may_lose_twice_what_rounding_costs_it(
+    model: str, own: float | None, found: float, asked: float | None
+) -> None:
+    _, means = staged(MODELS[model]())
+    assert means.judge is not None
+    means.judge._rounding = None if own is None else Quality({"y": own, "n": None})
+    broken = broken_exactness(Quality({"y": found, "n": None}), means)
+    assert broken == (None if asked is None else Broken("lossless", asked, found, "y"))
+
+
+@pytest.mark.parametrize(("kind", "least", "most"), [("float16", 40, 90), ("float", 100, 301)])
+def test_rounding_is_what_the_file_differs_by_from_itself(
+    kind: str, least: float, most: float
+) -> None:
+    text = f"""<ir_version: 8, opset_import: ["" : 17]>
+        g ({kind}[1,8,4,4] x) => ({kind}[1,16,4,4] y) {{
+        c = Conv (x, w) y = BatchNormalization (c, s, s, s, s) }}"""
+    dtype = np.float16 if kind == "float16" else np.float32
+    values = np.random.default_rng(0).normal(size=(16, 8, 1, 1))
+    weights = {"w": values.astype(dtype), "s": np.linspace(0.3, 1, 16).astype(dtype)}
+    _, means = staged(model_from_text(text, weights))
+    assert means.judge is not None
+    own = means.judge.rounding.sqnr_db["y"]
+    assert own is not None and least < own < most
