@@ -164,13 +164,16 @@ class Judge:
     def compare(
         self, answers: Sequence[dict[str, Array]], to: Sequence[dict[str, Array]] | None = None
     ) -> Quality:
-        """Closeness of answers to the reference's, or to those of another run."""
+        """Closeness of answers to the reference's, or to those of another run.
+
+        Answers to the samples alone say nothing of the steps of rollouts.
+        """
         expected = self.expected if to is None else to
         tally = Tally(self.outputs, self.tasks, telling=self.source != "random")
         count = len(self.samples)
         for sample, right, answer in zip(self.samples, expected, answers, strict=False):
             tally.add(right, answer, sample.rows)
-        for rollout in self.rollouts:
+        for rollout in self.rollouts if len(answers) > count else ():
             steps = slice(count, count := count + STEPS)
             tally.add_steps(rollout.rows, expected[steps], answers[steps])
         return tally.quality(self.source)

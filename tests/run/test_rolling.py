@@ -62,6 +62,8 @@ def test_errors_of_a_state_add_up_as_in_the_recursion() -> None:
     assert quality.samples == count
     same = judge.compare(judge.expected)
     assert same.outputs["h_out"].after_steps_db == 300
+    alone = judge.compare([sample.answers for sample in judge.samples])
+    assert (alone.outputs["h_out"].steps, alone.outputs["h_out"].sqnr_db) == (0, 300)
 
 
 def test_the_proof_feeds_back_too() -> None:
