@@ -124,6 +124,10 @@ class Observe(Protocol):
 class Walk(Protocol):
     """Asks one layer after another while the pass edits the graph, front to back."""
 
+    @property
+    def count(self) -> int:
+        """Samples that it runs on: fewer than were asked for where memory is short."""
+
     def ask(self, request: Request[A]) -> A:
         """The answer of the graph as it is now.
 

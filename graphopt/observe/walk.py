@@ -42,6 +42,9 @@ class Walk:
         batch: Samples in one feed.
         memory_limit: Bytes that may be held; None for 4 GB.
 
+    Attributes:
+        count: Samples that it runs on.
+
     Raises:
         PassError: The samples take more than that.
     """
@@ -54,7 +57,7 @@ class Walk:
         batch: int = BATCH,
         memory_limit: int | None = None,
     ) -> None:
-        self.graph, self.threads = graph, threads
+        self.graph, self.threads, self.count = graph, threads, samples.count
         self._most = _DEFAULT_BYTES if memory_limit is None else memory_limit
         self._refuse_more_than_allowed(bytes_of(samples))
         self._held: list[dict[str, Array]] = []

@@ -14,6 +14,7 @@ from graphopt.contract.passes import Changes, Context, Pass
 from graphopt.contract.patterns import skip_void
 from graphopt.contract.preconditions import check_preconditions
 from graphopt.data.first import FirstSamples
+from graphopt.data.samples import bytes_of
 from graphopt.errors import DataError, LimitError, ModelError, Need, PassError
 from graphopt.graph.graph import Graph
 from graphopt.observe.request import Answers, Request
@@ -31,6 +32,8 @@ Depth = Literal["data", "check", "edit", "verify"]
 """How far a pass is driven: to what it asks of the data, to all that it asks, to its edit, or all
 the way."""
 
+_MADE_OF_SAMPLES = 4
+"""Results of layers that are held beside the samples are about that many times as large."""
 _NONSENSE_DB = -100.0
 
 Status = Literal["planned", "done", "nothing to do", "refused", "rolled back"]
@@ -144,8 +147,12 @@ def _context(stage: Stage, means: Means) -> Context:
     def walk(graph: Graph, limit: int) -> Walk:
         if means.calibration is None:
             raise PassError("it needs calibration samples", Need.CALIBRATION)
+        most = means.memory(4)
+        if most is not None:  # the samples are held, and what layers make of them
+            each = max(1, bytes_of(means.calibration) // max(1, means.calibration.count))
+            limit = max(1, min(limit, most // (_MADE_OF_SAMPLES * each)))
         samples = FirstSamples(means.calibration, limit)
-        return Walk(graph, samples, means.threads, means.batch, means.machine.memory_limit)
+        return Walk(graph, samples, means.threads, means.batch, most)
 
     return Context(
         target=means.target,

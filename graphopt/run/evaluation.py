@@ -16,6 +16,7 @@ from graphopt.run.measuring import BATCH, metric_answers
 from graphopt.run.metrics import TaskMetric
 from graphopt.run.record import Quality
 from graphopt.run.rolling import STEPS, roll, rollouts
+from graphopt.run.sizing import joined_samples
 from graphopt.run.tally import Tally
 from graphopt.runtime.batches import largest_batch
 from graphopt.runtime.session import Session
@@ -76,7 +77,8 @@ def evaluate(
         metric: What to measure with the labels of ``samples``.
         source: Where the samples are from, for the record.
         tasks: What each output means; what is not told is read from the answers.
-        memory_limit: Bytes that the answers may take which are held for the metric.
+        memory_limit: Bytes that the answers may take which are held for the metric; feeds join
+            fewer samples by it.
         clipped: Which of the models behind the first have fixed ranges.
         progress: Called with the samples done and asked.
 
@@ -101,6 +103,7 @@ def evaluate(
     if metric is not None and samples.labels is not None:
         held = metric_answers(metric, measured, samples.labels, memory_limit)
     batch = BATCH if held is None else held.batch
+    batch = joined_samples(reference, samples, batch, memory_limit)
     for answers, rows in answered(reference, sessions, samples, progress, batch):
         for tally, answer in zip(tallies, answers[1:], strict=True):
             tally.add(answers[0], answer, rows)

@@ -38,6 +38,8 @@ __all__ = [
 HELD_WEIGHTS_BYTES = 256 << 20
 """Sessions of models with more weights than that are made anew whenever they are wanted."""
 _HELD_BYTES = 64 << 20
+_HELD_SHARE = 8
+"""Of a memory limit; the answers of the model that is compared take as much again."""
 _SAMPLES = 32
 _ROUNDED = 16
 """Samples that show what rounding costs."""
@@ -70,6 +72,7 @@ class Judge:
         source: ``eval``, ``calib``, ``train`` or ``random``, for the record.
         threads: Threads of the sessions.
         limit: Most samples to hold; fewer are held where their outputs are large.
+        memory: Bytes that they may take with their answers; None for 64 MB.
 
     Raises:
         DataError: The samples do not fit.
@@ -84,6 +87,7 @@ class Judge:
         *,
         threads: int = 0,
         limit: int = _SAMPLES,
+        memory: int | None = None,
     ) -> None:
         self.reference, self.source, self.threads = reference, source, threads
         self.tasks: Mapping[str, Task] = {}
@@ -92,7 +96,8 @@ class Judge:
         self._session: Session | None = None
         self._rounding: Quality | None = None
         self.stands_in_for = ""  # see ``Session``
-        self.samples = self._hold(FirstSamples(samples, limit))
+        most = _HELD_BYTES if memory is None else min(memory, _HELD_BYTES)
+        self.samples = self._hold(FirstSamples(samples, limit), most)
 
     @property
     def session(self) -> Session:
@@ -102,7 +107,7 @@ class Judge:
             self._session = session
         return session
 
-    def _hold(self, samples: Samples) -> list[Sample]:
+    def _hold(self, samples: Samples, most: int) -> list[Sample]:
         session = self.session
         self.stands_in_for = session.stands_in_for
         held: list[Sample] = []
@@ -112,7 +117,7 @@ class Judge:
             held.append(Sample(feeds, rows, answers))
             total += sum(a.nbytes for a in answers.values() if isinstance(a, np.ndarray))
             total += sum(a.nbytes for a in feeds.values())
-            if total > _HELD_BYTES:
+            if total > most:
                 break
         return held
 
@@ -217,7 +222,8 @@ def choose_judge(
             threads=thread_count(threads),
             most=most_bytes(reference, memory_limit),
         )
-        judge = Judge(reference, samples, source, threads=threads)
+        memory = None if memory_limit is None else memory_limit // _HELD_SHARE
+        judge = Judge(reference, samples, source, threads=threads, memory=memory)
     except NoKernel as err:
         return None, Caveat(f"not run: {err}", err.needs)
     except (DataError, NotRun) as err:

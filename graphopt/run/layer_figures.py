@@ -31,6 +31,8 @@ __all__ = ["Match", "describe", "match"]
 
 _GROUP_BYTES = 64 << 20
 _ELEMENT_BYTES = 8
+_MOST_VALUES = 1 << 26
+"""Of so many the sums of errors take seconds; large results tell enough in one sample."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,21 @@ class Match:
 
 
 def describe(
-    reference: Graph, result: Graph, samples: Sequence[Feeds], *, threads: int = 0
+    reference: Graph,
+    result: Graph,
+    samples: Sequence[Feeds],
+    *,
+    threads: int = 0,
+    memory: int | None = None,
 ) -> tuple[list[LayerRecord], list[str]]:
     """The layers in figures, in the order of the input model.
 
     Args:
         reference: The input model.
         result: What the passes made of it.
-        samples: Feeds to measure the noise with; the first is timed.
+        samples: Feeds to measure the noise with, of large tensors fewer; the first is timed.
         threads: Threads of onnxruntime; 0 for all cores.
+        memory: Bytes that tensors of both models may take together; None for 64 MB.
 
     Returns:
         The records, and a sentence on each figure that could not be had.
@@ -76,7 +84,7 @@ def describe(
     except ModelError as err:
         messages.append(f"no times of single layers: {err}")
     try:
-        noise = _noise(reference, result, layers, samples, threads)
+        noise = _noise(reference, result, layers, samples, threads, memory or _GROUP_BYTES)
     except ModelError as err:
         messages.append(f"no SQNR of single layers: {err}")
     records = [
@@ -199,12 +207,15 @@ def _noise(
     layers: Sequence[Match],
     samples: Sequence[Feeds],
     threads: int,
+    memory: int,
 ) -> dict[str, float | None]:
-    """SQNR of each layer's tensor, in dB, over all samples."""
+    """SQNR of each layer's tensor, in dB, over the samples; fewer where the tensors are large."""
     pairs = {x.tensor: x.observed for x in layers if x.tensor is not None and x.observed}
     found: dict[str, float | None] = {}
     shapes = shapes_on(reference, list(pairs), samples[0], threads)
-    for names in _groups(list(pairs), shapes):
+    values = sum(math.prod(shapes.static_shape(name) or ()) for name in pairs)
+    samples = samples[: max(1, _MOST_VALUES // max(1, values))]
+    for names in _groups(list(pairs), shapes, memory):
         observed = [pairs[name] for name in names]
         sums = {name: ErrorSums() for name in names}
         sessions = (
@@ -222,14 +233,14 @@ def _noise(
     return found
 
 
-def _groups(names: Sequence[str], shapes: Shapes) -> Iterator[list[str]]:
+def _groups(names: Sequence[str], shapes: Shapes, most: int) -> Iterator[list[str]]:
     """Tensors in groups that fit the memory set aside for them; one of unknown size goes alone."""
     group: list[str] = []
     total = 0
     for name in names:
         shape = shapes.static_shape(name)
-        needed = _GROUP_BYTES if shape is None else _ELEMENT_BYTES * math.prod(shape)
-        if group and total + needed > _GROUP_BYTES:
+        needed = most if shape is None else _ELEMENT_BYTES * math.prod(shape)
+        if group and total + needed > most:
             yield group
             group, total = [], 0
         group.append(name)

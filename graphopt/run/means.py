@@ -16,6 +16,7 @@ from graphopt.progress import Progress
 from graphopt.run.deadline import Deadline
 from graphopt.run.judge import Judge
 from graphopt.run.metrics import TaskMetric
+from graphopt.run.sizing import joined_samples
 from graphopt.runtime.batches import largest_batch
 from graphopt.runtime.session import Session
 from graphopt.targets import Target
@@ -71,6 +72,15 @@ class Means:
         """Threads of every session; 0 for all cores."""
         return self.machine.threads
 
+    def memory(self, share: int) -> int | None:
+        """One part in ``share`` of the memory limit; None without one.
+
+        What a run holds beyond plain inference has its part each, so that all together keep it:
+        the judge's samples and answers, statistics under way and kept ones, walks, layer figures.
+        """
+        limit = self.machine.memory_limit
+        return None if limit is None else limit // share
+
     @property
     def seed(self) -> int:
         """Seed of the passes' random numbers."""
@@ -85,7 +95,9 @@ class Means:
     def batch(self) -> int:
         """Calibration samples that one feed may join; found by running the reference."""
         assert self.calibration is not None
-        return largest_batch(self.reference_session, self.calibration, BATCH)
+        limit, threads = self.machine.memory_limit, self.threads
+        most = joined_samples(self.reference, self.calibration, BATCH, limit, threads)
+        return largest_batch(self.reference_session, self.calibration, most)
 
     @property
     def reference_session(self) -> Session:

@@ -123,7 +123,9 @@ def prove(
     first, second = verified.before, verified.after
     feeds = [sample.feeds for sample in means.judge.samples[:_LAYER_SAMPLES]]
     before_graph, after_graph = inlined(means.reference), inlined(stage.graph)
-    layers, notes = layer_figures.describe(before_graph, after_graph, feeds, threads=means.threads)
+    layers, notes = layer_figures.describe(
+        before_graph, after_graph, feeds, threads=means.threads, memory=means.memory(8)
+    )
     kernels, missing = _audited(after_graph, passes, means.target)
     return Proof(
         quality,

@@ -45,7 +45,7 @@ class Stage:
 
     @property
     def session(self) -> Session:
-        """A session of the graph with its own outputs; held unless the weights are large.
+        """A session of the graph with its own outputs; held unless memory is short.
 
         Raises:
             ModelError: onnxruntime cannot load it.
@@ -54,9 +54,14 @@ class Stage:
         if judge is not None and judge.reference is self.graph:
             return judge.session
         session = self._session or Session(self.graph, threads=self._means.threads)
-        if self.graph.weight_bytes <= HELD_WEIGHTS_BYTES:
+        if self._means.memory(1) is None and self.graph.weight_bytes <= HELD_WEIGHTS_BYTES:
             self._session = session
         return session
+
+    def rest(self) -> None:
+        """Let go of the answers where memory is short; they are computed again if asked for."""
+        if self._means.memory(1) is not None:
+            self.__dict__.pop("answers", None)
 
     @cached_property
     def problems(self) -> list[str]:
@@ -117,7 +122,7 @@ class Stage:
     def observer(self) -> Observer:
         """Answers requests about this state, each by one run of the model."""
         means = self._means
-        limit, threads = means.machine.memory_limit, means.threads
+        limit, threads = means.memory(4), means.threads
         return Observer(self.graph, means.calibration, limit, threads, means.progress)
 
 

@@ -239,6 +239,7 @@ def _try(lifted: Candidate, means: Means, proposal: Proposal) -> Candidate:
         made.problem = _NO_EVIDENCE
     else:
         made.quality = means.judge.compare(stage.answers)
+        stage.rest()
     return made
 
 

@@ -26,6 +26,8 @@ _SAMPLES = 16
 _MOST_MACS = 150_000_000_000
 """That many take two cores some ten seconds."""
 _MOST_TOGETHER = 4
+_SESSIONS = 6
+"""The model with switches holds both forms of each weight, as read and packed."""
 _LEAST_POSITIONS = 16
 """Of fewer values of a channel the mean is no bias that other samples share."""
 _FINE_SHARE = 0.25
@@ -47,6 +49,9 @@ def sensitive_layers(stage: Stage, means: Means) -> dict[str, float]:
     """
     assert means.judge is not None
     layers = list(open_layers(stage.graph.main))
+    taken, most = _SESSIONS * stage.graph.weight_bytes, means.memory(2)
+    if most is not None and taken > most:
+        raise PassError("the memory limit leaves no room to measure layers one by one")
     switches = _switches(stage, replace(means, limits=Limits(strict=True)), layers)
     session = Session(switches.graph, threads=means.threads)
     names = [name for name in map(label, (each.node for each in layers)) if name in switches.inputs]

@@ -70,8 +70,8 @@ class CorrectBias(Pass):
             wanted = ChannelMean(original.output[0], layer.result_axis)
             corrected.append((layer, step, place[0], wanted))
         requests = [wanted for *_, wanted in corrected]
-        means = context.observe(requests, context.reference, self.samples)
-        walk = context.walk(graph, self.samples)
+        walk = context.walk(graph, self.samples)  # of fewer samples where memory is short
+        means = context.observe(requests, context.reference, walk.count)
         for layer, step, adder, wanted in corrected:
             now = walk.ask(ChannelMean(adder.output[0], layer.result_axis))
             shift = means[wanted] - now

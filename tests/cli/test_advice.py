@@ -14,7 +14,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 STATIC = ("-p", "quantize-static", "--calib", "calib.npz")
 NO_SAMPLES = "quantize-static needs calibration samples"
-TOO_LARGE = "the memory limit leaves 0.02 MB"
+TOO_LARGE = "the memory limit leaves 0.005 MB"
 
 
 @pytest.mark.parametrize(
