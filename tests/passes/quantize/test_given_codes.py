@@ -184,3 +184,17 @@ def test_rows_of_a_table_are_picked_before_they_are_dequantized(
     graph, _ = apply_pass(model, QuantizeWeights(), target="x86-vnni")
     assert operators(graph) == {"Gather": 1 + (count > 1), "Cast": 1, "Mul": 1}
     assert close(model, graph, {"i": np.array([0, 63, 5])}, EXACT_DB)
+
+
+def test_turned_codes_that_others_read_are_stored_once(apply_pass: ApplyPass) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    g (int64[n] i) => (float[n, 64] y) {
+      w = DequantizeLinear <axis = 0> (q, s) e = Gather(w, i)
+      t = Transpose <perm = [1, 0]> (w) y = MatMul(e, t)
+    }"""
+    table = RNG.integers(-127, 128, size=(64, 32)).astype(np.int8)
+    model = model_from_text(text, {"q": table, "s": scales(64)})
+    graph, record = apply_pass(model, QuantizeWeights(), target="x86-vnni")
+    assert len(record.changes) == 2
+    assert [each.shape for each in codes(graph)] == [(64, 32)]
+    assert close(model, graph, {"i": np.array([0, 63, 5])}, EXACT_DB)
