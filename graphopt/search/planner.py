@@ -174,7 +174,8 @@ def _proposals(stage: Stage, means: Means) -> list[Proposal]:
         proposals += [smoothed] if data else []
         proposals.append(Proposal("dynamic", "int8 dynamic", _DYNAMIC))
         smoothed = Proposal("smoothed", "int8 static, smoothed", f"{_SMOOTH},{static}")
-        proposals += [smoothed] if data else []
+        beside = any(True for _ in open_layers(stage.graph.main))  # not recurrent ones alone
+        proposals += [smoothed] if data and beside else []
     if "conv" in kinds and data:
         proposals.append(Proposal("static", "int8 static", static))
     proposals.append(Proposal("weights", "int8 weights only", _WEIGHTS))

@@ -55,3 +55,43 @@ def test_other_floats_get_the_int8_forms_of_float32(kind: str) -> None:
         assert item.spec.startswith("convert-to-float32,")
         assert item.bytes < 0.6 * len(model.SerializeToString())
         assert item.sqnr_db is not None and item.sqnr_db > 25
+
+
+def lstm(target: str) -> list[str]:
+    """Names of what is tried for a model of nothing but an LSTM."""
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[5, N, 32] x) => (float[5, N, 32] y) {
+          s, h, c = LSTM <hidden_size = 32> (x, w, r) y = Squeeze(s, one)
+        }"""
+    w, r = (random_weight((1, 128, 32), np.random.default_rng(seed)) for seed in (0, 1))
+    model = model_from_text(text, {"w": w, "r": r, "one": np.array([1])})
+    choice = search(*staged(model, count=8, target=target))
+    assert all("DynamicQuantizeLSTM" not in item.spec for item in choice.candidates)
+    return [item.name for item in choice.candidates]
+
+
+def test_a_recurrent_model_is_tried_on_integers_where_the_target_can() -> None:
+    assert lstm("x86-vnni") == ["float, cleaned", "int8 dynamic", "int8 weights only"]
+    assert lstm("generic") == ["float, cleaned", "int8 weights only"]
+
+
+@pytest.mark.parametrize(
+    ("body", "name", "told"),
+    [
+        ("v = DequantizeLinear(i, s) y = MatMul(x, v)", "small weights, cleaned", ""),
+        (
+            "q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) "
+            "v = DequantizeLinear(i, s) y = MatMul(d, v)",
+            "quantized already",
+            "quantized already",
+        ),
+    ],
+)
+def test_what_a_model_came_as(body: str, name: str, told: str) -> None:
+    text = f"""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[N, 2] x) => (float[N, 2] y)
+        <float s = {{0.1}}, uint8 z = {{3}}, int8[2, 2] i = {{1, 2, 3, 4}}> {{ {body} }}"""
+    choice = search(*staged(onnx.parser.parse_model(text), calibrated=False, judged=False))
+    assert choice.candidates[0].name == name
+    assert told in choice.messages[0]
+    assert "float" not in choice.messages[0]
