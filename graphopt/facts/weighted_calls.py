@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from onnx import FunctionProto, NodeProto
 
 from graphopt.facts.operands import FLOATS
 from graphopt.facts.operators import find
 from graphopt.graph.calls import CallKey, call_key, functions_of, nested
-from graphopt.graph.graph import Scope
+from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import is_op
 
-__all__ = ["holds_weights"]
+__all__ = ["holds_weights", "weighted_calls"]
 
 
 def holds_weights(scope: Scope, call: NodeProto) -> bool:
@@ -27,6 +27,15 @@ def holds_weights(scope: Scope, call: NodeProto) -> bool:
         for constant in map(scope.constant, call.input)
     ]
     return _weighted(functions_of(scope.graph.header), call_key(call), tuple(constants), {})
+
+
+def weighted_calls(graph: Graph) -> list[NodeProto]:
+    """The calls in a graph, bodies included, that hold weights; in order of the nodes."""
+    functions = functions_of(graph.header)
+    if not functions:
+        return []
+    placed = [(scope, node) for scope in graph.scopes() for node in scope.nodes]
+    return [n for scope, n in placed if call_key(n) in functions and holds_weights(scope, n)]
 
 
 def _weighted(
@@ -51,7 +60,9 @@ def _weighted(
             fixed.update(node.output)
         else:
             row = find(node)
-            weights = () if row is None else row.weights
+            weights: Iterable[int] = () if row is None else row.weights
+            if row is not None and row.kind == "product":
+                weights = range(len(inside))
             found = found or any(inside[index] for index in weights if index < len(inside))
         if found:
             break

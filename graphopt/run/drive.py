@@ -16,6 +16,7 @@ from graphopt.contract.preconditions import check_preconditions
 from graphopt.data.first import FirstSamples
 from graphopt.data.samples import bytes_of
 from graphopt.errors import DataError, LimitError, ModelError, Need, PassError
+from graphopt.facts.weighted_calls import weighted_calls
 from graphopt.graph.graph import Graph
 from graphopt.observe.request import Answers, Request
 from graphopt.observe.walk import Walk
@@ -108,6 +109,8 @@ def _driven(item: Pass, stage: Stage, means: Means, until: Depth) -> Outcome:
     except SystemExit as err:  # a pass from elsewhere; the process is not its to end
         raise PassError(f"{item.name} tried to end the process (exit {err.code})") from err
     skip_void(item, stage.graph, changes)
+    for node in weighted_calls(stage.graph) if item.lossy and not item.joins else ():
+        changes.skip(node, "its function holds weights, which only inline-functions brings out")
     if not changes:
         return Outcome(stage, "nothing to do", changes.nothing, changes)
     restore(graph, halves, rounded=item.rounds_halves)

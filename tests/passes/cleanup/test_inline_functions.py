@@ -9,6 +9,7 @@ import pytest
 from graphopt.contract.passes import Changes, Context
 from graphopt.graph.graph import Graph
 from graphopt.passes.cleanup import InlineFunctions
+from graphopt.passes.quantize import QuantizeDynamic
 from graphopt.run.record import PassRecord
 from graphopt.testing import MODELS, apply_pass, model_from_text, run_model
 
@@ -38,6 +39,7 @@ WEIGHTED = {
         "x, W",
         "(p, w) => (q) { t = Transpose <perm = [1, 0]> (w)  q = Gemm (p, t) }",
     ),
+    "in an Einsum": ("x, W", '(p, w) => (q) { q = Einsum <equation = "ab,bc->ac"> (p, w) }'),
     "two functions down": ("x, W", "(p, w) => (q) { q = loc.inner (p, w) }"),
     "in a body": (
         "x, W",
@@ -62,6 +64,19 @@ def test_calls_that_hold_weights_are_replaced(case: str) -> None:
     told = [edit.what for edit in record.changes]
     assert told[-1] == "removed: nothing calls this function any more"
     assert "nodes of its function f" in told[0]
+
+
+def test_passes_that_cannot_look_inside_say_so() -> None:
+    model = MODELS["functions"]()
+    _, record = apply_pass(QuantizeDynamic(), model)
+    reason = "its function holds weights, which only inline-functions brings out"
+    assert [(skip.node, skip.reason) for skip in record.skipped] == [
+        ("dense_0", reason),
+        ("block_1", reason),
+        ("block_2", reason),
+    ]
+    _, record = apply_pass(QuantizeDynamic(), model, before=[InlineFunctions()])
+    assert record.status == "done" and not record.skipped
 
 
 def test_calls_without_weights_stay_and_are_named() -> None:
