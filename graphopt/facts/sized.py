@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import ModelProto
 
+from graphopt.facts.loop_states import settle_states
 from graphopt.facts.macs import MacCount, count_macs
 from graphopt.facts.shapes import Shapes, TensorInfo, infer
 from graphopt.facts.size_values import compute_sizes
@@ -63,6 +64,8 @@ def sized(
             model.graph.value_info.append(made)
     found = _counted(model, inputs, graph, observed)
     if found.macs.total is None and compute_sizes(model):
+        found = _counted(model, inputs, graph, observed)
+    if found.macs.total is None and settle_states(model, found.shapes):
         found = _counted(model, inputs, graph, observed)
     return found
 

@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 
 from tests.fuzz.case import Case, dice
 
-__all__ = ["MODES", "fresh", "make", "random_graph"]
+__all__ = ["MODES", "counted_graph", "fresh", "make", "random_graph"]
 
 _FUNCTION_DOMAIN = "local"
 
@@ -31,6 +31,7 @@ class _Builder:
         channels: Of the value: its axis 1, or its last one where it is no picture.
         side: Height and width of a picture, 0 for a row of features.
         current: Name of the value.
+        macs: Multiply-accumulates for one sample, counted as the graph grows.
     """
 
     rng: random.Random
@@ -38,6 +39,7 @@ class _Builder:
     channels: int
     side: int
     current: str = "x"
+    macs: int = 0
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     weights: dict[str, NDArray[Any]] = field(default_factory=dict)
     functions: list[onnx.FunctionProto] = field(default_factory=list)
@@ -87,12 +89,14 @@ def _conv(b: _Builder) -> None:
         "Conv", b.current, b.weight(out, b.channels, kernel, kernel), *bias,
         pads=[kernel // 2] * 4, strides=[stride] * 2,
     )  # fmt: skip
-    b.channels, b.side = out, -(-b.side // stride)
+    inputs, b.channels, b.side = b.channels, out, -(-b.side // stride)
+    b.macs += out * inputs * kernel**2 * b.side**2
 
 
 def _depthwise(b: _Builder) -> None:
     weight = b.weight(b.channels, 1, 3, 3)
     b.current = b.add("Conv", b.current, weight, pads=[1] * 4, group=b.channels)
+    b.macs += b.channels * 9 * b.side**2
 
 
 def _transposed(b: _Builder) -> None:
@@ -100,6 +104,7 @@ def _transposed(b: _Builder) -> None:
         return
     out = b.rng.choice([3, 4])
     b.current = b.add("ConvTranspose", b.current, b.weight(b.channels, out, 2, 2), strides=[2, 2])
+    b.macs += b.channels * out * 4 * b.side**2
     b.channels, b.side = out, b.side * 2
 
 
@@ -121,6 +126,7 @@ def _branches(b: _Builder) -> None:
     linear = b.add("Conv", b.current, b.weight(b.channels, b.channels, 1, 1)) if b.side else b.add(
         "MatMul", b.current, b.weight(b.channels, b.channels)
     )  # fmt: skip
+    b.macs += b.channels**2 * max(1, b.side) ** 2
     match b.rng.randrange(4):
         case 0:
             b.current = b.add("Add", linear, b.current)
@@ -167,6 +173,7 @@ def _resize(b: _Builder) -> None:
 
 def _linear(b: _Builder) -> None:
     out = b.rng.choice([5, 8, 16, 24])
+    b.macs += b.channels * out
     if b.rng.random() < 0.5:
         turned = b.rng.random() < 0.5
         weight = b.weight(out, b.channels) if turned else b.weight(b.channels, out)
@@ -180,6 +187,7 @@ def _linear(b: _Builder) -> None:
 
 def _choice(b: _Builder) -> None:
     """An If on the sign of a sum, with a layer in each branch."""
+    b.macs += b.channels**2
     total = b.add("ReduceSum", b.current, keepdims=0)
     positive = b.add("Greater", total, b.constant(np.float32(0)))
     branches = []
@@ -208,8 +216,10 @@ def _loop(b: _Builder) -> None:
     graph = helper.make_graph(
         body, "body", [steps, switches[0], floats[0]], [switches[1], floats[1]]
     )
-    times, true = b.constant(np.int64(b.rng.choice([1, 3]))), b.constant(np.bool_(True))
+    rounds = b.rng.choice([1, 3])
+    times, true = b.constant(np.int64(rounds)), b.constant(np.bool_(True))
     b.current = b.add("Loop", times, true, b.current, body=graph)
+    b.macs += rounds * b.channels**2
 
 
 def _called(b: _Builder) -> None:
@@ -222,6 +232,7 @@ def _called(b: _Builder) -> None:
         imports = [helper.make_opsetid("", b.opset)]
         made = helper.make_function(_FUNCTION_DOMAIN, "Lin", ["a", "w", "c"], ["o"], body, imports)
         b.functions.append(made)
+    b.macs += b.channels**2
     weight, bias = b.weight(b.channels, b.channels), b.weight(b.channels)
     b.current = b.add("Lin", b.current, weight, bias, domain=_FUNCTION_DOMAIN)
 
@@ -231,6 +242,7 @@ def _clutter(b: _Builder) -> None:
     match b.rng.randrange(3):
         case 0:
             b.add("MatMul", b.current, b.weight(b.channels, b.channels))
+            b.macs += b.channels**2
         case 1:
             b.current = b.add("Identity", b.current)
         case _:
@@ -250,6 +262,11 @@ _ROW_STEPS: tuple[Step, ...] = (
 
 def random_graph(number: int) -> onnx.ModelProto:
     """A sound model with one input ``x`` and outputs ``y`` and, at times, the value before it."""
+    return counted_graph(number)[0]
+
+
+def counted_graph(number: int) -> tuple[onnx.ModelProto, int]:
+    """The model, and the multiply-accumulates of one sample."""
     rng = dice("graph", number)
     picture = rng.random() < 0.6
     batch = "N" if rng.random() < 0.7 else rng.choice([1, 2, 4])
@@ -266,7 +283,9 @@ def random_graph(number: int) -> onnx.ModelProto:
     for _ in range(rng.randrange(1, 5)):
         rng.choice(_ROW_STEPS)(b)
     outputs = [b.current] if rng.random() < 0.3 and b.current not in {"x"} else []
-    weight = b.weight(b.channels, rng.choice([5, 10]))
+    classes = rng.choice([5, 10])
+    weight = b.weight(b.channels, classes)
+    b.macs += b.channels * classes
     b.nodes.append(helper.make_node("MatMul", [b.current, weight], ["y"]))
     graph = helper.make_graph(
         b.nodes,
@@ -276,9 +295,10 @@ def random_graph(number: int) -> onnx.ModelProto:
         [numpy_helper.from_array(values, name) for name, values in b.weights.items()],
     )
     imports = [helper.make_opsetid("", b.opset), helper.make_opsetid(_FUNCTION_DOMAIN, 1)]
-    return helper.make_model(
+    model = helper.make_model(
         graph, opset_imports=imports, ir_version=rng.choice([8, 9, 10]), functions=b.functions
     )
+    return model, b.macs
 
 
 def fresh(model: onnx.ModelProto, count: int, stream: int) -> NDArray[np.float32]:
