@@ -13,7 +13,8 @@ from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import UsageError, quoted
 from graphopt.progress import Progress
 from graphopt.report.findings import Benchmark, Timing
-from graphopt.run.judge import HELD_WEIGHTS_BYTES
+from graphopt.run.room import room_beside
+from graphopt.run.sizing import sized_run
 from graphopt.runtime.options import PROVIDER
 from graphopt.runtime.session import Session, thread_count
 from graphopt.runtime.side_by_side import side_by_side
@@ -58,12 +59,13 @@ def bench(
         for graph, feed in zip(graphs, feeds, strict=True):
             try_out(attempt, graph, feed, threads, as_is=True)
     sessions = [Session(graph, threads=threads, as_is=True) for graph in graphs]
+    macs = sized_run(graphs[0], feeds[0], threads=threads).macs.total
     found, bursts = side_by_side(
         graphs,
         sessions,
         feeds,
         threads=threads,
-        light=sum(graph.weight_bytes for graph in graphs) <= HELD_WEIGHTS_BYTES,
+        light=room_beside(graphs, macs, None),
         rounds=rounds,
         progress=None if progress is None else lambda n, of: progress("measure", n, of),
     )

@@ -29,10 +29,10 @@ from graphopt.observe.run import with_rows
 from graphopt.progress import Progress
 from graphopt.report.findings import Comparison
 from graphopt.run.evaluation import answered
-from graphopt.run.judge import HELD_WEIGHTS_BYTES
 from graphopt.run.measuring import BATCH, MetricAnswers, metric_answers
 from graphopt.run.metrics import SeenAnswers, TaskMetric, find_metric
 from graphopt.run.proof import describe
+from graphopt.run.room import room_beside
 from graphopt.run.sizing import sized_run
 from graphopt.run.tally import Tally
 from graphopt.runtime.session import Session
@@ -165,7 +165,7 @@ def _timed(
         sessions,
         [feeds, feeds],
         threads=threads,
-        light=sum(graph.weight_bytes for graph in graphs) <= HELD_WEIGHTS_BYTES,
+        light=room_beside(graphs, found.a.macs, None),
         progress=None if progress is None else lambda n, of: progress("measure", n, of),
     )
     return replace(

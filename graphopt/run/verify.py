@@ -9,9 +9,9 @@ from graphopt.data.first import FirstSamples
 from graphopt.data.samples import Samples
 from graphopt.facts.quantized import has_fixed_ranges
 from graphopt.run.evaluation import evaluate
-from graphopt.run.judge import HELD_WEIGHTS_BYTES
 from graphopt.run.means import Means
 from graphopt.run.record import Quality
+from graphopt.run.room import room_beside
 from graphopt.run.stage import Stage
 from graphopt.runtime.latency import Timed
 from graphopt.runtime.side_by_side import side_by_side
@@ -20,8 +20,8 @@ __all__ = ["Verified", "verify"]
 
 _TRAIN_SAMPLES = 1000
 """Samples to judge on of those that were trained on, where there are no others."""
-_SETTLED = 0.02
-"""Spread of the ratio of latencies that is small enough to be told."""
+_SETTLED = 0.03
+"""Sessions of one graph differ by so much: a steadier ratio would be no better."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,10 @@ def verify(stage: Stage, means: Means, start: Stage | None = None) -> Verified:
         [means.judge.session, stage.session],
         [feeds, feeds],
         threads=means.threads,
-        light=_light(stage, means),
+        light=room_beside([means.reference, stage.graph], stage.macs, means.machine.memory_limit),
         settled=_SETTLED,
     )
     return Verified(quality, before[0] if before else None, first, second)
-
-
-def _light(stage: Stage, means: Means) -> bool:
-    """Whether two more sessions may be held, of the reference and of the result."""
-    weights = means.reference.weight_bytes + stage.graph.weight_bytes
-    return means.machine.memory_limit is None and weights <= HELD_WEIGHTS_BYTES
 
 
 def _judged(stages: Sequence[Stage], means: Means) -> list[Quality]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphopt.errors import ModelError
-from graphopt.run.judge import HELD_WEIGHTS_BYTES
 from graphopt.run.means import Means
+from graphopt.run.room import room_beside
 from graphopt.run.stage import Stage
 from graphopt.runtime.bursts import Runner, measure
 from graphopt.runtime.latency import SAME, Ratio, timed
@@ -38,16 +38,11 @@ def ratios(base: Candidate, candidates: Sequence[Candidate], means: Means) -> li
         return []
     found = {id(item): SAME for item in candidates if _same(item.stage, base.stage)}
     others = [item for item in candidates if id(item) not in found]
-    light = _light([base, *others], means)
+    graphs = [item.stage.graph for item in (base, *others)]
+    light = room_beside(graphs, base.stage.macs, means.machine.memory_limit)
     for group in [others] if light else [[item] for item in others]:
         found.update(zip(map(id, group), _timed(base, group, means, light), strict=True))
     return [found[id(item)] for item in candidates]
-
-
-def _light(items: Sequence[Candidate], means: Means) -> bool:
-    """Whether a session of one thread of each may be held beside those that there are."""
-    weights = sum(item.stage.graph.weight_bytes for item in items)
-    return means.machine.memory_limit is None and weights <= HELD_WEIGHTS_BYTES
 
 
 def _timed(base: Candidate, group: Sequence[Candidate], means: Means, light: bool) -> list[Ratio]:
