@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,8 @@ from graphopt.graph.tensors import Array
 
 __all__ = ["CheckedSamples", "check", "told_of"]
 
+_FILLED_UP = -100
+"""What labels are filled up with where samples have fewer than others; no class anywhere."""
 _LISTED = 12
 """Most classes that are listed by name."""
 
@@ -187,12 +190,34 @@ def _joined_labels(found: list[Array], count: int, place: str) -> Array | None:
     if not found:
         return None
     try:
-        labels = np.concatenate(found)
+        labels = np.concatenate(_padded(found, place))
     except ValueError as err:
         raise DataError(f"{place}: the labels differ in shape: {err}") from err
     if len(labels) == 0 or count % len(labels):
         raise DataError(f"{place}: {len(labels)} labels for {count} samples")
     return labels
+
+
+def _padded(found: Sequence[Array], place: str) -> Sequence[Array]:
+    """Labels of one size: those of some tokens, boxes or pixels are filled up with -100.
+
+    Raises:
+        DataError: They would be too large.
+    """
+    shapes = {each.shape[1:] for each in found}
+    ranks, kinds = {len(shape) for shape in shapes}, {each.dtype.kind for each in found}
+    if len(shapes) == 1 or len(ranks) > 1 or not kinds <= set("biuf"):
+        return found
+    size = tuple(max(sizes) for sizes in zip(*shapes, strict=True))
+    dtype = np.result_type(np.int16, *found)
+    count = sum(map(len, found))
+    Claims(place).add_labels(count * math.prod(size) * dtype.itemsize, (count, *size))
+    labels = np.full((count, *size), _FILLED_UP, dtype)
+    at = 0
+    for each in found:
+        labels[(slice(at, at + len(each)), *(slice(n) for n in each.shape[1:]))] = each
+        at += len(each)
+    return [labels]
 
 
 def _grouped(

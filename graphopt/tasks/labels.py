@@ -135,7 +135,7 @@ def fit_labels(
         raise DataError(f"{len(labels)} labels for {samples} samples; give one for each")
     readings = [(head, reading) for head in heads if (reading := head.read(values)) is not None]
     if not readings:
-        reasons = "; ".join(head.wanted for head in heads[:_NAMED]) or "none is an array of samples"
+        reasons = "; ".join(head.wanted for head in heads[:_NAMED]) or "none has one shape for all"
         raise DataError(f"labels of {values} fit no output: {reasons}")
     ranks = [_rank(head, reading) for head, reading in readings]
     fits = [_fitted(*each) for each, r in zip(readings, ranks, strict=True) if r == min(ranks)]

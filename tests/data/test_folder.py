@@ -184,3 +184,25 @@ def test_many_classes_are_not_all_listed(tmp_path: Path) -> None:
         "20 classes from subfolders: c00, c01, c02, c03, c04, c05, c06, c07, c08, "
         "c09, c10, c11, ... c19"
     )
+
+
+@pytest.mark.parametrize(
+    ("labels", "joined"),
+    [
+        ([[[1, 2]], [[3, 4, 5]]], [[1, 2, -100], [3, 4, 5]]),
+        ([[[True]], [[False, True]]], [[1, -100], [0, 1]]),
+        ([[[[0.5, 1, 2, 3]]], [[[0, 1, 2, 3], [4, 5, 6, 7]]]],
+         [[[0.5, 1, 2, 3], [-100] * 4], [[0, 1, 2, 3], [4, 5, 6, 7]]]),
+    ],
+)  # fmt: skip
+def test_labels_of_fewer_are_filled_up(tmp_path: Path, labels: list[Any], joined: Any) -> None:
+    for number, each in enumerate(labels):
+        np.savez(tmp_path / f"{number}.npz", x=rows(1, 2), labels=np.array(each))
+    assert opened_labels(tmp_path) == joined
+
+
+def test_labels_of_other_ranks_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "0.npz", x=rows(1, 2), labels=np.array([1]))
+    np.savez(tmp_path / "1.npz", x=rows(1, 2), labels=np.array([[1]]))
+    with pytest.raises(DataError, match="the labels differ in shape"):
+        opened_labels(tmp_path)

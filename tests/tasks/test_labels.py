@@ -311,7 +311,7 @@ def test_labels_find_their_output(
             [Task("a", "container")],
             [[1]],
             CLASSES,
-            r"fit no output: none is an array of samples",
+            r"fit no output: none has one shape for all",
         ),
     ],
 )
