@@ -78,7 +78,7 @@ def distill(
     options = {name: value for name, value in values.items() if not name.startswith("image_")}
     if verbose:
         speak()
-    with stdout_to_stderr(), progress() as report:
+    with stdout_to_stderr(), progress(verbose=verbose) as report:
         options = given(options)
         result = run(
             student, teacher, data, images=images, writes=places, progress=report, **options

@@ -81,7 +81,7 @@ def optimize(model: str, output: str | None, reports: tuple[str, ...], **given: 
     options = {name: value for name, value in given.items() if not name.startswith("image_")}
     if show["verbose"]:
         speak()
-    with stdout_to_stderr(), progress() as report:
+    with stdout_to_stderr(), progress(verbose=show["verbose"]) as report:
         images = given_images(given) or None
         result = run(model, images=images, progress=report, writes=places, **options)
         if writes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +37,8 @@ from graphopt.search.shares import Forecast, worth_trying
 from graphopt.search.timing import ratios
 
 __all__ = ["cleanup_passes", "intentions", "search"]
+
+logger = logging.getLogger(__name__)
 
 _CLOSE = 0.2
 """Candidates so near to the best one are timed twice."""
@@ -96,10 +99,12 @@ def search(stage: Stage, means: Means) -> Choice:
         base = replace(tried.pop(), kind="float")  # the cleaned model itself does not run here
     lifted = _lift(tried[0] if tried else base, trial)
     late = list[str]()
-    for proposal in _proposals(lifted.stage, means):
+    proposals = _proposals(lifted.stage, means)
+    for number, proposal in enumerate(proposals, start=1):
         if means.deadline.over:
             late.append(proposal.name)
             continue
+        logger.info("form %d of %d: %s", number, len(proposals), proposal.name)
         item = _try(lifted, trial, proposal)
         if item.passes not in [other.passes for other in tried if other.passes]:
             tried.append(item)  # a pass with nothing to do leaves the form of another trial
@@ -307,6 +312,7 @@ def _mixed(
         options = f"{{exclude={format_value(tuple(ranked[:count]))}}}"
         spec = _static(lifted.stage, means, options) + _AFTER
         many = "1 layer" if count == 1 else f"{count} layers"
+        logger.info("one more form: %s, %s float", static.name, many)
         try:
             means.deadline.check("before it was tried")
             item = _try(lifted, trial, Proposal("mixed", f"{static.name}, {many} float", spec))

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from graphopt.cli.progress import progress, speak
+from graphopt.cli.progress import Lines, progress, speak
 
 
 def test_what_is_said_cannot_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,3 +47,24 @@ def test_without_a_terminal_there_is_no_bar(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     with progress() as report:
         assert report is None
+
+
+def test_on_a_pipe_verbose_work_says_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with progress(verbose=True) as report:
+        assert isinstance(report, Lines)
+    now = [0.0]
+    lines = Lines(clock=lambda: now[0])
+    with caplog.at_level(logging.INFO, "graphopt"):
+        for second in range(0, 31, 3):
+            now[0] = float(second)
+            lines("observing", second, 60)
+        now[0] = 45.0
+        lines("distill", 1, 1, "loss 0.2")
+    assert [record.message for record in caplog.records] == [
+        "observing: 12 of 60, about 48 s left",
+        "observing: 24 of 60, about 36 s left",
+        "distill: 1 of 1; loss 0.2",
+    ]
