@@ -21,6 +21,7 @@ _GAP = 4.0
 """Deviations of neighbours, sorted, that are further apart are in different units."""
 _BAND = 30.0
 """So are those that are further below the largest of their family."""
+_LONG = 64
 _FEW = 16
 """Slices of one family up to which each one is taken to be a quantity of its own."""
 
@@ -91,29 +92,25 @@ def axis_sums(
     """
     found = {}
     for axis in axes:
-        size = expected.shape[axis]
-        place = (math.prod(expected.shape[:axis]), size, math.prod(expected.shape[axis + 1 :]))
-        values, differences = expected.reshape(place), error.reshape(place)
+        values, differences = _laid_out(expected, axis), _laid_out(error, axis)
         found[axis] = AxisSums(
-            place[0] * place[2],
+            expected.size // expected.shape[axis],
             values.sum(axis=2).sum(axis=0),
-            _products(values),
-            _products(differences),
+            np.einsum("ijk,ijk->ij", values, values).sum(axis=0),
+            np.einsum("ijk,ijk->ij", differences, differences).sum(axis=0),
             values.min(axis=2).min(axis=0),
             values.max(axis=2).max(axis=0),
         )
     return found
 
 
-def _products(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum of squares of ``(outer, slices, inner)`` by slice, in one pass without a copy."""
-    sums: NDArray[np.float64]
-    if values.shape[2] == 1:
-        flat = values[:, :, 0]
-        sums = np.einsum("ij,ij->j", flat, flat)
-    else:
-        sums = np.einsum("ijk,ijk->ij", values, values).sum(axis=0)
-    return sums
+def _laid_out(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """``(outer, slices, inner)`` of the same values, with a long inner axis: sums are fast then."""
+    size = values.shape[axis]
+    inner = math.prod(values.shape[axis + 1 :])
+    if inner >= _LONG:
+        return values.reshape(-1, size, inner)
+    return np.ascontiguousarray(np.moveaxis(values, axis, 0)).reshape(1, size, -1)
 
 
 def least_slice(sums: AxisSums, *, about_mean: bool = True) -> tuple[int, float] | None:

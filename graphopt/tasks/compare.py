@@ -33,6 +33,8 @@ _MOST_VALUES = 256
 """Different values that are counted in search of the usual one."""
 _SHORT = 256
 """Classes whose numbers fit a byte."""
+_SHORTEST = 8
+"""Of the last axis."""
 _MANY = 1 << 12
 _NOTHING = "no values on these samples"
 
@@ -377,7 +379,7 @@ class EqualValues(Comparator):
 def _largest(values: Array, axis: int) -> NDArray[np.integer]:
     """``argmax``, which is slow along any axis but the last, where that is short."""
     moved = np.moveaxis(values, axis, 0)
-    if axis == values.ndim - 1 or len(moved) > _SHORT:
+    if len(moved) > (_SHORTEST if axis == values.ndim - 1 else _SHORT):
         places: NDArray[np.integer] = np.asarray(values.argmax(axis))
         return places
     best = moved[0].copy()
