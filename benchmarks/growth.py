@@ -121,6 +121,45 @@ def branches(layers: int) -> ModelProto:
     return _chain(nodes, {"yes": np.array(True)}, (1, 4))
 
 
+def contractions(layers: int) -> ModelProto:
+    """The chain of ``matmuls`` written as Einsum, weights the other way round."""
+    model = matmuls(layers)
+    for node in model.graph.node:
+        if node.op_type == "MatMul":
+            node.op_type = "Einsum"
+            node.attribute.append(helper.make_attribute("equation", "bi,oi->bo"))
+    return model
+
+
+def calls(layers: int) -> ModelProto:
+    """The chain of ``matmuls``, each MatMul in a local function of its own."""
+    model, imports = matmuls(layers), [helper.make_opsetid("", OPSET)]
+    for node in model.graph.node:
+        if node.op_type == "MatMul":
+            node.domain, node.op_type = "local", f"F{node.name}"
+            inner = helper.make_node("MatMul", ["a", "w"], ["b"])
+            model.functions.append(
+                helper.make_function("local", node.op_type, ["a", "w"], ["b"], [inner], imports)
+            )
+    model.opset_import.append(helper.make_opsetid("local", 1))
+    return model
+
+
+def gates(layers: int) -> ModelProto:
+    """``h * clip(h + 3, 0, 6) / 6`` again and again."""
+    nodes = list[NodeProto]()
+    for i in range(layers):
+        for op_type, inputs, output in (
+            ("Add", [f"h{i}", "three"], f"a{i}"),
+            ("Clip", [f"a{i}", "zero", "six"], f"c{i}"),
+            ("Mul", [f"h{i}", f"c{i}"], f"m{i}"),
+            ("Div", [f"m{i}", "six"], f"h{i + 1}"),
+        ):
+            nodes.append(helper.make_node(op_type, inputs, [output], output))
+    values = {"zero": 0, "three": 3, "six": 6}
+    return _chain(nodes, {n: np.array(v, np.float32) for n, v in values.items()}, (1, 4))
+
+
 def _chain(
     nodes: Sequence[NodeProto], weights: dict[str, NDArray[Any]], shape: tuple[int, ...]
 ) -> ModelProto:
@@ -146,6 +185,9 @@ CASES: dict[str, tuple[_Maker, dict[str, Any]]] = {
     "quantize-static": (matmuls, {"ranges": "minmax"}),
     "quantize-dynamic": (matmuls, {"min_size": 0}),
     "fuse-batchnorm": (convolutions, {}),
+    "fuse-activations": (gates, {}),
+    "convert-einsum": (contractions, {}),
+    "inline-functions": (calls, {}),
     "fold-constants": (constants, {}),
     "fold-constants branches": (branches, {}),
     "eliminate-identity": (identities, {}),

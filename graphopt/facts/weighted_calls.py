@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from onnx import FunctionProto, NodeProto
+from onnx import NodeProto
 
 from graphopt.facts.operands import FLOATS
 from graphopt.facts.operators import find
@@ -12,62 +12,75 @@ from graphopt.graph.calls import CallKey, call_key, functions_of, nested
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import is_op
 
-__all__ = ["holds_weights", "weighted_calls"]
+__all__ = ["WeightedCalls", "weighted_calls"]
 
 
-def holds_weights(scope: Scope, call: NodeProto) -> bool:
-    """Whether an operator in what a call stands for has a constant as its weight.
+class WeightedCalls:
+    """Tells the calls of a graph that hold weights from the others; looks into each function once.
 
     Args:
-        scope: Where the call stands.
-        call: A node whose function the model has; no function calls itself.
+        graph: Its functions count as they are now; none calls itself.
     """
-    constants = [
-        constant is not None and constant.data_type in FLOATS
-        for constant in map(scope.constant, call.input)
-    ]
-    return _weighted(functions_of(scope.graph.header), call_key(call), tuple(constants), {})
+
+    def __init__(self, graph: Graph) -> None:
+        self._functions = functions_of(graph.header)
+        self._known: dict[tuple[CallKey, tuple[bool, ...]], bool] = {}
+
+    def holds(self, scope: Scope, node: NodeProto) -> bool:
+        """Whether an operator in what a node stands for has a constant as its weight.
+
+        False for nodes that call no function.
+
+        Args:
+            scope: Where the node stands.
+            node: Any node.
+        """
+        if call_key(node) not in self._functions:
+            return False
+        constants = tuple(
+            constant is not None and constant.data_type in FLOATS
+            for constant in map(scope.constant, node.input)
+        )
+        return self._weighted(call_key(node), constants)
+
+    def _weighted(self, key: CallKey, given: tuple[bool, ...]) -> bool:
+        """The same for a function of which these inputs are constants."""
+        if (key, given) in self._known:
+            return self._known[key, given]
+        function = self._functions[key]
+        fixed = {name for name, is_fixed in zip(function.input, given, strict=False) if is_fixed}
+        found = False
+        for node in nested(function.node):
+            inside = tuple(name in fixed for name in node.input)
+            if is_op(node, "Constant"):
+                fixed.update(node.output if _is_float(node) else ())
+            elif call_key(node) in self._functions:
+                found = self._weighted(call_key(node), inside)
+            elif any(inside) and all(inside):
+                fixed.update(node.output)
+            else:
+                found = any(inside[index] for index in _weights(node) if index < len(inside))
+            if found:
+                break
+        self._known[key, given] = found
+        return found
 
 
 def weighted_calls(graph: Graph) -> list[NodeProto]:
     """The calls in a graph, bodies included, that hold weights; in order of the nodes."""
-    functions = functions_of(graph.header)
-    if not functions:
+    if not graph.header.functions:
         return []
+    calls = WeightedCalls(graph)
     placed = [(scope, node) for scope in graph.scopes() for node in scope.nodes]
-    return [n for scope, n in placed if call_key(n) in functions and holds_weights(scope, n)]
+    return [node for scope, node in placed if calls.holds(scope, node)]
 
 
-def _weighted(
-    functions: Mapping[CallKey, FunctionProto],
-    key: CallKey,
-    given: tuple[bool, ...],
-    known: dict[tuple[CallKey, tuple[bool, ...]], bool],
-) -> bool:
-    """The same for a function of which these inputs are constants; ``known`` is filled."""
-    if (key, given) in known:
-        return known[key, given]
-    function = functions[key]
-    fixed = {name for name, is_fixed in zip(function.input, given, strict=False) if is_fixed}
-    found = False
-    for node in nested(function.node):
-        inside = [name in fixed for name in node.input]
-        if is_op(node, "Constant"):
-            fixed.update(node.output if _is_float(node) else ())
-        elif call_key(node) in functions:
-            found = found or _weighted(functions, call_key(node), tuple(inside), known)
-        elif any(inside) and all(inside):
-            fixed.update(node.output)
-        else:
-            row = find(node)
-            weights: Iterable[int] = () if row is None else row.weights
-            if row is not None and row.kind == "product":
-                weights = range(len(inside))
-            found = found or any(inside[index] for index in weights if index < len(inside))
-        if found:
-            break
-    known[key, given] = found
-    return found
+def _weights(node: NodeProto) -> Iterable[int]:
+    """The inputs of an operator that hold what is trained, where they are constant."""
+    row = find(node)
+    if row is None:
+        return ()
+    return row.weights or (range(len(node.input)) if row.kind == "product" else ())
 
 
 def _is_float(constant: NodeProto) -> bool:

@@ -11,7 +11,7 @@ from onnx import NodeProto
 from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.registry import register
-from graphopt.facts.weighted_calls import holds_weights
+from graphopt.facts.weighted_calls import WeightedCalls
 from graphopt.graph.calls import MOST_UNFOLDED, unfolded
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.unfold import Unfolder, drop_uncalled
@@ -41,7 +41,7 @@ class InlineFunctions(Pass):
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
-        unfolder = Unfolder(graph)
+        unfolder, calls = Unfolder(graph), WeightedCalls(graph)
         waiting = [
             (scope, node)
             for scope in graph.scopes()
@@ -55,7 +55,8 @@ class InlineFunctions(Pass):
         waiting.reverse()
         while waiting:
             scope, node = waiting.pop()
-            reason = _reason(unfolder, scope, node, every)
+            stays = not every and not calls.holds(scope, node)
+            reason = _reason(unfolder, scope, node, stays)
             if reason:
                 changes.skip(node, reason)
                 continue
@@ -74,9 +75,9 @@ class InlineFunctions(Pass):
         return [Example("functions"), Example("function", {"which": "all"})]
 
 
-def _reason(unfolder: Unfolder, scope: Scope, node: NodeProto, every: bool) -> str:
+def _reason(unfolder: Unfolder, scope: Scope, node: NodeProto, without_weights: bool) -> str:
     """Why a call stays; empty where it does not."""
-    if not every and not holds_weights(scope, node):
+    if without_weights:
         return f"its function {unfolder.function(node).name} holds no weights"
     obstacle = unfolder.obstacle(scope, node)
     return f"it stays, with what is in it: {obstacle}" if obstacle else ""
