@@ -49,7 +49,7 @@ _UNRUN = (
     "in 8 bits without a run"
 )
 
-_CONVERT = "convert-to-float32,fuse-batchnorm,fold-constants"
+_CONVERT, _BEHIND = "convert-to-float32", "fuse-batchnorm,fold-constants"
 _LIFT = "upgrade-opset"
 _STATIC = "quantize-static{options},correct-bias,quantize-weights{options}"
 _DYNAMIC = "quantize-dynamic,quantize-weights"
@@ -95,7 +95,7 @@ def search(stage: Stage, means: Means) -> Choice:
     base = Candidate("float", name, done, cleaned, records, io.size(cleaned.graph))
     trial = replace(means, limits=Limits())  # judged below, so that the table shows by how much
     tried = _converted(base, trial)
-    if tried and means.judge is not None and base.stage.session.stands_in_for:
+    if tried and tried[0].quality is not None and base.stage.session.stands_in_for:
         base = replace(tried.pop(), kind="float")  # the cleaned model itself does not run here
     lifted = _lift(tried[0] if tried else base, trial)
     late = list[str]()
@@ -150,10 +150,17 @@ def _came_as(graph: Graph) -> tuple[str, str]:
 
 def _converted(base: Candidate, means: Means) -> list[Candidate]:
     """The cleaned model computed in float32, where it computes in floats of another width."""
-    proposal = Proposal("float32", "float32 arithmetic", _CONVERT)
-    made = _try(base, means, proposal)
-    if not any(item.name == "convert-to-float32" for item in made.passes):
-        return []
+    stage, records = run_passes(base.stage, means, parse_passes(_CONVERT))
+    (record,) = records
+    made = replace(base, kind="float32", name="float32 arithmetic")
+    if record.status != "done":
+        made.problem = record.reason
+        if record.status == "nothing to do":
+            made.problem = "; ".join(skip.reason for skip in record.skipped)
+        return [made] if made.problem else []
+    passes = [*base.passes, *done_passes(parse_passes(_CONVERT), records)]
+    started = replace(base, passes=passes, stage=stage, records=base.records + records)
+    made = _try(started, means, Proposal(made.kind, made.name, _BEHIND))
     made.problem = _NO_EVIDENCE if means.judge is None else ""
     made.quality = None if means.judge is None else means.judge.compare(made.stage.answers)
     return [made]

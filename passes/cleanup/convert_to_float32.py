@@ -40,7 +40,7 @@ class ConvertToFloat32(Pass):
     may_grow: ClassVar[str] = "a Cast at each input and output, small constants of twice the bytes"
 
     def run(self, graph: Graph, context: Context) -> Changes:
-        changes = Changes()
+        changes = Changes(nothing="its layers compute in float32 already, or it has none")
         shapes, others = context.shapes, _other_layers(graph)
         made = {name for each in others for name in each.node.output if name}
         plans: list[tuple[set[int], set[str] | None]] = [
@@ -53,8 +53,6 @@ class ConvertToFloat32(Pass):
                     changes.edit(what, how)
             except NotConverted as why:
                 changes.skip("model", f"computes in {type_names(kinds)}: {why}")
-        if not changes.edits and not changes.skips:
-            changes.skip("model", "its layers compute in float32 already, or it has none")
         return changes
 
     @classmethod

@@ -95,3 +95,16 @@ def test_what_a_model_came_as(body: str, name: str, told: str) -> None:
     assert choice.candidates[0].name == name
     assert told in choice.messages[0]
     assert "float" not in choice.messages[0]
+
+
+def test_what_cannot_be_converted_says_why() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17, "own" : 1]>
+        g (float16[4, 64] x) => (float16[4, 64] y) { m = MatMul(x, w) y = own.Op(m) }"""
+    model = model_from_text(text, {"w": np.ones((64, 64), np.float16)})
+    choice = search(*staged(model, calibrated=False, judged=False))
+    reason = "computes in float16: 'Op(y)' (own:Op) may take no float32"
+    assert (choice.candidates[1].name, choice.candidates[1].verdict) == (
+        "float32 arithmetic",
+        reason,
+    )
+    assert choice.passes == []

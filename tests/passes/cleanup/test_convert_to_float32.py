@@ -53,7 +53,8 @@ LEFT = {
 @pytest.mark.parametrize("reason", LEFT)
 def test_what_is_left_alone(reason: str) -> None:
     _, record = apply_pass(ConvertToFloat32(), LEFT[reason], judge=False, samples=None)
-    assert (record.status, [skip.reason for skip in record.skipped]) == ("nothing to do", [reason])
+    assert record.status == "nothing to do"
+    assert reason in [record.reason, *(skip.reason for skip in record.skipped)]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float64"])
