@@ -27,6 +27,8 @@ from graphopt.run.metrics import MetricFunction
 from graphopt.run.stage import Stage
 from graphopt.runtime.trial import Trial
 from graphopt.search.follow import follow
+from graphopt.tasks.apart import forms_apart
+from graphopt.tasks.reading import read_tasks
 from graphopt.tasks.words import TasksGiven, split_tasks
 
 __all__ = ["distill"]
@@ -130,4 +132,5 @@ def distill(
     result = finished(
         plan, choice, means, caveat, started=started, reference=reference, start=start
     )
-    return replace(result, reads=reads).saying(fit.told)
+    apart = forms_apart(read_tasks(graph, start.stage.shapes), means.tasks)
+    return replace(result, reads=reads).saying([*fit.told, *apart])
