@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +16,7 @@ from graphopt.options import near_miss
 from graphopt.tasks.box_labels import FittedBoxes, fit_boxes, holds_boxes
 from graphopt.tasks.figures import FIGURES, figures_of, shown
 from graphopt.tasks.labels import Fitted, fit_labels
+from graphopt.tasks.scoring import filled_up
 from graphopt.tasks.task import Task
 
 __all__ = [
@@ -96,16 +96,28 @@ class SeenAnswers:
 
     feeds: Sequence[tuple[Mapping[str, Any], int]]
 
-    @cached_property
-    def joined(self) -> dict[str, Array]:
-        """One array an output, its samples one after the other, where shapes are the same."""
+    def joined(self, labels: Array) -> dict[str, Array]:
+        """One array an output, its samples one after the other.
+
+        Where they are of different sizes, those of labels that are filled up, with zeros.
+        """
         outputs = dict[str, Array]()
         for name in self.feeds[0][0]:
             parts = [answer[name] for answer, _ in self.feeds]
             arrays = [np.atleast_1d(part) for part in parts if isinstance(part, np.ndarray)]
-            if len(arrays) == len(parts) and len({array.shape[1:] for array in arrays}) == 1:
-                outputs[name] = np.concatenate(arrays)
+            shapes = {array.shape[1:] for array in arrays}
+            if len(arrays) < len(parts) or len({len(shape) for shape in shapes}) != 1:
+                continue
+            if len(shapes) > 1:
+                most = _largest(shapes, labels.shape[1:])
+                if most is None:
+                    continue
+                arrays = [filled_up(array, most) for array in arrays]
+            outputs[name] = np.concatenate(arrays)
         return outputs
+
+    def _of_one_size(self, name: str) -> bool:
+        return len({np.shape(answer[name])[1:] for answer, _ in self.feeds}) == 1
 
     def fit(self, samples: Samples, tasks: Mapping[str, Task]) -> Fitted | FittedBoxes:
         """The labels of samples, as those of the outputs that they fit.
@@ -115,8 +127,15 @@ class SeenAnswers:
         """
         labels, rows = samples.labels, sum(number for _, number in self.feeds)
         assert labels is not None
+        answers = self.joined(labels)
         try:
-            return fit_labels(labels, tasks, self.joined, samples=samples.count, rows=rows)
+            fitted = fit_labels(labels, tasks, answers, samples=samples.count, rows=rows)
+            if fitted.ignored is None and not self._of_one_size(fitted.output):
+                raise DataError(
+                    f"labels of shape {list(labels.shape)} do not say what of them counts where "
+                    f"output {fitted.output!r} is smaller; -100 does"
+                )
+            return fitted
         except DataError as err:
             if not holds_boxes(labels) or len(labels) != samples.count:
                 raise
@@ -124,6 +143,20 @@ class SeenAnswers:
                 return fit_boxes(labels, tasks, self.feeds)
             except DataError as also:
                 raise DataError(f"{err}; and as boxes: {also}") from err
+
+
+def _largest(
+    shapes: Collection[tuple[int, ...]], labels: tuple[int, ...]
+) -> tuple[int, ...] | None:
+    """The size of samples of different sizes that labels are filled up to; None where none is."""
+    sizes = [set(axis) for axis in zip(*shapes, strict=True)]
+    varied = [n for n, axis in enumerate(sizes) if len(axis) > 1]
+    if len(varied) != len(labels) or any(max(sizes[n]) > labels[i] for i, n in enumerate(varied)):
+        return None
+    most = [max(axis) for axis in sizes]
+    for axis, size in zip(varied, labels, strict=True):
+        most[axis] = size
+    return tuple(most)
 
 
 _LISTED = ("container",)

@@ -14,7 +14,7 @@ from graphopt.graph.tensors import Array
 from graphopt.numerics.class_counts import ClassCounts
 from graphopt.tasks.labels import Fitted
 
-__all__ = ["COUNTED", "Scoring", "label_scoring"]
+__all__ = ["COUNTED", "Scoring", "filled_up", "label_scoring"]
 
 _NEVER = -1
 """A decision that is none, since the answer is no number."""
@@ -42,6 +42,17 @@ class Scoring:
         raise NotImplementedError
 
 
+def filled_up(values: Array, shape: tuple[int, ...]) -> Array:
+    """Values of samples that are smaller than others, with zeros up to a size.
+
+    Args:
+        values: ``(samples, ...)``.
+        shape: Of one sample; no axis is shorter than it is.
+    """
+    lacking = [(0, most - own) for own, most in zip(values.shape[1:], shape, strict=True)]
+    return np.pad(values, [(0, 0), *lacking])
+
+
 class _OfLabels(Scoring):
     """Sums over samples from which the figures of one output follow.
 
@@ -56,14 +67,41 @@ class _OfLabels(Scoring):
     def add(self, answer: Mapping[str, Any], real: int) -> None:
         """Count one feed."""
         values, shape = answer.get(self.fitted.output), self.fitted.shape
+        part = slice(self.done, self.done + real)
+        if isinstance(values, np.ndarray):
+            values = self._filled_up(values, part)
         size = prod(shape)
-        if not isinstance(values, np.ndarray) or size == 0 or values.size % size:
+        if (
+            not isinstance(values, np.ndarray)
+            or values.shape[1:] not in (shape, shape[1:])
+            or size == 0
+            or values.size % size
+            or values.size < real * size
+        ):
             seen = list(values.shape) if isinstance(values, np.ndarray) else type(values).__name__
             raise DataError(
                 f"output {self.fitted.output!r} is {seen}, where one sample has {list(shape)}"
             )
-        self.take(values.reshape(-1, *shape)[:real], slice(self.done, self.done + real))
+        self.take(values.reshape(-1, *shape)[:real], part)
         self.done += real
+
+    def _filled_up(self, values: Array, part: slice) -> Array:
+        """An output of fewer places than others, with zeros where no label counts."""
+        shape, ignored = self.fitted.shape, self.fitted.ignored
+        if ignored is None or values.ndim != len(shape) + 1 or values.shape[1:] == shape:
+            return values
+        if any(own > most for own, most in zip(values.shape[1:], shape, strict=True)):
+            return values
+        places = list(values.shape[1:])
+        if self.fitted.task.kind == "classes":
+            assert self.fitted.axis is not None
+            if places.pop(self.fitted.axis - 1) != self.fitted.width:
+                return values
+        beyond = ignored[part].copy()
+        beyond[(slice(None), *map(slice, places))] = True
+        if not beyond.all():
+            return values
+        return filled_up(values, shape)
 
     def take(self, rows: Array, part: slice) -> None:
         """Count the rows of the output that belong to a part of the samples."""

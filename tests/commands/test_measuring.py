@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -148,3 +149,32 @@ def test_boxes_are_labels_of_a_detector() -> None:
     assert [each.name for each in metric.beside] == ["recall"]
     assert "labels: boxes of two corners" in record.messages
     assert record.tasks[0].kind == "boxes"
+
+
+TAGGER = """<ir_version: 8, opset_import: ["" : 13]>
+g (float[N,T,6] x) => (float[N,T,3] tags) { tags = MatMul (x, w) }"""
+
+
+@pytest.mark.parametrize("kind", ["class numbers", "numbers"])
+def test_samples_of_different_lengths_have_labels_of_their_own_length(
+    tmp_path: Path, kind: str
+) -> None:
+    weight = W[:, :3]
+    for number, length in enumerate((4, 2, 5, 3)):
+        x = np.random.default_rng(number).standard_normal((1, length, 6)).astype(np.float32)
+        right = x @ weight
+        labels = right.argmax(2) if kind == "class numbers" else right[..., 0]
+        np.savez(tmp_path / f"{number}.npz", x=x, labels=labels)
+    model = model_from_text(TAGGER, {"w": weight})
+    passes = "mask-weights{sparsity=0.7,min_size=1}"
+    record = graphopt.optimize(model, passes=passes, evaluation=tmp_path).report
+    assert record.quality is not None
+    metric = record.quality.metric
+    if kind == "numbers":
+        assert metric is None
+        assert record.quality.note.startswith("no metric is measured: labels of shape [4, 5]")
+        return
+    assert metric is not None
+    assert (metric.name, metric.before) == ("accuracy", 100)
+    assert metric.after < 100
+    assert "labels: 30.0% say that they do not count, and are left out" in record.messages

@@ -147,3 +147,19 @@ def test_another_shape_is_refused(answer: object) -> None:
     with pytest.raises(DataError, match=r"output 'y' is .*, where one sample has \[4\]"):
         values = answer[:7] if isinstance(answer, np.ndarray) else answer
         scoring(fitted).add({"y": values}, 7)
+
+
+def test_what_is_shorter_is_filled_up_where_no_label_counts() -> None:
+    labels = np.array([[0, 1, 2], [1, 0, -100]])
+    answer = RNG.standard_normal((2, 3, 4)).astype(np.float32)
+    fitted = fit_labels(labels, {"y": Task("y", "classes", 2, "logits")}, {"y": answer})
+    score = scoring(fitted)
+    score.add({"y": answer[:1]}, 1)
+    score.add({"y": answer[1:, :2]}, 1)
+    said = answer.argmax(2)
+    assert score.figures()["accuracy"] == pytest.approx(
+        100 * np.mean([*(said[0] == labels[0]), *(said[1, :2] == labels[1, :2])])
+    )
+    for wrong in (answer[:1, :2], answer[:1, :, :3], np.repeat(answer[:1], 2, axis=1)):
+        with pytest.raises(DataError, match="where one sample has"):
+            scoring(fitted).add({"y": wrong}, 1)
