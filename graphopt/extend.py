@@ -23,6 +23,7 @@ from graphopt.contract.passes import (
 )
 from graphopt.contract.preconditions import (
     CalibrationSamples,
+    FloatActivations,
     MinOpset,
     Precondition,
     TargetTakes,
@@ -47,6 +48,7 @@ __all__ = [
     "Constant",
     "Context",
     "Example",
+    "FloatActivations",
     "Folder",
     "Foreign",
     "Gram",
