@@ -391,3 +391,21 @@ def test_narrow_groups_stay_float(group: int, target: str, refused: bool) -> Non
     reason = "4 channels a group; its integer kernel is slower than the float one"
     assert [each.reason for each in plan.refused] == [reason] * refused
     assert len(plan.layers) == (not refused)
+
+
+GELU = """d = Div (a, root)  e = Erf (d)  p = Add (e, one)  m = Mul (a, p)  g = Mul (m, half)"""
+NORM = """u = ReduceMean <axes = [-1]> (a)  c = Sub (a, u)  q = Mul (c, c)
+          v = ReduceMean <axes = [-1]> (q)  t = Add (v, half)  o = Sqrt (t)  g = Div (c, o)"""
+SWISH = "d = Add (a, three)  c = Clip (d, zero, six)  m = Mul (a, c)  g = Div (m, six)"
+
+
+@pytest.mark.parametrize("inside", [GELU, NORM, SWISH])
+def test_what_the_runtime_fuses_is_not_cut_by_a_quantizer(inside: str) -> None:
+    scalars = {"root": 2**0.5, "one": 1, "half": 0.5, "three": 3, "zero": 0, "six": 6}
+    placement = planned(
+        f"a = MatMul (x, M)  {inside}  y = MatMul (g, M)",
+        {"M": (8, 8), **{name: np.array(value, np.float32) for name, value in scalars.items()}},
+        ports="(float[N, 8] x) => (float[N, 8] y)",
+    )
+    assert sorted(placement.roots) == ["g", "x"]
+    assert placement.moved == []
