@@ -181,7 +181,7 @@ def text_detector(
         parts.append(part)
     parts = [net.enlarged(part, parts[-1]) for part in parts[:-1]] + parts[-1:]
     y = net.add("Concat", parts, axis=1)
-    y = net.add("Relu", [net.conv(y, width // 4 * 4, width // 4, 3)])
+    y = net.add("Relu", [net.conv(y, width // 4 * len(parts), width // 4, 3)])
     for come, out, gain in ((width // 4, width // 4, 1.0), (width // 4, 1, 0.5)):
         weight = net.normal(f"w_{len(net.nodes)}", (come, out, 2, 2), (2.0 / come) ** 0.5 * gain)
         bias = net.normal(f"b_{len(net.nodes)}", (out,), 0.1)
