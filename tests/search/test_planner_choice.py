@@ -166,7 +166,7 @@ def test_of_near_equals_the_more_accurate_one_wins() -> None:
     fast, exact = candidate("fast", 900, 0.49, 30), candidate("exact", 900, 0.50, 45)
     assert choose(FLOAT, [fast, exact]) is exact
     assert choose(FLOAT, [exact, fast]) is exact
-    alike = candidate("alike", 900, 0.50, 32)
+    alike = candidate("alike", 900, 0.50, 30.9)
     assert choose(FLOAT, [fast, alike]) is fast
     slower = candidate("slower", 900, 0.56, 60)
     assert choose(FLOAT, [fast, slower]) is fast
