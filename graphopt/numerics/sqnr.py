@@ -122,9 +122,7 @@ def decibels(signal: ArrayLike, noise: ArrayLike) -> NDArray[np.float64]:
 
 
 def _squares(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sum of squares of each row; a single one as numpy's ``@`` adds it."""
-    if len(rows) == 1:
-        return np.array([rows[0] @ rows[0]])
+    """Sum of squares of each row; by ``einsum``, since the threads of ``@`` wait for each other."""
     sums: NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows)
     return sums
 
