@@ -20,6 +20,8 @@ __all__ = ["Verified", "verify"]
 
 _TRAIN_SAMPLES = 1000
 """Samples to judge on of those that were trained on, where there are no others."""
+_ROUNDS = 20
+"""As many again where the clocks disagree: some seconds of the processor in all."""
 _SETTLED = 0.03
 """Sessions of one graph differ by so much: a steadier ratio would be no better."""
 
@@ -62,6 +64,7 @@ def verify(stage: Stage, means: Means, start: Stage | None = None) -> Verified:
         [feeds, feeds],
         threads=means.threads,
         light=room_beside([means.reference, stage.graph], stage.macs, means.machine.memory_limit),
+        rounds=_ROUNDS,
         settled=_SETTLED,
     )
     return Verified(quality, before[0] if before else None, first, second)
