@@ -87,7 +87,7 @@ def test_a_result_that_answers_badly_is_said_with_the_figure() -> None:
     words = "the result answers badly: "
     told = [text for text in prove(bad, means, None, [], Caveat()).messages if words in text]
     assert len(told) == 1
-    assert re.search(r"badly: -?\d+\.\d dB, at least 12 dB needed$", told[0])
+    assert re.search(r"badly: -?\d+\.\d dB of 'y', at least 12 dB needed$", told[0])
     same = prove(stage, means, None, [], Caveat()).messages
     assert not any(words in text for text in same)
     assert not any(words in text for text in prove(bad, means, stage, [], Caveat()).messages)
