@@ -22,8 +22,6 @@ EndKind = Literal[
 places and numbers of things, ``packed`` parts of different kinds one beside the other."""
 
 _DEFAULT_AXIS_OPSET = 13  # Softmax normalizes all axes from `axis` on before
-_NUMBERED = ("ArgMax", "ArgMin", "NonZero", "NonMaxSuppression", "TopK", "Unique", "Shape", "Size")
-_ELEMENTWISE_END = ("Add", "Mul", "Div", "Sub")
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ class _End:
             return 1 if is_op(node, "Where") else 0
         if is_op(node, "Gather", "GatherElements", "GatherND"):
             return 0 if self.scope.constant(node.input[0]) is None else None
-        if not is_op(node, *_ELEMENTWISE_END):
+        if not is_op(node, "Add", "Mul", "Div", "Sub"):
             return None
         computed = [i for i, name in enumerate(node.input) if self.scope.constant(name) is None]
         if len(computed) != 1:
@@ -100,7 +98,7 @@ class _End:
             return End("unit", _from_front(int(attribute(node, "axis", -1)), rank), node)
         if is_op(node, "Concat"):
             return self._joined(node, rank)
-        if is_op(node, *_NUMBERED):
+        if is_kind(node, "order", "measure") or is_op(node, "ArgMax", "ArgMin", "NonZero"):
             return End("order", None, node)
         return End("numbers", None, node)
 

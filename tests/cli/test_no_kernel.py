@@ -94,7 +94,7 @@ def test_a_library_is_registered_in_every_process(run: Run, own: Path, library: 
     )
     result = run("bench", "sound.onnx", "--rounds", "3", "--ops-library", library.name)
     assert (result.returncode, result.stderr) == (0, "")
-    assert len((own / "seen").read_text().split()) == 3
+    assert len((own / "seen").read_text().split()) >= 3  # and by sessions of one thread
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from graphopt.facts.shapes import infer
 from graphopt.graph.graph import Graph
 
 ONNX = {schema.name for schema in onnx.defs.get_all_schemas_with_history() if not schema.domain}
+ONNXRUNTIME = {"SimplifiedLayerNormalization"}  # which its optimizer writes among ONNX's own
 TOOLS = """FusedConv FusedGemm FusedMatMul Gelu FastGelu BiasGelu QuickGelu SkipLayerNormalization
     SkipSimplifiedLayerNormalization SimplifiedLayerNormalization EmbedLayerNormalization Attention
     MultiHeadAttention GroupQueryAttention RotaryEmbedding QAttention QGemm QLinearAdd QLinearMul
@@ -86,7 +87,7 @@ def shaped(op: str, *shapes: Any, result: Any, domain: str = "", **attributes: A
 
 def test_every_operator_of_onnx_has_a_row_and_no_row_is_made_up() -> None:
     own = {row.name for row in operators() if not row.domain}
-    assert own == ONNX
+    assert own == ONNX | ONNXRUNTIME
 
 
 def test_no_operator_stands_twice() -> None:
@@ -101,7 +102,7 @@ def test_what_tools_of_onnxruntime_write_has_a_row() -> None:
 
 def test_columns_of_rows_point_at_inputs_that_the_operator_has() -> None:
     for row in operators():
-        if row.domain:
+        if row.domain or row.name in ONNXRUNTIME:
             continue
         schema = onnx.defs.get_schema(row.name)
         named = (*(row.data or ()), *row.weights, *(row.factors or ()), *row.codes)
