@@ -10,7 +10,7 @@ import onnx
 from onnx import NodeProto, TensorProto, helper
 
 from graphopt.facts.layers import Layer, layer
-from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.graph import Constant, Graph, Scope
 from graphopt.graph.node import is_op, label
 from graphopt.graph.order import sorted_nodes
 from graphopt.graph.tensors import Array
@@ -40,7 +40,9 @@ def with_switches(graph: Graph, quantized: Graph, channels: Mapping[str, int]) -
 
         x -> Conv(W) -> y     becomes     If(s, DQ(Q(x)) -> Conv(DQ(W')) - shift, x -> Conv(W)) -> y
 
-    The shift takes the mean error of each channel away, as a corrected bias would.
+    The shift takes the mean error of each channel away, as a corrected bias would. Where the
+    result is quantized, at once or behind an activation that the codes take over, it is rounded
+    in the branch as well: a layer on integers costs both of its ends.
 
     Args:
         graph: In floats; left as it is.
@@ -74,16 +76,12 @@ def _switched(scope: Scope, own: Layer, twin: Layer | object, rank: int | None) 
     dequantizer = twin.scope.producer(twin.data)
     if dequantizer is None or not is_op(dequantizer, "DequantizeLinear"):
         return None
-    grid = [twin.scope.constant(name) for name in dequantizer.input[1:3]]
-    if len(grid) != 2 or any(each is None or each.shape for each in grid):
+    grid = _grid(twin.scope, dequantizer)
+    if grid is None:
         return None
     name, node = scope.graph.unique_name(f"{own.node.output[0]}_integer"), own.node
     codes, read, weight = f"{name}_codes", f"{name}_read", f"{name}_weight"
-    parameters = [
-        scope.add_constant(f"{name}_{part}", each.values)
-        for part, each in zip(("scale", "zero"), grid, strict=True)
-        if each is not None
-    ]
+    parameters = _parameters(scope, name, grid)
     stored = scope.add_constant(weight, twin.weight.values().astype(np.float32))
     rounded, plain, shifted = f"{name}_rounded", f"{name}_plain", f"{name}_result"
     branch = [
@@ -95,6 +93,14 @@ def _switched(scope: Scope, own: Layer, twin: Layer | object, rank: int | None) 
         shifted = rounded
     else:
         branch += [_like(node, plain, {}), *_shift(scope, own, rank, rounded, plain, shifted)]
+    behind = _grid_behind(twin)
+    if behind is not None:
+        ends, given = _parameters(scope, f"{name}_end", behind), shifted
+        shifted = f"{name}_ended"
+        branch += [
+            helper.make_node("QuantizeLinear", [given, *ends], [f"{shifted}_codes"]),
+            helper.make_node("DequantizeLinear", [f"{shifted}_codes", *ends], [shifted]),
+        ]
     other = f"{name}_float"
     return helper.make_node(
         "If",
@@ -104,6 +110,29 @@ def _switched(scope: Scope, own: Layer, twin: Layer | object, rank: int | None) 
         then_branch=_body(branch, f"{name}_then", shifted),
         else_branch=_body([_like(node, other, {})], f"{name}_else", other),
     )
+
+
+def _grid(scope: Scope, node: NodeProto) -> list[Constant] | None:
+    """Scale and zero point of a Q or DQ, where they are constants of rank 0."""
+    found = [scope.constant(name) for name in node.input[1:3]]
+    kept = [each for each in found if each is not None and not each.shape]
+    return kept if len(kept) == 2 else None
+
+
+def _grid_behind(twin: Layer) -> list[Constant] | None:
+    """That of the Q which alone reads a layer's result, or the activation behind it."""
+    scope, reader = twin.scope, twin.scope.only_use(twin.node.output[0])
+    if reader is not None and is_op(reader.node, "Relu", "Clip"):
+        reader = scope.only_use(reader.node.output[0])
+    if reader is None or not is_op(reader.node, "QuantizeLinear") or reader.index:
+        return None
+    return _grid(scope, reader.node)
+
+
+def _parameters(scope: Scope, name: str, grid: list[Constant]) -> list[str]:
+    """Scale and zero point stored in a scope; their names."""
+    parts = zip(("scale", "zero"), grid, strict=True)
+    return [scope.add_constant(f"{name}_{part}", each.values) for part, each in parts]
 
 
 def _shift(

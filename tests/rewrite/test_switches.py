@@ -14,7 +14,7 @@ from graphopt.rewrite.switches import Switches, with_switches
 from graphopt.run.sequence import run_passes
 from graphopt.run.stage import Stage
 from graphopt.runtime.session import Session
-from graphopt.testing import MODELS, staged
+from graphopt.testing import MODELS, model_from_text, staged
 
 
 def switched(model: str, lift: str = "eliminate-dead") -> tuple[Stage, Stage, Switches]:
@@ -75,3 +75,35 @@ def test_the_graph_itself_stays_as_it_is() -> None:
     before, _, made = switched("cnn")
     assert not any(node.op_type == "If" for node in before.graph.main.nodes)
     assert made.feed({}).keys() == set(made.inputs.values())
+
+
+TWO = """<ir_version: 8, opset_import: ["" : 17]>
+g (float[1, 4, 8, 8] x) => (float[1, 4, 8, 8] y) {
+    [first] a = Conv(x, w) r = Relu(a) [second] y = Conv(r, v)
+}"""
+
+
+def test_a_layer_costs_both_of_its_ends() -> None:
+    """The step of its result is coarse: an outlier made its range, and that is its noise."""
+    weight = np.eye(4, dtype=np.float32).reshape(4, 4, 1, 1)
+    model = model_from_text(TWO, {"w": (4, 4, 1, 1), "v": (4, 4, 1, 1)})
+    stage, means = staged(model, target="x86-avx2", count=4)
+    graph = stage.graph.copy()
+    for name, values in (("w", weight), ("v", weight)):
+        constant = graph.main.constant(name)
+        assert constant is not None
+        constant.set(values)
+    before = Stage(graph, means)
+    after, _ = run_passes(before, means, parse_passes("quantize-static"))
+    steps = [
+        float(constant.values)
+        for node in after.graph.main.nodes
+        if node.op_type == "QuantizeLinear" and node.input[0] == "r"
+        if (constant := after.graph.main.constant(node.input[1])) is not None
+    ]
+    made = with_switches(graph, after.graph, {})
+    x = np.full((1, 4, 8, 8), steps[0] * 10.4, np.float32)  # between two codes
+    session = Session(made.graph, threads=1)
+    (result,) = session.run({"x": x} | made.feed({"first": True})).values()
+    codes = result / steps[0]
+    np.testing.assert_allclose(codes, np.round(codes), atol=1e-3)
