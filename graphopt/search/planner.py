@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-from onnx import NodeProto
+from dataclasses import replace
 
 from graphopt.contract import presets
 from graphopt.contract.passes import Pass, Skip
@@ -15,7 +13,7 @@ from graphopt.contract.settings import Limits
 from graphopt.contract.spec import format_value, parse_passes
 from graphopt.errors import DataError, LimitError, ModelError, PassError, UsageError
 from graphopt.facts.form import model_form
-from graphopt.facts.layers import Layer, layers, open_layers
+from graphopt.facts.layers import open_layers
 from graphopt.facts.macs import node_macs
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
@@ -29,8 +27,9 @@ from graphopt.run.sequence import done_passes, run_passes
 from graphopt.run.stage import Stage
 from graphopt.run.verify import Verified
 from graphopt.search.called import called
-from graphopt.search.candidate import GOAL_DB, Candidate, Kind, missing_db, row
+from graphopt.search.candidate import GOAL_DB, Candidate, missing_db, row
 from graphopt.search.choice import Choice
+from graphopt.search.proposals import AFTER, Proposal, proposals_for, static_spec
 from graphopt.search.proving import first_proven, told_causes
 from graphopt.search.sensitivity import sensitive_layers
 from graphopt.search.shares import Forecast, worth_trying
@@ -42,29 +41,14 @@ logger = logging.getLogger(__name__)
 
 _CLOSE = 0.2
 """Candidates so near to the best one are timed twice."""
-_MATMUL_SHARE = 0.5
 _NO_EVIDENCE = "not run, so nothing shows that it answers right"
 _UNRUN = (
-    "nothing was run, so auto keeps what needs no proof; --preset int8-weights stores the weights "
-    "in 8 bits without a run"
+    "nothing was run, so auto keeps what needs no proof; the preset int8-weights stores the "
+    "weights in 8 bits without a run"
 )
 
 _CONVERT, _BEHIND = "convert-to-float32", "fuse-batchnorm,fold-constants"
 _LIFT = "upgrade-opset"
-_STATIC = "quantize-static{options},correct-bias,quantize-weights{options}"
-_DYNAMIC = "quantize-dynamic,quantize-weights"
-_SMOOTH = "smooth-activations"
-_WEIGHTS = "quantize-weights"
-_AFTER = ",eliminate-dead"
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A form that could suit: what it is in essence, how people call it, and its passes."""
-
-    kind: Kind
-    name: str
-    spec: str
 
 
 def cleanup_passes() -> list[Pass]:
@@ -74,7 +58,7 @@ def cleanup_passes() -> list[Pass]:
 
 def intentions(stage: Stage, means: Means) -> list[str]:
     """What ``search`` would try behind the clean-up, a sentence each."""
-    proposals = _proposals(stage, means)
+    proposals = proposals_for(stage, means)
     tries = [f"then it would try {item.name}: {item.spec}" for item in proposals]
     seconds = means.deadline.seconds
     bound = [] if seconds is None else [f"after {seconds:g} s it would start nothing new"]
@@ -99,14 +83,14 @@ def search(stage: Stage, means: Means) -> Choice:
         base = replace(tried.pop(), kind="float")  # the cleaned model itself does not run here
     lifted = _lift(tried[0] if tried else base, trial)
     late = list[str]()
-    proposals = _proposals(lifted.stage, means)
+    proposals = proposals_for(lifted.stage, means)
     for number, proposal in enumerate(proposals, start=1):
         if means.deadline.over:
             late.append(proposal.name)
             continue
         logger.info("form %d of %d: %s", number, len(proposals), proposal.name)
         item = _try(lifted, trial, proposal)
-        if item.passes not in [other.passes for other in tried if other.passes]:
+        if not any(_alike(item, other) for other in tried):
             tried.append(item)  # a pass with nothing to do leaves the form of another trial
     _measure(base, tried, means)
     mixed, messages = _mixed(base, lifted, tried, means)
@@ -125,6 +109,12 @@ def search(stage: Stage, means: Means) -> Choice:
     floor = means.limits.min_sqnr_db
     table = [row(item, item is chosen, base.bytes, floor) for item in (base, *tried)]
     return Choice(chosen.stage, chosen.records, chosen.passes, table, messages, verified)
+
+
+def _alike(item: Candidate, other: Candidate) -> bool:
+    """Whether two trials came to one form, by the same passes or others."""
+    same = (item.name, item.bytes, item.quality) == (other.name, other.bytes, other.quality)
+    return bool(other.passes) and (item.passes == other.passes or same)
 
 
 def _chosen_by(forms: int, judge: Judge, verified: Verified | None) -> str:
@@ -173,67 +163,6 @@ def _lift(base: Candidate, means: Means) -> Candidate:
     told = [record for record in records if record.status != "nothing to do"]
     done = done_passes(passes, records)
     return replace(base, passes=base.passes + done, stage=stage, records=base.records + told)
-
-
-def _proposals(stage: Stage, means: Means) -> list[Proposal]:
-    """What could suit this model and the data at hand."""
-    kinds = _main_kinds(stage, means)
-    data = means.calibration is not None
-    static = _static(stage, means)
-    proposals: list[Proposal] = []
-    if "linear" in kinds:
-        smoothed = Proposal("smoothed", "int8 dynamic, smoothed", f"{_SMOOTH},{_DYNAMIC}")
-        proposals += [smoothed] if data else []
-        proposals.append(Proposal("dynamic", "int8 dynamic", _DYNAMIC))
-        smoothed = Proposal("smoothed", "int8 static, smoothed", f"{_SMOOTH},{static}")
-        beside = any(True for _ in open_layers(stage.graph.main))  # not recurrent ones alone
-        proposals += [smoothed] if data and beside else []
-    if "conv" in kinds and data:
-        proposals.append(Proposal("static", "int8 static", static))
-    proposals.append(Proposal("weights", "int8 weights only", _WEIGHTS))
-    return [replace(item, spec=item.spec + _AFTER) for item in proposals]
-
-
-def _main_kinds(stage: Stage, means: Means) -> set[str]:
-    """Which layers with a constant weight compute most, ``conv`` or ``linear``.
-
-    Both, if there are both and it is not known what they compute. Recurrent layers are linear
-    where the target has an integer operator for them.
-    """
-    counts: dict[str, list[int | None]] = {}
-    shapes = stage.sizes.shapes
-    for node in _cells(stage, means):
-        counts.setdefault("linear", []).append(node_macs(stage.graph.main, node, shapes))
-    for layer in open_layers(stage.graph.main):
-        kind = "conv" if layer.kind == "conv" else "linear"
-        counts.setdefault(kind, []).append(node_macs(layer.scope, layer.node, shapes))
-    known = {kind: [n for n in each if n is not None] for kind, each in counts.items()}
-    if len(counts) < 2 or known != counts:
-        return set(counts)
-    conv, linear = (sum(known[kind]) for kind in ("conv", "linear"))
-    return {"linear" if linear >= _MATMUL_SHARE * (conv + linear) else "conv"}
-
-
-def _static(stage: Stage, means: Means, options: str = "") -> str:
-    """The passes of static int8; recurrent layers that can be take their ranges at run time."""
-    spec = _STATIC.format(options=options)
-    cells = dict.fromkeys(node.op_type for node in _cells(stage, means))
-    if not cells:
-        return spec
-    behind = f",quantize-dynamic{{nodes={format_value(tuple(cells))}}}"
-    return spec.replace(",quantize-weights", f"{behind},quantize-weights")
-
-
-def _cells(stage: Stage, means: Means) -> list[NodeProto]:
-    """The recurrent layers for which the target has an integer operator."""
-    return [
-        each.node
-        for each in layers(stage.graph.main)
-        if isinstance(each, Layer)
-        and each.kind == "recurrent"
-        and each.weight.index == 1
-        and each.node.op_type in means.target.dynamic
-    ]
 
 
 def _try(lifted: Candidate, means: Means, proposal: Proposal) -> Candidate:
@@ -317,7 +246,7 @@ def _mixed(
     mixed, messages = list[Candidate](), [why] if why else []
     for count in counts:
         options = f"{{exclude={format_value(tuple(ranked[:count]))}}}"
-        spec = _static(lifted.stage, means, options) + _AFTER
+        spec = static_spec(lifted.stage, means, options) + AFTER
         many = "1 layer" if count == 1 else f"{count} layers"
         logger.info("one more form: %s, %s float", static.name, many)
         try:

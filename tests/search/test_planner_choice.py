@@ -34,7 +34,8 @@ from graphopt.search import candidate as weighing
 from graphopt.search import planner
 from graphopt.search.called import called
 from graphopt.search.candidate import Candidate, Kind, choose
-from graphopt.search.planner import Proposal, search
+from graphopt.search.planner import search
+from graphopt.search.proposals import Proposal, proposals_for
 from graphopt.testing import MODELS, model_from_text, staged
 
 STATIC, WEIGHTS = "int8 static", "int8 weights only"
@@ -259,7 +260,7 @@ def test_problems(limits: dict[str, Any], db: float, ratio: float, words: str) -
 )
 def test_proposals_suit_model_and_data(model: str, samples: bool, names: list[str]) -> None:
     stage, means = staged_of(io.load(MODELS[model]()), calibrated=samples, judged=False)
-    assert [item.name for item in planner._proposals(stage, means)] == names
+    assert [item.name for item in proposals_for(stage, means)] == names
 
 
 FREE = "(float[N, 3, H, W] x) => (float[N, 4, A, B] y)"
@@ -289,7 +290,7 @@ def test_the_sizes_of_a_sample_tell_what_suits(judged: bool, names: list[str]) -
     graph = io.load(model_from_text(text.replace("[N, 4, A, B]", "[N, 4]"), shapes))
     pictures = open_data({"x": np.ones((4, 3, 8, 8), np.float32)}, graph)
     stage, means = staged_of(graph, samples=pictures, judged=judged)
-    assert [item.name for item in planner._proposals(stage, means)] == names
+    assert [item.name for item in proposals_for(stage, means)] == names
 
 
 def test_what_was_not_run_has_no_latency_and_says_so() -> None:
@@ -300,7 +301,7 @@ def test_what_was_not_run_has_no_latency_and_says_so() -> None:
         assert row.latency_ratio is None
         assert row.verdict == "not run, so nothing shows that it answers right"
     assert choice.messages == [
-        "nothing was run, so auto keeps what needs no proof; --preset int8-weights stores the "
+        "nothing was run, so auto keeps what needs no proof; the preset int8-weights stores the "
         "weights in 8 bits without a run"
     ]
 
@@ -519,6 +520,6 @@ def test_a_form_is_tried_under_one_name_only(
         Proposal("weights", WEIGHTS, "quantize-weights"),
         Proposal("weights", f"{WEIGHTS}, again", "quantize-weights,eliminate-dead"),
     ]
-    monkeypatch.setattr(planner, "_proposals", lambda stage, means: twice)
+    monkeypatch.setattr(planner, "proposals_for", lambda stage, means: twice)
     table = search(*staged_of(cnn(), calibrated=False)).candidates
     assert [row.name for row in table if row.latency_ratio is not None][1:] == [WEIGHTS]
