@@ -44,6 +44,8 @@ class Need(StrEnum):
     TEACHER = "teacher"
     METRIC = "metric"
     """A function that judges by the labels."""
+    TASK = "task"
+    """What an output means."""
     MEMORY_LIMIT = "memory_limit"
     IMAGE_SIZE = "image_size"
     OPERATORS = "operators"

@@ -19,7 +19,7 @@ from graphopt.commands.sources import Data, Model, load, path_of
 from graphopt.contract.patterns import check_patterns
 from graphopt.contract.recipe import Recipe
 from graphopt.contract.settings import Limits, Machine
-from graphopt.errors import UsageError
+from graphopt.errors import Need, UsageError
 from graphopt.families.training import pairs_of, require_torch_for
 from graphopt.graph.graph import Graph
 from graphopt.progress import Progress
@@ -121,7 +121,7 @@ def _teacher(teacher: Model | None, graph: Graph, plan: Recipe, machine: Machine
     pairs = pairs_of(plan.passes)
     if teacher is None:
         if pairs:
-            raise UsageError("pair: there is no other teacher; give one with --teacher MODEL")
+            raise UsageError("pair: there is no other teacher", Need.TEACHER)
         return FittedTeacher(graph)
     return fitted(load(teacher, machine.ops_libraries), graph, pairs)
 

@@ -16,6 +16,7 @@ _ADVICE = {
     Need.SAMPLES: f"give them with {CALIBRATION_OPTION} or --eval DATA",
     Need.DATA: "give them with --data DATA",
     Need.TEACHER: "give it with --teacher MODEL",
+    Need.TASK: "the option is --task OUTPUT=KIND",
     Need.METRIC: "say what an output is with --task OUTPUT=KIND, or give --metric module:function",
     Need.MEMORY_LIMIT: "give a larger --memory-limit",
     Need.IMAGE_SIZE: "the options are --image-size and --image-crop",

@@ -6,6 +6,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from graphopt.errors import Need
 from graphopt.report import json
 from graphopt.run.record import LayerRecord, ModelRecord, Quality, RunRecord
 
@@ -154,3 +155,7 @@ def test_text_from_a_model_cannot_steer_a_terminal() -> None:
     assert all(mark.isprintable() or mark == "\n" for mark in text)
     assert "\u00e9" in text
     assert standard.loads(text) == {evil: evil}
+
+
+def test_the_schema_knows_all_that_can_be_needed() -> None:
+    assert set(json.schema()["$defs"]["needs"]["items"]["enum"]) == {str(need) for need in Need}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from graphopt.errors import ModelError
+from graphopt.errors import ModelError, Need
 from graphopt.facts.shapes import infer
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
@@ -63,7 +63,8 @@ def settled(
         elif first.kind != second.kind and first.form != second.form:
             raise ModelError(
                 f"output {name!r} is {first} of the student and {second} of the teacher; say "
-                f"what it is: --task {name}={first.kind}"
+                f"which it is, {first.kind} or {second.kind}",
+                Need.TASK,
             )
     return ours, theirs
 
