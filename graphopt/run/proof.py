@@ -179,8 +179,8 @@ def _taught(start: Stage | None, passes: Sequence[PassRecord]) -> bool:
 def _badness(quality: Quality, stage: Stage, means: Means) -> list[str]:
     """That the result answers badly, as plain as that it is larger or slower, and the cause."""
     fault = too_far(quality, None)
-    if not fault:
-        return []
+    if not fault or (quality.metric is not None and quality.metric.fall <= 0):
+        return []  # by the labels it is no worse
     causes = likely_causes(stage, means) if has_fixed_ranges(stage.graph) else []
     cause = f"; the likely cause: {causes[0]}" if causes else ""
     return [f"the result answers badly: {fault}{cause}"]

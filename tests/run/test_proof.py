@@ -18,8 +18,9 @@ from graphopt.errors import Need
 from graphopt.graph import io
 from graphopt.run.means import Means
 from graphopt.run.proof import describe, prove, with_recipe
-from graphopt.run.record import Caveat, LimitRecord, Quality
+from graphopt.run.record import Caveat, LimitRecord, Metric, Quality
 from graphopt.run.stage import Stage
+from graphopt.run.verify import verify
 from graphopt.runtime import side_by_side
 from graphopt.runtime.bursts import Runner
 from graphopt.runtime.latency import SAME, Readings, Times
@@ -91,6 +92,12 @@ def test_a_result_that_answers_badly_is_said_with_the_figure() -> None:
     same = prove(stage, means, None, [], Caveat()).messages
     assert not any(words in text for text in same)
     assert not any(words in text for text in prove(bad, means, stage, [], Caveat()).messages)
+    found = verify(bad, means)
+    for after, told_of in ((50.0, False), (49.0, True)):
+        quality = replace(found.quality, metric=Metric("top1", 50.0, after))
+        by_labels = replace(found, quality=quality)
+        messages = prove(bad, means, None, [], Caveat(), by_labels).messages
+        assert any(words in text for text in messages) is told_of
 
 
 def test_layers_are_counted_as_the_target_runs_them() -> None:
