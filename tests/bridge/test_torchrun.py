@@ -22,14 +22,14 @@ Launch = Callable[..., Any]
 ROOT = Path(graphopt.__file__).parents[1]
 
 NORMED = """<ir_version: 8, opset_import: ["" : 17]>
-net (float[N,3,8,8] image) => (float[N,10] scores, float[N,2] aside) {
+net (float[N,3,8,8] image) => (float[N,10] logits, float[N,2] aside_logits) {
   c = Conv <pads = [1,1,1,1]> (image, W)
   n = BatchNormalization (c, scale, shift, mean, variance)
   r = Relu (n)
   p = GlobalAveragePool (r)
   f = Flatten (p)
-  scores = Gemm (f, V)
-  aside = Gemm (f, A)
+  logits = Gemm (f, V)
+  aside_logits = Gemm (f, A)
 }"""
 SHAPES = {
     "W": (16, 3, 3, 3),
