@@ -169,8 +169,11 @@ def limit_records(
         fresh = None if broken or quality.fresh is None else quality.fresh.least_db
         records.append(LimitRecord("min_sqnr_db", limits.min_sqnr_db, worst, met, fresh))
     if limits.max_drop is not None:
+        broken = _taken_back(passes, "max-drop")
+        falls = [item.broken.measured for item in broken if item.broken is not None]
         fall = None if quality.metric is None else quality.metric.fall
-        met = fall is not None and fall <= limits.max_drop and not _taken_back(passes, "max-drop")
+        fall = max((each for each in falls if each is not None), default=fall)
+        met = not broken and fall is not None and fall <= limits.max_drop
         records.append(LimitRecord("max_drop", limits.max_drop, fall, met))
     return records
 

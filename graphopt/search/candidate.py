@@ -110,14 +110,22 @@ def choose(base: Candidate, tried: Sequence[Candidate]) -> Candidate:
     if least >= -MARGIN:
         return base
     near = [item for item in tried if costs.get(id(item), 0.0) < min(least + MARGIN, -MARGIN)]
-    best = max(map(_accuracy, near))
-    return next(item for item in near if _accuracy(item) >= best - SAME_DB)
+    for figure in (_accuracy, _numbers):
+        best = max(map(figure, near))
+        near = [item for item in near if figure(item) >= best - SAME_DB]
+    return near[0]
 
 
 def _accuracy(item: Candidate) -> float:
     """The figure that decides, dB; without a figure the least."""
     worst = None if item.quality is None else item.quality.worst_db
     return -CAP_DB if worst is None else worst
+
+
+def _numbers(item: Candidate) -> float:
+    """That of outputs that hold numbers, where decisions or rows decide."""
+    least = None if item.quality is None else item.quality.least_db
+    return -CAP_DB if least is None else least
 
 
 def _verdict(item: Candidate, base_bytes: int, floor_db: float) -> str:

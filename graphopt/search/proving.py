@@ -69,7 +69,7 @@ def told_causes(tried: Sequence[Candidate], means: Means) -> list[str]:
     for item in tried:
         if item.quality is None or not item.problem or not too_far(item.quality, None):
             continue
-        if not has_fixed_ranges(item.stage.graph):
+        if not item.quality.evidence or not has_fixed_ranges(item.stage.graph):
             continue
         causes = likely_causes(item.stage, means)
         if causes:

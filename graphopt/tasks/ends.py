@@ -32,11 +32,13 @@ class End:
         kind: See ``EndKind``.
         axis: Axis of the output along which the channels of that node lie; None where unknown.
         node: The node that decides; None where there is none.
+        made: The one of its results that becomes the output; empty where there is none.
     """
 
     kind: EndKind
     axis: int | None = None
     node: NodeProto | None = None
+    made: str = ""
 
 
 def end_of(scope: Scope, name: str, shapes: Shapes) -> End:
@@ -63,8 +65,9 @@ class _End:
         node = self.scope.producer(name)
         while node is not None and (index := self._through(node)) is not None:
             chain.append((node, index))
-            node = self.scope.producer(node.input[index])
-        end = End("unknown") if node is None else self._decided(node)
+            name = node.input[index]
+            node = self.scope.producer(name)
+        end = End("unknown") if node is None else replace(self._decided(node), made=name)
         for passed, index in reversed(chain):
             end = replace(end, axis=self._carried(passed, index, end.axis))
         return end

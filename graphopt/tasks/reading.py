@@ -113,6 +113,11 @@ def _with_word(read: Task, word: Task | None, seen: Sequence[Any]) -> Task:
     if word is None:
         return read
     axis = word.axis if word.axis is not None else read.axis
+    rank = max((np.ndim(each) for each in seen), default=None)
+    if word.axis is not None and rank is not None and word.axis >= rank:
+        raise UsageError(
+            f"task: output {read.output!r} has {rank} axes, so none is number {word.axis}"
+        )
     if axis is None and word.kind in ("classes", "multi-label", "boxes", "detections"):
         axis = _last_axis(seen)
     form = word.form
@@ -140,7 +145,7 @@ def _read(graph: Graph, value: ValueInfoProto, shapes: Shapes, seen: Sequence[An
 
 def _whole(name: str, end: End, shapes: Shapes) -> Task:
     """Integers: numbers of things, unless they are rounded floats."""
-    made = None if end.node is None else shapes.get(end.node.output[0])
+    made = None if end.node is None else shapes.get(end.made)
     rounded = made is not None and made.data_type in _FLOATS
     if end.node is not None and (rounded or "Quantize" in end.node.op_type):
         return Task(name, "regression", end.axis, why=f"rounded results of {end.node.op_type}")

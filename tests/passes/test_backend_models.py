@@ -1,4 +1,7 @@
-"""Every pass that needs no data, over all models that come with onnx: valid, and right."""
+"""Every pass that needs no data, over the models that come with onnx: valid, and right.
+
+Each pass takes every second model, its neighbour in the list of passes the others.
+"""
 
 from __future__ import annotations
 
@@ -133,4 +136,5 @@ def _wrong(name: str, case: _Case, judge: Judge) -> str:
 @pytest.mark.parametrize("name", _PASSES)
 def test_all_models_of_onnx(name: str) -> None:
     assert len(_cases()) > 4000
-    assert [text for case, judge in _cases() if (text := _wrong(name, case, judge))] == []
+    chosen = _cases()[_PASSES.index(name) % 2 :: 2]
+    assert [text for case, judge in chosen if (text := _wrong(name, case, judge))] == []

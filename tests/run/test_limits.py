@@ -77,7 +77,7 @@ def test_a_metric_limit_that_cost_a_pass_is_not_met() -> None:
     passes = [rolled_back(Broken("max-drop", 2.0, 3.0), None)]
     quality = Quality({"y": 60.0}, metric=Metric("top-1", 80.0, 80.0))
     limits = limit_records(means_of(max_drop=2.0), quality, passes)
-    assert limits == [LimitRecord("max_drop", 2.0, 0.0, False)]
+    assert limits == [LimitRecord("max_drop", 2.0, 3.0, False)]
 
 
 def metric(outputs: Any, labels: Any) -> float:

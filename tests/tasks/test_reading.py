@@ -73,6 +73,7 @@ GRAPHS = {
     "boxes of another width": (f"({LINE}) => (float[n, 4, 2] boxes)", "<int64[3] s = {-1, 4, 2}> { boxes = Reshape(x, s) }", "numbers along axis 2"),
     "packed": (f"({LINE}) => (float[n, 16] y)", "{ a = Exp(x) b = Sigmoid(x) y = Concat<axis = 1>(a, b) }", "packed detections along axis 1"),
     "an index": (f"({LINE}) => (int64[n, 1] y)", "{ y = ArgMax<axis = 1>(x) }", "integers that number things"),
+    "places of a node with other results": (f"({LINE}) => (int64[n, 3] y)", "<int64[1] k = {3}> { v, i = TopK(x, k) y = Identity(i) }", "integers that number things"),
     "rounded": (f"({LINE}) => (uint8[n, 5] y)", DENSE + "{ s = MatMul(x, w) y = Cast<to = 2>(s) }", "numbers along axis 1"),
     "a mask": (f"({LINE}) => (bool[n, 8] y)", "{ y = IsNaN(x) }", "a mask"),
     "rows by values": (f"({LINE}) => (int64[2, k] y)", "{ y = NonZero(x) }", "integers that number things, as many as the data has"),
@@ -156,4 +157,14 @@ def test_a_word_on_an_output_that_is_not_there_is_refused() -> None:
             f"({LINE}) => (float[n, 5] logits)",
             DENSE + "{ logits = MatMul(x, w) }",
             given={"logit": Task("logit", "classes")},
+        )
+
+
+def test_an_axis_that_the_output_does_not_have_is_refused() -> None:
+    with pytest.raises(UsageError, match="output 'logits' has 2 axes, so none is number 7"):
+        tasks(
+            f"({LINE}) => (float[n, 5] logits)",
+            DENSE + "{ logits = MatMul(x, w) }",
+            answers=[{"logits": RNG.standard_normal((2, 5))}],
+            given={"logits": Task("logits", "classes", axis=7)},
         )
