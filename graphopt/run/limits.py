@@ -10,6 +10,7 @@ import onnx
 from graphopt.contract.settings import Limits
 from graphopt.errors import LimitError, Need
 from graphopt.graph.graph import Graph
+from graphopt.graph.node import attribute, is_op
 from graphopt.run.evaluation import evaluate
 from graphopt.run.means import Means
 from graphopt.run.record import Broken, Caveat, LimitRecord, PassRecord, Quality
@@ -38,8 +39,15 @@ _HALF_DB: dict[int, float] = {onnx.TensorProto.FLOAT16: 45.0, onnx.TensorProto.B
 
 
 def lossless_floor(graph: Graph) -> float:
-    """What rounding alone may cost in a model of this precision, dB."""
+    """What rounding alone may cost in a model of this precision, dB.
+
+    That of its weights, of what it takes and gives, and of what it rounds to in between.
+    """
     kinds = {tensor.data_type for scope in graph.scopes() for tensor in scope.tensors()}
+    for scope in graph.scopes():
+        ports = (*scope.proto.input, *scope.proto.output)
+        kinds.update(value.type.tensor_type.elem_type for value in ports)
+        kinds.update(attribute(node, "to", 0) for node in scope.nodes if is_op(node, "Cast"))
     return min((_HALF_DB[kind] for kind in kinds if kind in _HALF_DB), default=LOSSLESS_DB)
 
 

@@ -149,4 +149,4 @@ def share_db(error: float) -> float:
     >>> round(share_db(0.06), 1), share_db(0.0), share_db(1.0)
     (12.2, 300.0, 0.0)
     """
-    return CAP_DB if error <= 0 else float(-10 * np.log10(min(error, 1.0)))
+    return CAP_DB if error <= 0 else float(10 * np.log10(1 / min(error, 1.0)))

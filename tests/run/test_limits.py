@@ -134,6 +134,11 @@ def test_a_drop_can_only_be_limited_with_labels() -> None:
 def test_half_precision_may_lose_more() -> None:
     assert lossless_floor(io.load(MODELS["cnn"]())) == 90
     assert lossless_floor(io.load(MODELS["float16"]())) == 45
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    g (%s[n] x) => (%s[n] y) { h = Cast<to = %d>(x) y = CastLike(h, x) }"""
+    for port, between, floor in (("float", 10, 45), ("float", 1, 90), ("bfloat16", 1, 25)):
+        model = model_from_text(text % (port, port, between))
+        assert lossless_floor(io.load(model)) == floor
 
 
 @pytest.mark.parametrize(

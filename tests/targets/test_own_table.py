@@ -168,7 +168,7 @@ def test_the_audit_reads_the_codes_from_the_table() -> None:
     assert "codes" not in {e.node: e.reason for e in audit(graph, target=wide).float_}["a"]
     lacking = replace(wide, rules={"MatMul": LAYER})
     reasons = {entry.node: entry.reason for entry in audit(graph, target=lacking).float_}
-    assert reasons["a"].startswith("onnxruntime has no integer kernel for Conv; ")
+    assert reasons["a"].startswith("the npu has no integer kernel for Conv; ")
 
 
 def test_weights_are_stored_in_the_form_that_the_runtime_folds() -> None:
@@ -193,7 +193,7 @@ def test_rows_are_looked_up_in_tables_of_the_codes_that_the_table_names() -> Non
     item = QuantizeWeights(weight_type="int4")
     _, refused = apply_pass(item, embedding, target=NPU)
     assert [skip.reason for skip in refused.skipped] == [
-        "t: a table whose rows are looked up; the npu has no Gather of 4 bits"
+        "a table whose entries are looked up; the npu has no Gather of 4 bits"
     ]
     narrow = replace(NPU, row_types=("int4",))
     graph = apply_pass(item, embedding, target=narrow, judge=False)[0]
