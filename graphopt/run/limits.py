@@ -130,8 +130,7 @@ def broken_by_user(stage: Stage, means: Means) -> Broken | None:
     """The limit of the user that a model breaks, if it breaks one."""
     if means.judge is None:
         return None
-    quality = means.judge.compare(stage.answers)
-    broken = broken_floor(quality, means.limits.min_sqnr_db)
+    broken = broken_by(means.judge.compare(stage.answers), means.limits)
     if broken is not None or means.limits.max_drop is None:
         return broken
     fall = drop(stage, means)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -54,12 +55,13 @@ def metric_answers(
     return _Held(metric, outputs, labels, memory_limit)
 
 
-class MetricAnswers:
+class MetricAnswers(ABC):
     """Answers of some models, of which a metric is made."""
 
     batch = BATCH
     """Samples that a feed may join."""
 
+    @abstractmethod
     def add(self, model: int, answer: Mapping[str, Any], rows: Rows) -> None:
         """Take what one model answered to one feed.
 
@@ -71,8 +73,8 @@ class MetricAnswers:
         Raises:
             DataError: Too much is held, or the metric cannot be computed.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def values(self) -> list[Metric]:
         """The metric of each model but the first, beside that of the first.
 
@@ -81,7 +83,6 @@ class MetricAnswers:
         Raises:
             DataError: The metric cannot be computed.
         """
-        raise NotImplementedError
 
 
 class _Scored(MetricAnswers):

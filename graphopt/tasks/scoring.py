@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from math import prod
 from typing import Any
@@ -22,9 +23,10 @@ COUNTED = ("accuracy", "f1", "iou", "precision", "recall")
 """Figures of decisions."""
 
 
-class Scoring:
+class Scoring(ABC):
     """Sums over samples from which the figures of a model follow."""
 
+    @abstractmethod
     def add(self, answer: Mapping[str, Any], real: int) -> None:
         """Count one feed.
 
@@ -35,11 +37,10 @@ class Scoring:
         Raises:
             DataError: An output is not of the shape that the labels were fitted to.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def figures(self) -> dict[str, float]:
         """The figures of that kind of output, by name."""
-        raise NotImplementedError
 
 
 def filled_up(values: Array, shape: tuple[int, ...]) -> Array:
@@ -103,9 +104,9 @@ class _OfLabels(Scoring):
             return values
         return filled_up(values, shape)
 
+    @abstractmethod
     def take(self, rows: Array, part: slice) -> None:
         """Count the rows of the output that belong to a part of the samples."""
-        raise NotImplementedError
 
 
 class _Counting(_OfLabels):
