@@ -10,8 +10,9 @@ import numpy as np
 from graphopt.numerics.fresh import FEW
 from graphopt.observe.request import Rows
 from graphopt.run.record import Fresh, Quality
-from graphopt.tasks.compare import Comparator, EqualValues, Least, Numbers, Sampling, is_numeric
+from graphopt.tasks.compare import Comparator, Least, Numbers, Sampling, is_numeric
 from graphopt.tasks.containers import Elements
+from graphopt.tasks.equal import EqualValues
 from graphopt.tasks.rows import MatchedRows
 from graphopt.tasks.task import Task
 

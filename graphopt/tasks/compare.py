@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graphopt.graph.tensors import Array
-from graphopt.numerics.fresh import FEW, least_share, least_sqnr_db
+from graphopt.numerics.fresh import FEW, least_sqnr_db
 from graphopt.numerics.slices import AxisSums, axis_sums, least_slice
 from graphopt.numerics.sqnr import ErrorSums, all_finite, decibels, finite_pair
 from graphopt.observe.request import Rows
+from graphopt.tasks.decisions import Decisions
 from graphopt.tasks.quality import OutputQuality, WorstSlice
 from graphopt.tasks.task import Task
 
-__all__ = ["Comparator", "EqualValues", "Least", "Numbers", "Sampling", "is_numeric"]
+__all__ = ["NOTHING", "Comparator", "Least", "Numbers", "Sampling", "is_numeric", "unlike"]
 
 _NUMBERS = "fiub"  # kinds of numpy's types that can be subtracted
 _MOST_SLICES = 4096
@@ -29,14 +29,7 @@ _PICTURE = 4
 """Axes of pictures."""
 _LEAST_VALUES = 8
 """Values of a slice below which its own mean says nothing."""
-_MOST_VALUES = 256
-"""Different values that are counted in search of the usual one."""
-_SHORT = 256
-"""Classes whose numbers fit a byte."""
-_SHORTEST = 8
-"""Of the last axis."""
-_MANY = 1 << 12
-_NOTHING = "no values on these samples"
+NOTHING = "no values on these samples"
 
 
 @dataclass(frozen=True)
@@ -89,7 +82,7 @@ class Numbers(Comparator):
         self.errors, self.last, self.steps = ErrorSums(), ErrorSums(), 0
         self.slices: dict[int | None, AxisSums] = {}
         self.mixed: set[int | None] = set()
-        self.decisions = _Decisions(task)
+        self.decisions = Decisions(task)
         self.units: list[NDArray[np.float64]] = []
         self.samples = self.finite = self.not_finite = self.held = 0
         self.worst: float | None = None
@@ -100,7 +93,7 @@ class Numbers(Comparator):
         name = self.task.output
         f, g = right[name], answer[name]
         if isinstance(f, np.ndarray) and f.size and f.dtype.kind in _NUMBERS:
-            if fault := _unlike(f, g):
+            if fault := unlike(f, g):
                 self.fail(fault)
             else:
                 apart = f.ndim > 0 and len(f) == rows.full
@@ -114,7 +107,7 @@ class Numbers(Comparator):
         f, g = right[self.task.output], answer[self.task.output]
         if not is_numeric(f) or not f.size:
             return
-        if fault := _unlike(f, g):
+        if fault := unlike(f, g):
             self.fault = self.fault or f"after {steps} steps of feeding back: {fault}"
             return
         self.steps = steps
@@ -190,7 +183,7 @@ class Numbers(Comparator):
                 fault=self.fault,
             )
         if self.errors.count == 0:
-            return OutputQuality(kind, compared=False, reason=_NOTHING)
+            return OutputQuality(kind, compared=False, reason=NOTHING)
         if self.finite == 0:
             return OutputQuality(
                 kind,
@@ -242,174 +235,12 @@ class Numbers(Comparator):
         return {self.task.output: Least(bound, self.decisions.least())}
 
 
-@dataclass
-class _Decisions:
-    """What is decided by scores, and how much of that is the same.
-
-    ``answers`` are the same ones and all, sample by sample, held of a few samples only.
-    """
-
-    task: Task
-    same: int = 0
-    positions: int = 0
-    chosen: NDArray[np.int64] = field(default_factory=lambda: np.zeros(3, np.int64))
-    answers: list[NDArray[np.int64]] = field(default_factory=list)
-
-    def add(self, f: Array, g: Array, samples: int, *, keep: bool) -> None:
-        """Count the decisions of some samples."""
-        if not self.task.scores:
-            return
-        axis = self.task.axis
-        if self.task.kind == "classes":
-            if axis is None or axis >= f.ndim or f.shape[axis] < 2:
-                return
-            same = _largest(f, axis) == _largest(g, axis)
-        else:
-            ours, theirs = f > self.task.threshold, g > self.task.threshold
-            same = ours == theirs
-            self.chosen += [ours.sum(), theirs.sum(), (ours & theirs).sum()]
-        by_sample = same.reshape(samples, -1)
-        self.same += int(same.sum())
-        self.positions += same.size
-        if keep:
-            all_ = np.full(samples, by_sample.shape[1])
-            self.answers.append(np.stack([by_sample.sum(axis=1), all_]))
-
-    @property
-    def agreement(self) -> float | None:
-        """Share of the same decisions, percent."""
-        return 100 * self.same / self.positions if self.positions else None
-
-    @property
-    def unusual(self) -> float | None:
-        """F1 of the decision that is the seldom one, percent; None where there is only one."""
-        if self.task.kind == "classes" or not self.positions:
-            return None
-        ours, theirs, both = (int(each) for each in self.chosen)
-        if 2 * ours > self.positions:  # yes is the usual one
-            ours, theirs = self.positions - ours, self.positions - theirs
-            both = self.same - both
-        return 200 * both / (ours + theirs) if ours + theirs else None
-
-    def least(self) -> float | None:
-        """What fresh samples agree in at least, percent."""
-        if not self.answers:
-            return None
-        share = least_share(*np.concatenate(self.answers, axis=1))
-        return None if share is None else 100 * share
-
-
-class EqualValues(Comparator):
-    """Integers that number things, strings, masks: equal or not.
-
-    Where one value makes up more than half of the output, what counts are the places that hold
-    another, in one of the two: an empty mask is not right for being mostly empty.
-
-    Args:
-        task: What the output means.
-    """
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self.same = self.positions = self.samples = 0
-        self.ours, self.theirs, self.both = Counter[Any](), Counter[Any](), Counter[Any]()
-        self.answers: list[NDArray[np.int64]] = []
-        self.held = 0
-        self.fault = ""
-
-    def add(self, right: Mapping[str, Any], answer: Mapping[str, Any], rows: Rows) -> None:
-        """Count one feed; of outputs with a row per sample only the real rows."""
-        name = self.task.output
-        f, g = right[name], answer[name]
-        if isinstance(f, np.ndarray) and f.size:
-            if fault := _unlike(f, g, numbers=False):
-                self.fault = self.fault or f"sample {self.samples}: {fault}"
-            else:
-                apart = f.ndim > 0 and len(f) == rows.full
-                self.count(rows.keep(f), rows.keep(g), rows.real if apart else 1)
-        self.samples += rows.real
-
-    def count(self, f: Array, g: Array, samples: int) -> None:
-        """Count two arrays of one shape, of ``samples`` samples along the leading axis."""
-        same = np.asarray(f == g)
-        by_sample = same.reshape(samples, -1)
-        if self.held < FEW:
-            self.held += samples
-            all_ = np.full(samples, by_sample.shape[1])
-            self.answers.append(np.stack([by_sample.sum(axis=1), all_]))
-        self.same += int(same.sum())
-        self.positions += same.size
-        for counter, values in ((self.ours, f), (self.theirs, g), (self.both, f[same])):
-            for value, number in _counted(values):
-                if value in counter or len(counter) < _MOST_VALUES:
-                    counter[value] += number
-
-    def found(self) -> dict[str, OutputQuality]:
-        """The figures so far."""
-        return {self.task.output: self.quality()}
-
-    def quality(self) -> OutputQuality:
-        """The figures so far."""
-        kind = self.task.kind
-        if self.fault:
-            return OutputQuality(kind, fault=self.fault)
-        if self.positions == 0:
-            return OutputQuality(kind, compared=False, reason=_NOTHING)
-        differ = self.positions - self.same
-        unusual = None
-        error = differ / self.positions
-        value, number = self.ours.most_common(1)[0]
-        if 2 * number > self.positions:
-            others = 2 * self.positions - number - self.theirs[value]
-            error = differ / others if others else 0.0
-            unusual = 100 * (1 - min(error, 1.0)) if others else None
-        return OutputQuality(
-            kind, agreement=100 * self.same / self.positions, unusual=unusual, error=error
-        )
-
-    def least(self) -> dict[str, Least]:
-        """What fresh samples give at least."""
-        if not self.answers:
-            return {}
-        share = least_share(*np.concatenate(self.answers, axis=1))
-        least = Least(agreement=None if share is None else 100 * share)
-        return {self.task.output: least}
-
-
-def _largest(values: Array, axis: int) -> NDArray[np.integer]:
-    """``argmax``, which is slow along any axis but the last, where that is short."""
-    moved = np.moveaxis(values, axis, 0)
-    if len(moved) > (_SHORTEST if axis == values.ndim - 1 else _SHORT):
-        places: NDArray[np.integer] = np.asarray(values.argmax(axis))
-        return places
-    best = moved[0].copy()
-    places = np.zeros(best.shape, np.uint8)
-    for number, each in enumerate(moved[1:], start=1):
-        larger = (each > best).view(np.uint8)
-        np.maximum(best, each, out=best)
-        np.maximum(places, larger * np.uint8(number), out=places)
-    return places
-
-
-def _counted(values: Array) -> list[tuple[Any, int]]:
-    """Each value and how often it is there."""
-    if values.dtype.kind == "O":
-        return list(Counter(values.ravel().tolist()).items())
-    if values.dtype.kind in "biu" and values.size > _MANY:
-        low, high = int(values.min()), int(values.max())
-        if low >= 0 and high < _MANY:  # counting is faster than sorting
-            numbers = np.bincount(values.astype(np.int64, copy=False).ravel())
-            return [(int(n), int(numbers[n])) for n in np.flatnonzero(numbers)]
-    different, numbers = np.unique(values, return_counts=True)
-    return list(zip(different.tolist(), numbers.tolist(), strict=True))
-
-
 def is_numeric(value: Any) -> bool:
     """Whether a value is an array that can be subtracted from another."""
     return isinstance(value, np.ndarray) and value.dtype.kind in _NUMBERS
 
 
-def _unlike(f: Array, g: Any, *, numbers: bool = True) -> str:
+def unlike(f: Array, g: Any, *, numbers: bool = True) -> str:
     """What keeps an answer from being compared with the one that is right; else empty."""
     if not isinstance(g, np.ndarray) or (numbers and not is_numeric(g)):
         return "no numbers where the model before has some"

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from graphopt.graph.tensors import Array
 from graphopt.observe.request import Rows
-from graphopt.tasks.compare import Comparator, EqualValues, Numbers, Sampling, is_numeric
+from graphopt.tasks.compare import Comparator, Numbers, Sampling, is_numeric
+from graphopt.tasks.equal import EqualValues
 from graphopt.tasks.matching import corners, match_boxes, match_equal, match_nearest
 from graphopt.tasks.packed_rows import SHOWN, class_columns, packed_box, score_column
 from graphopt.tasks.quality import FoundRows, OutputQuality

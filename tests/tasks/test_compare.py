@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from graphopt.observe.request import Rows
-from graphopt.tasks.compare import EqualValues, Numbers, Sampling
+from graphopt.tasks.compare import Numbers, Sampling
+from graphopt.tasks.equal import EqualValues
 from graphopt.tasks.quality import OutputQuality, share_db
 from graphopt.tasks.task import Task
 
