@@ -11,6 +11,7 @@ from graphopt.cli import outcome
 from graphopt.cli.options import (
     AMOUNT,
     FINITE,
+    PERCENT,
     checkpoints_option,
     device_option,
     eval_option,
@@ -48,6 +49,7 @@ from graphopt.cli.streams import stdout_to_stderr
 @metric_option
 @task_option
 @click.option("--max-drop", type=AMOUNT, help="Most that the metric may fall.")
+@click.option("--min-agreement", type=PERCENT, metavar="PERCENT", help="Least same decisions.")
 @click.option("--min-sqnr", "min_sqnr_db", type=FINITE, metavar="DB", help="Least SQNR an output.")
 @click.option("--target", metavar="NAME", help="Machine to run on [default: host].")
 @report_option

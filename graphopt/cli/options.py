@@ -16,6 +16,7 @@ from graphopt.options import number_of
 __all__ = [
     "AMOUNT",
     "FINITE",
+    "PERCENT",
     "Count",
     "checkpoints_option",
     "device_option",
@@ -93,20 +94,21 @@ class _Extent(click.ParamType):  # type: ignore[type-arg]  # generic from click 
 
 
 class _Amount(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
-    """A finite number, from ``least`` on; NaN and infinity would meet or break every limit."""
+    """A finite number within bounds; NaN and infinity would meet or break every limit."""
 
     name = "number"
 
-    def __init__(self, least: float = -math.inf) -> None:
-        self.least = least
+    def __init__(self, least: float = -math.inf, most: float = math.inf) -> None:
+        self.least, self.most = least, most
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
         try:
             number: float = number_of(str(value), float)
         except ValueError:
             self.fail(f"{quoted(value)} is not a number", param, ctx)
-        if not math.isfinite(number) or number < self.least:
+        if not math.isfinite(number) or not self.least <= number <= self.most:
             bound = "" if self.least == -math.inf else f" of at least {self.least:g}"
+            bound += "" if self.most == math.inf else f" and at most {self.most:g}"
             self.fail(f"{quoted(value)} is not a finite number{bound}", param, ctx)
         return number
 
@@ -125,6 +127,7 @@ class Count(click.IntRange):
 
 AMOUNT = _Amount(0)
 FINITE = _Amount()
+PERCENT = _Amount(0, 100)
 SIZE = _Size()
 _IMAGES = (
     ("size", _Extent(), "resize the shorter side (224), or to HEIGHTxWIDTH"),

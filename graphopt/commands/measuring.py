@@ -78,7 +78,12 @@ def means_of(
         reference=reference,
         target=targets.find(plan.target),
         machine=replace(machine, seed=plan.seed),
-        limits=replace(limits, min_sqnr_db=plan.min_sqnr_db, max_drop=plan.max_drop),
+        limits=replace(
+            limits,
+            min_sqnr_db=plan.min_sqnr_db,
+            min_agreement=plan.min_agreement,
+            max_drop=plan.max_drop,
+        ),
         calibration=observed,
         evaluation=evaluation,
         held_out=held_out,

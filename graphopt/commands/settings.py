@@ -36,6 +36,7 @@ class Settings(TypedDict, total=False):
     images: Mapping[str, Any] | None
     tasks: TasksGiven | None
     min_sqnr_db: float | None
+    min_agreement: float | None
     max_drop: float | None
     strict: bool
     target: str | None
@@ -92,6 +93,7 @@ def planned(
     given: dict[str, Any] = {
         "target": machine.target,
         "max_drop": limits.max_drop,
+        "min_agreement": limits.min_agreement,
         "min_sqnr_db": limits.min_sqnr_db,
         "images": {**plan.images, **data.images} if data.images else None,
         "seed": machine.seed,

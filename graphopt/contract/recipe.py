@@ -46,6 +46,7 @@ class Recipe:
         auto: Let the planner choose the passes.
         target: Name of the target.
         min_sqnr_db: Least SQNR of every output against the input model, dB.
+        min_agreement: Least share of decisions that stay the same, percent.
         max_drop: Most that the metric may fall, in the metric's own unit.
         seed: Seed of all random numbers.
         images: Preprocessing of a folder of images.
@@ -56,13 +57,15 @@ class Recipe:
     auto: bool = False
     target: str = "host"
     min_sqnr_db: float | None = None
+    min_agreement: float | None = None
     max_drop: float | None = None
     seed: int = 0
     images: Mapping[str, Any] = field(default_factory=dict)
     tasks: Mapping[str, str] = field(default_factory=dict)
 
 
-_KEYS = {"extends", "target", "min_sqnr_db", "max_drop", "seed", "images", "tasks", "passes"}
+_NUMBERS = ("min_sqnr_db", "min_agreement", "max_drop")
+_KEYS = {"extends", "target", *_NUMBERS, "seed", "images", "tasks", "passes"}
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -122,13 +125,12 @@ def _from_table(table: dict[str, Any]) -> Recipe:
         base,
         passes=tuple(passes),
         target=_typed(table, "target", str, base.target),
-        min_sqnr_db=_typed(table, "min_sqnr_db", float, base.min_sqnr_db),
-        max_drop=_typed(table, "max_drop", float, base.max_drop),
+        **{key: _typed(table, key, float, getattr(base, key)) for key in _NUMBERS},
         seed=_typed(table, "seed", int, base.seed),
         images=images,
         tasks=tasks,
     )
-    Limits(min_sqnr_db=recipe.min_sqnr_db, max_drop=recipe.max_drop)
+    Limits(**{key: getattr(recipe, key) for key in _NUMBERS})
     Machine(seed=recipe.seed)
     return recipe
 
@@ -167,7 +169,7 @@ def format_recipe(recipe: Recipe) -> str:
         document["extends"] = "auto"
     for item in dataclasses.fields(Recipe):
         value = getattr(recipe, item.name)
-        if item.name in ("target", "min_sqnr_db", "max_drop", "seed") and value != item.default:
+        if item.name in ("target", *_NUMBERS, "seed") and value != item.default:
             document[item.name] = value
     for key, table in (("images", recipe.images), ("tasks", recipe.tasks)):
         if table:

@@ -26,6 +26,8 @@ class Limits:
 
     Attributes:
         min_sqnr_db: Least SQNR of every output against the input model, dB.
+        min_agreement: Least share of decisions that stay the same, percent: of each output that
+            decides, such as the largest class.
         max_drop: Most that the metric may fall, in the metric's own unit.
         strict: End the run at the first refused pass or broken limit.
 
@@ -34,16 +36,19 @@ class Limits:
     """
 
     min_sqnr_db: float | None = None
+    min_agreement: float | None = None
     max_drop: float | None = None
     strict: bool = False
 
     @property
     def any(self) -> bool:
         """Whether the result must hold something."""
-        return self.min_sqnr_db is not None or self.max_drop is not None
+        asked = (self.min_sqnr_db, self.min_agreement, self.max_drop)
+        return any(value is not None for value in asked)
 
     def __post_init__(self) -> None:
         _check("min_sqnr_db", self.min_sqnr_db, float, -sys.float_info.max)
+        _check("min_agreement", self.min_agreement, float, 0, 100)
         _check("max_drop", self.max_drop, float, 0)
         if not isinstance(self.strict, bool):
             raise UsageError(f"strict={quoted(self.strict)} must be True or False")

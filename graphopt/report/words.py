@@ -36,6 +36,7 @@ NONE = "-"
 _STEPS = ("", "k", "M", "G", "T")
 _LIMITS = {
     "min_sqnr_db": "SQNR of every output at least {:g} dB",
+    "min_agreement": "at least {:g} % of the decisions the same",
     "max_drop": "metric falls by {:g} at most",
 }
 

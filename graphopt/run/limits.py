@@ -118,12 +118,20 @@ def broken_by(quality: Quality, limits: Limits) -> Broken | None:
     """
     if limits.min_sqnr_db is not None and not quality.evidence:
         return Broken("min-sqnr", asked=limits.min_sqnr_db)
-    broken = broken_floor(quality, limits.min_sqnr_db)
+    broken = broken_floor(quality, limits.min_sqnr_db) or _fewer_agree(quality, limits)
     if broken is not None or limits.max_drop is None or quality.metric is None:
         return broken
     if quality.metric.fall > limits.max_drop:
         return Broken("max-drop", asked=limits.max_drop, measured=quality.metric.fall)
     return None
+
+
+def _fewer_agree(quality: Quality, limits: Limits) -> Broken | None:
+    """The limit of decisions, if fewer stay the same, or there are none."""
+    asked, least = limits.min_agreement, quality.least_agreement
+    if asked is None or (least is not None and least >= asked):
+        return None
+    return Broken("min-agreement", asked=asked, measured=least)
 
 
 def broken_by_user(stage: Stage, means: Means) -> Broken | None:
@@ -175,6 +183,12 @@ def limit_records(
         met = not broken and worst is not None and worst >= limits.min_sqnr_db
         fresh = None if broken or quality.fresh is None else quality.fresh.least_db
         records.append(LimitRecord("min_sqnr_db", limits.min_sqnr_db, worst, met, fresh))
+    if limits.min_agreement is not None:
+        broken = _taken_back(passes, "min-agreement")
+        falls = [item.broken.measured for item in broken if item.broken is not None]
+        least = min((each for each in falls if each is not None), default=quality.least_agreement)
+        met = not broken and least is not None and least >= limits.min_agreement
+        records.append(LimitRecord("min_agreement", limits.min_agreement, least, met))
     if limits.max_drop is not None:
         broken = _taken_back(passes, "max-drop")
         falls = [item.broken.measured for item in broken if item.broken is not None]

@@ -212,7 +212,17 @@ class Quality:
         return {name: each.fault for name, each in self.outputs.items() if each.fault}
 
 
-Limit = Literal["valid", "runs", "finite", "lossless", "same", "helps", "min-sqnr", "max-drop"]
+Limit = Literal[
+    "valid",
+    "runs",
+    "finite",
+    "lossless",
+    "same",
+    "helps",
+    "min-sqnr",
+    "min-agreement",
+    "max-drop",
+]
 """What the result of a pass must hold: ONNX's rules, that it runs and gives numbers, the floors of
 lossless passes for numbers and for decisions, that a repair helps, and the limits of the user."""
 
@@ -251,6 +261,10 @@ class Broken:
                 return f"it does not help: {self.measured:.1f} dB, {self.asked:.1f} dB without it"
             case "max-drop":
                 return f"max-drop allows {self.asked:g}, the metric falls by {self.measured:.3g}"
+            case "min-agreement" if self.measured is None:
+                return f"min-agreement asks {self.asked:g} %, and no output decides anything"
+            case "min-agreement":
+                return f"min-agreement asks {self.asked:g} %, {self.measured:.2f} % are the same"
             case floor if self.measured is None:
                 return f"{floor} asks {self.asked:g} dB, and no output can be compared"
             case floor:

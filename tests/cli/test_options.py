@@ -43,6 +43,7 @@ OPTIMIZE = {
     "--image-mean": (LONG, "1,,2", f"1,{ARABIC},3", "x" * 10**6, ""),
     "--image-std": ("1,x,3",),
     "--max-drop": (LONG, "1e400", "-1", "nan", ARABIC),
+    "--min-agreement": ("101", "-1", "nan", ARABIC),
     "--min-sqnr": (LONG, "-1e400", "nan", SQUARE),
     "--threads": (LONG, "9" * 400, "-1", "1.5", ARABIC, SQUARE, "1025"),
     "--seed": (LONG, "-1", "1.5", ARABIC, "x" * 10**6),

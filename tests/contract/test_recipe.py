@@ -64,7 +64,9 @@ def test_extends_puts_the_preset_first() -> None:
     st.integers(0, 2**31),
 )
 def test_round_trip(passes: list[MaskWeights], floor: float | None, seed: int) -> None:
-    recipe = Recipe(passes=tuple(passes), min_sqnr_db=floor, max_drop=floor, seed=seed)
+    recipe = Recipe(
+        passes=tuple(passes), min_sqnr_db=floor, min_agreement=floor, max_drop=floor, seed=seed
+    )
     assert parse_recipe(format_recipe(recipe)) == recipe
 
 

@@ -17,6 +17,7 @@ from graphopt.errors import UsageError
         (Limits, {"min_sqnr_db": float("nan")}, "min_sqnr_db=nan must be a number"),
         (Limits, {"min_sqnr_db": "20"}, "min_sqnr_db='20' must be a number"),
         (Limits, {"max_drop": -1.0}, "max_drop=-1.0 must be 0 or more"),
+        (Limits, {"min_agreement": 101}, "min_agreement must be 100 or less"),
         (Machine, {"threads": -1}, "threads=-1 must be 0 or more"),
         (Machine, {"threads": 1.5}, "threads=1.5 must be a whole number"),
         (Machine, {"seed": -1}, "seed=-1 must be 0 or more"),

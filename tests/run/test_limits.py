@@ -13,7 +13,14 @@ from graphopt.errors import LimitError
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.run.judge import Judge
-from graphopt.run.limits import broken_exactness, check_limits, drop, limit_records, lossless_floor
+from graphopt.run.limits import (
+    broken_by,
+    broken_exactness,
+    check_limits,
+    drop,
+    limit_records,
+    lossless_floor,
+)
 from graphopt.run.means import Means
 from graphopt.run.metrics import FunctionMetric
 from graphopt.run.record import Broken, Caveat, Fresh, LimitRecord, Metric, PassRecord, Quality
@@ -71,6 +78,31 @@ def test_a_limit_that_cost_a_pass_is_not_met(known: float | None, measured: floa
         LimitRecord("min_sqnr_db", 20.0, measured, False),
         LimitRecord("max_drop", 2.0, 0.0, True),
     ]
+
+
+@pytest.mark.parametrize(
+    ("agreement", "met", "words"),
+    [
+        (99.0, True, None),
+        (98.0, True, None),
+        (97.5, False, "min-agreement asks 98 %, 97.50 % are the same"),
+        (None, False, "min-agreement asks 98 %, and no output decides anything"),
+    ],
+)
+def test_least_agreement(agreement: float | None, met: bool, words: str | None) -> None:
+    asked = Limits(min_agreement=98.0)
+    quality = Quality({"y": 30.0}, agreement_top1=agreement)
+    broken = broken_by(quality, asked)
+    assert (broken and str(broken)) == words
+    limits = limit_records(means_of(min_agreement=98.0), quality, [])
+    assert limits == [LimitRecord("min_agreement", 98.0, agreement, met)]
+
+
+def test_an_agreement_that_cost_a_pass_is_not_met() -> None:
+    passes = [rolled_back(Broken("min-agreement", 98.0, 90.0), None)]
+    quality = Quality({"y": 60.0}, agreement_top1=100.0)
+    limits = limit_records(means_of(min_agreement=98.0), quality, passes)
+    assert limits == [LimitRecord("min_agreement", 98.0, 90.0, False)]
 
 
 def test_a_metric_limit_that_cost_a_pass_is_not_met() -> None:
