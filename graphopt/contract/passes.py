@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 import numpy as np
 
 from graphopt.contract.curves import TrainingCurves
+from graphopt.contract.kept import Kept
 from graphopt.contract.preconditions import Precondition
 from graphopt.facts.layers import Refusal
 from graphopt.graph.graph import Graph, Scope
@@ -76,13 +77,15 @@ class Changes:
     """What a pass did and what it left alone. Empty edits mean an untouched graph.
 
     ``curves`` is the course of a training, where the pass trained; ``nothing`` says why there are
-    no edits, for a pass that knows better than that there was nothing to do.
+    no edits, for a pass that knows better than that there was nothing to do; ``kept`` says which
+    positions of the graph handed over are left, from a pass that removes channels.
     """
 
     edits: list[Edit] = field(default_factory=list)
     skips: list[Skip] = field(default_factory=list)
     curves: TrainingCurves | None = None
     nothing: str = "found nothing in this model that it changes"
+    kept: Kept = field(default_factory=dict)
 
     def edit(self, node: NodeProto | str, what: str) -> None:
         """Note a change."""
@@ -152,6 +155,8 @@ class Context:
             find their float counterparts there. Never to be edited.
         calibrated: Whether there are calibration samples, which ``observe`` and ``walk`` take.
         training: What passes that train work with; None without samples.
+        kept: Which positions of the tensors of ``reference`` those of the graph handed over hold,
+            where passes have removed channels; what is not listed is whole.
     """
 
     target: Target
@@ -162,6 +167,7 @@ class Context:
     reference: Graph
     calibrated: bool
     training: Training | None = None
+    kept: Kept = field(default_factory=dict)
 
 
 class Pass(Options, ABC):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from graphopt.contract.kept import composed
 from graphopt.contract.passes import Changes, Context, Pass
 from graphopt.contract.patterns import skip_void
 from graphopt.contract.preconditions import check_preconditions
@@ -114,7 +115,8 @@ def _driven(item: Pass, stage: Stage, means: Means, until: Depth) -> Outcome:
     if not changes:
         return Outcome(stage, "nothing to do", changes.nothing, changes)
     restore(graph, halves, rounded=item.rounds_halves)
-    after = Stage(graph, means, stage.float_stage if item.lossy else stage.origin)
+    origin = stage.float_stage if item.lossy else stage.origin
+    after = Stage(graph, means, origin, composed(stage.kept, changes.kept))
     if until == "edit":
         return Outcome(after, "done", changes=changes)
     broken = _broken(item, stage, after, means)
@@ -166,6 +168,7 @@ def _context(stage: Stage, means: Means) -> Context:
         rng=np.random.default_rng(means.seed),
         reference=stage.float_stage.graph,
         training=means.lessons(),
+        kept=stage.kept,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from graphopt.contract.kept import Kept
 from graphopt.facts import shapes
 from graphopt.facts.sized import Sized
 from graphopt.graph import check
@@ -31,10 +32,14 @@ class Stage:
         graph: The model as it is.
         means: What the run measures with.
         origin: The stage before the first lossy pass; None until there was one.
+        kept: Which channels of the origin's tensors are left.
     """
 
-    def __init__(self, graph: Graph, means: Means, origin: Stage | None = None) -> None:
+    def __init__(
+        self, graph: Graph, means: Means, origin: Stage | None = None, kept: Kept | None = None
+    ) -> None:
         self.graph, self.origin = graph, origin
+        self.kept: Kept = {} if kept is None or origin is None else kept
         self._means = means
         self._session: Session | None = None
 

@@ -130,6 +130,23 @@ class Reference(_Test):
         return Changes(nothing="seen" if context.reference is self.expected else "another one")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Remove(Scale):
+    """Says that it removed channels, and what it was told of those removed before it."""
+
+    left: Annotated[Any, Option("positions")] = ()
+
+    def __post_init__(self) -> None:
+        pass
+
+    def run(self, graph: Graph, context: Context) -> Changes:
+        changes = super().run(graph, context)
+        told = {place: each.tolist() for place, each in context.kept.items()}
+        changes.skip("graph", str(told))
+        changes.kept = {("r1", 1): np.array(self.left)}
+        return changes
+
+
 def _staged(**options: Any) -> tuple[Stage, Means]:
     return staged(MODELS["cnn"](), **options)
 
@@ -282,3 +299,28 @@ def test_a_repair_that_does_not_help_is_forgotten() -> None:
 )
 def test_a_broken_limit_in_words(broken: Broken, words: str) -> None:
     assert str(broken).startswith(words)
+
+
+def test_channels_left_add_up_over_passes_and_go_back_with_the_stage() -> None:
+    stage, means = _staged()
+    assert stage.kept == {}
+    first = drive(Remove(left=[0, 2, 3]), stage, means)
+    second = drive(Remove(left=[1, 2]), first.stage, means)
+    told = [outcome.changes.skips[0].reason for outcome in (first, second)]
+    assert told == ["{}", "{('r1', 1): [0, 2, 3]}"]
+    assert second.stage.kept["r1", 1].tolist() == [2, 3]
+    assert first.stage.kept["r1", 1].tolist() == [0, 2, 3]
+    after = drive(FuseBatchnorm(), second.stage, means)
+    assert (after.status, after.stage.kept) == ("done", second.stage.kept)
+    broken = drive(Remove(factor=float("nan"), left=[0]), second.stage, means)
+    assert (broken.status, broken.stage.kept) == ("rolled back", second.stage.kept)
+
+
+def test_what_is_lossless_is_the_float_model_and_whole() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Lossless(Remove):
+        lossy: ClassVar[bool] = False
+
+    stage, means = _staged()
+    outcome = drive(Lossless(factor=1.0, left=[0]), stage, means)
+    assert (outcome.status, outcome.stage.kept) == ("done", {})
