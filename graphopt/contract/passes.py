@@ -19,6 +19,7 @@ from graphopt.observe.extremes import ChannelAbsMax, HistogramOf, MinMax
 from graphopt.observe.gram import Gram
 from graphopt.observe.means import ChannelMean, MeanOutput, MeanSquare
 from graphopt.observe.request import Answers, Request
+from graphopt.observe.rows import RowMoments, SampledRows
 from graphopt.observe.values import Values
 from graphopt.options import Option, Options
 
@@ -46,6 +47,8 @@ __all__ = [
     "Option",
     "Pass",
     "Request",
+    "RowMoments",
+    "SampledRows",
     "Skip",
     "Values",
     "Walk",

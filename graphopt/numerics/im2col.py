@@ -80,6 +80,45 @@ class Window:
             values = view[np.unravel_index(np.arange(start, stop), sizes)]
             yield values.reshape(stop - start, len(image), -1).astype(np.float64)
 
+    def positions(self, sizes: Sequence[int]) -> tuple[int, ...]:
+        """How many positions there are along each spatial axis of these sizes."""
+        padding = self.padding(sizes)
+        along = zip(sizes, padding, self._strides(), self._spans(), strict=True)
+        return tuple(
+            max((size + sum(pads) - span) // stride + 1, 0) for size, pads, stride, span in along
+        )
+
+    def at(self, images: NDArray[np.float32], chosen: NDArray[np.intp]) -> NDArray[np.float32]:
+        """What chosen positions read.
+
+        >>> window = Window((2,), strides=(2,))
+        >>> images = np.array([[[1, 2, 3, 4]], [[5, 6, 7, 8]]], np.float32)
+        >>> window.at(images, np.array([1, 2])).tolist()
+        [[[3.0, 4.0]], [[5.0, 6.0]]]
+
+        Args:
+            images: ``(batch, channels, *sizes)``.
+            chosen: Numbers of positions, row-major over the batch and the positions of an image.
+
+        Returns:
+            ``(chosen, channels, prod(kernel))``.
+        """
+        sizes = images.shape[2:]
+        if not len(chosen):
+            return np.zeros((0, images.shape[1], math.prod(self.kernel)), np.float32)
+        padded = np.pad(images, [(0, 0), (0, 0), *self.padding(sizes)])
+        batch, channels, *wide = padded.shape
+        values = np.moveaxis(padded, 1, -1).reshape(-1, channels)
+        image, *places = np.unravel_index(chosen, (batch, *self.positions(sizes)))
+        starts = [place * step for place, step in zip(places, self._strides(), strict=True)]
+        dilations = self.dilations or (1,) * len(self.kernel)
+        taps = np.indices(self.kernel).reshape(len(self.kernel), -1)
+        first = np.ravel_multi_index((image, *starts), (batch, *wide))
+        steps = [math.prod(wide[axis + 1 :]) for axis in range(len(wide))]
+        offsets = np.array(dilations) * np.array(steps) @ taps
+        read = values[(first[:, None] + offsets).reshape(-1)]
+        return read.reshape(len(chosen), -1, channels).transpose(0, 2, 1)
+
     def _strides(self) -> tuple[int, ...]:
         return self.strides or (1,) * len(self.kernel)
 

@@ -27,11 +27,13 @@ class Rows:
         real: Real samples.
         full: Rows of the feed.
         first: Whether this is the first feed.
+        total: Real samples of all feeds; 0 where nobody knows.
     """
 
     real: int
     full: int
     first: bool
+    total: int = 0
 
     def count(self, entries: int, leading: int | None) -> int:
         """How many of the first ``entries`` count, which lie in the order of a tensor's rows.

@@ -197,4 +197,4 @@ def with_rows(graph: Graph, samples: Samples, batch: int = 1) -> Iterator[tuple[
     ]
     fixed = batches[0] if batches and 0 not in batches else 0
     for index, (feeds, real) in enumerate(samples.feeds(batch)):
-        yield feeds, Rows(real, max(fixed, real), first=index == 0)
+        yield feeds, Rows(real, max(fixed, real), first=index == 0, total=samples.count)

@@ -250,4 +250,4 @@ def test_other_layers_are_refused() -> None:
     assert isinstance(found, Layer)
     refusal = Gram.of(found)
     assert isinstance(refusal, Refusal)
-    assert refusal.reason == "no Gram matrix is known of what a ConvTranspose reads"
+    assert refusal.reason == "nobody knows which rows a ConvTranspose reads"
