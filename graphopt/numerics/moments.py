@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Moments", "MomentSums"]
+__all__ = ["MomentSums", "Moments"]
 
 _SLICE = 4096
 """Rows whose products are summed in float32 before they are added in float64."""

@@ -21,8 +21,10 @@ A = TypeVar("A")
 
 @dataclass(frozen=True)
 class LayerInput(Request[A]):
-    """A request for rows: of MatMul and Gemm what lies along ``axis`` at each position, of a Conv
-    what a group reads at one, in the order of the weight ``(out, in / groups, *kernel)``.
+    """A request for the rows that a layer reads.
+
+    Of MatMul and Gemm a row is what lies along ``axis`` at one position, of a Conv what a group
+    reads at one, in the order of the weight ``(out, in / groups, *kernel)``.
 
     Attributes:
         axis: Of the input channels, for MatMul and Gemm.

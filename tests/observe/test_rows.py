@@ -179,7 +179,6 @@ def test_moments_are_those_of_the_rows(most: int) -> None:
     weight = np.ones((2, 2, 3, 3), np.float32)
     ports = "(float[N, 4, 4, 5] x) => (float[N, 2, 2, 3] y)"
     graph = graph_of("y = Conv<group = 2>(x, W)", ports, W=weight)
-    window = Window((3, 3))
     options: dict[str, Any] = {"groups": 2, "window": Window((3, 3))}
     moments = asked(graph, samples, RowMoments("x", **options, most=most))[0]
     assert abs(moments.count - min(most, 18)) <= 1
