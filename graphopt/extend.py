@@ -19,6 +19,8 @@ from graphopt.contract.passes import (
     MinMax,
     Option,
     Pass,
+    RowMoments,
+    SampledRows,
     Values,
 )
 from graphopt.contract.preconditions import (
@@ -66,7 +68,9 @@ __all__ = [
     "Precondition",
     "Refusal",
     "Request",
+    "RowMoments",
     "Rows",
+    "SampledRows",
     "Scope",
     "Tap",
     "TapNodes",
