@@ -116,7 +116,7 @@ class Window:
         first = np.ravel_multi_index((image, *starts), (batch, *wide))
         steps = [math.prod(wide[axis + 1 :]) for axis in range(len(wide))]
         offsets = np.array(dilations) * np.array(steps) @ taps
-        read = values[(first[:, None] + offsets).reshape(-1)]
+        read: NDArray[np.float32] = values[(first[:, None] + offsets).reshape(-1)]
         return read.reshape(len(chosen), -1, channels).transpose(0, 2, 1)
 
     def _strides(self) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from graphopt.errors import Need, PassError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.numerics.histogram import Histogram
+from graphopt.numerics.moments import Moments
 from graphopt.observe.plan import DEFAULT_BYTES
 from graphopt.observe.request import Answers, Request
 from graphopt.observe.run import observe
@@ -88,11 +89,13 @@ def _bytes_of(answer: object) -> int:
 
 
 def _arrays(answer: object) -> Iterator[Array]:
-    """The arrays of an answer: itself, in a list or tuple, or in what a histogram holds."""
+    """The arrays of an answer: itself, in a list or tuple, or in what histograms and moments hold."""
     if isinstance(answer, np.ndarray):
         yield answer
     elif isinstance(answer, Histogram):
         yield answer.counts
+    elif isinstance(answer, Moments):
+        yield from (answer.mean, answer.covariance)
     elif isinstance(answer, list | tuple):
         for each in answer:
             yield from _arrays(each)
