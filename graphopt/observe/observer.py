@@ -89,7 +89,7 @@ def _bytes_of(answer: object) -> int:
 
 
 def _arrays(answer: object) -> Iterator[Array]:
-    """The arrays of an answer: itself, in a list or tuple, or in what histograms and moments hold."""
+    """The arrays of an answer: itself, in a list or tuple, or in a histogram or moments."""
     if isinstance(answer, np.ndarray):
         yield answer
     elif isinstance(answer, Histogram):
