@@ -13,6 +13,7 @@ from graphopt.run.record import Fresh, Quality
 from graphopt.tasks.compare import Comparator, Least, Numbers, Sampling, is_numeric
 from graphopt.tasks.containers import Elements
 from graphopt.tasks.equal import EqualValues
+from graphopt.tasks.rounding import rounding_of
 from graphopt.tasks.rows import MatchedRows
 from graphopt.tasks.task import Task
 
@@ -134,7 +135,7 @@ def _neutral(name: str, value: Any) -> Task:
         return Task(name, "container")
     match value.dtype.kind:
         case "f":
-            return Task(name, "regression")
+            return Task(name, "regression", rounding=rounding_of(value.dtype))
         case "b":
             return Task(name, "mask")
         case "i" | "u":

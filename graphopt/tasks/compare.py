@@ -152,7 +152,7 @@ class Numbers(Comparator):
             so_far = self.slices.get(axis)
             if so_far is None:
                 self.slices[axis] = sums
-            elif len(so_far.total) == len(sums.total):
+            elif len(so_far.mean) == len(sums.mean):
                 so_far.join(sums)
             else:  # an axis of free size holds no channels
                 self.mixed.add(axis)
@@ -209,10 +209,10 @@ class Numbers(Comparator):
         sums = self.slices.get(self.task.axis, self.slices.get(None))
         if sums is None or not self.sampling.telling or sums.count < _LEAST_VALUES:
             return None
-        told = sums.informative()
+        told = sums.informative(self.task.rounding)
         if not told.any():
             return None
-        return float(decibels(sums.spread()[told].sum(), sums.noise[told].sum()))
+        return float(decibels(sums.spread[told].sum(), sums.noise[told].sum()))
 
     def _worst_slice(self) -> WorstSlice | None:
         if self.task.kind in ("classes", "binary", "embedding"):
@@ -221,7 +221,7 @@ class Numbers(Comparator):
         for axis, sums in self.slices.items():
             if axis is None or sums.count < _LEAST_VALUES:
                 continue
-            least = least_slice(sums, about_mean=self.sampling.telling)
+            least = least_slice(sums, self.task.rounding, about_mean=self.sampling.telling)
             if least is not None and (worst is None or least[1] < worst.sqnr_db):
                 worst = WorstSlice(axis, *least)
         return worst

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphopt.numerics.slices import AxisSums
+from graphopt.numerics.slices import AxisSums, axis_sums
 from graphopt.numerics.sqnr import ErrorSums, decibels, finite_pair
 from graphopt.observe.request import Rows
 from graphopt.tasks.compare import Comparator, Sampling
@@ -91,15 +91,7 @@ class Elements(Comparator):
         self.finite += int(np.count_nonzero(np.isfinite(a)))
         signal, noise = self.errors.add(f, g)
         if f.size and (part in self.parts or len(self.parts) < _MOST_PARTS):
-            error = f - g
-            sums = AxisSums(
-                f.size,
-                _one(f.sum()),
-                _one((f * f).sum()),
-                _one((error * error).sum()),
-                _one(f.min()),
-                _one(f.max()),
-            )
+            sums = axis_sums(f.reshape(1, -1), (f - g).reshape(1, -1), [0])[0]
             if part in self.parts:
                 self.parts[part].join(sums)
             else:
@@ -136,23 +128,19 @@ class Elements(Comparator):
         told = {
             part: sums
             for part, sums in self.parts.items()
-            if sums.count >= _LEAST_VALUES and sums.informative()[0]
+            if sums.count >= _LEAST_VALUES and sums.informative(self.task.rounding)[0]
         }
         if not told or self.errors.failed or not self.sampling.telling:
             return None, None
         if self.keyed:
-            signal = sum(float(sums.spread()[0]) for sums in told.values())
+            signal = sum(float(sums.spread[0]) for sums in told.values())
             noise = sum(float(sums.noise[0]) for sums in told.values())
             return float(decibels(signal, noise)), None
         ratios = {
-            part: float(decibels(sums.spread(), sums.noise)[0]) for part, sums in told.items()
+            part: float(decibels(sums.spread, sums.noise)[0]) for part, sums in told.items()
         }
         worst = min(ratios, key=ratios.__getitem__)
         return None, WorstSlice(0, worst, ratios[worst])
-
-
-def _one(value: Any) -> NDArray[np.float64]:
-    return np.array([value], np.float64)
 
 
 def _kept(value: Any, rows: Rows) -> Any:

@@ -16,6 +16,7 @@ from graphopt.graph.graph import Graph
 from graphopt.options import near_miss
 from graphopt.tasks.ends import End, end_of, sized_by_values
 from graphopt.tasks.ordered import ordered_rows
+from graphopt.tasks.rounding import roundings
 from graphopt.tasks.states import fed_back
 from graphopt.tasks.task import Form, Task, TaskKind
 
@@ -68,6 +69,7 @@ def read_tasks(
             raise UsageError(f"task: the model has no output {name!r}{hint}")
     states = fed_back(graph)
     sized, ordered = sized_by_values(graph.main), ordered_rows(graph.main)
+    rounding = roundings(graph.main, shapes)
     tasks = dict[str, Task]()
     for value in graph.main.proto.output:
         name = value.name
@@ -81,7 +83,13 @@ def read_tasks(
             tensors = [each for each in seen if isinstance(each, np.ndarray)]
             place = _axis_of(ordered[name], _shape(tensors, shapes, name))
         ranked = not free and place is not None
-        task = replace(task, free_rows=free, sorted_rows=ranked, rows_axis=place)
+        task = replace(
+            task,
+            free_rows=free,
+            sorted_rows=ranked,
+            rows_axis=place,
+            rounding=rounding.get(name, task.rounding),
+        )
         tasks[name] = _with_word(task, words.get(name), seen)
     return tasks
 

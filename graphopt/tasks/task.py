@@ -66,6 +66,8 @@ class Task:
         why: The evidence, a phrase; that of the user is ``given``.
         given: Whether the user said so.
         sums: Whether a layer's sums are handed out as they are: scores among them are logits.
+        rounding: What rounding alone makes a constant there vary by, over its magnitude; that of
+            float32 unless told.
     """
 
     output: str
@@ -79,6 +81,7 @@ class Task:
     why: str = ""
     given: bool = False
     sums: bool = False
+    rounding: float = 2.0**-20
 
     @property
     def scores(self) -> bool:

@@ -39,6 +39,23 @@ def test_a_constant_beside_small_answers_hides_nothing() -> None:
     assert found.decides_db == found.about_mean_db
 
 
+@pytest.mark.parametrize("shape", [(300, 1), (300, 4)])
+def test_a_large_constant_hides_only_what_rounding_is(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    right = (1000 + 0.008 * rng.standard_normal(shape)).astype(np.float32)
+    answer = (right + 0.006 * rng.standard_normal(shape)).astype(np.float32)
+    found = _numbers(Task("y", "regression", axis=1), right, answer)
+    assert found.sqnr_db is not None
+    assert found.sqnr_db > 100
+    assert found.about_mean_db == pytest.approx(2.5, abs=1)
+    half = _numbers(Task("y", "regression", axis=1, rounding=2.0**-12), right, answer)
+    assert half.decides_db == half.sqnr_db
+    noise = right.dtype.type(1000) + rng.integers(-2, 3, shape).astype(np.float32) * 2**-14
+    constant = _numbers(Task("y", "regression", axis=1), noise, answer)
+    assert constant.about_mean_db is None
+    assert constant.worst_slice is None
+
+
 def test_a_class_that_hardly_moves_vetoes_nothing() -> None:
     rng = np.random.default_rng(0)
     right = rng.standard_normal((50, 10)) * 5

@@ -39,6 +39,19 @@ def test_maps_are_compared_value_by_value() -> None:
     assert found.error is None
 
 
+@pytest.mark.parametrize(("rounding", "told"), [(2.0**-20, True), (2.0**-12, False)])
+def test_a_constant_in_a_map_hides_only_what_rounding_is(rounding: float, told: bool) -> None:
+    rng = np.random.default_rng(0)
+    comparator = Elements(Task("y", "container", rounding=rounding), Sampling())
+    for value, error in 0.008 * rng.standard_normal((40, 2)):
+        right, answer = {"a": float(1000 + value)}, {"a": float(1000 + value + error)}
+        comparator.add({"y": right}, {"y": answer}, ONE)
+    found = comparator.found()["y"]
+    assert found.sqnr_db is not None
+    assert found.sqnr_db > 90
+    assert found.about_mean_db == (pytest.approx(0, abs=2) if told else None)
+
+
 def test_keys_and_lengths_count() -> None:
     found = _found(([{"a": 1.0, "b": 2.0}], [{"a": 1.0, "c": 2.0}]))
     assert found.error == 1  # both keys are in one of the two only
