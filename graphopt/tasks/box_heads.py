@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 
 from graphopt.errors import DataError
 from graphopt.graph.tensors import Array
-from graphopt.tasks.task import Task
+from graphopt.tasks.task import Columns, Task
 
 __all__ = ["BoxHead", "Boxes", "box_head"]
 
 _COORDINATES = 4
-_LAYOUTS: Mapping[int, tuple[int, int | None, int | None]] = {
-    4: (0, None, None),
-    5: (0, 4, None),
-    6: (0, 4, 5),
-    7: (1, 6, 5),
+_LAYOUTS: Mapping[int, Columns] = {
+    4: Columns(0),
+    5: Columns(0, 4),
+    6: Columns(0, 4, (5,)),
+    7: Columns(1, 6, (0, 5)),
 }
-"""By the columns of a row: where the four numbers of the box begin, where its score stands and
-where its class. Rows of seven begin with the number of the sample."""
+"""By the columns of a row what they hold where their values do not say it. Rows of seven begin with
+the number of the sample."""
 _MOST_ROWS = 1000
 """More boxes than that are what a selection starts from, not what was found."""
 _COUNTS = re.compile(r"num|count|valid", re.IGNORECASE)
@@ -55,6 +55,7 @@ class BoxHead:
 
     Attributes:
         boxes: Rows of four numbers, beside a score and a class or without.
+        columns: What these rows hold.
         classes: Class numbers, apart from the boxes.
         scores: One score a row, or one for each class.
         count: How many rows of a sample were found.
@@ -62,6 +63,7 @@ class BoxHead:
     """
 
     boxes: str
+    columns: Columns
     classes: str = ""
     scores: str = ""
     count: str = ""
@@ -99,7 +101,7 @@ class BoxHead:
         return columns
 
     def _of_one(self, rows: Array, beside: Mapping[str, Array], count: int) -> Boxes:
-        first, score, label = _LAYOUTS[rows.shape[1]]
+        first, score, label = self.columns.box, self.columns.score, self.columns.label
         boxes = rows[:, first : first + _COORDINATES].astype(np.float64)
         scores = None if score is None else rows[:, score].astype(np.float64)
         classes = None if label is None else rows[:, label].astype(np.int64)
@@ -137,21 +139,21 @@ def _with_others(
     name: str, rows: Array, tasks: Mapping[str, Task], answer: Mapping[str, Any]
 ) -> BoxHead:
     """What lies beside boxes, row by row."""
-    _, score, label = _LAYOUTS[rows.shape[2]]
+    columns = tasks[name].columns or _LAYOUTS[rows.shape[2]]
     classes = scores = count = ""
     for other, task in tasks.items():
         values = answer.get(other)
         if other == name or not isinstance(values, np.ndarray):
             continue
-        columns = _columns(values, rows.shape[:2])
-        if columns is None:
+        beside = _columns(values, rows.shape[:2])
+        if beside is None:
             counted = values.size == len(rows) and values.dtype.kind in "iu"
             count = other if counted and _COUNTS.search(other) else count
-        elif task.kind == "indices" and columns.shape[2] == 1:
-            classes = classes or (other if label is None else "")
+        elif task.kind == "indices" and beside.shape[2] == 1:
+            classes = classes or (other if columns.label is None else "")
         elif values.dtype.kind == "f" and task.kind not in ("boxes", "embedding"):
-            scores = scores or (other if score is None else "")
-    return BoxHead(name, classes, scores, count, apart=answer[name].ndim == 2)
+            scores = scores or (other if columns.score is None else "")
+    return BoxHead(name, columns, classes, scores, count, apart=answer[name].ndim == 2)
 
 
 def _rows(values: Any, samples: int) -> Array | None:

@@ -133,7 +133,8 @@ def fit_boxes(
     if not task.given and task.kind == "regression":
         alone = found[0].scores is None or bool(head.scores)
         kind: TaskKind = "boxes" if alone else "detections"
-        task = replace(task, kind=kind, why=f"the labels: {best.how}")
+        packed = None if alone else head.columns
+        task = replace(task, kind=kind, columns=packed, why=f"the labels: {best.how}")
     boxes = [Boxes(best.boxes(rows), best.classes(rows)) for rows in labels]
     ranked = any(each.scores is not None for each in found)
     return FittedBoxes(head, task, boxes, form, ranked, best.how)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from graphopt.numerics.slices import AxisSums, axis_sums
 from graphopt.numerics.sqnr import ErrorSums, decibels, finite_pair
@@ -136,9 +135,7 @@ class Elements(Comparator):
             signal = sum(float(sums.spread[0]) for sums in told.values())
             noise = sum(float(sums.noise[0]) for sums in told.values())
             return float(decibels(signal, noise)), None
-        ratios = {
-            part: float(decibels(sums.spread, sums.noise)[0]) for part, sums in told.items()
-        }
+        ratios = {part: float(decibels(sums.spread, sums.noise)[0]) for part, sums in told.items()}
         worst = min(ratios, key=ratios.__getitem__)
         return None, WorstSlice(0, worst, ratios[worst])
 

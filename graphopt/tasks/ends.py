@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from onnx import NodeProto
 
 from graphopt.facts.axes import loops_of
 from graphopt.facts.operators import KEEPS, find, is_kind, nest
-from graphopt.facts.shapes import Shapes
+from graphopt.facts.shapes import Dim, Shapes
 from graphopt.graph.graph import Scope
 from graphopt.graph.node import attribute, is_op
 
@@ -21,6 +24,10 @@ EndKind = Literal[
 """``layer`` is a product with weights and nothing behind it, ``unit`` rows of length 1, ``order``
 places and numbers of things, ``packed`` parts of different kinds one beside the other."""
 
+_COORDINATES = 4
+_ARITHMETIC = ("Add", "Mul", "Div", "Sub")
+_NEAR = 1e-3
+"""How exactly shares stay within 0 and 1, in half precision too."""
 _DEFAULT_AXIS_OPSET = 13  # Softmax normalizes all axes from `axis` on before
 
 
@@ -68,22 +75,39 @@ class _End:
             name = node.input[index]
             node = self.scope.producer(name)
         end = End("unknown") if node is None else replace(self._decided(node), made=name)
+        if end.kind == "sigmoid" and not self._within_one(chain):
+            end = replace(end, kind="numbers")
         for passed, index in reversed(chain):
             end = replace(end, axis=self._carried(passed, index, end.axis))
         return end
 
     def _through(self, node: NodeProto) -> int | None:
         """The input that a node hands on; None where it makes something of its own."""
-        if is_kind(node, *KEEPS) or is_op(node, "Dropout", "Slice", "Where"):
+        if is_kind(node, *KEEPS) or is_op(node, "Dropout", "Slice", "Compress", "Where"):
             return 1 if is_op(node, "Where") else 0
         if is_op(node, "Gather", "GatherElements", "GatherND"):
             return 0 if self.scope.constant(node.input[0]) is None else None
-        if not is_op(node, "Add", "Mul", "Div", "Sub"):
+        if not is_op(node, *_ARITHMETIC):
             return None
         computed = [i for i, name in enumerate(node.input) if self.scope.constant(name) is None]
         if len(computed) != 1:
             return None
         return computed[0]
+
+    def _within_one(self, chain: Sequence[tuple[NodeProto, int]]) -> bool:
+        """Whether what lies from 0 to 1 at a chain's upper end still does at its lower end."""
+        low, high = 0.0, 1.0
+        for node, index in reversed(chain):
+            if not is_op(node, *_ARITHMETIC):
+                continue
+            other = self.scope.constant(node.input[1 - index])
+            assert other is not None  # else nothing leads through the node
+            values = np.ravel(other.values).astype(np.float64)
+            if not values.size:
+                return False
+            found = [_computed(node, edge, values, index) for edge in (low, high)]
+            low, high = float(np.min(found)), float(np.max(found))
+        return low >= -_NEAR and high <= 1 + _NEAR
 
     def _decided(self, node: NodeProto) -> End:
         rank = self._rank(node.output[0])
@@ -111,12 +135,13 @@ class _End:
         return self._carried(node, 0, before.axis) if before.kind == "layer" else None
 
     def _joined(self, node: NodeProto, rank: int | None) -> End:
-        """Parts of one kind are that kind; of different kinds, packed."""
+        """Parts of one kind are that kind; of different kinds packed, if not halves of a box."""
         parts = [self._part(name) for name in node.input if self.scope.constant(name) is None]
         axis = _from_front(int(attribute(node, "axis", 0)), rank)
         kinds = {part.kind for part in parts}
         if len(kinds) > 1 and kinds & {"sigmoid", "softmax", "order"}:
-            return End("packed", axis, node)
+            box = "order" not in kinds and self._size(node.output[0], axis) == _COORDINATES
+            return End("numbers" if box else "packed", axis, node)
         if len(kinds) == 1:
             axes = {part.axis for part in parts}
             return End(parts[0].kind, axes.pop() if len(axes) == 1 else None, node)
@@ -165,9 +190,30 @@ class _End:
         found = [n for n, out in enumerate(result) if wanted & loops_of(out)]
         return found[0] if len(found) == 1 else None
 
+    def _size(self, name: str, axis: int | None) -> Dim:
+        info = self.shapes.get(name)
+        return None if axis is None or info is None or info.shape is None else info.shape[axis]
+
     def _rank(self, name: str) -> int | None:
         info = self.shapes.get(name)
         return None if info is None or info.shape is None else len(info.shape)
+
+
+def _computed(
+    node: NodeProto, value: float, other: NDArray[np.float64], index: int
+) -> NDArray[np.float64]:
+    """What arithmetic with a constant makes of a value that is its input number ``index``."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        match node.op_type:
+            case "Add":
+                found = other + value
+            case "Mul":
+                found = other * value
+            case "Sub":
+                found = value - other if index == 0 else other - value
+            case _:
+                found = value / other if index == 0 else other / value
+    return np.where(np.isnan(found), np.inf, found)
 
 
 def _apart(reason: str) -> bool:

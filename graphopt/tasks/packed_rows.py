@@ -2,40 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SHOWN", "class_columns", "packed_box", "score_column"]
+from graphopt.tasks.task import Columns
+
+__all__ = ["SHOWN", "columns_of", "score_column"]
 
 _COORDINATES = 4
-_WIDTHS = (6, 7)
+_WIDTHS = (5, 6, 7)
+_LEAST_ROWS = 4
+"""Of numbers that mean nothing of the kind so many rows look like boxes once in 256 times."""
 SHOWN = 0.3
 """Score from which on detectors commonly show a row; those below are what is left over."""
 
 
-def packed_box(rows: NDArray[Any]) -> int | None:
-    """The first of the four columns of a box by its corners; None where there is none.
+def columns_of(tables: Sequence[NDArray[Any]], *, packed: bool = False) -> Columns | None:
+    """What the columns of rows ``(rows, columns)`` hold; None where they hold no boxes.
 
-    Rows of six columns begin with it, those of seven may have the number of the picture before.
+    Four columns side by side are a box where the third lies beyond the first and the fourth beyond
+    the second in every row; rows whose four numbers are the same fill up. All other columns hold
+    whole numbers or shares, which tells such rows from numbers of any kind.
 
-    >>> packed_box(np.array([[0.0, 0, 10, 20, 0.9, 1], [5, 5, 8, 9, 0.8, 2]]))
-    0
+    Args:
+        tables: Of some samples.
+        packed: Whether the graph or the user says that columns mean different things: then any
+            row will do, and the columns beside the box may hold anything.
+
+    >>> columns_of([np.array([[0.0, 0, 10, 20, 0.9, 1], [5, 5, 8, 9, 0.8, 2]])] * 2)
+    Columns(box=0, score=4, whole=(5,))
     """
-    if rows.dtype.kind != "f" or rows.ndim != 2 or rows.shape[1] not in _WIDTHS or not len(rows):
+    if len({table.shape[1] for table in tables}) != 1 or tables[0].dtype.kind != "f":
         return None
-    for first in range(rows.shape[1] - _WIDTHS[0] + 1):
+    rows = np.concatenate(list(tables)).astype(np.float64)
+    if rows.shape[1] not in _WIDTHS or not np.isfinite(rows).all():
+        return None
+    told = None
+    for first in range(rows.shape[1] - _COORDINATES + 1):
         box = rows[:, first : first + _COORDINATES]
-        if (box[:, 2:] > box[:, :2]).all():
-            return first
-    return None
+        filled = (box != box[:, :1]).any(axis=1)
+        if filled.sum() < (1 if packed else _LEAST_ROWS):
+            continue
+        if not (box[filled, 2:] > box[filled, :2]).all():
+            continue
+        columns, whole = _beside(rows[filled], first)
+        if whole:
+            return columns
+        told = told or columns
+    return told if packed else None
 
 
-def class_columns(rows: NDArray[Any], box: int) -> list[int]:
-    """Columns beside a box that hold whole numbers."""
+def _beside(rows: NDArray[np.float64], box: int) -> tuple[Columns, bool]:
+    """What lies beside a box, and whether every column of it is told."""
     others = [n for n in range(rows.shape[1]) if not box <= n < box + _COORDINATES]
-    return [n for n in others if (rows[:, n] == np.round(rows[:, n])).all()]
+    whole = [n for n in others if (rows[:, n] == np.round(rows[:, n])).all()]
+    shares = [n for n in others if n not in whole and _shares(rows[:, n])]
+    told = len(whole) + len(shares) == len(others) and len(shares) <= 1
+    return Columns(box, shares[0] if shares else None, tuple(whole)), told
+
+
+def _shares(column: NDArray[np.float64]) -> bool:
+    return bool(column.min() >= 0 and column.max() <= 1)
 
 
 def score_column(rows: NDArray[Any]) -> int | None:

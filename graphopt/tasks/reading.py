@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,9 +12,12 @@ from onnx import TensorProto, ValueInfoProto
 from graphopt.errors import UsageError
 from graphopt.facts.shapes import Shapes
 from graphopt.graph.graph import Graph
+from graphopt.graph.tensors import Array
 from graphopt.options import near_miss
 from graphopt.tasks.ends import End, end_of, sized_by_values
+from graphopt.tasks.names import kinds_named
 from graphopt.tasks.ordered import ordered_rows
+from graphopt.tasks.packed_rows import columns_of
 from graphopt.tasks.rounding import roundings
 from graphopt.tasks.states import fed_back
 from graphopt.tasks.task import Form, Task, TaskKind
@@ -32,16 +34,6 @@ _COORDINATES = 4
 _UNCLEAR = "nothing says what its numbers mean"
 _NEAR = 1e-3
 """How exactly probabilities sum to one, in half precision too."""
-
-_NAMED: list[tuple[str, TaskKind, Form | None]] = [
-    ("log_?prob(s|abilities)?|log_?softmax", "classes", "log-probabilities"),
-    ("logits?", "classes", "logits"),
-    ("prob(s|abilities|ability)?|softmax", "classes", "probabilities"),
-    ("class(es)?|cls|classification|classifier", "classes", "logits"),
-    ("b?box(es)?|loc(ation)?s?", "boxes", None),
-    ("embeds?|embeddings?", "embedding", None),
-]
-"""Words in names of outputs, the surest ones first."""
 
 
 def read_tasks(
@@ -83,6 +75,7 @@ def read_tasks(
             tensors = [each for each in seen if isinstance(each, np.ndarray)]
             place = _axis_of(ordered[name], _shape(tensors, shapes, name))
         ranked = not free and place is not None
+        task = _packed(task, seen, free or ranked, place)
         task = replace(
             task,
             free_rows=free,
@@ -92,6 +85,28 @@ def read_tasks(
         )
         tasks[name] = _with_word(task, words.get(name), seen)
     return tasks
+
+
+def _packed(task: Task, seen: Sequence[Any], rows: bool, place: int | None) -> Task:
+    """Rows that hold boxes beside scores and classes, as their values tell."""
+    if not rows or task.kind not in ("regression", "detections"):
+        return task
+    packed = task.kind == "detections"
+    columns = columns_of(_tables(seen, place), packed=packed)
+    if columns is None:
+        return task
+    axis = np.ndim(seen[0]) - 1
+    why = task.why if packed else "the values in their columns"
+    return replace(task, kind="detections", axis=axis, columns=columns, why=why)
+
+
+def _tables(seen: Sequence[Any], place: int | None) -> list[Array]:
+    """Answers as rows ``(rows, columns)``; none where there are other axes than of samples."""
+    arrays = [each for each in seen if isinstance(each, np.ndarray)]
+    ranks = {each.ndim for each in arrays}
+    if (ranks != {2} or place not in (0, None)) and (ranks != {3} or place != 1):
+        return []
+    return [each.reshape(-1, each.shape[-1]) for each in arrays]
 
 
 def _axis_of(size: int, shape: tuple[int | None, ...] | None) -> int | None:
@@ -132,7 +147,19 @@ def _with_word(read: Task, word: Task | None, seen: Sequence[Any]) -> Task:
     if form is None and word.kind in ("classes", "binary", "multi-label"):
         shares = not read.sums and bool(seen) and _within_one(seen)
         form = read.form or ("probabilities" if shares else "logits")
-    return replace(read, kind=word.kind, axis=axis, form=form, fed_to="", why="given", given=True)
+    columns = read.columns if word.kind == "detections" else None
+    if word.kind == "detections" and (read.free_rows or read.sorted_rows):
+        columns = columns_of(_tables(seen, read.rows_axis), packed=True)
+    return replace(
+        read,
+        kind=word.kind,
+        axis=axis,
+        form=form,
+        columns=columns,
+        fed_to="",
+        why="given",
+        given=True,
+    )
 
 
 def _read(graph: Graph, value: ValueInfoProto, shapes: Shapes, seen: Sequence[Any]) -> Task:
@@ -179,6 +206,8 @@ def _scored(
     if axis is not None:
         return Task(name, "classes", axis, "probabilities", why="it sums to one")
     if end.kind == "sigmoid":
+        if kinds_named(name)[:1] == [("boxes", None)] and shape and shape[-1] == _COORDINATES:
+            return Task(name, "boxes", len(shape) - 1, why=f"the name {name!r}")
         one = width == 1 or (shape is not None and _columns(shape) == 1)
         kind: TaskKind = "binary" if one else "multi-label"
         axis = end.axis if end.axis is not None else _channels(shape)
@@ -194,12 +223,9 @@ def _by_name(
     """The name's word where the shape does not gainsay it, else plain numbers."""
     axis = end.axis if end.axis is not None else _channels(shape)
     width = None if shape is None or axis is None else shape[axis]
-    tokens = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
-    for pattern, kind, form in _NAMED:
-        if not re.search(rf"(^|[^a-z])({pattern})([^a-z]|$)", tokens):
-            continue
+    for kind, form in kinds_named(name):
         why = f"the name {name!r}"
-        if kind == "boxes" and shape is not None and shape and shape[-1] == _COORDINATES:
+        if kind == "boxes" and shape and shape[-1] == _COORDINATES:
             return Task(name, "boxes", len(shape) - 1, why=why)
         if kind == "embedding" and axis is not None:
             return Task(name, "embedding", axis, why=why)

@@ -15,9 +15,9 @@ from graphopt.observe.request import Rows
 from graphopt.tasks.compare import Comparator, Numbers, Sampling, is_numeric
 from graphopt.tasks.equal import EqualValues
 from graphopt.tasks.matching import corners, match_boxes, match_equal, match_nearest
-from graphopt.tasks.packed_rows import SHOWN, class_columns, packed_box, score_column
+from graphopt.tasks.packed_rows import SHOWN, score_column
 from graphopt.tasks.quality import FoundRows, OutputQuality
-from graphopt.tasks.task import Task
+from graphopt.tasks.task import Columns, Task
 
 __all__ = ["MatchedRows"]
 
@@ -145,9 +145,6 @@ class MatchedRows(Comparator):
         """The pairs of rows, and what tells that they are the same."""
         keys = [name for name in names if ours[name].dtype.kind not in "fc"]
         labels = [name for name in keys if ours[name].shape[1] == 1]
-        packed = next((n for n in names if packed_box(ours[n]) is not None), None)
-        if packed is not None and not any(self._holds_boxes(n, ours[n]) for n in names):
-            return _by_packed(ours[packed], theirs[packed])
         boxes = next((name for name in names if self._holds_boxes(name, ours[name])), None)
         if boxes is not None:
             pair = [side[boxes].astype(np.float64) for side in (ours, theirs)]
@@ -157,6 +154,10 @@ class MatchedRows(Comparator):
             classes = _beside(labels, ours, theirs)
             by = "overlap of boxes" + (f" and {_quoted(labels)}" if labels else "")
             return match_boxes(pair[0], pair[1], classes, by_corners=by_corners), by
+        for name in names:
+            columns = self.tasks[name].columns
+            if columns is not None and ours[name].shape[1] >= columns.box + _COORDINATES:
+                return _by_columns(ours[name], theirs[name], columns)
         beside = _beside(keys, ours, theirs)
         if beside is not None and all(_distinct(side) for side in beside):
             return match_equal(*beside), f"the integers of {_quoted(keys)}"
@@ -195,14 +196,14 @@ class MatchedRows(Comparator):
         return replace(inner, rows=rows, error=min(1.0, lost))
 
 
-def _by_packed(f: Array, g: Array) -> tuple[NDArray[np.intp], str]:
+def _by_columns(f: Array, g: Array, columns: Columns) -> tuple[NDArray[np.intp], str]:
     """Rows that hold box, score and class side by side, matched by box and class."""
-    first = packed_box(f)
-    assert first is not None
-    columns = class_columns(f, first)
-    boxes = [side[:, first : first + _COORDINATES].astype(np.float64) for side in (f, g)]
-    classes = (f[:, columns], g[:, columns]) if columns else None
-    by = "overlap of boxes" + (" and class" if columns else "")
+    boxes = [
+        side[:, columns.box : columns.box + _COORDINATES].astype(np.float64) for side in (f, g)
+    ]
+    whole = list(columns.whole)
+    classes = (f[:, whole], g[:, whole]) if whole else None
+    by = "overlap of boxes" + (" and class" if whole else "")
     return match_boxes(boxes[0], boxes[1], classes), by
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-__all__ = ["FORMS", "KINDS", "Form", "Task", "TaskKind"]
+__all__ = ["FORMS", "KINDS", "Columns", "Form", "Task", "TaskKind"]
 
 TaskKind = Literal[
     "classes",
@@ -49,6 +49,37 @@ _WORDS: dict[TaskKind, str] = {
 
 
 @dataclass(frozen=True)
+class Columns:
+    """What the columns of packed detections hold; others hold something else.
+
+    Attributes:
+        box: The first of the four of a box.
+        score: That of the score; None where there is none.
+        whole: Those of whole numbers: the class, before it perhaps the picture.
+    """
+
+    box: int
+    score: int | None = None
+    whole: tuple[int, ...] = ()
+
+    @property
+    def label(self) -> int | None:
+        """That of the class; None where there is none."""
+        return self.whole[-1] if self.whole else None
+
+    def __str__(self) -> str:
+        """The columns in words.
+
+        >>> str(Columns(0, 4, (5,)))
+        'box in columns 0 to 3, score in 4, class in 5'
+        """
+        words = f"box in columns {self.box} to {self.box + 3}"
+        if self.score is not None:
+            words += f", score in {self.score}"
+        return words if self.label is None else f"{words}, class in {self.label}"
+
+
+@dataclass(frozen=True)
 class Task:
     """What one output means.
 
@@ -59,6 +90,7 @@ class Task:
             coordinates, of detections that of the columns. Counted from the front; None where
             there is none, or it is not known.
         form: Of scores: how they are written; None of other kinds.
+        columns: Of detections: what the columns hold; None where that is not known.
         fed_to: Of a state: the input that takes it.
         free_rows: Whether the size of an axis hangs on the values of the data.
         sorted_rows: Whether the entries along an axis are the best ones in their order.
@@ -74,6 +106,7 @@ class Task:
     kind: TaskKind
     axis: int | None = None
     form: Form | None = None
+    columns: Columns | None = None
     fed_to: str = ""
     free_rows: bool = False
     sorted_rows: bool = False
@@ -102,6 +135,8 @@ class Task:
         words = _WORDS[self.kind]
         if self.form is not None:
             words += f" ({self.form})"
+        if self.columns is not None:
+            words += f" ({self.columns})"
         if self.axis is not None:
             words += f" along axis {self.axis}"
         if self.fed_to:

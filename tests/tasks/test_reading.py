@@ -14,7 +14,7 @@ from graphopt.facts import shapes
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.tasks.reading import read_tasks
-from graphopt.tasks.task import Task
+from graphopt.tasks.task import Task, TaskKind
 
 # ruff: noqa: E501
 RNG = np.random.default_rng(0)
@@ -43,6 +43,21 @@ def read(ports: str, body: str, **more: object) -> str:
 
 
 GRAPHS = {
+    **{
+        f"{scale} of a sigmoid": (
+            f"({LINE}) => (float[n, 5] y)",
+            DENSE.replace(">", f", {constant}>") + f"{{ s = MatMul(x, w) p = Sigmoid(s) y = {made} }}",
+            meaning,
+        )
+        for scale, constant, made, meaning in (
+            ("32 times", "float c = {32}", "Mul(p, c)", "numbers along axis 1"),
+            ("a half", "float c = {2}", "Div(p, c)", "scores of several labels (probabilities) along axis 1"),
+            ("what lacks to one", "float c = {1}", "Sub(c, p)", "scores of several labels (probabilities) along axis 1"),
+            ("one more", "float c = {1}", "Add(p, c)", "numbers along axis 1"),
+            ("the inverse", "float c = {1}", "Div(c, p)", "numbers along axis 1"),
+            ("the inverse from above", "float c = {0}", "Div(p, c)", "numbers along axis 1"),
+        )
+    },
     "softmax": (f"({LINE}) => (float[n, 8] y)", "{ y = Softmax(x) }", "class scores (probabilities) along axis 1"),
     "softmax of pixels": (
         f"({PICTURE}) => (float[n, 4, 8, 8] y)",
@@ -71,6 +86,14 @@ GRAPHS = {
     "a name that the end gainsays": (f"({LINE}) => (float[n, 8] logits)", "{ logits = Relu(x) }", "numbers along axis 1"),
     "boxes": (f"({LINE}) => (float[n, 2, 4] boxes)", "<int64[3] s = {-1, 2, 4}> { boxes = Reshape(x, s) }", "boxes along axis 2"),
     "boxes of another width": (f"({LINE}) => (float[n, 4, 2] boxes)", "<int64[3] s = {-1, 4, 2}> { boxes = Reshape(x, s) }", "numbers along axis 2"),
+    "halves of boxes": (
+        f"({LINE}) => (float[n, 4] boxes)",
+        "<float[8, 2] w = {" + ", ".join(["0.5"] * 16) + "}> { a = MatMul(x, w) b = Sigmoid(a) c = Exp(a) d = Add(b, c) boxes = Concat<axis = 1>(b, d) }",
+        "boxes along axis 1",
+    ),
+    "a sigmoid of four that the name says to be boxes": (f"({LINE}) => (float[n, 4] pred_boxes)", DENSE.replace("8, 5", "8, 4").replace(", 0.5" * 8, "", 1) + "{ s = MatMul(x, w) pred_boxes = Sigmoid(s) }", "boxes along axis 1"),
+    "a sigmoid of four that the name says to be classes": (f"({LINE}) => (float[n, 4] box_cls)", DENSE.replace("8, 5", "8, 4").replace(", 0.5" * 8, "", 1) + "{ s = MatMul(x, w) box_cls = Sigmoid(s) }", "scores of several labels (probabilities) along axis 1"),
+    "a number and its class": (f"({LINE}) => (float[n, 2] y)", "{ a = ReduceMax<axes = [1]>(x) i = ArgMax<axis = 1>(x) f = Cast<to = 1>(i) y = Concat<axis = 1>(a, f) }", "packed detections along axis 1"),
     "packed": (f"({LINE}) => (float[n, 16] y)", "{ a = Exp(x) b = Sigmoid(x) y = Concat<axis = 1>(a, b) }", "packed detections along axis 1"),
     "an index": (f"({LINE}) => (int64[n, 1] y)", "{ y = ArgMax<axis = 1>(x) }", "integers that number things"),
     "places of a node with other results": (f"({LINE}) => (int64[n, 3] y)", "<int64[1] k = {3}> { v, i = TopK(x, k) y = Identity(i) }", "integers that number things"),
@@ -168,3 +191,34 @@ def test_an_axis_that_the_output_does_not_have_is_refused() -> None:
             answers=[{"logits": RNG.standard_normal((2, 5))}],
             given={"logits": Task("logits", "classes", axis=7)},
         )
+
+
+SELECTED = (
+    "(float[n, 6] x) => (float[k, 6] y)",
+    "<float half = {0.5}> { s = ReduceMax<axes = [1], keepdims = 0>(x) m = Greater(s, half) y = Compress<axis = 0>(x, m) }",
+)
+
+
+def _packed(rows: int) -> Array:
+    low = RNG.uniform(0, 90, (rows, 2))
+    shares, classes = RNG.uniform(0.1, 0.9, (rows, 1)), RNG.integers(0, 9, (rows, 1))
+    return np.concatenate([low, low + 5, shares, classes], axis=1, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("rows", "word", "meaning"),
+    [
+        ([7, 0, 5], None, "packed detections (box in columns 0 to 3, score in 4, class in 5)"),
+        ([0, 0], None, "numbers"),
+        ([3], "detections", "packed detections (box in columns 0 to 3, score in 4, class in 5)"),
+        ([7], "regression", "numbers"),
+    ],
+)
+def test_rows_that_hold_boxes_are_told_by_their_values(
+    rows: list[int], word: TaskKind | None, meaning: str
+) -> None:
+    seen: list[Mapping[str, Array]] = [{"y": _packed(count)} for count in rows]
+    given = {} if word is None else {"y": Task("y", word)}
+    (task,) = tasks(*SELECTED, answers=seen, given=given).values()
+    assert str(task) == f"{meaning} along axis 1, as many as the data has"
+    assert (task.columns is None) == (meaning == "numbers")

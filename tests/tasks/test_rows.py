@@ -11,7 +11,7 @@ from graphopt.observe.request import Rows
 from graphopt.tasks.compare import Sampling
 from graphopt.tasks.quality import OutputQuality, share_db
 from graphopt.tasks.rows import MatchedRows
-from graphopt.tasks.task import Task
+from graphopt.tasks.task import Columns, Task
 
 SCORES = Task("scores", "regression", axis=1, free_rows=True, rows_axis=0)
 CELLS = Task("cells", "indices", free_rows=True, rows_axis=0)
@@ -121,7 +121,8 @@ def _best(count: int, seed: int = 0) -> np.ndarray:
     return np.concatenate([boxes, scores[:, None], classes[:, None]], axis=1)[None]
 
 
-BEST = Task("best", "regression", axis=2, sorted_rows=True, rows_axis=1)
+PACKED = Columns(0, 4, (5,))
+BEST = Task("best", "detections", axis=2, columns=PACKED, sorted_rows=True, rows_axis=1)
 
 
 def test_best_rows_are_matched_whatever_their_order_and_the_rest_is_left_over() -> None:
@@ -139,6 +140,20 @@ def test_best_rows_are_matched_whatever_their_order_and_the_rest_is_left_over() 
     answer[0, 0, :4] += 1000
     moved = _matched([BEST], ({"best": right}, {"best": answer}))["best"]
     assert (moved.rows.matched, moved.rows.right) == (shown - 1, shown - 1)
+
+
+def test_rows_are_boxes_only_where_the_reading_says_so() -> None:
+    right = _best(20)
+    numbers = Task("best", "regression", axis=2, sorted_rows=True, rows_axis=1)
+    found = _matched([numbers], ({"best": right}, {"best": right}))["best"]
+    assert found.rows.by == "the nearest row"
+    first = np.roll(right, 2, axis=2)  # score and class in front
+    moved = Columns(2, 0, (1,))
+    task = Task("best", "detections", columns=moved, free_rows=True, rows_axis=1)
+    found = _matched([task], ({"best": first}, {"best": first[:, ::-1]}))["best"]
+    assert found.rows.by == "overlap of boxes and class"
+    assert found.rows.matched == 20
+    assert found.sqnr_db == 300
 
 
 def test_a_score_near_the_cut_is_no_row_lost() -> None:
