@@ -187,7 +187,7 @@ def told(curves: TrainingCurves, changes: Changes, changed: Sequence[str]) -> Ch
     """Note what a training changed, or why nothing was kept of it."""
     changes.curves = curves
     if curves.best_step == 0:
-        changes.nothing = "no step was better on the held-out samples; kept untrained"
+        changes.nothing = curves.untrained
         return changes
     for name in changed:
         changes.edit(name, "trained")

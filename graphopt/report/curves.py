@@ -51,7 +51,9 @@ def course(curves: TrainingCurves) -> Course:
     if curves.stopped:
         told.append(f"ended early: {curves.stopped}")
     if not curves.best_step:
-        told.append("no step was better on the held-out samples; kept untrained")
+        told.append(curves.untrained)
+    elif curves.kept_by:
+        told.append(_decided(curves))
     return Course(
         steps=str(taken) if taken == curves.steps else f"{taken} of {curves.steps}",
         samples=f"{curves.samples} + {curves.held_out} held out",
@@ -59,8 +61,17 @@ def course(curves: TrainingCurves) -> Course:
         score=_gain(curves.scores, curves.best_step, "{:.2f}"),
         metric=curves.metric,
         kept=f"step {curves.best_step}" if curves.best_step else "untrained",
-        outcome="; ".join(told),
+        outcome="; ".join(filter(None, told)),
     )
+
+
+def _decided(curves: TrainingCurves) -> str:
+    """What decided which weights were kept."""
+    if curves.kept_by == curves.metric:
+        return f"kept by {curves.metric} of the held-out samples, within its noise by their loss"
+    scores = dict(curves.scores)
+    lower = scores.get(curves.best_step, 0.0) < scores.get(0, 0.0)
+    return f"kept by the loss, although {curves.metric} is lower than before" if lower else ""
 
 
 def _gain(points: Points, kept: int, form: str) -> str:

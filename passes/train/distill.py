@@ -28,8 +28,8 @@ class Distill(DistillingPass):
     squared error of numbers against the teacher's outputs, each model read by its own (logits or
     probabilities); relative squared error of inner tensors. Outputs of which nothing says what they
     mean are numbers. Nodes and names stay, and zeros of pruned weights stay zero. What did best on
-    held-out samples is kept, judged by the labels alone where alpha asks for them; if that is the
-    model before, nothing changes.
+    held-out samples is kept, judged by the figure of the labels alone where alpha asks for them;
+    if that is the model before, nothing changes.
 
     Source: Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network (2015);
     Romero et al., FitNets (2015), section 2.2 for inner tensors.

@@ -31,6 +31,21 @@ def test_what_was_kept_untrained_says_so(curves: TrainingCurves) -> None:
     assert told.outcome == "no step was better on the held-out samples; kept untrained"
 
 
+def test_what_decided_is_said(curves: TrainingCurves) -> None:
+    plain = dataclasses.replace(curves, stopped="", resumed=0, metric="F1 %", kept_by="F1 %")
+    told = course(plain)
+    assert told.outcome == "kept by F1 % of the held-out samples, within its noise by their loss"
+    untrained = course(dataclasses.replace(plain, best_step=0)).outcome
+    assert untrained == (
+        "no step was better on the held-out samples by F1 %, nor by the loss where that is within "
+        "its noise; kept untrained"
+    )
+    by_loss = dataclasses.replace(plain, kept_by="loss")
+    assert course(by_loss).outcome == ""
+    fallen = dataclasses.replace(by_loss, best_step=60, scores=[(0, 90.0), (60, 88.6)])
+    assert course(fallen).outcome == "kept by the loss, although F1 % is lower than before"
+
+
 def test_without_a_held_out_part_there_is_no_figure(curves: TrainingCurves) -> None:
     told = course(dataclasses.replace(curves, held_out=0, held_out_loss=[], scores=[], metric=""))
     assert (told.loss, told.score, told.metric) == ("-", "-", "")

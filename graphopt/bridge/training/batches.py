@@ -13,8 +13,10 @@ from graphopt.data.staged import StagedGroup, StagedSamples
 from graphopt.errors import PassError
 from graphopt.graph.tensors import Array
 
-__all__ = ["Batch", "Batches"]
+__all__ = ["HELD_OUT_GROUPS", "Batch", "Batches"]
 
+HELD_OUT_GROUPS = 16
+"""At most so many groups of held-out samples tell how much a figure of them varies."""
 _MOST_HELD_OUT = 2000
 
 
@@ -118,16 +120,26 @@ class Batches:
                 if count <= 0:
                     return
 
-    def held_out(self) -> Iterator[Batch]:
-        """What of the held-out part is this process's, always in the same pieces."""
+    @property
+    def held_out_groups(self) -> int:
+        """How many groups of held-out samples there are."""
+        return min(HELD_OUT_GROUPS, len(self._pieces()))
+
+    def held_out(self) -> Iterator[tuple[int, Batch]]:
+        """What of the held-out part is this process's, always in the same pieces, with groups."""
         rank, world = self._share
+        for place, (number, rows) in list(enumerate(self._pieces()))[rank::world]:
+            yield place % HELD_OUT_GROUPS, self._batch(number, rows)
+
+    def _pieces(self) -> list[_Rows]:
+        """The held-out part in pieces, small enough for groups that tell of its noise."""
         pieces: list[_Rows] = []
         for number, group in enumerate(self._samples.groups):
             rows = self._held_out[self._held_out[:, 0] == number, 1]
             size = max(1, self._feeds_a_step(group) // self._parts)
+            size = min(size, -(-len(self._held_out) // HELD_OUT_GROUPS))
             pieces += [(number, part) for part in self._cut(rows, -(-len(rows) // size))]
-        for number, rows in pieces[rank::world]:
-            yield self._batch(number, rows)
+        return pieces
 
     def at(self, step: int) -> list[Batch]:
         """The pieces of a step that are this process's; each epoch has its own order."""

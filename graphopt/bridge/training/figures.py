@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["F1", "R2", "Alike", "Figure", "Share"]
+__all__ = ["F1", "R2", "Alike", "Figure", "MeanRecall", "Share"]
 
 
 class Figure(ABC):
@@ -56,6 +56,37 @@ class Share(Figure):
         """The figure of the sums."""
         right, total = counts
         return 100 * right / total if total else 0.0
+
+
+@dataclass(frozen=True)
+class MeanRecall(Figure):
+    """Mean over classes of the share of their members that are said to be so, in percent.
+
+    Attributes:
+        classes: How many there are; those without a member do not count.
+    """
+
+    classes: int
+    name: str = "balanced accuracy %"
+
+    @property
+    def size(self) -> int:  # type: ignore[override]  # read only
+        """Two for each class."""
+        return 2 * self.classes
+
+    def counts(self, found: Tensor, wanted: Tensor, counted: Tensor | None = None) -> Tensor:
+        """Of each class how often it is right, and how often it is there."""
+        known = torch.ones_like(found, dtype=torch.bool) if counted is None else counted
+        right, there = (
+            torch.bincount(wanted[each].to(torch.int64), minlength=self.classes)
+            for each in ((found == wanted) & known, known)
+        )
+        return torch.cat([right, there]).double().cpu()
+
+    def value(self, counts: Sequence[float]) -> float:
+        """The figure of the sums."""
+        right, there = np.asarray(counts).reshape(2, -1)
+        return float(100 * (right[there > 0] / there[there > 0]).mean()) if there.any() else 0.0
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from graphopt.bridge.module import GraphModule
 from graphopt.bridge.training import optimizers
 from graphopt.bridge.training.augment import Augment
 from graphopt.bridge.training.average import Average
-from graphopt.bridge.training.batches import Batch, Batches
+from graphopt.bridge.training.batches import HELD_OUT_GROUPS, Batch, Batches
+from graphopt.bridge.training.best import BestSoFar, Look
 from graphopt.bridge.training.criterion import Criterion
 from graphopt.bridge.training.hooks import Hook
 from graphopt.bridge.training.objective import Objective, channels_last, on_device
@@ -100,7 +101,8 @@ class Loop:
         )
         self._average = Average(module, options.ema) if options.ema else None
         self._best: dict[str, Tensor] = {}
-        self._best_verdict = math.inf
+        decides = self._scoring is not None and self._scoring.decides
+        self._so_far = BestSoFar(self._scoring.figure if self._scoring and decides else None)
         self._sum, self._summed = 0.0, 0
         half = options.precision == "bfloat16" or (
             options.precision == "auto" and team.device.type == "cuda"
@@ -111,6 +113,8 @@ class Loop:
         self.history = TrainingCurves(
             self._total, task.batches.count, task.batches.held_out_count, self._metric_name
         )
+        if task.batches.held_out_count:
+            self.history.kept_by = self._metric_name if decides else "loss"
         self._stored = Stored(
             options.name,
             training.checkpoints,
@@ -248,20 +252,23 @@ class Loop:
             for hook in self.task.hooks:
                 hook.judged()
             # without a held-out part the last weights count
-            verdict = self._judged(step) if self.task.batches.held_out_count else -float(step)
+            last = Look(-float(step), np.zeros((0, 0)))
+            look = self._judged(step) if self.task.batches.held_out_count else last
             if not all(bool(weight.isfinite().all()) for weight in module.parameters()):
-                verdict = math.inf
-            if complete and (verdict < self._best_verdict or step == 0):
-                self._best_verdict, history.best_step = verdict, step
+                look = replace(look, distance=math.inf)
+            if complete and self._so_far.takes(look, first=step == 0):
+                history.best_step = step
                 self._best = {k: v.detach().clone() for k, v in module.state_dict().items()}
         self._lose_patience(step)
 
-    def _judged(self, step: int) -> float:
-        """The verdict over the held-out part, infinite if it is no number; notes loss and score."""
+    def _judged(self, step: int) -> Look:
+        """What the held-out part says, by an infinite distance if by no number; it is noted."""
         history = self.history
-        verdict, loss, score = self._held_out()
+        look, loss = self._held_out()
         loss = loss if math.isfinite(loss) else math.inf
         history.held_out_loss.append((step, loss))
+        scoring = self._scoring
+        score = 0.0 if scoring is None else scoring.figure.value(look.counts.sum(0).tolist())
         if history.metric:
             history.scores.append((step, score))
         for hook in self.task.hooks:
@@ -270,29 +277,29 @@ class Loop:
             "%s: step %d of %d: held-out loss %.4g, %s %.4g",
             *(self.options.name, step, self._total, loss, history.metric or "no metric", score),
         )
-        return verdict if math.isfinite(verdict) else math.inf
+        return look if math.isfinite(look.distance) else replace(look, distance=math.inf)
 
-    def _held_out(self) -> tuple[float, float, float]:
-        """Mean verdict and loss over all processes, and the score of all that is held out."""
+    def _held_out(self) -> tuple[Look, float]:
+        """Distance and counts over all processes, and the mean loss."""
         self.task.module.eval()
-        verdict = loss = count = 0.0
+        distance = loss = count = 0.0
         criterion, scoring = self.task.criterion, self._scoring
-        counts = np.zeros(0 if scoring is None else scoring.figure.size)
+        counts = np.zeros((HELD_OUT_GROUPS, 0 if scoring is None else scoring.figure.size))
         with torch.no_grad():
-            for batch in self.task.batches.held_out():
+            for group, batch in self.task.batches.held_out():
                 wanted, labels = self._wanted(batch, changed=False), self._labels(batch)
                 answers = self.task.module(
                     on_device(batch.feeds, self.team.device), taps=criterion.taps
                 )
                 weight = len(batch.numbers)
-                verdict += weight * float(criterion.verdict(answers, wanted, labels))
+                distance += weight * float(criterion.verdict(answers, wanted, labels))
                 loss += weight * float(criterion.loss(answers, wanted, labels))
                 if scoring is not None:
-                    counts += scoring.counts(answers, wanted, labels)
+                    counts[group] += scoring.counts(answers, wanted, labels)
                 count += weight
-        verdict, loss, count, *sums = self.team.total(verdict, loss, count, *counts)
-        score = 0.0 if scoring is None else scoring.figure.value(sums)
-        return verdict / count, loss / count, score
+        distance, loss, count, *sums = self.team.total(distance, loss, count, *counts.ravel())
+        groups = np.array(sums).reshape(counts.shape)[: self.task.batches.held_out_groups]
+        return Look(distance / count, groups), loss / count
 
     def _lose_patience(self, step: int) -> None:
         patience = self.options.patience
@@ -307,7 +314,7 @@ class Loop:
     def _save(self, step: int) -> None:
         if self.team.leads:
             sums = (self._sum, self._summed)
-            self._stored.save(step, self.history, self._best, self._best_verdict, sums)
+            self._stored.save(step, self.history, self._best, self._so_far.state(), sums)
 
     def _resume(self) -> int:
         """Take up an earlier run; gives the steps that it had done."""
@@ -318,7 +325,8 @@ class Loop:
         self.team.require_same(step)
         if found is None:
             return 0
-        self.history, self._best, self._best_verdict = found.history, found.best, found.best_verdict
+        self.history, self._best = found.history, found.best
+        self._so_far.load(found.so_far)
         self._sum, self._summed = found.sums
         logger.info("%s: goes on from step %d", self.options.name, step)
         return step

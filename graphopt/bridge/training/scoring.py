@@ -8,7 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from graphopt.bridge.training.figures import F1, R2, Alike, Figure, Share
+from graphopt.bridge.training.figures import F1, R2, Alike, Figure, MeanRecall, Share
 from graphopt.bridge.training.judged import Judged, Shown
 from graphopt.bridge.training.logits import as_logits, in_form
 from graphopt.tasks.task import Task
@@ -19,6 +19,8 @@ __all__ = ["ByLabels", "ByTeacher", "Scoring"]
 @dataclass(frozen=True)
 class ByLabels:
     """Accuracy of classes and of yes or no, F1 of several labels, R2 of numbers.
+
+    Where classes are weighed, each counts the same in the accuracy as well.
 
     Attributes:
         output: The output that labels speak of.
@@ -33,8 +35,15 @@ class ByLabels:
         """What is measured."""
         if self.judged.hard in ("mse", "huber"):
             return R2(self.judged.columns)
-        many = self.judged.task.kind == "multi-label"
-        return F1(self.judged.columns) if many else Share("accuracy %")
+        if self.judged.task.kind == "multi-label":
+            return F1(self.judged.columns)
+        weights = self.judged.weights
+        return Share("accuracy %") if weights is None else MeanRecall(len(weights))
+
+    @property
+    def decides(self) -> bool:
+        """Whether the figure decides which weights are kept; squares would undo ``huber``."""
+        return self.judged.hard != "huber"
 
     def counts(
         self,
@@ -72,6 +81,11 @@ class ByTeacher:
     theirs: Task
     columns: int
     shown: Shown | None = None
+
+    @property
+    def decides(self) -> bool:
+        """It does not: the distance to the teacher says more, and speaks of all outputs."""
+        return False
 
     @property
     def figure(self) -> Figure:

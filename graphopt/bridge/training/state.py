@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,13 +28,13 @@ class Progressed:
     Attributes:
         history: Its course; ``resumed`` is the step that it had done.
         best: The weights that did best so far; empty for none.
-        best_verdict: What the held-out part says of them; less is better.
+        so_far: What the held-out part said of them.
         sums: Sum of the losses since the last look, and their number.
     """
 
     history: TrainingCurves
     best: dict[str, Tensor]
-    best_verdict: float
+    so_far: dict[str, Tensor]
     sums: tuple[float, int]
 
 
@@ -81,7 +80,7 @@ class Stored:
         step: int,
         history: TrainingCurves,
         best: Mapping[str, Tensor],
-        best_verdict: float,
+        so_far: Mapping[str, Tensor],
         sums: tuple[float, int],
     ) -> None:
         """Write the state after so many steps.
@@ -93,6 +92,7 @@ class Stored:
             return
         tensors = _above("now/", self._module.state_dict())
         tensors |= _above("best/", best)
+        tensors |= _above("so-far/", so_far)
         tensors |= _above("optimizer/", optimizers.state(self._optimizer))
         if self._average is not None:
             tensors |= _above("average/", self._average.state())
@@ -101,7 +101,6 @@ class Stored:
         meta = {
             "fingerprint": self._fingerprint,
             "step": step,
-            "best_verdict": best_verdict if math.isfinite(best_verdict) else None,
             "sums": sums,
             "history": asdict(history),
         }
@@ -143,9 +142,9 @@ def _progressed(held: checkpoint.Checkpoint) -> Progressed:
     for name in ("loss", "held_out_loss", "scores"):
         past[name] = [(int(step), float(value)) for step, value in past[name]]
     past["resumed"] = int(meta["step"])
-    best_verdict = math.inf if meta["best_verdict"] is None else float(meta["best_verdict"])
     sums = (float(meta["sums"][0]), int(meta["sums"][1]))
-    return Progressed(TrainingCurves(**past), _below(held.tensors, "best/"), best_verdict, sums)
+    best, so_far = (_below(held.tensors, prefix) for prefix in ("best/", "so-far/"))
+    return Progressed(TrainingCurves(**past), best, so_far, sums)
 
 
 def _above(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

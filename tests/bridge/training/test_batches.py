@@ -77,7 +77,7 @@ def test_feeds_and_labels_belong_to_the_numbers(vectors: Any) -> None:
 
 def test_what_is_held_out_is_never_trained_on(vectors: Any) -> None:
     batches = make(vectors(40), held_out=0.25)
-    held = [n for piece in batches.held_out() for n in piece.numbers.tolist()]
+    held = [n for _, piece in batches.held_out() for n in piece.numbers.tolist()]
     trained = {
         n for number in range(3) for pieces in epoch(batches, number) for n in numbers(pieces)
     }
@@ -128,11 +128,29 @@ def test_a_process_without_samples_takes_part_with_no_weight(vectors: Any) -> No
     assert [each[0].weight for each in pieces] == pytest.approx([5 / 3] * 3 + [0, 0])
 
 
+@pytest.mark.parametrize(("count", "groups"), [(6, 3), (40, 10), (200, 15)])
+def test_what_is_held_out_falls_into_groups_of_like_size(
+    vectors: Any, count: int, groups: int
+) -> None:
+    batches = make(vectors(count), held_out=0.5, size=64)
+    sizes = Counter[int]()
+    for group, piece in batches.held_out():
+        sizes[group] += len(piece.numbers)
+    assert len(sizes) == batches.held_out_groups == groups
+    assert max(sizes.values()) - min(sizes.values()) <= 1
+    shares = [make(vectors(count), held_out=0.5, size=64, share=(rank, 3)) for rank in range(3)]
+    apart = Counter[int]()
+    for share in shares:
+        for group, piece in share.held_out():
+            apart[group] += len(piece.numbers)
+    assert apart == sizes
+
+
 def test_processes_share_what_is_held_out(vectors: Any) -> None:
     alone = make(vectors(40), held_out=0.5)
     shares = [make(vectors(40), held_out=0.5, share=(rank, 3)) for rank in range(3)]
-    parts = [piece.numbers.tolist() for share in shares for piece in share.held_out()]
-    assert sorted(parts) == sorted(piece.numbers.tolist() for piece in alone.held_out())
+    parts = [piece.numbers.tolist() for share in shares for _, piece in share.held_out()]
+    assert sorted(parts) == sorted(piece.numbers.tolist() for _, piece in alone.held_out())
 
 
 def test_a_step_is_cut_into_pieces_of_like_size(vectors: Any) -> None:
@@ -181,10 +199,10 @@ def test_too_few_samples_to_hold_some_out(vectors: Any, count: int) -> None:
 def test_of_every_class_some_are_held_out(vectors: Any, seed: int) -> None:
     classes = np.array([0] * 60 + [1] * 30 + [2] * 8 + [3] * 2)
     batches = make(vectors(100), held_out=0.1, seed=seed, strata=classes)
-    held = [n for piece in batches.held_out() for n in piece.numbers]
+    held = [n for _, piece in batches.held_out() for n in piece.numbers]
     assert Counter(classes[held].tolist()) == {0: 5, 1: 3, 2: 1, 3: 1}
     others = make(vectors(100), held_out=0.1, seed=seed + 100, strata=classes)
-    assert held != [n for piece in others.held_out() for n in piece.numbers]
+    assert held != [n for _, piece in others.held_out() for n in piece.numbers]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +218,7 @@ def test_as_many_as_asked_are_held_out_whatever_the_classes(
     vectors: Any, classes: list[int], share: float, expected: Any
 ) -> None:
     batches = make(vectors(20), held_out=share, strata=np.array(classes))
-    held = [classes[n] for piece in batches.held_out() for n in piece.numbers]
+    held = [classes[n] for _, piece in batches.held_out() for n in piece.numbers]
     assert len(held) == batches.held_out_count == round(20 * share)
     if expected is None:
         assert len(set(held)) == len(held)

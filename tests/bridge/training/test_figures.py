@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from graphopt.bridge.training.figures import F1, R2, Alike, Figure, Share
+from graphopt.bridge.training.figures import F1, R2, Alike, Figure, MeanRecall, Share
 
 
 def whole(metric: Figure, *batches: Any) -> float:
@@ -23,6 +23,15 @@ def test_a_share_counts_decisions_that_count() -> None:
     found, wanted = torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 1, -100])
     assert whole(Share("accuracy %"), (found, wanted, wanted >= 0)) == pytest.approx(200 / 3)
     assert whole(Share("accuracy %"), (found[:0], wanted[:0])) == 0
+
+
+def test_mean_recall_is_the_mean_over_classes_that_have_members() -> None:
+    wanted = torch.tensor([0, 0, 0, 0, 2, 2, -100])
+    found = torch.tensor([0, 0, 0, 1, 2, 0, 2])
+    batches = [(found[k], wanted[k], wanted[k] >= 0) for k in (slice(3), slice(3, 7))]
+    assert whole(MeanRecall(4), *batches) == pytest.approx(100 * (3 / 4 + 1 / 2) / 2)
+    assert whole(MeanRecall(2), (wanted[4:6] > 0, wanted[4:6] > 0)) == 100
+    assert whole(MeanRecall(2), (found[:0], wanted[:0])) == 0
 
 
 def test_f1_is_the_mean_over_labels_that_occur() -> None:

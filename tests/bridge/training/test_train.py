@@ -584,3 +584,30 @@ def test_the_verdict_of_the_criterion_decides_what_is_kept(
     _, history = run(convnet(1), convnet(0), {"x": pictures(64)}, options(steps=60, lr=0.03))
     losses = dict(history.held_out_loss)
     assert losses[history.best_step] == max(losses.values())
+
+
+def test_what_labels_say_is_kept_although_others_lose_less(options: Options) -> None:
+    student = graph_of(
+        "float[N,1] x", "float[N,1] y", "y = Gemm (x, W)", W=np.ones((1, 1), np.float32)
+    )
+    x = np.linspace(-0.1, 0.1, 80, dtype=np.float32)[:, None]
+    labels = (x[:, 0] > 0).astype(np.int64)
+    x[::10], labels[::10] = -20, 1  # few that cost most, against all others
+    losses = LossOptions(alpha=1.0, beta=0.0, hard="binary-cross-entropy")
+    _, history = run(
+        student,
+        student,
+        {"x": x, "labels": labels},
+        options(steps=120, lr=0.1, evaluations=12),
+        losses=losses,
+    )
+    scores, distances = dict(history.scores), dict(history.held_out_loss)
+    assert history.kept_by == history.metric == "accuracy %"
+    least = min(distances, key=lambda step: distances[step])
+    assert scores[least] < scores[0] <= scores[history.best_step]
+    assert distances[least] < distances[history.best_step] <= distances[0]
+
+
+def test_towards_a_teacher_the_loss_decides(convnet: Any, pictures: Any, options: Options) -> None:
+    _, history = run(convnet(1), convnet(0), {"x": pictures(32)}, options())
+    assert (history.kept_by, history.metric) == ("loss", "R2")
