@@ -17,7 +17,7 @@ from graphopt.graph.graph import Graph
 from graphopt.graph.unfold import inlined
 from graphopt.run import layer_figures
 from graphopt.run.causes import calibration_faults, likely_causes
-from graphopt.run.floor import too_far
+from graphopt.run.floor import held_outputs, too_far
 from graphopt.run.limits import limit_records
 from graphopt.run.means import Means
 from graphopt.run.record import Caveat, LayerRecord, LimitRecord, ModelRecord, PassRecord, Quality
@@ -185,7 +185,7 @@ def _taught(start: Stage | None, passes: Sequence[PassRecord], quality: Quality)
 
 def _badness(quality: Quality, stage: Stage, means: Means) -> list[str]:
     """That the result answers badly, as plain as that it is larger or slower, and the cause."""
-    fault = too_far(quality, None)
+    fault = too_far(quality, None, held_outputs(quality, means))
     if not fault or (quality.metric is not None and quality.metric.fall <= 0):
         return []  # by the labels it is no worse
     told = quality.evidence and has_fixed_ranges(stage.graph)

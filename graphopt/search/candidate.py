@@ -52,7 +52,8 @@ Kind = Literal["float", "float32", "static", "mixed", "smoothed", "dynamic", "we
 class Candidate:
     """One form of the model that was tried.
 
-    ``problem`` says why it cannot be chosen, ``needs`` what would help.
+    ``problem`` says why it cannot be chosen, ``needs`` what would help. Where it is ``limited``,
+    limits of the user say what is close enough: what holds them misses nothing.
     """
 
     kind: Kind
@@ -65,13 +66,19 @@ class Candidate:
     quality: Quality | None = None
     problem: str = ""
     needs: tuple[Need, ...] = ()
+    limited: bool = False
 
     def cost(self, base_bytes: int) -> float:
         """What is weighed: log of time and bytes against the cleaned model, and missing dB.
 
         The cleaned model itself costs 0; less is better.
         """
-        return weighed(self.time, self.bytes / base_bytes, missing_db(self.quality))
+        return weighed(self.time, self.bytes / base_bytes, self.missing_db)
+
+    @property
+    def missing_db(self) -> float:
+        """What it lacks to be close enough, dB."""
+        return 0.0 if self.limited else missing_db(self.quality, GOAL_DB)
 
     @property
     def time(self) -> float:

@@ -18,16 +18,16 @@ from graphopt.facts.macs import node_macs
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import label
-from graphopt.run.floor import too_far
+from graphopt.run.floor import held_outputs, too_far
 from graphopt.run.judge import Judge
-from graphopt.run.limits import drop
+from graphopt.run.limits import broken_by, drop
 from graphopt.run.means import Means
 from graphopt.run.record import PassRecord
 from graphopt.run.sequence import done_passes, run_passes
 from graphopt.run.stage import Stage
 from graphopt.run.verify import Verified
 from graphopt.search.called import called
-from graphopt.search.candidate import GOAL_DB, Candidate, missing_db, row
+from graphopt.search.candidate import Candidate, missing_db, row
 from graphopt.search.choice import Choice
 from graphopt.search.proposals import AFTER, Proposal, proposals_for, static_spec
 from graphopt.search.proving import first_proven, told_causes
@@ -76,7 +76,8 @@ def search(stage: Stage, means: Means) -> Choice:
     cleaned, records = run_passes(stage, means, passes)
     done = done_passes(passes, records)
     name, told = _came_as(cleaned.graph)
-    base = Candidate("float", name, done, cleaned, records, io.size(cleaned.graph))
+    size, limited = io.size(cleaned.graph), means.limits.any
+    base = Candidate("float", name, done, cleaned, records, size, limited=limited)
     trial = replace(means, limits=Limits())  # judged below, so that the table shows by how much
     tried = _converted(base, trial)
     if tried and tried[0].quality is not None and base.stage.session.stands_in_for:
@@ -173,7 +174,8 @@ def _try(lifted: Candidate, means: Means, proposal: Proposal) -> Candidate:
     done = done_passes(passes, records)
     told = lifted.records + [r for r in records if r.status != "nothing to do"]
     kind, name = called(done, proposal.kind, proposal.name)
-    made = Candidate(kind, name, lifted.passes + done, stage, told, io.size(stage.graph))
+    size, limited = io.size(stage.graph), lifted.limited
+    made = Candidate(kind, name, lifted.passes + done, stage, told, size, limited=limited)
     if not any(item.lossy for item in done):
         made.problem = _nothing(stage, passes, records)
         made.needs = tuple(dict.fromkeys(need for record in records for need in record.needs))
@@ -214,8 +216,11 @@ def _measure(base: Candidate, tried: Sequence[Candidate], means: Means) -> None:
 def _problem(item: Candidate, means: Means) -> str:
     """Why a measured candidate must not be chosen; empty where it may."""
     limits = means.limits
-    if problem := too_far(item.quality, limits.min_sqnr_db):
+    if problem := too_far(item.quality, limits.min_sqnr_db, held_outputs(item.quality, means)):
         return problem
+    broken = None if item.quality is None else broken_by(item.quality, limits)
+    if broken is not None:
+        return str(broken)
     if item.ratio is not None and item.ratio.slower:
         return "slower than float"
     fall = drop(item.stage, means)
@@ -232,8 +237,8 @@ def _mixed(
     if static is None or static.quality is None or not static.quality.evidence:
         return [], []
     asked = means.limits.min_sqnr_db
-    near = missing_db(static.quality, max(GOAL_DB, asked or GOAL_DB)) == 0 and not static.problem
-    if near or (static.ratio is not None and static.ratio.slower):
+    slower = static.ratio is not None and static.ratio.slower
+    if slower or not (static.problem or static.missing_db):
         return [], []  # what is slower on integers is no faster with some layers in float
     try:
         forecast = _forecast(lifted.stage, means)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from graphopt.facts.quantized import has_fixed_ranges
 from graphopt.run.causes import likely_causes
-from graphopt.run.floor import FLOOR_DB, too_far
+from graphopt.run.floor import FLOOR_DB, held_outputs, too_far
 from graphopt.run.limits import broken_by
 from graphopt.run.means import Means
 from graphopt.run.verify import Verified, verify
@@ -53,9 +53,12 @@ def _disproved(found: Verified, means: Means) -> str:
     broken = broken_by(quality, means.limits)
     if broken is not None:
         return f"{where}: {broken}"
-    if fault := too_far(quality, means.limits.min_sqnr_db):
+    held = held_outputs(quality, means)
+    if fault := too_far(quality, means.limits.min_sqnr_db, held):
         return f"{where}: {fault}"
-    least = None if quality.fresh is None else quality.fresh.least_db
+    fresh = {} if quality.fresh is None else quality.fresh.sqnr_db
+    known = [value for name, value in fresh.items() if value is not None and name not in held]
+    least = min(known, default=None)
     if means.limits.min_sqnr_db is None and least is not None and least < FLOOR_DB:
         return f"fresh samples may give {least:.1f} dB, at least {FLOOR_DB:g} dB needed"
     ratio = found.after.ratio

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from graphopt.numerics.sqnr import decibels
-from graphopt.search.candidate import MARGIN, SAME_DB, Candidate, missing_db, weighed
+from graphopt.search.candidate import MARGIN, SAME_DB, Candidate, weighed
 
 __all__ = ["FLOAT_SHARES", "Forecast", "worth_trying"]
 
@@ -42,7 +42,7 @@ class Forecast:
         share = sum(self.work.get(name, 0) for name in kept) / total if total else 0.0
         fast = static.time
         size = static.bytes + sum(self.float_bytes.get(name, 0) for name in kept)
-        missing = max(0.0, missing_db(static.quality) - self.gain_db(count))
+        missing = max(0.0, static.missing_db - self.gain_db(count))
         return weighed(fast + (1 - fast) * share, size / base_bytes, missing)
 
 

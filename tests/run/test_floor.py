@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from graphopt.run.floor import too_far
+from graphopt.contract.settings import Limits
+from graphopt.graph import io
+from graphopt.run.floor import held_outputs, too_far
+from graphopt.run.metrics import FunctionMetric
 from graphopt.run.record import Quality
 from graphopt.tasks.quality import FoundRows, OutputQuality, WorstSlice
+from graphopt.testing import MODELS, staged
 
 
 def _said(floor: float | None = None, **outputs: OutputQuality) -> str:
@@ -69,6 +75,32 @@ def test_the_users_floor_is_one_of_decibels() -> None:
     assert _said(5.0, y=OutputQuality("regression", sqnr_db=9.0)) == ""
     assert "at most 6%" in _said(5.0, y=OutputQuality("indices", agreement=90.0, error=0.1))
     assert _said(5.0, y=OutputQuality("state", sqnr_db=9.0)) == ""
+
+
+FAR = OutputQuality("classes", sqnr_db=9.0, agreement=98.0)
+
+
+@pytest.mark.parametrize(
+    ("limits", "held"),
+    [
+        ({}, set()),
+        ({"min_sqnr_db": 5.0}, set()),
+        ({"min_agreement": 95.0}, {"y"}),
+        ({"max_drop": 1.0}, {"y", "z"}),
+    ],
+)
+def test_decisions_that_a_limit_holds_need_no_floor(limits: Any, held: set[str]) -> None:
+    graph = io.load(MODELS["cnn"]())
+    metric = FunctionMetric("any", lambda outputs, labels: 0.0)
+    means = staged(graph, judged=False, limits=Limits(**limits), metric=metric)[1]
+    names = graph.main.outputs
+    assert len(names) == 2
+    outputs = {names[0]: FAR, names[1]: GOOD}
+    quality = Quality({name: each.sqnr_db for name, each in outputs.items()}, outputs=outputs)
+    found = held_outputs(quality, means)
+    assert found == {name for name, short in zip(names, "yz", strict=True) if short in held}
+    far = too_far(quality, None, found)
+    assert bool(far) == (names[0] not in found)
 
 
 def test_the_worst_of_several_outputs_is_named() -> None:

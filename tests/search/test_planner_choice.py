@@ -139,6 +139,10 @@ def test_time_bytes_and_closeness_are_weighed(
     assert candidate("int8", size, ratio, db).cost(1000) == pytest.approx(expected)
 
 
+def test_what_holds_the_limits_of_the_user_is_close_enough() -> None:
+    assert replace(candidate("int8", 1000, 0.5, 18.0), limited=True).cost(1000) == math.log(0.5)
+
+
 def test_the_float_model_is_the_measure() -> None:
     assert FLOAT.cost(1000) == 0
 
@@ -363,6 +367,13 @@ def test_a_limit_that_no_candidate_keeps(ratios: dict[str, float]) -> None:
         assert row.verdict.endswith(", at least 90 dB asked")
 
 
+def test_a_limit_of_decisions_where_nothing_is_decided(ratios: dict[str, float]) -> None:
+    table = search(*staged_of(cnn(), limits=Limits(min_agreement=100.0))).candidates
+    words = "min-agreement asks 100 %, and no output decides anything"
+    assert [row.verdict for row in table[1:]] == [words] * (len(table) - 1)
+    assert table[0].chosen
+
+
 def test_a_metric_that_falls_too_far(ratios: dict[str, float]) -> None:
     graph = cnn()
     stage, means = staged_of(
@@ -402,7 +413,7 @@ def test_activations_are_observed_once(
         return plain(graph, requests, *rest, **options)
 
     monkeypatch.setattr("graphopt.observe.observer.observe", counting)
-    monkeypatch.setattr(planner, "GOAL_DB", 500.0)
+    monkeypatch.setattr(weighing, "GOAL_DB", 500.0)
     monkeypatch.setattr(weighing, "_DB_WEIGHT", 0.0)
     monkeypatch.setattr(planner, "sensitive_layers", lambda *_: dict.fromkeys(LAYERS, 1.0))
     monkeypatch.setattr(planner, "worth_trying", lambda *_: ([1, 2], ""))
@@ -416,7 +427,7 @@ LAYERS = ["mid", 'odd, ["name"] \\*', "out", "in"]
 def test_the_most_sensitive_layers_stay_float(
     ratios: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planner, "GOAL_DB", 500.0)
+    monkeypatch.setattr(weighing, "GOAL_DB", 500.0)
     monkeypatch.setattr(planner, "sensitive_layers", lambda *_: dict.fromkeys(LAYERS, 1.0))
     monkeypatch.setattr(planner, "worth_trying", lambda *_: ([1, 2], ""))
     stage, means = staged_of(cnn())
@@ -436,7 +447,7 @@ def test_the_most_sensitive_layers_stay_float(
 def test_when_the_time_is_over_no_more_layers_are_kept_float(
     ratios: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planner, "GOAL_DB", 500.0)
+    monkeypatch.setattr(weighing, "GOAL_DB", 500.0)
     monkeypatch.setattr(planner, "sensitive_layers", lambda *_: dict.fromkeys(LAYERS, 1.0))
     monkeypatch.setattr(planner, "worth_trying", lambda *_: ([1, 2], ""))
     stage, means = staged_of(cnn(), deadline=Deadline(0.0))
@@ -502,8 +513,9 @@ def test_mixed_follows_the_limit_of_the_user(monkeypatch: pytest.MonkeyPatch) ->
     static = candidate(STATIC, 300, 0.5, 35)
     planner._mixed(FLOAT, static, [static], MEANS)
     assert asked == []
-    planner._mixed(FLOAT, static, [static], replace(MEANS, limits=Limits(min_sqnr_db=40.0)))
-    assert asked == [static.stage]
+    broken = candidate(STATIC, 300, 0.5, 35, "35.0 dB, at least 40 dB asked")
+    planner._mixed(FLOAT, broken, [broken], replace(MEANS, limits=Limits(min_sqnr_db=40.0)))
+    assert asked == [broken.stage]
 
 
 def test_no_lossy_form_is_taken_where_the_model_cannot_be_run(ratios: dict[str, float]) -> None:
