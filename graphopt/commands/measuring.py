@@ -26,6 +26,7 @@ from graphopt.run.metrics import LabelMetric, MetricFunction, SeenAnswers, find_
 from graphopt.run.record import Caveat
 from graphopt.runtime.session import thread_count
 from graphopt.runtime.trial import Trial
+from graphopt.tasks.possible import possible_tasks
 from graphopt.tasks.reading import read_tasks
 from graphopt.tasks.task import Task
 from graphopt.tasks.words import TasksGiven, parse_tasks
@@ -193,9 +194,15 @@ def _learned(means: Means, seen: SeenAnswers | None) -> LabelMetric | None:
 
 
 def _tasks(reference: Graph, judge: Judge | None, given: Mapping[str, Task]) -> dict[str, Task]:
-    """What each output of the reference means."""
+    """What each output of the reference means.
+
+    Raises:
+        UsageError: The user says what cannot be.
+    """
     answers = [] if judge is None else [sample.answers for sample in judge.samples]
-    return read_tasks(reference, infer(reference), answers, given)
+    shapes = infer(reference)
+    words = possible_tasks(reference, shapes, answers, given)
+    return read_tasks(reference, shapes, answers, words)
 
 
 def _caveat(means: Means) -> Caveat:

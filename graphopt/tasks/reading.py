@@ -156,7 +156,7 @@ def _with_word(read: Task, word: Task | None, seen: Sequence[Any]) -> Task:
         axis=axis,
         form=form,
         columns=columns,
-        fed_to="",
+        fed_to=word.fed_to,
         why="given",
         given=True,
     )

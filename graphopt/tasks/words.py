@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from graphopt.errors import UsageError, quoted
 from graphopt.options import near_miss
-from graphopt.tasks.task import FORMS, KINDS, Form, Task
+from graphopt.tasks.task import FORMS, KINDS, Form, Task, TaskKind
 
 __all__ = ["TasksGiven", "grouped_tasks", "parse_tasks", "split_tasks"]
 
@@ -15,6 +15,7 @@ TasksGiven = Mapping[str, str] | str
 """The meaning of outputs by name, or the same as one text."""
 
 _MOST_AXES = 64
+_SCORES: tuple[TaskKind, ...] = ("classes", "binary", "multi-label")
 
 
 def split_tasks(given: TasksGiven) -> dict[str, str]:
@@ -41,10 +42,11 @@ def parse_tasks(given: TasksGiven) -> dict[str, Task]:
 
     Args:
         given: For each output a kind, behind it in any order, with colons, the axis of the
-            classes and how scores are written: ``multi-label:logits:1``.
+            classes and how scores are written: ``multi-label:logits:1``; behind ``state`` the input
+            that takes it: ``state:h``.
 
     Raises:
-        UsageError: A word is no kind, form or axis.
+        UsageError: A word is no kind, form or axis, or a form is none of scores.
     """
     return {name: _parsed(name, words) for name, words in split_tasks(given).items()}
 
@@ -59,10 +61,17 @@ def _parsed(name: str, words: str) -> Task:
             f"task: {quoted(name)}: unknown kind {quoted(first)}{near_miss(first, KINDS)}; "
             f"kinds are {', '.join(KINDS)}"
         )
+    if kind == "state":
+        return Task(name, kind, fed_to=":".join(others), given=True)
     axis: int | None = None
     form: Form | None = None
     for other in others:
         known = next((each for each in FORMS if each == other), None)
+        if known is not None and kind not in _SCORES:
+            raise UsageError(
+                f"task: {quoted(name)}: {known} are a form of scores, of {', '.join(_SCORES)}, "
+                f"and not of {kind}"
+            )
         if known is not None:
             form = known
         elif other.isdecimal() and int(other) < _MOST_AXES:
