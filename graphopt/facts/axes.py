@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from onnx import NodeProto
 
 from graphopt.facts.shapes import Dim
@@ -139,25 +141,34 @@ class Nest:
         Raises:
             Unknown: A loop of the axis has no known size, or an immense one.
         """
-        places: list[int] = []
-        offset = 0
         if loop not in loops_of(axis):
-            return places
+            return []
+        places: list[int] = np.flatnonzero(self.values_at(axis, loop) == value).tolist()
+        return places
+
+    def values_at(self, axis: Axis, loop: str) -> NDArray[np.intp]:
+        """Which value of ``loop`` each position of an axis stands for; -1 where for none.
+
+        Raises:
+            Unknown: A loop of the axis has no known size, or an immense one.
+        """
+        parts: list[NDArray[np.intp]] = []
         for piece in axis:
             length = self.length((piece,))
             if length is None:
                 raise Unknown("a size is not known")
             if length > _LONGEST_AXIS:
                 raise Unknown(f"an axis has {length} elements")
-            if piece.picks is not None and loop in piece.loops:
-                places += [offset + at for at, pick in enumerate(piece.picks) if pick == value]
-            elif loop in piece.loops:
+            if loop not in piece.loops:
+                parts.append(np.full(length, -1))
+            elif piece.picks is not None:
+                parts.append(np.array(piece.picks, np.intp))
+            else:
                 depth = piece.loops.index(loop)
                 size = self.length((Piece((loop,)),)) or 1
                 inner = self.length((Piece(piece.loops[depth + 1 :]),)) or 1
-                places += [offset + p for p in range(length) if p // inner % size == value]
-            offset += length
-        return places
+                parts.append(np.arange(length) // inner % size)
+        return np.concatenate(parts) if parts else np.arange(0)
 
 
 def loops_of(axis: Axis) -> set[str]:

@@ -8,6 +8,7 @@ from graphopt.testing.class_checks import CLASS_CHECKS, unreached
 from graphopt.testing.models import MODELS
 from graphopt.testing.stages import staged
 from graphopt.testing.text import model_from_text
+from graphopt.testing.zeroed import zeroed
 
 __all__ = [
     "CELL_CHECKS",
@@ -23,4 +24,5 @@ __all__ = [
     "run_model",
     "staged",
     "unreached",
+    "zeroed",
 ]

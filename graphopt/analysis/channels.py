@@ -1,0 +1,284 @@
+"""Coupled channels: which channels of which tensors go together when a model is pruned.
+
+A *unit* is what goes at once: one channel, one attention head, or what else must go together. Its
+positions lie on axes of tensors and constants all over the graph; what is left computes as if the
+unit were zero wherever it is summed up. Units that lie on the same axes form a *group*. All of it
+follows from the table of operators (``graphopt.facts.operators``).
+
+Source: Fang et al. 2023, DepGraph, call such groups the same; here every position of every axis is
+followed, so that Concat, Split, Pad and reshapes need no rules of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import NodeProto
+
+from graphopt.analysis.coupling import Coupling, Ints, couple
+from graphopt.facts.axes import loops_of
+from graphopt.facts.cost import parameter_constants
+from graphopt.facts.layers import Layer, Refusal, layers_of
+from graphopt.facts.macs import node_macs
+from graphopt.facts.operators import nest
+from graphopt.facts.shapes import Shapes
+from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.node import is_op, label
+from graphopt.rewrite.shrunk import Place
+
+__all__ = ["Amount", "ChannelGroup", "Channels", "channel_groups"]
+
+_ALONE = "it is the only one of its kind"
+
+
+@dataclass(frozen=True)
+class Amount:
+    """What a part of a model holds.
+
+    Attributes:
+        params: Parameters.
+        macs: Multiply-accumulates of one run; None where they are not known.
+    """
+
+    params: int
+    macs: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelGroup:
+    """Units that lie on the same axes; each can go without the others.
+
+    Attributes:
+        name: That of the first node that makes them, with a number behind where it makes several.
+        size: How many units they are.
+        positions: For each axis of each tensor of the main graph, constants included, the
+            positions of each unit; never empty.
+        producers: Layers whose output channels they are.
+        consumers: Layers that sum over them.
+        share: What would go with all of them.
+    """
+
+    name: str
+    size: int
+    positions: Mapping[Place, tuple[tuple[int, ...], ...]]
+    producers: tuple[Layer, ...]
+    consumers: tuple[Layer, ...]
+    share: Amount
+
+    def gone(self, units: Collection[int]) -> dict[Place, list[int]]:
+        """The positions that go with some of the units."""
+        return {
+            place: [position for unit in units for position in held[unit]]
+            for place, held in self.positions.items()
+        }
+
+
+@dataclass(frozen=True)
+class Channels:
+    """All coupled channels of a model.
+
+    Attributes:
+        groups: In order of the first nodes that make them.
+        fixed: Layers some of whose output channels stay, with the reason.
+        share: What would go with all units of all groups.
+        whole: The model.
+    """
+
+    groups: tuple[ChannelGroup, ...]
+    fixed: tuple[Refusal, ...]
+    share: Amount
+    whole: Amount
+
+    def gone(self, removed: Mapping[ChannelGroup, Collection[int]]) -> dict[Place, list[int]]:
+        """The positions that go with some units of each group, for ``remove_channels``."""
+        found: dict[Place, list[int]] = {}
+        for group, units in removed.items():
+            for place, positions in group.gone(units).items():
+                found.setdefault(place, []).extend(positions)
+        return found
+
+
+def channel_groups(graph: Graph, shapes: Shapes) -> Channels:
+    """The channels of a model that can be removed, and what goes with each.
+
+    Args:
+        graph: The model; what stands in bodies and local functions stays as it is.
+        shapes: Of its tensors; MACs are counted at these sizes.
+    """
+    scope = graph.main
+    coupling = couple(graph, shapes)
+    made = list(_made(scope, shapes))
+    summed = list(_summed(scope))
+    fixed: dict[int, Refusal] = {}
+    for layer, place in made:
+        numbers = coupling.at(place)
+        why = _reason(coupling, numbers)
+        if why and id(layer.node) not in fixed:
+            fixed[id(layer.node)] = Refusal(layer.node, why)
+    costs = _Costs(graph, shapes)
+    groups: list[ChannelGroup] = []
+    names: Counter[str] = Counter()
+    for units, places in _grouped(coupling, [place for _, place in made]):
+        producers = _unique(layer for layer, place in made if place in places)
+        if len(units) < 2:
+            for layer in producers:
+                fixed.setdefault(id(layer.node), Refusal(layer.node, _ALONE))
+            continue
+        name = label(producers[0].node)
+        names[name] += 1
+        positions = {place: _positions(coupling, place, units) for place in places}
+        groups.append(
+            ChannelGroup(
+                name if names[name] == 1 else f"{name} ({names[name]})",
+                len(units),
+                positions,
+                producers,
+                _unique(layer for layer, place in summed if place in places),
+                costs.gone(_counts([positions])),
+            )
+        )
+    for layer in (each for scope_ in graph.scopes() for each in _inner(scope_)):
+        fixed.setdefault(id(layer.node), Refusal(layer.node, "it is in a body"))
+    share = costs.gone(_counts([group.positions for group in groups]))
+    return Channels(tuple(groups), tuple(fixed.values()), share, costs.whole)
+
+
+def _inner(scope: Scope) -> Iterator[Layer]:
+    """Layers in a body."""
+    for node in scope.nodes if scope.parent is not None else ():
+        yield from (each for each in layers_of(scope, node) if isinstance(each, Layer))
+
+
+def _made(scope: Scope, shapes: Shapes) -> Iterator[tuple[Layer, Place]]:
+    """Each layer with an axis of its output channels: that of its weight, or of its result."""
+    for node in scope.nodes:
+        for layer in layers_of(scope, node):
+            if not isinstance(layer, Layer):
+                continue
+            axis = layer.read_axes[0] if layer.kind != "table" else layer.read_axes[1]
+            place = node.input[layer.weight.index], axis
+            info = shapes.get(node.output[0])
+            if is_op(node, "ConvTranspose") and info is not None and info.shape:
+                place = node.output[0], 1
+            yield layer, place
+
+
+def _summed(scope: Scope) -> Iterator[tuple[Layer, Place]]:
+    """Each layer with the axis of its weight that it sums over."""
+    for node in scope.nodes:
+        for layer in layers_of(scope, node):
+            if isinstance(layer, Layer) and layer.kind != "table":
+                yield layer, (node.input[layer.weight.index], layer.read_axes[1])
+
+
+def _unique(layers: Iterator[Layer]) -> tuple[Layer, ...]:
+    return tuple({(id(each.node), each.weight.index): each for each in layers}.values())
+
+
+def _reason(coupling: Coupling, numbers: Ints | None) -> str:
+    """Why the first position that stays does; empty where all can go."""
+    if numbers is None:
+        return "its size is not known"
+    stays = [int(number) for number in numbers if int(number) in coupling.reasons]
+    return coupling.reasons[stays[0]] if stays else ""
+
+
+def _grouped(coupling: Coupling, seeds: list[Place]) -> Iterator[tuple[Ints, list[Place]]]:
+    """What goes together and holds output channels of a layer, by the axes that it lies on.
+
+    Yields:
+        The numbers of the units, in order of the seeds, and the axes, in order of the graph.
+    """
+    found: dict[int, None] = {}
+    for place in seeds:
+        numbers = coupling.at(place)
+        if numbers is not None:
+            found.update(dict.fromkeys(numbers.tolist()))
+    units = [number for number in found if number not in coupling.reasons]
+    places = list(coupling.spans)
+    wanted = np.zeros(coupling.together.max(initial=0) + 1, bool)
+    wanted[units] = True
+    axes: dict[int, list[int]] = {number: [] for number in units}
+    for at, place in enumerate(places):
+        numbers = coupling.at(place)
+        assert numbers is not None
+        for number in np.unique(numbers[wanted[numbers]]).tolist():
+            axes[number].append(at)
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for number in units:
+        groups.setdefault(tuple(axes[number]), []).append(number)
+    for key, members in groups.items():
+        yield np.array(members, np.intp), [places[at] for at in key]
+
+
+def _positions(coupling: Coupling, place: Place, units: Ints) -> tuple[tuple[int, ...], ...]:
+    """The positions of each unit on an axis."""
+    numbers = coupling.at(place)
+    assert numbers is not None
+    order = np.argsort(numbers, kind="stable")
+    begins, ends = (np.searchsorted(numbers[order], units, side) for side in ("left", "right"))
+    return tuple(tuple(order[b:e].tolist()) for b, e in zip(begins, ends, strict=True))
+
+
+def _counts(held: list[Mapping[Place, tuple[tuple[int, ...], ...]]]) -> Counter[Place]:
+    """How many positions of each axis go."""
+    counts: Counter[Place] = Counter()
+    for positions in held:
+        for place, units in positions.items():
+            counts[place] += sum(map(len, units))
+    return counts
+
+
+class _Costs:
+    """Parameters and MACs that go with positions."""
+
+    def __init__(self, graph: Graph, shapes: Shapes) -> None:
+        scope = graph.main
+        self._sizes = {
+            constant.origin: constant.shape
+            for constant in parameter_constants(graph)
+            if constant.scope.parent is None
+        }
+        self._macs: list[tuple[int, dict[Place, int]]] = []
+        params = sum(math.prod(constant.shape) for constant in parameter_constants(graph))
+        total: int | None = 0
+        for node in scope.nodes:
+            macs = node_macs(scope, node, shapes)
+            total = None if macs is None or total is None else total + macs
+            if macs:
+                self._macs.append((macs, _loops(scope, node, shapes)))
+        self.whole = Amount(params, total)
+
+    def gone(self, counts: Mapping[Place, int]) -> Amount:
+        """What goes with so many positions of each axis."""
+        params = 0
+        for name, shape in self._sizes.items():
+            left = math.prod(size - counts.get((name, at), 0) for at, size in enumerate(shape))
+            params += math.prod(shape) - left
+        macs = 0.0
+        for whole, sizes in self._macs:
+            parts = [1 - counts.get(place, 0) / sizes[place] for place in sizes]
+            macs += whole * (1 - math.prod(parts))
+        return Amount(params, None if self.whole.macs is None else round(macs))
+
+
+def _loops(scope: Scope, node: NodeProto, shapes: Shapes) -> dict[Place, int]:
+    """An axis for each loop of a node, with its length; the MACs are a product over them."""
+    made = nest(scope, node, shapes)
+    axes: list[tuple[Place, set[str], int]] = []
+    for names, known in ((node.input, made.inputs), (node.output, made.outputs)):
+        for name, each in zip(names, known, strict=True):
+            for number, axis in enumerate(each or ()):
+                loops = {loop for loop in loops_of(axis) if made.sizes[loop] != 1}
+                axes.append(((name, number), loops, made.length(axis) or 0))
+    seen: set[str] = set()
+    sizes: dict[Place, int] = {}
+    for place, loops, length in sorted(axes, key=lambda item: len(item[1])):
+        if length and loops and not loops & seen:
+            sizes[place] = length
+            seen |= loops
+    return sizes
