@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -18,30 +17,24 @@ from graphopt.facts.macs import node_macs
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import label
-from graphopt.run.floor import held_outputs, too_far
 from graphopt.run.judge import Judge
-from graphopt.run.limits import broken_by, drop
 from graphopt.run.means import Means
 from graphopt.run.record import PassRecord
 from graphopt.run.sequence import done_passes, run_passes
 from graphopt.run.stage import Stage
 from graphopt.run.verify import Verified
-from graphopt.search.called import called
 from graphopt.search.candidate import Candidate, missing_db, row
 from graphopt.search.choice import Choice
 from graphopt.search.proposals import AFTER, Proposal, proposals_for, static_spec
 from graphopt.search.proving import first_proven, told_causes
 from graphopt.search.sensitivity import sensitive_layers
 from graphopt.search.shares import Forecast, worth_trying
-from graphopt.search.timing import ratios
+from graphopt.search.trials import NO_EVIDENCE, attempt, weigh, weigh_again
 
 __all__ = ["cleanup_passes", "intentions", "search"]
 
 logger = logging.getLogger(__name__)
 
-_CLOSE = 0.2
-"""Candidates so near to the best one are timed twice."""
-_NO_EVIDENCE = "not run, so nothing shows that it answers right"
 _UNRUN = (
     "nothing was run, so auto keeps what needs no proof; the preset int8-weights stores the "
     "weights in 8 bits without a run"
@@ -90,20 +83,20 @@ def search(stage: Stage, means: Means) -> Choice:
             late.append(proposal.name)
             continue
         logger.info("form %d of %d: %s", number, len(proposals), proposal.name)
-        item = _try(lifted, trial, proposal)
+        item = attempt(lifted, trial, proposal)
         if not any(_alike(item, other) for other in tried):
             tried.append(item)  # a pass with nothing to do leaves the form of another trial
-    _measure(base, tried, means)
+    weigh(base, tried, means)
     mixed, messages = _mixed(base, lifted, tried, means)
     if late:
         messages.insert(0, means.deadline.told(f"not tried: {', '.join(late)}"))
-    _measure(base, mixed, means)
+    weigh(base, mixed, means)
     tried += mixed
-    _measure_again(base, tried, means)
+    weigh_again(base, tried, means)
     chosen, verified = first_proven(base, tried, means)
     messages += told_causes(tried, means)
     if chosen is base:
-        unrun = any(item.problem == _NO_EVIDENCE for item in tried)
+        unrun = any(item.problem == NO_EVIDENCE for item in tried)
         messages.append(_UNRUN if unrun else f"no candidate is better than {told}")
     elif means.judge is not None:
         messages.append(_chosen_by(len(tried) + 1, means.judge, verified))
@@ -151,8 +144,8 @@ def _converted(base: Candidate, means: Means) -> list[Candidate]:
         return [made] if made.problem else []
     passes = [*base.passes, *done_passes(parse_passes(_CONVERT), records)]
     started = replace(base, passes=passes, stage=stage, records=base.records + records)
-    made = _try(started, means, Proposal(made.kind, made.name, _BEHIND))
-    made.problem = _NO_EVIDENCE if means.judge is None else ""
+    made = attempt(started, means, Proposal(made.kind, made.name, _BEHIND))
+    made.problem = NO_EVIDENCE if means.judge is None else ""
     made.quality = None if means.judge is None else means.judge.compare(made.stage.answers)
     return [made]
 
@@ -164,69 +157,6 @@ def _lift(base: Candidate, means: Means) -> Candidate:
     told = [record for record in records if record.status != "nothing to do"]
     done = done_passes(passes, records)
     return replace(base, passes=base.passes + done, stage=stage, records=base.records + told)
-
-
-def _try(lifted: Candidate, means: Means, proposal: Proposal) -> Candidate:
-    """Run a proposal's passes on the lifted model."""
-    passes = parse_passes(proposal.spec)
-    means.tell(f"try {proposal.name}", 0, 1)
-    stage, records = run_passes(lifted.stage, means, passes)
-    done = done_passes(passes, records)
-    told = lifted.records + [r for r in records if r.status != "nothing to do"]
-    kind, name = called(done, proposal.kind, proposal.name)
-    size, limited = io.size(stage.graph), lifted.limited
-    made = Candidate(kind, name, lifted.passes + done, stage, told, size, limited=limited)
-    if not any(item.lossy for item in done):
-        made.problem = _nothing(stage, passes, records)
-        made.needs = tuple(dict.fromkeys(need for record in records for need in record.needs))
-    elif means.judge is None:
-        made.problem = _NO_EVIDENCE
-    else:
-        made.quality = means.judge.compare(stage.answers)
-        stage.rest()
-    return made
-
-
-def _nothing(stage: Stage, passes: Sequence[Pass], records: Sequence[PassRecord]) -> str:
-    """Why none of a candidate's lossy passes changed the model."""
-    lossy = [
-        record
-        for item, record in zip(passes, records, strict=True)
-        if item.lossy and not item.joins
-    ]
-    failed = dict.fromkeys(r.reason for r in lossy if r.status in ("refused", "rolled back"))
-    if failed:
-        return "; ".join(failed)
-    skipped = Counter(skip.reason for record in lossy for skip in record.skipped if skip.node)
-    if skipped:
-        return f"nothing to quantize: {skipped.most_common(1)[0][0]}"
-    if stage.graph.header.functions:
-        return "nothing to quantize outside the functions of the model, which stay as they are"
-    return "nothing to quantize"
-
-
-def _measure(base: Candidate, tried: Sequence[Candidate], means: Means) -> None:
-    """Time candidates against the cleaned model, in turns, and say which must not be chosen."""
-    measured = [item for item in tried if item.quality is not None and not item.problem]
-    for item, ratio in zip(measured, ratios(base, measured, means), strict=True):
-        item.ratio = ratio
-        item.problem = _problem(item, means)
-
-
-def _problem(item: Candidate, means: Means) -> str:
-    """Why a measured candidate must not be chosen; empty where it may."""
-    limits = means.limits
-    if problem := too_far(item.quality, limits.min_sqnr_db, held_outputs(item.quality, means)):
-        return problem
-    broken = None if item.quality is None else broken_by(item.quality, limits)
-    if broken is not None:
-        return str(broken)
-    if item.ratio is not None and item.ratio.slower:
-        return "slower than float"
-    fall = drop(item.stage, means)
-    if fall is not None and limits.max_drop is not None and fall > limits.max_drop:
-        return f"the metric falls by {fall:.3g}, at most {limits.max_drop:g} allowed"
-    return ""
 
 
 def _mixed(
@@ -256,7 +186,7 @@ def _mixed(
         logger.info("one more form: %s, %s float", static.name, many)
         try:
             means.deadline.check("before it was tried")
-            item = _try(lifted, trial, Proposal("mixed", f"{static.name}, {many} float", spec))
+            item = attempt(lifted, trial, Proposal("mixed", f"{static.name}, {many} float", spec))
         except (PassError, UsageError) as err:  # no time, or names that no spec text can hold
             return mixed, [*messages, f"no candidate with {many} float: {err}"]
         item.records = [_with_reason(record, ranked[:count]) for record in item.records]
@@ -285,15 +215,3 @@ def _with_reason(record: PassRecord, layers: Sequence[str]) -> PassRecord:
     reason = f"kept float by choice: on integers it is among the {len(layers)} that cost most SQNR"
     skipped = [Skip(s.node, reason) if s.node in layers else s for s in record.skipped]
     return replace(record, skipped=skipped)
-
-
-def _measure_again(base: Candidate, tried: Sequence[Candidate], means: Means) -> None:
-    """Time those again that are close to the best one; the steadier figure counts."""
-    allowed = [item for item in tried if not item.problem and item.ratio is not None]
-    least = min((item.cost(base.bytes) for item in allowed), default=0.0)
-    close = [item for item in allowed if item.cost(base.bytes) < least + _CLOSE]
-    if len(close) < 2:
-        return
-    for item, again in zip(close, ratios(base, close, means), strict=True):
-        if item.ratio is None or again.spread < item.ratio.spread:
-            item.ratio = again

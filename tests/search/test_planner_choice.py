@@ -31,7 +31,7 @@ from graphopt.run.sequence import run_passes
 from graphopt.run.stage import Stage
 from graphopt.runtime.latency import SAME, Ratio, Timed, Times
 from graphopt.search import candidate as weighing
-from graphopt.search import planner
+from graphopt.search import planner, trials
 from graphopt.search.called import called
 from graphopt.search.candidate import Candidate, Kind, choose
 from graphopt.search.planner import search
@@ -87,7 +87,7 @@ def ratios(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         begins = [max((n for n in given if c.name.startswith(n)), key=len) for c in candidates]
         return [Ratio(given[name], 0.02) for name in begins]
 
-    monkeypatch.setattr(planner, "ratios", fake)
+    monkeypatch.setattr(trials, "ratios", fake)
     monkeypatch.setattr(verify, "side_by_side", untimed)
     return given
 
@@ -215,10 +215,10 @@ def test_those_close_to_the_best_are_timed_twice(monkeypatch: pytest.MonkeyPatch
         timed.extend(item.name for item in candidates)
         return [Ratio(0.9, 0.01 if item.name == "steadier" else 0.5) for item in candidates]
 
-    monkeypatch.setattr(planner, "ratios", fake)
+    monkeypatch.setattr(trials, "ratios", fake)
     steadier, shakier = candidate("steadier", 900, 0.5, 30), candidate("shakier", 900, 0.52, 30)
     far = candidate("far", 900, 0.8, 30)
-    planner._measure_again(FLOAT, [steadier, shakier, far], MEANS)
+    trials.weigh_again(FLOAT, [steadier, shakier, far], MEANS)
     assert timed == ["steadier", "shakier"]
     assert steadier.ratio == Ratio(0.9, 0.01)
     assert shakier.ratio == Ratio(0.52, 0.02)
@@ -243,7 +243,7 @@ def test_float_stays_where_nothing_gains() -> None:
 )
 def test_problems(limits: dict[str, Any], db: float, ratio: float, words: str) -> None:
     means = replace(MEANS, limits=Limits(**limits))
-    problem = planner._problem(candidate("int8", 10, ratio, db), means)
+    problem = trials._problem(candidate("int8", 10, ratio, db), means)
     assert words in problem
     assert bool(problem) is bool(words)
 
@@ -433,7 +433,7 @@ def test_the_most_sensitive_layers_stay_float(
     stage, means = staged_of(cnn())
     base = Candidate("float", "", [], stage, [], 1000)
     lifted = planner._lift(base, means)
-    static = planner._try(lifted, means, Proposal("static", STATIC, "quantize-static"))
+    static = trials.attempt(lifted, means, Proposal("static", STATIC, "quantize-static"))
     mixed, _ = planner._mixed(base, lifted, [static], means)
     assert [item.name for item in mixed] == [
         f"{STATIC}, {n} float" for n in ("1 layer", "2 layers")
@@ -453,7 +453,7 @@ def test_when_the_time_is_over_no_more_layers_are_kept_float(
     stage, means = staged_of(cnn(), deadline=Deadline(0.0))
     base = Candidate("float", "", [], stage, [], 1000)
     lifted = planner._lift(base, means)
-    static = planner._try(lifted, means, Proposal("static", STATIC, "quantize-static"))
+    static = trials.attempt(lifted, means, Proposal("static", STATIC, "quantize-static"))
     words = "no candidate with 1 layer float: the time limit of 0 s was over before it was tried"
     assert planner._mixed(base, lifted, [static], means) == ([], [words])
 

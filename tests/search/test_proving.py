@@ -22,7 +22,7 @@ from graphopt.run.judge import Judge
 from graphopt.run.means import Means
 from graphopt.run.stage import Stage
 from graphopt.runtime.latency import SAME, Ratio, Timed, Times
-from graphopt.search import planner
+from graphopt.search import trials
 from graphopt.search.candidate import Candidate
 from graphopt.search.follow import follow
 from graphopt.testing import model_from_text, staged
@@ -106,7 +106,7 @@ def test_auto_takes_the_next_best_and_names_the_likely_cause(
     def untimed(graphs: Sequence[Graph], *_: Any, **__: Any) -> tuple[list[Timed], int]:
         return [Timed(Times((1.0,)), SAME)] * len(graphs), 1
 
-    monkeypatch.setattr(planner, "ratios", by_name)
+    monkeypatch.setattr(trials, "ratios", by_name)
     monkeypatch.setattr(verify, "side_by_side", untimed)
     means = means_of()
     choice = follow(Recipe(auto=True), Stage(means.reference, means), means)

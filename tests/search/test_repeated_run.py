@@ -20,7 +20,7 @@ from graphopt.run import verify
 from graphopt.run.means import Means
 from graphopt.run.sequence import run_passes
 from graphopt.runtime.latency import SAME, Ratio, Timed, Times
-from graphopt.search import planner
+from graphopt.search import planner, trials
 from graphopt.search.candidate import Candidate
 from graphopt.testing import MODELS, model_from_text, staged
 from graphopt.testing.cell import same
@@ -118,7 +118,7 @@ def all_alike(graphs: Sequence[Graph], *_: Any, **__: Any) -> tuple[list[Timed],
 def test_a_second_time_changes_nothing(
     preset: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planner, "ratios", untimed)
+    monkeypatch.setattr(trials, "ratios", untimed)
     monkeypatch.setattr(verify, "side_by_side", all_alike)
     first = once(io.load(made(name)), preset).to_model()
     assert same(once(io.load(first), preset).to_model(), first)
