@@ -8,7 +8,7 @@ from typing import Literal
 import onnx
 
 from graphopt.contract.settings import Limits
-from graphopt.errors import LimitError, Need
+from graphopt.errors import DataError, Need, UsageError
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import attribute, is_op
 from graphopt.run.evaluation import evaluate
@@ -156,15 +156,20 @@ def check_limits(means: Means, caveat: Caveat) -> None:
         caveat: Why there is no metric, where labels were given.
 
     Raises:
-        LimitError: A drop is limited and there are no labels, or no metric for them.
+        UsageError: A drop is limited and there is nothing to evaluate on.
+        DataError: There are no labels, or no metric for them.
     """
     if means.limits.max_drop is None:
         return
+    if means.evaluation is None:
+        raise UsageError("max-drop needs evaluation samples with labels", Need.EVALUATION)
     if Need.METRIC in caveat.needs:
-        raise LimitError(f"max-drop has nothing to measure: {caveat.note}", *caveat.needs)
-    if means.evaluation is None or (means.metric is None and means.judge is not None):
-        message = "max-drop needs evaluation samples with labels, and a metric for them"
-        raise LimitError(message, Need.EVALUATION)
+        raise DataError(f"max-drop has nothing to measure: {caveat.note}", *caveat.needs)
+    if means.metric is None and means.judge is not None:
+        raise DataError(
+            "max-drop needs labels, and the evaluation samples have none; add an array 'labels' "
+            "(labels.npy in a folder)"
+        )
 
 
 def limit_records(

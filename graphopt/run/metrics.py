@@ -178,7 +178,7 @@ def find_metric(
             nothing is measured.
 
     Raises:
-        UsageError: No metric has that name, or there is no such function.
+        UsageError: No metric has that name, there is no such function, or nothing to evaluate on.
         DataError: The function's module raises on import, a metric is asked for and the
             evaluation data has no labels, or the labels fit no output, or not that metric.
     """
@@ -186,8 +186,12 @@ def find_metric(
     if samples is None or labels is None:
         if metric is None:
             return None
-        message = "a metric needs evaluation samples with an array named 'labels'"
-        raise DataError(message, Need.EVALUATION)
+        if samples is None:
+            raise UsageError("a metric needs evaluation samples with labels", Need.EVALUATION)
+        raise DataError(
+            "a metric needs labels, and the evaluation samples have none; add an array 'labels' "
+            "(labels.npy in a folder)"
+        )
     if isinstance(metric, str) and ":" not in metric and metric not in FIGURES:
         hint = near_miss(metric, FIGURES)
         raise UsageError(f"unknown metric {metric!r}{hint}; or module:function")

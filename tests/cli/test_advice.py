@@ -32,15 +32,25 @@ TOO_LARGE = "the memory limit leaves 0.005 MB"
         ),
         (
             "-p mask-weights --max-drop 1",
-            4,
-            "max-drop needs evaluation samples with labels, and a metric for them; "
-            "give them with --eval DATA",
+            2,
+            "max-drop needs evaluation samples with labels; give them with --eval DATA",
+        ),
+        (
+            "-p mask-weights --max-drop 1 --eval calib.npz",
+            3,
+            "max-drop needs labels, and the evaluation samples have none; add an array 'labels' "
+            "(labels.npy in a folder)",
         ),
         (
             "-p mask-weights --metric top1",
+            2,
+            "a metric needs evaluation samples with labels; give them with --eval DATA",
+        ),
+        (
+            "-p mask-weights --metric top1 --eval calib.npz",
             3,
-            "a metric needs evaluation samples with an array named 'labels'; "
-            "give them with --eval DATA",
+            "a metric needs labels, and the evaluation samples have none; add an array 'labels' "
+            "(labels.npy in a folder)",
         ),
         (
             "-p mask-weights --train calib.npz",

@@ -11,7 +11,7 @@ import pytest
 import graphopt
 from graphopt.commands.measuring import with_judge
 from graphopt.data import open_data
-from graphopt.errors import DataError, LimitError, Need
+from graphopt.errors import DataError, Need
 from graphopt.graph import io
 from graphopt.graph.tensors import Array
 from graphopt.run.record import RunRecord
@@ -101,7 +101,7 @@ def test_labels_that_fit_nothing_are_told() -> None:
 
 def test_a_limit_on_what_cannot_be_measured_is_refused() -> None:
     with pytest.raises(
-        LimitError, match="max-drop has nothing to measure: no metric is measured: l"
+        DataError, match="max-drop has nothing to measure: no metric is measured: l"
     ):
         run(labels=np.arange(40), max_drop=1.0)
     with pytest.raises(

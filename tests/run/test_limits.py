@@ -9,7 +9,7 @@ import pytest
 
 from graphopt.contract.settings import Limits
 from graphopt.data.synthetic import SyntheticSamples
-from graphopt.errors import LimitError
+from graphopt.errors import DataError, Need, UsageError
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.run.judge import Judge
@@ -159,8 +159,17 @@ def test_a_drop_can_only_be_limited_with_labels() -> None:
     stage, means = staged(MODELS["cnn"](), judged=False)
     check_limits(means, Caveat())
     assert drop(stage, means) is None
-    with pytest.raises(LimitError, match="with labels, and a metric for them"):
-        check_limits(means_of(max_drop=1.0), Caveat())
+    asked = means_of(max_drop=1.0)
+    with pytest.raises(UsageError, match="max-drop needs evaluation samples with labels") as caught:
+        check_limits(asked, Caveat())
+    assert caught.value.needs == (Need.EVALUATION,)
+    samples = SyntheticSamples(asked.reference, count=2)
+    _, given = staged(MODELS["cnn"](), limits=Limits(max_drop=1.0), evaluation=samples, judged=True)
+    with pytest.raises(DataError, match="the evaluation samples have none; add an array 'labels'"):
+        check_limits(given, Caveat())
+    with pytest.raises(DataError, match="max-drop has nothing to measure: they fit none") as caught:
+        check_limits(given, Caveat("they fit none", (Need.METRIC,)))
+    assert caught.value.needs == (Need.METRIC,)
 
 
 def test_half_precision_may_lose_more() -> None:

@@ -66,7 +66,7 @@ def test_a_name_decides_which_figure_counts(metric: str | None, names: tuple[str
     ("metric", "labels", "error", "words"),
     [
         ("top2", SCORES, UsageError, r"unknown metric 'top2'; did you mean 'top1'\?; or module"),
-        ("top1", None, DataError, "needs evaluation samples with an array named 'labels'"),
+        ("top1", None, DataError, "a metric needs labels, and the evaluation samples"),
         (
             "mse",
             np.array([0, 1, 2, 2, 1, 0]),
@@ -87,8 +87,8 @@ def test_what_cannot_be_measured(
 
 def test_without_labels_nothing_is_asked() -> None:
     assert found(None, None) is None
-    with pytest.raises(DataError) as caught:
-        found(lambda outputs, labels: 0.0, None)
+    with pytest.raises(UsageError) as caught:
+        find_metric(lambda outputs, labels: 0.0, None, TASKS, None)
     assert caught.value.needs == (Need.EVALUATION,)
 
 
