@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -61,7 +61,9 @@ class LabelMetric:
     @property
     def notes(self) -> list[str]:
         """What should be told of the labels; classes that are subfolders are with the samples."""
-        return [] if self.foldered else self.fitted.notes
+        if self.foldered and isinstance(self.fitted, Fitted):
+            return replace(self.fitted, classes=()).notes
+        return self.fitted.notes
 
 
 @dataclass(frozen=True)

@@ -10,22 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphopt.graph.tensors import Array
-from graphopt.tasks.label_values import LabelValues, Marked
+from graphopt.tasks.label_values import IGNORED, LabelValues, Marked
 from graphopt.tasks.task import Form, Task, TaskKind
 
-__all__ = ["Head", "Reading", "head_of"]
+__all__ = ["Head", "Reading", "columns", "head_of", "same_places", "without"]
 
 _NEAR = 1e-3
 """How exactly shares sum to one."""
-_WANTED: Mapping[TaskKind, str] = {
-    "binary": "0 and 1",
-    "multi-label": "0 and 1",
-    "mask": "0 and 1",
-    "indices": "whole numbers",
-    "texts": "texts",
-    "regression": "numbers",
-    "boxes": "numbers",
-}
 
 
 @dataclass(frozen=True)
@@ -39,6 +30,7 @@ class Reading:
         how: What they were read as, a phrase.
         axis: Of classes and labels, in the shape of one sample.
         classes: Names of the classes, of texts.
+        from_one: Whether the numbers of the classes were counted from 1.
     """
 
     kind: TaskKind
@@ -47,6 +39,7 @@ class Reading:
     how: str
     axis: int | None = None
     classes: tuple[str, ...] = ()
+    from_one: bool = False
 
 
 _Way = Callable[[LabelValues], Reading | None]
@@ -110,23 +103,6 @@ class Head:
         shares = within and not self.task.sums
         return self.task.form or ("probabilities" if shares else "logits")
 
-    @property
-    def wanted(self) -> str:
-        """The labels that would fit, in words."""
-        own, kind = _words(self.shape), self.task.kind
-        parts = []
-        if self.unclear and _columns(self.shape, self.axis) == 1:
-            parts += [f"0 and 1 of shape {own}"]
-        elif self.axis is not None and (self.unclear or kind == "classes"):
-            rest = _words(_without(self.shape, self.axis))
-            width = self.shape[self.axis]
-            parts += [f"class numbers 0 to {width - 1} of shape {rest}", f"one-hot rows {own}"]
-        if kind in _WANTED:
-            parts += [f"{_WANTED[kind]} of shape {own}"]
-        if not parts or self.task.free_rows:
-            return f"output {self.name!r} is {self.task}"
-        return f"output {self.name!r} takes {' or '.join(parts)}"
-
     def _numbers(self, values: LabelValues) -> Reading | None:
         """Numbers of classes, one for each place."""
         if self.axis is None:
@@ -134,30 +110,47 @@ class Head:
         guessed = self.unclear or (self.task.form == "logits" and not self.task.given)
         others = [n for n in range(len(self.shape)) if n != self.axis] if guessed else []
         for axis in (self.axis, *others):
-            width, rest = self.shape[axis], _without(self.shape, axis)
-            if width < 2 or not _alike(rest, values.shape):
+            width, rest = self.shape[axis], without(self.shape, axis)
+            if width < 2 or not same_places(rest, values.shape):
                 continue
-            if (marked := values.below(width)) is not None:
+            named = values.named(width)
+            if (marked := named.below(width)) is not None:
                 labels, ignored = _laid(marked, rest)
-                how = "texts" if values.classes else "class numbers"
-                return Reading("classes", labels, ignored, how, axis, values.classes)
-        return None
+                how = "texts" if named.classes else "class numbers"
+                return Reading("classes", labels, ignored, how, axis, named.classes)
+        return self._numbers_from_one(values)
+
+    def _numbers_from_one(self, values: LabelValues) -> Reading | None:
+        """Numbers of classes that count from 1, where that is certain."""
+        width, rest = self.shape[self._class_axis], without(self.shape, self._class_axis)
+        marked = values.from_one(width) if width > 1 and same_places(rest, values.shape) else None
+        if marked is None:
+            return None
+        labels, ignored = _laid(marked, rest)
+        how = "class numbers from 1"
+        return Reading("classes", labels, ignored, how, self.axis, from_one=True)
 
     def _yes_or_no(self, values: LabelValues) -> Reading | None:
         """0 and 1 for each value of an output of one column, or of a mask."""
         kind = self.task.kind
-        if kind == "regression" and _columns(self.shape, self.axis) > 1:
+        if kind == "regression" and columns(self.shape, self.axis) > 1:
             return None
         kind = "mask" if kind == "mask" else "binary"
-        if values.shape[-1:] == (2,) and _alike(self.shape, values.shape[:-1]):
+        if values.shape[-1:] == (2,) and same_places(self.shape, values.shape[:-1]):
             second = values.second_of_two
             how = "one-hot rows, the second is yes"
             return None if second is None else Reading(kind, _placed(second, self.shape), None, how)
-        marked = values.below(2) if _alike(self.shape, values.shape) else None
+        if not same_places(self.shape, values.shape):
+            return None
+        values = values.named(2)
+        marked = values.below(2)
+        from_one = marked is None and not self.unclear
+        if from_one:
+            marked = values.from_one(2)
         if marked is None:
             return None
         labels, ignored = _laid(marked, self.shape)
-        return Reading(kind, labels, ignored, "yes or no", None, values.classes)
+        return Reading(kind, labels, ignored, "yes or no", None, values.classes, from_one)
 
     def _one_hot(self, values: LabelValues) -> Reading | None:
         """Rows of zeros with a single one."""
@@ -191,14 +184,14 @@ class Head:
 
     def _values(self, values: LabelValues) -> Reading | None:
         """Numbers as they are."""
-        if values.texts is not None or not _alike(self.shape, values.shape):
+        if values.texts is not None or not same_places(self.shape, values.shape):
             return None
         labels = _placed(values.numbers.astype(np.float32), self.shape)
         return Reading(self.task.kind, labels, None, "numbers", self.axis)
 
     def _same(self, values: LabelValues) -> Reading | None:
         """The integers that the output gives."""
-        marked = values.known() if _alike(self.shape, values.shape) else None
+        marked = values.known() if same_places(self.shape, values.shape) else None
         if marked is None:
             return None
         labels, ignored = _laid(marked, self.shape)
@@ -209,9 +202,12 @@ class Head:
         texts = values.texts
         if texts is None and values.whole and all(_is_whole(text) for text in self.answer.flat):
             texts = values.numbers.astype(np.str_)
-        if texts is None or not _alike(self.shape, values.shape):
+        if texts is None or not same_places(self.shape, values.shape):
             return None
-        return Reading("texts", _placed(texts, self.shape), None, "texts")
+        ignored = _placed(values.numbers == IGNORED, self.shape) if values.classes else None
+        if ignored is not None and not ignored.any():
+            ignored = None
+        return Reading("texts", _placed(texts, self.shape), ignored, "texts")
 
     @property
     def _class_axis(self) -> int:
@@ -232,9 +228,9 @@ class Head:
 
     def _as_laid(self, labels: Array) -> Array | None:
         """An array of the output's shape, its channels first or last."""
-        if _alike(self.shape, labels.shape[1:]):
+        if same_places(self.shape, labels.shape[1:]):
             return _placed(labels, self.shape)
-        last = (*_without(self.shape, self._class_axis), self.shape[self._class_axis])
+        last = (*without(self.shape, self._class_axis), self.shape[self._class_axis])
         if labels.shape[1:] == last:
             return np.moveaxis(labels, -1, 1 + self._class_axis)
         return None
@@ -268,22 +264,20 @@ def _laid(marked: Marked, shape: tuple[int, ...]) -> Marked:
     return _placed(labels, shape), None if ignored is None else _placed(ignored, shape)
 
 
-def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+def without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    """A shape without one of its axes."""
     return shape[:axis] + shape[axis + 1 :]
 
 
-def _alike(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
+def same_places(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
     """Whether shapes are the same but for axes of size 1."""
     return [n for n in first if n != 1] == [n for n in second if n != 1]
 
 
-def _columns(shape: tuple[int, ...], axis: int | None) -> int:
+def columns(shape: tuple[int, ...], axis: int | None) -> int:
+    """Values along an axis; all of them without one."""
     return prod(shape) if axis is None else shape[axis]
 
 
 def _is_whole(text: object) -> bool:
     return str(text).removeprefix("-").isdecimal()
-
-
-def _words(shape: tuple[int, ...]) -> str:
-    return f"[{', '.join(['N', *map(str, shape)])}]"

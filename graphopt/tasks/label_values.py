@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ IGNORED = -100
 """What stands in labels where nothing is to be judged or learned, as PyTorch has it."""
 LEFT_OUT = (IGNORED, 255)
 """Labels that mean that, where they are no class: of padding tokens, of borders in label maps."""
+_SAY_NOTHING = ("", "ignore", "ignored", "unlabeled", "unlabelled", "void")
+"""Texts that mean that, where the others are as many as there are classes."""
 
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
 _FULL_BYTE = 255
@@ -37,7 +39,7 @@ class LabelValues:
     Attributes:
         texts: As they were given, of texts; None of numbers.
         numbers: Signed integers where all are whole, else float64; of texts the place in
-            ``classes``.
+            ``classes``, and ``IGNORED`` of those that write out what is left out.
         classes: The different texts in sorted order; empty where they are numbers written out.
         left_out: What is to be ignored where it is no class.
     """
@@ -66,6 +68,31 @@ class LabelValues:
         if width == 2:
             values = _pair(values)
         return self._marked(values, (values >= 0) & (values < width))
+
+    def named(self, width: int) -> LabelValues:
+        """The same for so many classes: texts that say that they are none are left out."""
+        kept = [n for n, name in enumerate(self.classes) if name.lower() not in _SAY_NOTHING]
+        if len(self.classes) == width or len(kept) != width:
+            return self
+        places = np.full(len(self.classes) + 1, IGNORED, np.int64)  # the last of what is left out
+        places[kept] = np.arange(width)
+        numbers = places[np.where(self.numbers < 0, len(self.classes), self.numbers)]
+        return replace(self, numbers=numbers, classes=tuple(self.classes[n] for n in kept))
+
+    def from_one(self, width: int) -> Marked | None:
+        """Numbers of so many classes that count from 1, made to count from 0; None of others.
+
+        It is certain only where every class is among them and nothing else is.
+        """
+        if not self.whole or self.classes:
+            return None
+        outside = [n for n in self.left_out if not 1 <= n <= width]
+        ignored = np.isin(self.numbers, outside)
+        counted = np.unique(self.numbers[~ignored])
+        if not np.array_equal(counted, np.arange(1, width + 1)):
+            return None
+        shifted = np.where(ignored, IGNORED, self.numbers - 1)
+        return shifted, ignored if ignored.any() else None
 
     @property
     def second_of_two(self) -> Array | None:
@@ -123,8 +150,11 @@ def read_values(labels: Array, left_out: Sequence[int] = LEFT_OUT) -> LabelValue
         if all(_WHOLE.fullmatch(name) for name in names):
             numbers = names.astype(np.int64)[places].reshape(texts.shape)
             return LabelValues(texts, numbers, (), tuple(left_out), "numbers as texts")
-        places = places.reshape(texts.shape).astype(np.int64)
-        return LabelValues(texts, places, tuple(map(str, names)), tuple(left_out), "texts")
+        counted = ~np.isin(names, [str(number) for number in left_out])
+        numbered = np.where(counted, np.cumsum(counted) - 1, IGNORED)
+        numbers = numbered[places].reshape(texts.shape).astype(np.int64)
+        classes = tuple(map(str, names[counted]))
+        return LabelValues(texts, numbers, classes, tuple(left_out), "texts")
     numbers = labels
     if labels.dtype.kind == "f" or (given == "uint64" and labels.max() >= _FAR):
         numbers = labels.astype(np.float64)

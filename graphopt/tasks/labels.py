@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from graphopt.errors import DataError
 from graphopt.graph.tensors import Array
+from graphopt.tasks.label_advice import misfit
 from graphopt.tasks.label_heads import Head, Reading, head_of
 from graphopt.tasks.label_values import LEFT_OUT, LabelValues, read_values
 from graphopt.tasks.task import Task, TaskKind
@@ -35,8 +36,6 @@ _RANKS: Mapping[tuple[TaskKind, TaskKind], int] = {
 """What an output was read as and what labels make of it: the lowest one is meant."""
 _LISTED = 12
 """Most classes that are listed by name."""
-_NAMED = 4
-"""Most outputs of which a message says what they take."""
 _COMPARED: Sequence[TaskKind] = ("embedding", "regression", "classes")
 """What rows of pairs may be, the likeliest first."""
 
@@ -60,6 +59,7 @@ class Fitted:
             numbers.
         pairs: Whether there is one label for each two samples that follow each other.
         how: What the labels were read as, a phrase.
+        from_one: Whether the numbers of the classes were counted from 1.
     """
 
     output: str
@@ -71,6 +71,7 @@ class Fitted:
     classes: tuple[str, ...] = ()
     pairs: bool = False
     how: str = ""
+    from_one: bool = False
 
     @property
     def notes(self) -> list[str]:
@@ -81,6 +82,10 @@ class Fitted:
             listed = f"{', '.join(self.classes[:_LISTED])}{more}"
             word = ": the second is yes" if self.task.kind == "binary" else ""
             notes.append(f"labels: {len(self.classes)} classes in sorted order: {listed}{word}")
+        if self.from_one:
+            counted = f"classes 0 to {self.width - 1}"
+            meant = "no and yes" if self.task.kind in ("binary", "mask") else counted
+            notes.append(f"labels: they count from 1; 1 to {self.width} are taken as {meant}")
         if self.ignored is not None:
             share = float(np.mean(self.ignored))
             notes.append(f"labels: {share:.1%} say that they do not count, and are left out")
@@ -135,8 +140,7 @@ def fit_labels(
         raise DataError(f"{len(labels)} labels for {samples} samples; give one for each")
     readings = [(head, reading) for head in heads if (reading := head.read(values)) is not None]
     if not readings:
-        reasons = "; ".join(head.wanted for head in heads[:_NAMED]) or "none has one shape for all"
-        raise DataError(f"labels of {values} fit no output: {reasons}")
+        raise DataError(misfit(values, heads))
     ranks = [_rank(head, reading) for head, reading in readings]
     fits = [_fitted(*each) for each, r in zip(readings, ranks, strict=True) if r == min(ranks)]
     return _agreed(fits, values)
@@ -163,6 +167,7 @@ def _fitted(head: Head, reading: Reading) -> Fitted:
         reading.ignored,
         reading.classes,
         how=reading.how,
+        from_one=reading.from_one,
     )
 
 

@@ -160,9 +160,9 @@ def test_a_drop_can_only_be_limited_with_labels() -> None:
     check_limits(means, Caveat())
     assert drop(stage, means) is None
     asked = means_of(max_drop=1.0)
-    with pytest.raises(UsageError, match="max-drop needs evaluation samples with labels") as caught:
+    with pytest.raises(UsageError, match="max-drop needs evaluation samples with labels") as usage:
         check_limits(asked, Caveat())
-    assert caught.value.needs == (Need.EVALUATION,)
+    assert usage.value.needs == (Need.EVALUATION,)
     samples = SyntheticSamples(asked.reference, count=2)
     _, given = staged(MODELS["cnn"](), limits=Limits(max_drop=1.0), evaluation=samples, judged=True)
     with pytest.raises(DataError, match="the evaluation samples have none; add an array 'labels'"):

@@ -323,6 +323,84 @@ def test_what_does_not_fit_is_refused_with_what_would(
         fit_labels(labels, {task.output: task for task in tasks}, named, samples=N)
 
 
+NAMES = np.array(["ant", "bee", "cow"])[CLASSES]
+MARKED = [0, -100, 2, 2, 1, -100]
+
+
+@pytest.mark.parametrize("mark", ["-100", "255", "", "ignore", "Void", "unlabelled"])
+def test_texts_that_say_nothing_are_left_out(mark: str) -> None:
+    labels = np.where(np.array(MARKED) < 0, mark, NAMES)
+    fit = fit_labels(labels, {"y": HEADS["logits"][0]}, {"y": scores(3)})
+    assert (fit.labels.tolist(), fit.classes) == (MARKED, ("ant", "bee", "cow"))
+    assert fit.notes == [
+        "labels: 3 classes in sorted order: ant, bee, cow",
+        "labels: 33.3% say that they do not count, and are left out",
+    ]
+
+
+def test_a_text_is_a_class_where_there_are_as_many_classes() -> None:
+    labels = np.where(np.array(MARKED) < 0, "void", NAMES)
+    fit = fit_labels(labels, {"y": HEADS["logits"][0]}, {"y": scores(4)})
+    assert (fit.classes, fit.ignored) == (("ant", "bee", "cow", "void"), None)
+    with pytest.raises(DataError, match="4 texts do not say which of the numbers 0 to 4 each of"):
+        fit_labels(labels, {"y": HEADS["logits"][0]}, {"y": scores(5)})
+    padded = np.where(np.array(MARKED) < 0, "-100", NAMES)
+    with pytest.raises(DataError, match="3 texts do not say which of the numbers 0 to 3 each of"):
+        fit_labels(padded, {"y": HEADS["logits"][0]}, {"y": scores(4)})
+
+
+def test_texts_of_an_output_of_texts_are_left_out_too() -> None:
+    labels = np.where(np.array(MARKED) < 0, "-100", NAMES)
+    fit = fit_labels(labels, {"y": Task("y", "texts")}, {"y": NAMES.astype(object)})
+    assert fit.ignored is not None
+    assert fit.ignored.tolist() == [mark < 0 for mark in MARKED]
+
+
+@pytest.mark.parametrize(
+    ("head", "labels", "found", "note"),
+    [
+        ("logits", CLASSES + 1, CLASSES, "1 to 3 are taken as classes 0 to 2"),
+        ("logits", (CLASSES + 1).astype(str), CLASSES, "1 to 3 are taken as classes 0 to 2"),
+        ("logits", [1, 2, 3, 3, 255, -100], [0, 1, 2, 2, -100, -100], "1 to 3 are taken as class"),
+        ("unclear pixels", MAPS + 1, MAPS, "1 to 3 are taken as classes 0 to 2"),
+        ("unclear pair", YES + 1, YES, "1 to 2 are taken as classes 0 to 1"),
+        ("a sigmoid", YES + 1.0, YES[:, None], "1 to 2 are taken as no and yes"),
+    ],
+)
+def test_numbers_that_are_sure_to_count_from_one_are_taken_so(
+    head: str, labels: Any, found: Any, note: str
+) -> None:
+    task, answer = HEADS[head]
+    fit = fit_labels(np.asarray(labels), {"y": task}, {"y": answer})
+    assert np.array_equal(fit.labels, found)
+    assert fit.notes[0].startswith(f"labels: they count from 1; {note}")
+
+
+@pytest.mark.parametrize(
+    ("labels", "advice"),
+    [
+        (
+            [1, 3, 3, 1, 1, 3],
+            r"numbers of shape \[N, 3\]; it seems that they count from 1; subtract",
+        ),
+        ([0, 1, 2, 3, 3, 1], "0 to 3 are one number more than there are classes; where 0 says"),
+        ([1, 2, 3, 4, 3, 1], r"numbers of shape \[N, 3\]$"),
+    ],
+)
+def test_numbers_that_may_count_from_one_are_refused_with_a_hint(
+    labels: list[int], advice: str
+) -> None:
+    with pytest.raises(DataError, match=advice):
+        fit_labels(np.array(labels), {"a": A}, {"a": scores(3)})
+
+
+def test_rows_and_numbers_of_one_column_do_not_count_from_one() -> None:
+    column = fit_labels(YES + 1, {"y": HEADS["unclear column"][0]}, {"y": scores(1)})
+    assert (column.task.kind, column.labels[:, 0].tolist()) == ("regression", (YES + 1).tolist())
+    with pytest.raises(DataError, match="takes 0 and 1"):
+        fit_labels(TAGS + 1, {"y": HEADS["sigmoids"][0]}, {"y": shares(3)})
+
+
 def test_outputs_without_a_batch_axis_and_with_several_rows_a_sample() -> None:
     alone = fit_labels(
         CLASSES, {"y": Task("y", "regression")}, {"y": RNG.standard_normal(3)}, rows=1
