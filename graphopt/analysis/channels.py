@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import NodeProto
 
-from graphopt.analysis.coupling import Coupling, Ints, couple
+from graphopt.analysis.coupling import Coupling, couple
+from graphopt.analysis.knots import Ints
 from graphopt.facts.axes import loops_of
 from graphopt.facts.cost import parameter_constants
 from graphopt.facts.layers import Layer, Refusal, layers_of

@@ -10,8 +10,11 @@ from onnx import NodeProto, TensorShapeProto, TypeProto
 
 from graphopt.facts.axes import Nest
 from graphopt.facts.operators import nest
-from graphopt.facts.shapes import Shapes
+from graphopt.facts.shapes import Shapes, infer
+from graphopt.facts.some_sizes import at_some_sizes
 from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.node import is_op
+from graphopt.rewrite.computed_sizes import ComputedSizes
 from graphopt.rewrite.shrunk import Place, axes_of, shrunk_node
 from graphopt.rewrite.stated_sizes import state_sizes
 
@@ -38,16 +41,21 @@ def remove_channels(graph: Graph, shapes: Shapes, gone: Mapping[Place, Collectio
             nothing was edited.
     """
     scope = graph.main
+    some = at_some_sizes(graph, shapes)
     touched = {name for name, _ in gone}
     nests = [
-        (node, nest(scope, node, shapes))
+        (node, nest(scope, node, some))
         for node in scope.nodes
-        if not touched.isdisjoint((*node.input, *node.output))
+        if not is_op(node, "Shape") and not touched.isdisjoint((*node.input, *node.output))
     ]
     flags = marked(nests, gone)
     found = [shrunk_node(node, made, flags) for node, made in nests]
+    lengths = {place: (len(marks), int((~marks).sum())) for place, marks in flags.items()}
+    always = infer(graph) if some is not shapes else shapes
+    sizes = ComputedSizes(scope, some, always, found, lengths)
     for one in found:
-        state_sizes(scope, one)
+        state_sizes(scope, one, sizes)
+    sizes.restore()
     kept: Kept = {place: np.flatnonzero(~marks) for place, marks in flags.items()}
     _cut(scope, kept)
     _declare(scope, kept)
@@ -103,6 +111,6 @@ def _declare(scope: Scope, kept: Kept) -> None:
             kind.CopyFrom(value.type)
             dims = kind.tensor_type.shape.dim
             for axis, size in axes[value.name].items():
-                if axis < len(dims):
+                if axis < len(dims) and dims[axis].HasField("dim_value"):
                     dims[axis].CopyFrom(TensorShapeProto.Dimension(dim_value=size))
             scope.value_infos.retype(value.name, kind)

@@ -5,29 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import onnx
 
 from graphopt.facts.axes import Axis
 from graphopt.graph.graph import Scope
 from graphopt.graph.node import attribute, is_op, set_attributes
+from graphopt.rewrite.computed_sizes import ComputedSizes
 from graphopt.rewrite.shrunk import Shrunk
 from graphopt.rewrite.values import drop_unread
 
 __all__ = ["state_sizes"]
 
 
-def state_sizes(scope: Scope, one: Shrunk) -> None:
+def state_sizes(scope: Scope, one: Shrunk, sizes: ComputedSizes) -> None:
     """Let a node state the sizes that its axes have now.
 
     Args:
         scope: Where it stands.
         one: The node with what it loses; edited.
+        sizes: How those are mended that are computed.
     """
     for where, axes in one.nest.counts.items():
         if isinstance(where, str):
             _attribute(one, where, axes)
         elif where < len(one.node.input) and one.node.input[where]:
-            _input(scope, one, where, axes)
+            _input(scope, one, where, axes, sizes)
         elif _changes(one, axes):
             _added(scope, one, where, axes)
     if one.nest.picks is not None:
@@ -56,12 +57,14 @@ def _attribute(one: Shrunk, name: str, axes: Sequence[Axis]) -> None:
     set_attributes(one.node, (), **{name: [changes.get(at, old) for at, old in enumerate(stated)]})
 
 
-def _input(scope: Scope, one: Shrunk, index: int, axes: Sequence[Axis]) -> None:
+def _input(
+    scope: Scope, one: Shrunk, index: int, axes: Sequence[Axis], sizes: ComputedSizes
+) -> None:
     constant = scope.constant(one.node.input[index])
     changes = _changes(one, axes)
     if constant is None:
         if changes:
-            _computed(scope, one, index, changes)
+            sizes.restate(one, index, changes)
         return
     stated = constant.values
     written = stated.reshape(-1).copy()
@@ -83,26 +86,6 @@ def _copied(one: Shrunk, at: int, axis: Axis, changes: dict[int, int]) -> dict[i
     if fed is None or wanted is None or one.length(fed[at]) == wanted:
         return {k: new for k, new in changes.items() if k != at}
     return {**changes, at: wanted}
-
-
-def _computed(scope: Scope, one: Shrunk, index: int, changes: dict[int, int]) -> None:
-    """Put constants into sizes that are computed: the others stay as they come."""
-    name = one.node.input[index]
-    count = len(one.nest.counts[index])
-    parts: list[str] = []
-    for at in range(count):
-        if at in changes:
-            parts.append(scope.add_constant(f"{name}_kept", np.array([changes[at]], np.int64)))
-            continue
-        part = scope.graph.unique_name(f"{name}_part")
-        picked = scope.add_constant(f"{part}_at", np.array([at], np.int64))
-        made = onnx.helper.make_node("Gather", [name, picked], [part], name=part, axis=0)
-        scope.add(made, before=one.node)
-        parts.append(part)
-    whole = scope.graph.unique_name(f"{name}_kept")
-    joined = onnx.helper.make_node("Concat", parts, [whole], name=whole, axis=0)
-    scope.add(joined, before=one.node)
-    scope.set_input(one.node, index, whole)
 
 
 def _added(scope: Scope, one: Shrunk, index: int, axes: Sequence[Axis]) -> None:

@@ -12,7 +12,9 @@ from onnx import NodeProto
 from graphopt.facts.axes import Nest
 from graphopt.facts.operators import is_kind, nest
 from graphopt.facts.shapes import Shapes
+from graphopt.facts.some_sizes import at_some_sizes
 from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.node import is_op
 from graphopt.rewrite.remove_channels import marked
 from graphopt.rewrite.shrunk import Place, Shrunk, shrunk_node
 
@@ -31,7 +33,10 @@ def zeroed(graph: Graph, shapes: Shapes, gone: Mapping[Place, Collection[int]]) 
         gone: As for ``remove_channels``.
     """
     twin = graph.copy()
-    nests = [(node, nest(twin.main, node, shapes)) for node in twin.main.nodes]
+    some = at_some_sizes(graph, shapes)
+    nests = [
+        (node, nest(twin.main, node, some)) for node in twin.main.nodes if not is_op(node, "Shape")
+    ]
     flags = marked(nests, gone)
     touched = {name for name, _ in flags}
     for node, made in nests:

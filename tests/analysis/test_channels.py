@@ -137,6 +137,27 @@ NETS = [
         {"h": 4},
         {"k": np.arange(-12, 12, dtype=np.int8).reshape(4, 6), "s": np.full(4, 0.1, np.float32),
          "z": np.zeros(4, np.int8), "w": (4, 5)}),
+    Net("heads folded into a free batch", "(float[b, t, 8] x) => (float[b, t, 8] y)",
+        "dims = Shape(x) nb = Gather(dims, i0) nt = Gather(dims, i1) nbh = Mul(nb, four) "
+        "b1 = Unsqueeze(nb, i0v) t1 = Unsqueeze(nt, i0v) bh1 = Unsqueeze(nbh, i0v) "
+        "s4 = Concat<axis = 0>(b1, t1, four1, width) s3 = Concat<axis = 0>(bh1, t1, width) "
+        "back = Concat<axis = 0>(b1, four1, t1, width) whole = Concat<axis = 0>(b1, t1, all) "
+        "q = MatMul(x, wq) v = MatMul(x, wv) q4 = Reshape(q, s4) v4 = Reshape(v, s4) "
+        "qt = Transpose<perm = [0, 2, 1, 3]>(q4) vt = Transpose<perm = [0, 2, 1, 3]>(v4) "
+        "q3 = Reshape(qt, s3) v3 = Reshape(vt, s3) kt = Transpose<perm = [0, 2, 1]>(q3) "
+        "s = MatMul(q3, kt) p = Softmax(s) o = MatMul(p, v3) o4 = Reshape(o, back) "
+        "ot = Transpose<perm = [0, 2, 1, 3]>(o4) m = Reshape(ot, whole) y = MatMul(m, wo)",
+        {"q": 4},
+        {"wq": (8, 12), "wv": (8, 12), "wo": (12, 8), "i0": np.int64(0), "i1": np.int64(1),
+         "i0v": ints(0), "four": np.int64(4), "four1": ints(4), "width": ints(3),
+         "all": ints(12)}),
+    Net("sizes that are computed with", "(float[b, 8] x) => (float[b, 5] y)",
+        "h = MatMul(x, v) dims = Shape(h) n = Gather(dims, i1) f = Cast<to = 1>(n) r = Sqrt(f) "
+        "d = Div(h, r) y = MatMul(d, w)", {"h": 6}, {"v": (8, 6), "w": (6, 5), "i1": np.int64(1)}),
+    Net("sizes of another tensor", "(float[b, 6] x) => (float[b, 5] y)",
+        "h = MatMul(x, v) r = Relu(h) dims = Shape(x) f = Reshape(r, dims) "
+        "z = ConstantOfShape(dims) s = Add(f, z) y = MatMul(s, w)",
+        {"h": 6}, {"v": (6, 6), "w": (6, 5)}),
     Net("einsum", WORDS, 'h = Einsum<equation = "btc,cd->btd">(x, v) '
         'y = Einsum<equation = "btd,dc->btc">(h, w)', {"h": 6}, {"v": (8, 6), "w": (6, 8)}),
     Net("shared weight", WORDS, "h = MatMul(x, v) r = Relu(h) m = MatMul(r, w) i = MatMul(m, v) "
