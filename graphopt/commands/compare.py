@@ -29,7 +29,7 @@ from graphopt.observe.run import with_rows
 from graphopt.progress import Progress
 from graphopt.report.findings import Comparison
 from graphopt.run.evaluation import answered
-from graphopt.run.measuring import BATCH, MetricAnswers, metric_answers
+from graphopt.run.measuring import MetricAnswers, feed_size, metric_answers
 from graphopt.run.metrics import SeenAnswers, TaskMetric, find_metric
 from graphopt.run.proof import describe
 from graphopt.run.room import room_beside
@@ -38,6 +38,7 @@ from graphopt.run.tally import Tally
 from graphopt.runtime.session import Session
 from graphopt.runtime.side_by_side import side_by_side
 from graphopt.runtime.trial import Trial
+from graphopt.tasks.apart import in_two_forms, told_of_forms
 from graphopt.tasks.compare import is_numeric
 from graphopt.tasks.reading import read_tasks
 from graphopt.tasks.task import Task
@@ -114,6 +115,9 @@ def compare(
             sessions = [Session(graph, threads=threads) for graph in (first, second)]
             seen = _seen(judge, sessions[0], samples)
             tasks = read_tasks(first, infer(first), [answers for answers, _ in seen.feeds])
+            others = _seen(judge, sessions[1], samples)
+            theirs = read_tasks(second, infer(second), [answers for answers, _ in others.feeds])
+            tasks = in_two_forms(tasks, theirs)
             metric, told = _by_labels(samples, tasks, seen)
             held = None
             if metric is not None and samples.labels is not None:
@@ -145,6 +149,7 @@ def compare(
             return replace(found, note=note)
     lacks = dict.fromkeys(s.stands_in_for for s in sessions)
     floats = [f"run in float32, since {why}" for why in lacks if why]
+    told += told_of_forms(tasks, "A", "B")
     note = "; ".join([*floats, *filter(None, [found.note, *told, *told_of(samples)])])
     found = replace(found, quality=quality, cosine=cosine, note=note)
     return _timed(found, (first, second), sessions, samples, threads, progress)
@@ -207,9 +212,10 @@ def _judge(
 
     ``judge`` is the one of the two models whose inputs say which batch both get.
     """
-    cosines = {name: _Cosine() for name in judge.main.outputs}
+    apart = [name for name, task in tally.tasks.items() if task.other_form is not None]
+    cosines = {name: _Cosine(undefined=name in apart) for name in judge.main.outputs}
     told = None if progress is None else lambda done, of: progress("compare", done, of)
-    batch = BATCH if held is None else held.batch
+    batch = feed_size(tally.tasks, held)
     for (right, answer), rows in answered(judge, sessions, samples, told, batch):
         tally.add(right, answer, rows)
         for number, each in enumerate((right, answer) if held is not None else ()):
@@ -223,9 +229,9 @@ def _judge(
 class _Cosine:
     """Cosine of the angle between two outputs, over all elements of all samples."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, undefined: bool = False) -> None:
         self.product = self.first = self.second = 0.0
-        self.undefined = False
+        self.undefined = undefined
 
     def add(self, f: Any, g: Any, rows: Rows) -> None:
         """Count one pair; of outputs with a row per sample only the real rows."""

@@ -27,8 +27,7 @@ from graphopt.run.metrics import MetricFunction
 from graphopt.run.stage import Stage
 from graphopt.runtime.trial import Trial
 from graphopt.search.follow import follow
-from graphopt.tasks.apart import forms_apart
-from graphopt.tasks.reading import read_tasks
+from graphopt.tasks.apart import told_of_forms
 from graphopt.tasks.words import TasksGiven, split_tasks
 
 __all__ = ["distill"]
@@ -132,5 +131,5 @@ def distill(
     result = finished(
         plan, choice, means, caveat, started=started, reference=reference, start=start
     )
-    apart = forms_apart(read_tasks(graph, start.stage.shapes), means.tasks)
-    return replace(result, reads=reads).saying([*fit.told, *apart])
+    forms = told_of_forms(means.tasks, "the teacher", "the student")
+    return replace(result, reads=reads).saying([*fit.told, *forms])

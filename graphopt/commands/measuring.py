@@ -24,14 +24,18 @@ from graphopt.run.limits import check_limits
 from graphopt.run.means import Means
 from graphopt.run.metrics import LabelMetric, MetricFunction, SeenAnswers, find_metric
 from graphopt.run.record import Caveat
-from graphopt.runtime.session import thread_count
+from graphopt.runtime.session import Session, thread_count
 from graphopt.runtime.trial import Trial
+from graphopt.tasks.apart import in_two_forms
 from graphopt.tasks.possible import possible_tasks
 from graphopt.tasks.reading import read_tasks
 from graphopt.tasks.task import Task
 from graphopt.tasks.words import TasksGiven, parse_tasks
 
 __all__ = ["means_of", "try_out", "with_judge"]
+
+_READ = 8
+"""Samples by whose answers the outputs of a model that is judged are read."""
 
 
 def means_of(
@@ -110,7 +114,7 @@ def with_judge(
         means: Without a judge.
         metric: Its name, or a function of outputs and labels.
         trial: Loads and runs models from outside before this process does.
-        others: Further models from outside, beside the reference.
+        others: Models from outside that are judged, beside the reference.
         given: What the user says of outputs.
 
     Raises:
@@ -140,7 +144,13 @@ def with_judge(
         trial.run(graph, feeds, threads=thread_count(means.threads), most=most)
     if judge is not None and not caveat.note:
         caveat = _caveat(means)
-    tasks = _tasks(means.reference, judge, parse_tasks(given or {}))
+    words = parse_tasks(given or {})
+    tasks = _tasks(means.reference, judge, words)
+    for graph in others:
+        answers = []
+        if judge is not None:
+            answers = judge.first(_READ).run(Session(graph, threads=means.threads))
+        tasks = in_two_forms(tasks, read_tasks(graph, infer(graph), answers, words))
     means = replace(means, judge=judge, tasks=tasks)
     means, unfit = _with_labels(means, metric)
     if unfit:

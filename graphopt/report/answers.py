@@ -126,7 +126,8 @@ def _rows(rows: FoundRows) -> str:
     """How many rows there are, and how many are right."""
     other = ""
     if rows.other_number:
-        other = f"another number of rows in {rows.other_number} of {rows.samples} samples"
+        lists = "batches" if rows.batched else "samples"
+        other = f"another number of rows in {rows.other_number} of {rows.lists} {lists}"
     return phrases(
         f"recall {percent(rows.recall)}",
         f"precision {percent(rows.precision)}",

@@ -12,7 +12,7 @@ from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.observe.request import Rows
 from graphopt.observe.run import with_rows
-from graphopt.run.measuring import BATCH, metric_answers
+from graphopt.run.measuring import BATCH, feed_size, metric_answers
 from graphopt.run.metrics import TaskMetric
 from graphopt.run.record import Quality
 from graphopt.run.rolling import STEPS, roll, rollouts
@@ -102,7 +102,7 @@ def evaluate(
     held = None
     if metric is not None and samples.labels is not None:
         held = metric_answers(metric, measured, samples.labels, memory_limit)
-    batch = BATCH if held is None else held.batch
+    batch = feed_size(tasks or {}, held)
     batch = joined_samples(reference, samples, batch, memory_limit)
     for answers, rows in answered(reference, sessions, samples, progress, batch):
         for tally, answer in zip(tallies, answers[1:], strict=True):

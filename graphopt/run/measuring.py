@@ -18,11 +18,14 @@ from graphopt.graph.tensors import Array
 from graphopt.observe.request import Rows
 from graphopt.run.metrics import FunctionMetric, LabelMetric, TaskMetric
 from graphopt.run.record import Metric
+from graphopt.tasks.apart import of_the_other
 from graphopt.tasks.box_labels import FittedBoxes
 from graphopt.tasks.figures import LOWER_IS_BETTER, scoring
+from graphopt.tasks.labels import Fitted
 from graphopt.tasks.scoring import Scoring
+from graphopt.tasks.task import Task
 
-__all__ = ["BATCH", "MetricAnswers", "metric_answers", "run_bytes"]
+__all__ = ["BATCH", "MetricAnswers", "feed_size", "metric_answers", "run_bytes"]
 
 BATCH = 16
 """Samples that are run together where nothing speaks against it."""
@@ -53,6 +56,18 @@ def metric_answers(
     if isinstance(metric, LabelMetric):
         return _Scored(metric, outputs)
     return _Held(metric, outputs, labels, memory_limit)
+
+
+def feed_size(tasks: Mapping[str, Task], held: MetricAnswers | None) -> int:
+    """Samples that a feed may join: one where an output or the metric would not tell them apart.
+
+    Args:
+        tasks: What the outputs mean.
+        held: What takes the answers for the metric; None without one.
+    """
+    if any(task.pools_samples for task in tasks.values()):
+        return 1
+    return BATCH if held is None else held.batch
 
 
 class MetricAnswers(ABC):
@@ -92,7 +107,8 @@ class _Scored(MetricAnswers):
         self.metric = metric
         self.own = list(outputs[0])
         self.names = [dict(self._named(names)) for names in outputs]
-        self.scores: list[Scoring | None] = [scoring(metric.fitted) for _ in outputs]
+        fitted = [metric.fitted, *(_to_the_other(metric.fitted) for _ in outputs[1:])]
+        self.scores: list[Scoring | None] = [scoring(each) for each in fitted]
         if isinstance(metric.fitted, FittedBoxes) and metric.fitted.head.apart:
             self.batch = 1
 
@@ -131,6 +147,11 @@ class _Scored(MetricAnswers):
             replace(figure(names[0], each), beside=[figure(name, each) for name in names[1:]])
             for each in after
         ]
+
+
+def _to_the_other(fitted: Fitted | FittedBoxes) -> Fitted | FittedBoxes:
+    """Labels beside an output as the models mean it that are judged."""
+    return replace(fitted, task=of_the_other(fitted.task))
 
 
 class _Held(MetricAnswers):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from graphopt.numerics.fresh import FEW, least_sqnr_db
 from graphopt.numerics.slices import AxisSums, axis_sums, least_slice
 from graphopt.numerics.sqnr import ErrorSums, all_finite, decibels, finite_pair
 from graphopt.observe.request import Rows
+from graphopt.tasks.apart import as_probabilities, of_the_other
 from graphopt.tasks.decisions import Decisions
 from graphopt.tasks.quality import OutputQuality, WorstSlice
 from graphopt.tasks.task import Task
@@ -72,17 +73,21 @@ class Comparator(ABC):
 class Numbers(Comparator):
     """Numbers, scores of classes among them: SQNR of the whole, about means, and of each slice.
 
+    Scores that the two models write in different forms are compared as probabilities.
+
     Args:
         task: What the output means.
         sampling: What the samples are like.
     """
 
     def __init__(self, task: Task, sampling: Sampling) -> None:
-        self.task, self.sampling = task, sampling
+        self.sampling = sampling
+        self.forms = None if task.other_form is None else (task, of_the_other(task))
+        self.task = task if self.forms is None else replace(task, form="probabilities")
         self.errors, self.last, self.steps = ErrorSums(), ErrorSums(), 0
         self.slices: dict[int | None, AxisSums] = {}
         self.mixed: set[int | None] = set()
-        self.decisions = Decisions(task)
+        self.decisions = Decisions(self.task)
         self.units: list[NDArray[np.float64]] = []
         self.samples = self.finite = self.not_finite = self.held = 0
         self.worst: float | None = None
@@ -97,7 +102,8 @@ class Numbers(Comparator):
                 self.fail(fault)
             else:
                 apart = f.ndim > 0 and len(f) == rows.full
-                self.count(rows.keep(f), rows.keep(g), rows.real if apart else 1, apart=apart)
+                f, g = self._in_one_form(rows.keep(f), rows.keep(g))
+                self.count(f, g, rows.real if apart else 1, apart=apart)
         self.samples += rows.real
 
     def add_last(
@@ -111,7 +117,14 @@ class Numbers(Comparator):
             self.fault = self.fault or f"after {steps} steps of feeding back: {fault}"
             return
         self.steps = steps
-        self.last.add(rows.keep(f), rows.keep(g))
+        self.last.add(*self._in_one_form(rows.keep(f), rows.keep(g)))
+
+    def _in_one_form(self, f: Array, g: Array) -> tuple[Array, Array]:
+        """Two answers as they are, or both as probabilities where they are written otherwise."""
+        if self.forms is None:
+            return f, g
+        first, second = (as_probabilities(*each) for each in zip((f, g), self.forms, strict=True))
+        return first, second
 
     def fail(self, fault: str) -> None:
         """Count an answer that is none."""

@@ -43,8 +43,9 @@ class FoundRows:
         matched: Of those expected, the ones that came.
         right: Of those that came, the ones that are expected.
         by: What tells that two rows are the same one, in words.
-        other_number: Samples with another number of rows.
-        samples: Samples in all.
+        other_number: Lists with another number of rows.
+        lists: Lists in all: one a sample, or one a batch.
+        batched: Whether a list holds the rows of several samples, which are not told apart.
     """
 
     expected: int
@@ -53,7 +54,8 @@ class FoundRows:
     right: int
     by: str
     other_number: int
-    samples: int
+    lists: int
+    batched: bool = False
 
     @property
     def precision(self) -> float:

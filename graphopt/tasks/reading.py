@@ -230,7 +230,9 @@ def _by_name(
         if kind == "embedding" and axis is not None:
             return Task(name, "embedding", axis, why=why)
         fits = end.kind in ("layer", "unknown") or form != "logits"
-        if kind != "classes" or not fits or (form == "probabilities" and not _within_one(arrays)):
+        sums = end.kind == "layer" and not arrays  # the graph speaks before the name
+        shares = form != "probabilities" or (_within_one(arrays) and not sums)
+        if kind != "classes" or not fits or not shares:
             continue
         if width == 1 or (shape is not None and _columns(shape) == 1):
             return Task(name, "binary", None, form, why=why)

@@ -33,7 +33,8 @@ class _Sum:
     matched: int = 0
     right: int = 0
     other_number: int = 0
-    samples: int = 0
+    lists: int = 0
+    batched: bool = False
     by: str = ""
 
 
@@ -77,11 +78,17 @@ class MatchedRows(Comparator):
             )
             self.sets = [part for each in self.sets for part in _apart(each, ours, theirs)]
             for names in self.sets:
-                self._count([name for name in names if name in ours], ours, theirs)
+                here = [name for name in names if name in ours]
+                self._count(here, ours, theirs, batched=number is None and rows.full > 1)
         self.samples += rows.real
 
     def _count(
-        self, names: Sequence[str], ours: Mapping[str, Array], theirs: Mapping[str, Array]
+        self,
+        names: Sequence[str],
+        ours: Mapping[str, Array],
+        theirs: Mapping[str, Array],
+        *,
+        batched: bool,
     ) -> None:
         """Match the rows of some outputs, and compare what is matched."""
         if not names:
@@ -102,7 +109,8 @@ class MatchedRows(Comparator):
             sums.matched += matched
             sums.right += right
             sums.other_number += expected != actual
-            sums.samples += 1
+            sums.lists += 1
+            sums.batched |= batched
             sums.by = sums.by or by
             self._compare(name, ours[name][pairs[:, 0]], theirs[name][pairs[:, 1]])
 

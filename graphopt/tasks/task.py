@@ -90,6 +90,7 @@ class Task:
             coordinates, of detections that of the columns. Counted from the front; None where
             there is none, or it is not known.
         form: Of scores: how they are written; None of other kinds.
+        other_form: How the model that is judged writes them, where it does so otherwise.
         columns: Of detections: what the columns hold; None where that is not known.
         fed_to: Of a state: the input that takes it.
         free_rows: Whether the size of an axis hangs on the values of the data.
@@ -106,6 +107,7 @@ class Task:
     kind: TaskKind
     axis: int | None = None
     form: Form | None = None
+    other_form: Form | None = None
     columns: Columns | None = None
     fed_to: str = ""
     free_rows: bool = False
@@ -122,6 +124,11 @@ class Task:
         return self.form is not None
 
     @property
+    def pools_samples(self) -> bool:
+        """Whether the rows of all samples of a feed come as one list, not told apart."""
+        return self.free_rows and not self.rows_axis
+
+    @property
     def threshold(self) -> float:
         """From where on a yes-or-no score says yes: 0.5 of probabilities, 0 of logits."""
         return 0.5 if self.form == "probabilities" else 0.0
@@ -134,7 +141,8 @@ class Task:
         """
         words = _WORDS[self.kind]
         if self.form is not None:
-            words += f" ({self.form})"
+            other = "" if self.other_form is None else f" against {self.other_form}"
+            words += f" ({self.form}{other})"
         if self.columns is not None:
             words += f" ({self.columns})"
         if self.axis is not None:

@@ -79,6 +79,25 @@ def test_an_opposite_model_has_cosine_minus_one() -> None:
     assert compare(model(), model(-WEIGHT)).cosine["logits"] == pytest.approx(-1.0)
 
 
+def test_scores_in_different_forms_are_compared_as_probabilities() -> None:
+    first = '<ir_version: 8, opset_import: ["" : 17]> g (float[N, 8] x) => (float[N, 5] y) '
+    logits = model(text=first + "{ y = MatMul(x, w) }")
+    shares = model(text=first + "{ s = MatMul(x, w) y = Softmax(s) }")
+    data = {"x": np.random.default_rng(1).standard_normal((40, 8)).astype(np.float32)}
+    for pair, words in (
+        ((shares, logits), "output 'y' holds probabilities of A and logits of B"),
+        ((logits, shares), "output 'y' holds logits of A and probabilities of B"),
+    ):
+        found = compare(*pair, data)
+        assert found.quality is not None
+        sqnr = found.quality.sqnr_db["y"]
+        assert sqnr is not None
+        assert sqnr > 100
+        assert found.quality.agreement_top1 == 100
+        assert found.cosine["y"] is None
+        assert words in found.note
+
+
 def test_a_zero_output_has_no_cosine() -> None:
     assert compare(model(), model(WEIGHT * 0)).cosine["logits"] is None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from graphopt.report.answers import answers, closeness
 from graphopt.run.record import Fresh, Quality
 from graphopt.tasks.quality import FoundRows, OutputQuality, WorstSlice
@@ -36,6 +38,13 @@ def test_shares_are_told_as_shares() -> None:
     assert said["equal values of label"] == "98.00 %, F1 of the seldom values 90.00 %"
     assert said["same side of the threshold of spam"] == "99.50 %"
     assert "top-1" not in "".join(said)
+
+
+@pytest.mark.parametrize(("batched", "word"), [(False, "samples"), (True, "batches")])
+def test_lists_of_rows_are_called_what_they_are(batched: bool, word: str) -> None:
+    rows = FoundRows(20, 21, 19, 19, "overlap of boxes", 2, 16, batched)
+    said = _said(boxes=OutputQuality("boxes", sqnr_db=30.0, rows=rows))
+    assert f"another number of rows in 2 of 16 {word}" in said["rows of boxes"]
 
 
 def test_outputs_with_the_same_rows_have_one_line() -> None:

@@ -10,7 +10,7 @@ import pytest
 from graphopt.errors import DataError
 from graphopt.graph.tensors import Array
 from graphopt.observe.request import Rows
-from graphopt.run.measuring import MetricAnswers, metric_answers
+from graphopt.run.measuring import BATCH, MetricAnswers, feed_size, metric_answers
 from graphopt.run.metrics import FunctionMetric, LabelMetric
 from graphopt.run.record import Metric
 from graphopt.tasks.labels import fit_labels
@@ -63,6 +63,31 @@ def test_figures_are_those_of_each_model() -> None:
     assert renamed.after == alone.after == 100
     assert np.isnan(narrow.after)
     assert narrow.fall == np.inf
+
+
+def test_each_model_decides_by_its_own_form_of_scores() -> None:
+    logits = np.array([[-2.0], [-0.1], [0.2], [3.0]], np.float32)
+    yes = (logits > 0).astype(np.int64)[:, 0]
+    task = Task("y", "binary", None, "probabilities", other_form="logits")
+    fitted = fit_labels(yes, {"y": task}, {"y": 1 / (1 + np.exp(-logits))})
+    held = metric_answers(LabelMetric(("accuracy",), fitted), [["y"], ["y"]], yes, None)
+    fed(held, 0, [({"y": 1 / (1 + np.exp(-logits))}, 4)])
+    fed(held, 1, [({"y": logits}, 4)])
+    (found,) = held.values()
+    assert (found.before, found.after) == (100, 100)
+
+
+@pytest.mark.parametrize(
+    ("task", "most"),
+    [
+        (Task("y", "boxes", 1, free_rows=True, rows_axis=0), 1),
+        (Task("y", "regression", free_rows=True), 1),
+        (Task("y", "boxes", 2, free_rows=True, rows_axis=1), BATCH),
+        (Task("y", "boxes", 1), BATCH),
+    ],
+)
+def test_feeds_join_no_samples_whose_rows_come_as_one_list(task: Task, most: int) -> None:
+    assert feed_size({"x": Task("x", "classes", 1), "y": task}, None) == most
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,7 @@ GRAPHS = {
         "class scores (probabilities) along axis 3",
     ),
     "log-softmax": (f"({LINE}) => (float[n, 8] y)", "{ y = LogSoftmax(x) }", "class scores (log-probabilities) along axis 1"),
+    "sums that are called probabilities": (f"({LINE}) => (float[n, 5] probs)", DENSE + "{ probs = MatMul(x, w) }", "numbers along axis 1"),
     "several sigmoids": (f"({LINE}) => (float[n, 5] y)", DENSE + "{ s = MatMul(x, w) y = Sigmoid(s) }", "scores of several labels (probabilities) along axis 1"),
     "one sigmoid": (f"({LINE}) => (float[n, 1] y)", "{ s = ReduceSum(x) y = Sigmoid(s) }".replace("ReduceSum(x)", "ReduceMax<axes = [1]>(x)"), "yes-or-no scores (probabilities)"),
     "selected numbers of things": (

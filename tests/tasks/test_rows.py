@@ -43,7 +43,7 @@ def test_a_row_less_is_an_error_of_one_row() -> None:
         assert isinstance(quality, OutputQuality)
         assert quality.rows is not None
         assert (quality.rows.recall, quality.rows.precision) == (95, 100)
-        assert (quality.rows.other_number, quality.rows.samples) == (1, 1)
+        assert (quality.rows.other_number, quality.rows.lists) == (1, 1)
         assert quality.error == pytest.approx(0.1)
         assert quality.decides_db == pytest.approx(share_db(0.1))
     assert found["scores"].sqnr_db == 300
@@ -86,6 +86,18 @@ def test_boxes_are_matched_by_overlap_and_class() -> None:
     assert found["boxes"].sqnr_db == pytest.approx(expected, abs=1e-4)
     assert found["labels"].agreement == 100
     assert found["boxes"].error == pytest.approx(2 / 3)
+
+
+def test_rows_of_several_samples_in_one_list_are_counted_by_batch() -> None:
+    right = _detections(20)
+    comparator = MatchedRows([SCORES, CELLS], Sampling())
+    comparator.add(right, _cut(right, slice(19)), Rows(4, 4, first=True))
+    comparator.add(right, right, Rows(1, 4, first=False))
+    rows = comparator.found()["scores"].rows
+    assert rows is not None
+    assert (rows.other_number, rows.lists, rows.batched) == (1, 2, True)
+    single = _matched([SCORES, CELLS], (right, right))["scores"].rows
+    assert (single.lists, single.batched) == (1, False)
 
 
 def test_rows_along_another_axis() -> None:
@@ -173,5 +185,5 @@ def test_rows_behind_an_axis_of_samples_are_matched_sample_by_sample() -> None:
     comparator.add({"best": right}, {"best": right[:, ::-1]}, Rows(2, 3, first=True))
     rows = comparator.found()["best"].rows
     assert rows is not None
-    assert rows.samples == 2
+    assert rows.lists == 2
     assert rows.expected == rows.matched == int((right[:2, :, 4] >= 0.3).sum())
