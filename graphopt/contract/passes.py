@@ -196,6 +196,9 @@ class Pass(Options, ABC):
     """Weights that were half floats behind a Cast are so again after it, rounded where need be."""
     requires: ClassVar[tuple[Precondition, ...]] = ()
     """What must hold before the first edit."""
+    uses_samples: ClassVar[bool] = False
+    """Does better with calibration samples, and something without: it looks at
+    ``context.calibrated`` before it asks."""
     may_grow: ClassVar[str] = ""
     """Why the weights may be larger afterwards; empty where that would be a fault."""
 

@@ -1,4 +1,4 @@
-"""A convolution as cheaper ones in a row, in one of four schemes."""
+"""What a convolution as cheaper ones in a row looks like, in one of four schemes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from graphopt.numerics.cp import choose_cp, cp_cost
-from graphopt.numerics.lowrank import Budget, Cost, decompose
-from graphopt.numerics.tucker import choose_ranks, spectrum, tucker, tucker_cost
+from graphopt.numerics.lowrank import Cost
 
 __all__ = [
     "ConvFactors",
@@ -21,7 +19,6 @@ __all__ = [
     "applies",
     "compose",
     "conv_cost",
-    "factorize_conv",
     "fold",
     "unfold",
 ]
@@ -139,7 +136,8 @@ class ConvFactors:
         scheme: Their form.
         ranks: Channels between them; ``cp`` has the same twice and says it once.
         stages: The convolutions, first to last. None has a bias, but the last may get one.
-        energy: Share of the weight's sum of squares that is kept.
+        energy: Share that is kept: of the weight's sum of squares, or of the output's where they
+            were found in the metric of a Gram matrix.
         macs_share: Their multiply-accumulates over those of the one.
     """
 
@@ -156,39 +154,6 @@ class ConvFactors:
         return (lost / (1.0 - self.macs_share) if lost > _LOSSLESS else 0.0), self.macs_share
 
 
-def factorize_conv(
-    weight: NDArray[Any],
-    budget: Budget,
-    strides: Sequence[int] = (1, 1),
-    schemes: Sequence[Scheme] = ("spatial", "channel"),
-    seed: int = 0,
-) -> ConvFactors | None:
-    """The scheme that loses less per multiply-accumulate saved, at the rank that the budget gives.
-
-    What is lost is the share of the weight's sum of squares; a scheme that does not apply to the
-    kernel (see ``applies``) or saves nothing is left out.
-
-    Args:
-        weight: ``(out, in, *kernel)`` of an ungrouped convolution, finite.
-        budget: Rank, energy or share of the multiply-accumulates.
-        strides: Of the convolution, one a kernel axis.
-        schemes: Which to consider.
-        seed: Of the random starts of ``cp``.
-
-    Returns:
-        The factors; None where no scheme saves anything within the budget.
-
-    Raises:
-        ValueError: A weight is not finite, or the budget is none.
-    """
-    found = [
-        _factorize(weight, budget, strides, scheme, seed)
-        for scheme in schemes
-        if applies(scheme, weight.shape[2:])
-    ]
-    return min((item for item in found if item), key=lambda item: item.price, default=None)
-
-
 def applies(scheme: Scheme, kernel: Sequence[int]) -> bool:
     """Whether a kernel has that form.
 
@@ -198,72 +163,3 @@ def applies(scheme: Scheme, kernel: Sequence[int]) -> bool:
     if scheme == "spatial":
         return len(kernel) == 2 and min(kernel) > 1
     return scheme == "channel" or math.prod(kernel) > 1
-
-
-def _factorize(
-    weight: NDArray[Any], budget: Budget, strides: Sequence[int], scheme: Scheme, seed: int
-) -> ConvFactors | None:
-    if scheme == "tucker":
-        return _tucker(weight, budget, strides)
-    if scheme == "cp":
-        return _cp(weight, budget, strides, seed)
-    found = decompose(unfold(weight, scheme))
-    cost = conv_cost(weight.shape, scheme, strides)
-    rank = budget.rank(found.values, cost)
-    if not rank:
-        return None
-    first, second = fold(*found.factors(rank), weight.shape, scheme)
-    every = tuple(range(weight.ndim - 2))
-    axes: tuple[tuple[int, ...], tuple[int, ...]] = (
-        ((0,), (1,)) if scheme == "spatial" else (every, ())
-    )
-    stages = ConvStage(first, axes[0]), ConvStage(second, axes[1])
-    return ConvFactors(scheme, (rank,), stages, found.energy(rank), cost.share(rank))
-
-
-def _tucker(weight: NDArray[Any], budget: Budget, strides: Sequence[int]) -> ConvFactors | None:
-    """1 x 1, k x k, 1 x 1; without the first or the last where its rank is all channels."""
-    channels = spectrum(weight)
-    ranks = choose_ranks(channels, budget, weight.shape, strides)
-    if ranks is None:
-        return None
-    found = tucker(channels, ranks, weight.shape[2:])
-    inner, core, outer = found.balanced()
-    stages = [ConvStage(core.astype(np.float32), tuple(range(weight.ndim - 2)))]
-    if inner.shape[1] < len(inner):
-        stages.insert(0, ConvStage(_pointwise(inner.T, weight.ndim)))
-    if outer.shape[1] < len(outer):
-        stages.append(ConvStage(_pointwise(outer, weight.ndim)))
-    between = tuple(len(stage.weight) for stage in stages[:-1])
-    share = tucker_cost(weight.shape, ranks, strides) / weight.size
-    return ConvFactors("tucker", between, tuple(stages), found.energy, share)
-
-
-def _cp(
-    weight: NDArray[Any], budget: Budget, strides: Sequence[int], seed: int
-) -> ConvFactors | None:
-    """1 x 1, depthwise k x k, 1 x 1: a CP form of three modes, the kernel axes as one.
-
-    Four modes would make two depthwise convolutions, k x 1 and 1 x k, of one. That saves
-    ``kh kw - kh - kw`` of ``in + out + kh kw`` per rank, which buys less than what it loses.
-    """
-    out, channels, *kernel = weight.shape
-    cost = cp_cost(weight.shape, strides)
-    found = choose_cp(weight.reshape(out, channels, -1), budget, cost, seed)
-    if found is None:
-        return None
-    outer, inner, window = found.factors
-    rank = outer.shape[1]
-    middle = np.ascontiguousarray(window.T.reshape(rank, 1, *kernel), dtype=np.float32)
-    stages = (
-        ConvStage(_pointwise(inner.T, weight.ndim)),
-        ConvStage(middle, tuple(range(len(kernel))), depthwise=True),
-        ConvStage(_pointwise(outer, weight.ndim)),
-    )
-    return ConvFactors("cp", (rank,), stages, found.energy, cost.share(rank))
-
-
-def _pointwise(matrix: NDArray[np.float64], axes: int) -> NDArray[np.float32]:
-    """``(out, in)`` as the weight of a 1 x 1 convolution."""
-    shaped = matrix.reshape(*matrix.shape, *(1,) * (axes - 2))
-    return np.ascontiguousarray(shaped, dtype=np.float32)

@@ -229,7 +229,7 @@ def _noting(item: Pass, context: Context, notes: _Notes) -> Context:
     noting = replace(context, target=target)
     if not item.asks(TrainingSamples):
         noting = replace(noting, training=None)
-    if not item.asks(CalibrationSamples):
+    if not item.asks(CalibrationSamples) and not (item.uses_samples and context.calibrated):
         observe, walk = unasked(context.observe), unasked(context.walk)
         noting = replace(noting, observe=observe, walk=walk)
     return noting

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from onnx import helper
 
 from graphopt.contract.examples import Example
@@ -15,7 +16,7 @@ from graphopt.facts.layers import Layer, Refusal
 from graphopt.facts.select import select
 from graphopt.facts.weights import WeightGroup, rank_of_product, weight_groups
 from graphopt.families.chosen import Exclude, MinSize, Nodes
-from graphopt.families.low_rank import LowRank
+from graphopt.families.low_rank import Inputs, LowRank, inputs_of
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import attribute, is_op, label
 from graphopt.graph.tensors import Array
@@ -34,13 +35,16 @@ class FactorizeMatmul(LowRank):
 
         x -> MatMul(W: K x N) -> y    becomes    x -> MatMul(A: K x r) -> MatMul(B: r x N) -> y
 
-    The rank r of each layer follows from one budget: a fixed ``rank``, the ``energy`` to keep
-    (share of the squared singular values) or the ``macs`` to keep (share of the layer's). Without
-    any of them energy is 0.95. A layer whose rank is not below break-even, K N / (K + N), stays.
+    With calibration samples the product loses as little as can be of the *outputs* on them, in
+    closed form from the Gram matrix of the layer's input; without, as little as can be of the
+    weights, which costs far more accuracy. The rank r of each layer follows from one budget: a
+    fixed ``rank``, the ``energy`` to keep (share of the sum of squares of the output, or without
+    samples of the weight) or the ``macs`` to keep (share of the layer's). Without any of them
+    energy is 0.95. A layer whose rank is not below break-even, K N / (K + N), stays.
     The bias stays on the second product, which keeps name and output of the layer. A weight that
     several layers share is factorized once. Put it before any quantize pass.
     Source: Denton et al. 2014, Exploiting Linear Structure Within Convolutional Networks; Eckart
-    and Young 1936.
+    and Young 1936; with samples Yuan et al. 2023, ASVD, and Wang et al. 2024, SVD-LLM.
     """
 
     min_size: MinSize = 1024
@@ -50,11 +54,14 @@ class FactorizeMatmul(LowRank):
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
         chosen = select(self.nodes, self.exclude)
+        groups = []
         for group in weight_groups(graph, chosen, ("MatMul", "Gemm")):
             if refusal := group.refusal(self.min_size) or _refusal(group, graph.opset):
                 changes.skip(refusal)
             else:
-                _factorize(group, self.budget, changes)
+                groups.append(group)
+        for group, read in zip(groups, inputs_of(groups, graph, context), strict=True):
+            _factorize(group, self.budget, read, changes)
         return changes
 
     @classmethod
@@ -85,9 +92,10 @@ def _refusal(group: WeightGroup, opset: int) -> Refusal | None:
     return group.layers[0].refusal("finite")
 
 
-def _factorize(group: WeightGroup, budget: Budget, changes: Changes) -> None:
+def _factorize(group: WeightGroup, budget: Budget, read: Inputs | None, changes: Changes) -> None:
     values = group.constant.values
-    found = decompose(values.T if group.layers[0].out_axis == 0 else values)
+    matrix = values.T if group.layers[0].out_axis == 0 else values
+    found = decompose(matrix, None if read is None else read.gram)
     cost = matrix_cost(*values.shape)
     rank = budget.rank(found.values, cost)
     if rank == 0:
@@ -97,6 +105,8 @@ def _factorize(group: WeightGroup, budget: Budget, changes: Changes) -> None:
         )
         return
     first, second = found.factors(rank)
+    if read is not None:
+        read.rebias(group.layers, matrix - first.astype(np.float64) @ second)
     home, origin = group.constant.scope, group.constant.origin
     names: dict[tuple[str, bool], str] = {}
 

@@ -104,3 +104,63 @@ def test_budgets_have_bounds(kind: str, value: float) -> None:
 def test_decompose_refuses(matrix: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         decompose(matrix)
+
+
+METRICS = st.tuples(st.integers(1, 7), st.integers(1, 7), st.integers(1, 12), st.integers(0, 99))
+"""Inputs, outputs, rows and a seed; fewer rows than inputs make a singular Gram matrix."""
+
+
+def _layer(
+    inputs: int, outputs: int, rows: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
+    rng = np.random.default_rng(seed)
+    loud = np.exp(rng.uniform(-2, 2, inputs))
+    return rng.standard_normal((rows, inputs)) * loud, rng.standard_normal((inputs, outputs)), rng
+
+
+@given(METRICS, st.data())
+def test_in_a_metric_the_outputs_lose_what_theory_says(
+    sizes: tuple[int, int, int, int], data: st.DataObject
+) -> None:
+    rows, matrix, _ = _layer(*sizes)
+    found = decompose(matrix, rows.T @ rows)
+    rank = data.draw(st.integers(1, len(found.values)))
+    left, right = found.factors(rank)
+    outputs = rows @ matrix
+    lost = float(np.square(outputs - rows @ left.astype(np.float64) @ right).sum())
+    best = float(np.square(np.linalg.svd(outputs)[1][rank:]).sum())
+    total = float(np.square(outputs).sum())
+    assert lost == pytest.approx(best, abs=1e-5 * total)  # factors are float32
+    assert found.lost(rank) == pytest.approx(best, abs=1e-9 * total)
+    assert found.energy(rank) == pytest.approx(1 - best / total, abs=1e-9)
+
+
+@given(METRICS)
+def test_no_other_product_of_that_rank_loses_less_of_the_outputs(
+    sizes: tuple[int, int, int, int],
+) -> None:
+    rows, matrix, rng = _layer(*sizes)
+    gram = rows.T @ rows
+    rank = max(1, min(matrix.shape) // 2)
+    found = decompose(matrix, gram)
+    for start in (rng.standard_normal((len(matrix), rank)), decompose(matrix).left[:, :rank]):
+        left = start
+        for _ in range(20):  # alternating least squares, from where you like
+            right = np.linalg.lstsq(rows @ left, rows @ matrix, rcond=None)[0]
+            left = np.linalg.lstsq(right.T, matrix.T, rcond=None)[0].T
+        lost = float(np.square(rows @ (matrix - left @ right)).sum())
+        assert found.lost(rank) <= lost + 1e-9 * float(np.square(rows @ matrix).sum())
+
+
+@given(METRICS)
+def test_the_identity_is_the_plain_decomposition(sizes: tuple[int, int, int, int]) -> None:
+    _, matrix, _ = _layer(*sizes)
+    plain, found = decompose(matrix), decompose(matrix, np.eye(len(matrix)))
+    np.testing.assert_allclose(found.values, plain.values, atol=1e-6 * plain.values[0])
+    np.testing.assert_allclose(plain.left @ plain.right, matrix, atol=1e-9)
+
+
+@pytest.mark.parametrize("gram", [np.eye(3), np.ones((2, 1)), np.full((2, 2), np.nan)])
+def test_a_gram_matrix_has_to_fit(gram: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="no Gram matrix of 2 inputs"):
+        decompose(np.ones((2, 4)), gram)

@@ -15,10 +15,10 @@ from graphopt.numerics.lowrank_conv import (
     applies,
     compose,
     conv_cost,
-    factorize_conv,
     fold,
     unfold,
 )
+from graphopt.numerics.lowrank_forms import factorize_conv
 
 
 def convolve(x: np.ndarray, weight: np.ndarray, strides: Sequence[int]) -> np.ndarray:

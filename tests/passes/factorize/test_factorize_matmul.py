@@ -6,19 +6,27 @@ import numpy as np
 import pytest
 
 from graphopt.errors import UsageError
+from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.passes.factorize import FactorizeMatmul
 from graphopt.run.record import PassRecord
+from graphopt.runtime.session import Session
 from graphopt.testing import MODELS, apply_pass, model_from_text
+from graphopt.testing.apply import Data
 
 
 def _apply(
-    body: str, options: dict[str, Any], shape: str = "N,48", **weights: Any
+    body: str,
+    options: dict[str, Any],
+    shape: str = "N,48",
+    samples: Data | None = None,
+    **weights: Any,
 ) -> tuple[Graph, PassRecord]:
     text = (
         f'<ir_version: 8, opset_import: ["" : 13]> g (float[{shape}] x) => (float y) {{ {body} }}'
     )
-    return apply_pass(FactorizeMatmul(**options), model_from_text(text, weights))
+    model = model_from_text(text, weights)
+    return apply_pass(FactorizeMatmul(**options), model, samples=samples)
 
 
 def _shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
@@ -118,3 +126,55 @@ def test_half_precision_and_bodies() -> None:
     graph, record = apply_pass(FactorizeMatmul(rank=6), MODELS["bodies"]())
     assert record.status == "done"
     assert {"W1_first", "W2_second"} <= set(_shapes(graph))
+
+
+def _loud(width: int, rows: int = 96) -> dict[str, Any]:
+    """Inputs that lie about a few directions, away from zero."""
+    rng = np.random.default_rng(0)
+    mixes = rng.standard_normal((width, width)) * np.exp(-np.arange(width) / 4)[:, None]
+    values = rng.standard_normal((rows, width)) @ mixes + 2 * rng.standard_normal(width)
+    return {"x": values.astype(np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("body", "weights"),
+    [
+        ("y = MatMul (x, W)", {"W": (48, 64)}),
+        ("h = MatMul (x, W) y = Add (h, B)", {"W": (48, 64), "B": (64,)}),
+        ("y = Gemm <transB = 1, alpha = 0.5> (x, W)", {"W": (64, 48)}),
+        ("t = Transpose (x) y = Gemm <transA = 1, beta = 2.0> (t, W, B)",
+         {"W": (48, 64), "B": (64,)}),
+        ("t = Transpose (x) y = MatMul (W, t)", {"W": (64, 48)}),
+        ("h = MatMul (x, W) i = MatMul (x, W) y = Add (h, i)", {"W": (48, 64)}),
+    ],
+)  # fmt: skip
+def test_with_samples_the_outputs_are_what_counts(body: str, weights: dict[str, Any]) -> None:
+    samples = _loud(48)
+    rng = np.random.default_rng(1)
+    given = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in weights.items()}
+    blind, told = (
+        _apply(body, {"rank": 8}, samples=each, **given)[0].to_model() for each in (None, samples)
+    )
+    text = f'<ir_version: 8, opset_import: ["" : 13]> g (float[N,48] x) => (float y) {{ {body} }}'
+    expected = _answers(model_from_text(text, given), samples)
+    errors = [np.square(_answers(each, samples) - expected).sum() for each in (blind, told)]
+    assert errors[1] < 0.2 * errors[0]
+    about = expected - (expected.mean(0) if "B" in weights else 0)
+    values = np.linalg.svd(about.T if "(W, t)" in body else about)[1]
+    best = float(np.square(values[8:]).sum())
+    assert errors[1] == pytest.approx(best, rel=0.15)  # the ridge holds something back
+
+
+def _answers(model: Any, samples: dict[str, Any]) -> np.ndarray:
+    session = Session(io.load(model), threads=1)
+    return np.asarray(session.run(samples)["y"], np.float64)
+
+
+@pytest.mark.parametrize(("rows", "enough"), [(4, False), (400, True)])
+def test_few_rows_do_not_decide_alone(rows: int, enough: bool) -> None:
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((48, 64)).astype(np.float32)
+    values = rng.standard_normal((rows, 4)) @ rng.standard_normal((4, 48))  # of rank 4 in any case
+    samples = {"x": values.astype(np.float32)}
+    graph, _ = _apply("y = MatMul (x, W)", {"energy": 0.7}, samples=samples, W=weight)
+    assert (_shapes(graph)["W_first"][1] <= 4) is enough

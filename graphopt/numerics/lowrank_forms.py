@@ -1,0 +1,280 @@
+"""A convolution as cheaper ones in a row: the forms of all ranks, best for weights or outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphopt.numerics.cp import choose_cp, cp_cost
+from graphopt.numerics.lowrank import Budget, Decomposition, decompose
+from graphopt.numerics.lowrank_conv import (
+    ConvFactors,
+    ConvStage,
+    Scheme,
+    applies,
+    compose,
+    conv_cost,
+    fold,
+    unfold,
+)
+from graphopt.numerics.lowrank_fit import OutputMetric, fit_factors, root
+from graphopt.numerics.tucker import Spectrum, Tucker, choose_ranks, spectrum, tucker, tucker_cost
+
+__all__ = ["ConvForms", "factorize_conv"]
+
+_Floats = NDArray[np.float64]
+
+_SWEEPS = 6
+"""More gain less than a hundredth of what is lost, mostly."""
+
+
+def factorize_conv(
+    weight: NDArray[Any],
+    budget: Budget,
+    strides: Sequence[int] = (1, 1),
+    schemes: Sequence[Scheme] = ("spatial", "channel"),
+    seed: int = 0,
+    gram: NDArray[np.float64] | None = None,
+) -> ConvFactors | None:
+    """The scheme that loses less per multiply-accumulate saved, at the rank that the budget gives.
+
+    What is lost is the share of the weight's sum of squares, or with a Gram matrix that of the
+    output's; a scheme that does not apply to the kernel (see ``applies``) or saves nothing is left
+    out.
+
+    Args:
+        weight: ``(out, in, *kernel)`` of an ungrouped convolution, finite.
+        budget: Rank, energy or share of the multiply-accumulates.
+        strides: Of the convolution, one a kernel axis.
+        schemes: Which to consider.
+        seed: Of the random starts of ``cp``.
+        gram: See ``ConvForms``.
+
+    Returns:
+        The factors; None where no scheme saves anything within the budget.
+
+    Raises:
+        ValueError: A weight is not finite, or the budget is none.
+    """
+    forms = ConvForms(weight, strides, seed, gram)
+    found = [forms.at(scheme, budget) for scheme in schemes if applies(scheme, weight.shape[2:])]
+    best = min((item for item in found if item), key=lambda item: item.price, default=None)
+    return None if best is None else forms.fitted(best)
+
+
+class ConvForms:
+    """The chains of a convolution, at any rank; what all ranks of a scheme share is found once.
+
+    ``channel`` has a closed form in the metric of a Gram matrix (``decompose``). For the others
+    there is none, since rows of neighbouring taps go together: they start from the form that is
+    best where the input channels alone are weighted (``spatial``: with the taps of the first
+    convolution), and are then fitted to the outputs (``fit_factors``).
+
+    Args:
+        weight: ``(out, in, *kernel)``, ungrouped, finite.
+        strides: Of the convolution, one a kernel axis.
+        seed: Of the random starts of ``cp``.
+        gram: ``X^T X`` of the rows that the convolution multiplies, ``(in * prod(kernel), same)``
+            in the order of the weight: as little as can be of the *output* is lost. None for as
+            little as can be of the weight.
+    """
+
+    def __init__(
+        self,
+        weight: NDArray[Any],
+        strides: Sequence[int] = (1, 1),
+        seed: int = 0,
+        gram: _Floats | None = None,
+    ) -> None:
+        self.strides, self.seed = strides, seed
+        self.metric = OutputMetric(weight.astype(np.float64), gram)
+        self._pairs: dict[Scheme, Decomposition] = {}
+
+    def at(self, scheme: Scheme, budget: Budget) -> ConvFactors | None:
+        """The form that the budget gives; None where none within it saves anything.
+
+        With a Gram matrix the last convolution alone is fitted to the outputs as yet.
+
+        Raises:
+            ValueError: The weight is not finite, or the budget is none.
+        """
+        if scheme == "tucker":
+            found = self._tucker(budget)
+        elif scheme == "cp":
+            found = self._cp(budget)
+        else:
+            return self._pair(scheme, budget)
+        return found if found is None or self.metric.gram is None else self._fit(found, 0)
+
+    def fitted(self, found: ConvFactors) -> ConvFactors:
+        """The same ranks with all convolutions fitted to the outputs."""
+        if self.metric.gram is None or found.scheme == "channel":
+            return found
+        return self._fit(found, _SWEEPS)
+
+    def _pair(self, scheme: Scheme, budget: Budget) -> ConvFactors | None:
+        weight = self.metric.weight
+        found = self._pairs.get(scheme)
+        if found is None:
+            gram = self.metric.gram
+            if gram is not None and scheme == "spatial":
+                gram = self.metric.inputs(1)
+            found = self._pairs[scheme] = decompose(unfold(weight, scheme), gram)
+        cost = conv_cost(weight.shape, scheme, self.strides)
+        rank = budget.rank(found.values, cost)
+        if not rank:
+            return None
+        first, second = fold(*found.factors(rank), weight.shape, scheme)
+        every = tuple(range(weight.ndim - 2))
+        axes: tuple[tuple[int, ...], tuple[int, ...]] = (
+            ((0,), (1,)) if scheme == "spatial" else (every, ())
+        )
+        stages = ConvStage(first, axes[0]), ConvStage(second, axes[1])
+        made = ConvFactors(scheme, (rank,), stages, found.energy(rank), cost.share(rank))
+        fits = scheme == "spatial" and self.metric.gram is not None
+        return self._fit(made, 0) if fits else made
+
+    @cached_property
+    def _roots(self) -> tuple[_Floats, _Floats] | None:
+        """Root of the Gram matrix of the input channels, and its inverse; None without one."""
+        return None if self.metric.gram is None else root(self.metric.inputs(0))
+
+    @cached_property
+    def _whitened(self) -> _Floats:
+        """The weight with its input channels as loud as they are in the outputs."""
+        weight = self.metric.weight
+        if self._roots is None:
+            return weight
+        return np.asarray(np.moveaxis(np.tensordot(weight, self._roots[0], (1, 0)), -1, 1))
+
+    @cached_property
+    def _spectrum(self) -> Spectrum:
+        return spectrum(self._whitened)
+
+    def _tucker(self, budget: Budget) -> ConvFactors | None:
+        """1 x 1, k x k, 1 x 1; without the first or the last where its rank is all channels."""
+        weight = self.metric.weight
+        ranks = choose_ranks(self._spectrum, budget, weight.shape, self.strides)
+        if ranks is None:
+            return None
+        found = tucker(self._spectrum, ranks, weight.shape[2:])
+        if self._roots is not None:
+            found = _unwhitened(found, self._roots[1])
+        inner, core, outer = found.balanced()
+        stages = [ConvStage(core.astype(np.float32), tuple(range(weight.ndim - 2)))]
+        if inner.shape[1] < len(inner):
+            stages.insert(0, ConvStage(_pointwise(inner.T, weight.ndim)))
+        if outer.shape[1] < len(outer):
+            stages.append(ConvStage(_pointwise(outer, weight.ndim)))
+        between = tuple(len(stage.weight) for stage in stages[:-1])
+        share = tucker_cost(weight.shape, ranks, self.strides) / weight.size
+        return ConvFactors("tucker", between, tuple(stages), found.energy, share)
+
+    def _cp(self, budget: Budget) -> ConvFactors | None:
+        """1 x 1, depthwise k x k, 1 x 1: a CP form of three modes, the kernel axes as one.
+
+        Four modes would make two depthwise convolutions, k x 1 and 1 x k, of one. That saves
+        ``kh kw - kh - kw`` of ``in + out + kh kw`` per rank, which buys less than what it loses.
+        """
+        weight = self.metric.weight
+        out, channels, *kernel = weight.shape
+        cost = cp_cost(weight.shape, self.strides)
+        found = choose_cp(self._whitened.reshape(out, channels, -1), budget, cost, self.seed)
+        if found is None:
+            return None
+        outer, inner, window = found.factors
+        if self._roots is not None:
+            inner = self._roots[1] @ inner
+        rank = outer.shape[1]
+        middle = np.ascontiguousarray(window.T.reshape(rank, 1, *kernel), dtype=np.float32)
+        stages = (
+            ConvStage(_pointwise(inner.T, weight.ndim)),
+            ConvStage(middle, tuple(range(len(kernel))), depthwise=True),
+            ConvStage(_pointwise(outer, weight.ndim)),
+        )
+        return ConvFactors("cp", (rank,), stages, found.energy, cost.share(rank))
+
+    def _fit(self, found: ConvFactors, sweeps: int) -> ConvFactors:
+        """The chain with its factors fitted to the outputs, ranges of all of them alike."""
+        shape = self.metric.weight.shape
+        if found.scheme != "spatial":
+            shape = (*shape[:2], -1)
+        metric = OutputMetric(self.metric.weight.reshape(shape), self.metric.gram)
+        names, given = _factors(found)
+        result = "oihw" if found.scheme == "spatial" else f"{names[0][0]}{names[-1][1]}k"
+        factors = _evened(names, fit_factors(metric, f"{','.join(names)}->{result}", given, sweeps))
+        stages = tuple(
+            replace(stage, weight=values.reshape(stage.weight.shape).astype(np.float32))
+            for stage, values in zip(found.stages, factors[::-1], strict=True)
+        )
+        return replace(found, stages=stages, energy=self.metric.kept(compose(stages)))
+
+
+def _factors(found: ConvFactors) -> tuple[list[str], list[_Floats]]:
+    """The stages from the last to the first as factors of a product, with the names of their axes.
+
+    o and i are the channels of the layer, p, q and r ranks, h, w and k axes of the kernel.
+    """
+    weights = [stage.weight.astype(np.float64) for stage in reversed(found.stages)]
+    if found.scheme == "spatial":
+        second, first = weights
+        return ["orw", "rih"], [second[:, :, 0], first[..., 0]]
+    if found.scheme == "cp":
+        outer, window, inner = (each.reshape(len(each), -1) for each in weights)
+        return ["or", "rk", "ri"], [outer, window, inner]
+    middle = next(place for place, stage in enumerate(reversed(found.stages)) if stage.axes)
+    names = ["op"] * middle + ["pqk"] + ["qi"] * (len(weights) - middle - 1)
+    shaped = [
+        each.reshape(*each.shape[:2], -1) if name == "pqk" else each.reshape(each.shape[:2])
+        for name, each in zip(names, weights, strict=True)
+    ]
+    return names, shaped
+
+
+def _evened(names: Sequence[str], factors: Sequence[_Floats]) -> list[_Floats]:
+    """The same product, each rank of the same norm on all sides, which quantizes better."""
+    if "pqk" in names:
+        return _evened_tucker(names, factors)
+    places = [name.index("r") for name in names]
+    fronted = [np.moveaxis(each, place, 0) for each, place in zip(factors, places, strict=True)]
+    norms = np.array([np.linalg.norm(each.reshape(len(each), -1), axis=1) for each in fronted])
+    even = np.prod(norms, axis=0) ** (1 / len(norms))
+    scales = np.divide(even, norms, where=norms > 0, out=np.zeros_like(norms))
+    return [
+        np.moveaxis((each.T * scale).T, 0, place)
+        for each, place, scale in zip(fronted, places, scales, strict=True)
+    ]
+
+
+def _evened_tucker(names: Sequence[str], factors: Sequence[_Floats]) -> list[_Floats]:
+    parts = dict(zip(names, factors, strict=True))
+    core = parts["pqk"]
+    outer, inner = np.eye(core.shape[0]), np.eye(core.shape[1])
+    if "op" in parts:
+        outer, mixed = np.linalg.qr(parts["op"])
+        core = np.tensordot(mixed, core, (1, 0))
+    if "qi" in parts:
+        inner, mixed = np.linalg.qr(parts["qi"].T)
+        core = np.moveaxis(np.tensordot(core, mixed, (1, 1)), -1, 1)
+    inner, core, outer = Tucker(outer, core, inner, (1.0,)).balanced()
+    made = {"op": outer, "pqk": core, "qi": inner.T}
+    return [made[name] for name in names]
+
+
+def _unwhitened(found: Tucker, inverse: _Floats) -> Tucker:
+    """The form of the weight itself; an inner mix of all channels stays out of it."""
+    if found.inner.shape[1] < len(found.inner):
+        return replace(found, inner=inverse @ found.inner)
+    core = np.moveaxis(np.tensordot(found.core, inverse, (1, 1)), -1, 1)
+    return replace(found, core=core)
+
+
+def _pointwise(matrix: _Floats, axes: int) -> NDArray[np.float32]:
+    """``(out, in)`` as the weight of a 1 x 1 convolution."""
+    shaped = matrix.reshape(*matrix.shape, *(1,) * (axes - 2))
+    return np.ascontiguousarray(shaped, dtype=np.float32)
