@@ -19,11 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import NodeProto
 
-from graphopt.analysis.coupling import Coupling, couple
+from graphopt.analysis.coupling import Coupling, Reason, couple
 from graphopt.analysis.knots import Ints
 from graphopt.facts.axes import loops_of
 from graphopt.facts.cost import parameter_constants
-from graphopt.facts.layers import Layer, Refusal, layers_of
+from graphopt.facts.layers import Layer, layers_of
 from graphopt.facts.macs import node_macs
 from graphopt.facts.operators import nest
 from graphopt.facts.shapes import Shapes
@@ -31,9 +31,10 @@ from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import is_op, label
 from graphopt.rewrite.shrunk import Place
 
-__all__ = ["Amount", "ChannelGroup", "Channels", "channel_groups"]
+__all__ = ["Amount", "ChannelGroup", "Channels", "Fixed", "channel_groups"]
 
-_ALONE = "it is the only one of its kind"
+_ALONE = Reason("it is the only one of its kind", "")
+_INNER = Reason("it is in a body", "")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,21 @@ class Amount:
 
     params: int
     macs: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Fixed:
+    """Why output channels of a layer stay.
+
+    Attributes:
+        node: The layer.
+        reason: In words.
+        at: The node or tensor that keeps them; empty where it is the layer itself.
+    """
+
+    node: NodeProto
+    reason: str
+    at: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +106,7 @@ class Channels:
     """
 
     groups: tuple[ChannelGroup, ...]
-    fixed: tuple[Refusal, ...]
+    fixed: tuple[Fixed, ...]
     share: Amount
     whole: Amount
 
@@ -114,12 +130,12 @@ def channel_groups(graph: Graph, shapes: Shapes) -> Channels:
     coupling = couple(graph, shapes)
     made = list(_made(scope, shapes))
     summed = list(_summed(scope))
-    fixed: dict[int, Refusal] = {}
+    fixed: dict[int, Reason] = {}
     for layer, place in made:
         numbers = coupling.at(place)
         why = _reason(coupling, numbers)
-        if why and id(layer.node) not in fixed:
-            fixed[id(layer.node)] = Refusal(layer.node, why)
+        if why is not None:
+            fixed.setdefault(id(layer.node), why)
     costs = _Costs(graph, shapes)
     groups: list[ChannelGroup] = []
     names: Counter[str] = Counter()
@@ -127,7 +143,7 @@ def channel_groups(graph: Graph, shapes: Shapes) -> Channels:
         producers = _unique(layer for layer, place in made if place in places)
         if len(units) < 2:
             for layer in producers:
-                fixed.setdefault(id(layer.node), Refusal(layer.node, _ALONE))
+                fixed.setdefault(id(layer.node), _ALONE)
             continue
         name = label(producers[0].node)
         names[name] += 1
@@ -142,10 +158,13 @@ def channel_groups(graph: Graph, shapes: Shapes) -> Channels:
                 costs.gone(_counts([positions])),
             )
         )
-    for layer in (each for scope_ in graph.scopes() for each in _inner(scope_)):
-        fixed.setdefault(id(layer.node), Refusal(layer.node, "it is in a body"))
+    nodes = [layer.node for layer, _ in made]
+    for node in (each.node for body in graph.scopes() for each in _inner(body)):
+        fixed.setdefault(id(node), _INNER)
+        nodes.append(node)
     share = costs.gone(_counts([group.positions for group in groups]))
-    return Channels(tuple(groups), tuple(fixed.values()), share, costs.whole)
+    stay = {id(node): Fixed(node, *fixed[id(node)]) for node in nodes if id(node) in fixed}
+    return Channels(tuple(groups), tuple(stay.values()), share, costs.whole)
 
 
 def _inner(scope: Scope) -> Iterator[Layer]:
@@ -180,12 +199,11 @@ def _unique(layers: Iterator[Layer]) -> tuple[Layer, ...]:
     return tuple({(id(each.node), each.weight.index): each for each in layers}.values())
 
 
-def _reason(coupling: Coupling, numbers: Ints | None) -> str:
-    """Why the first position that stays does; empty where all can go."""
+def _reason(coupling: Coupling, numbers: Ints | None) -> Reason | None:
+    """Why the first position that stays does; None where all can go."""
     if numbers is None:
-        return "its size is not known"
-    stays = [int(number) for number in numbers if int(number) in coupling.reasons]
-    return coupling.reasons[stays[0]] if stays else ""
+        return Reason("its size is not known", "")
+    return next((coupling.reasons[n] for n in numbers.tolist() if n in coupling.reasons), None)
 
 
 def _grouped(coupling: Coupling, seeds: list[Place]) -> Iterator[tuple[Ints, list[Place]]]:

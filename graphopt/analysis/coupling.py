@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,11 +34,24 @@ from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import label
 from graphopt.rewrite.shrunk import Place
 
-__all__ = ["Coupling", "couple"]
+__all__ = ["Coupling", "Reason", "couple"]
 
 _LONGEST = 1 << 22
+_LISTED = "it is listed as an input; put freeze-initializers before"
 _NO_SIZE = "its size is not known, or immense"
 _STAYS = "only another of the loops of its axis can lose values"
+
+
+class Reason(NamedTuple):
+    """Why positions stay.
+
+    Attributes:
+        why: In words.
+        at: The node or tensor that keeps them.
+    """
+
+    why: str
+    at: str
 
 
 @dataclass(frozen=True)
@@ -52,7 +66,7 @@ class Coupling:
 
     spans: dict[Place, tuple[int, int]]
     together: Ints
-    reasons: dict[int, str]
+    reasons: dict[int, Reason]
 
     def at(self, place: Place) -> Ints | None:
         """Numbers for each position of an axis; None where its size is not known."""
@@ -67,8 +81,8 @@ class _Net:
         self.count = 0
         self.spans: dict[Place, tuple[int, int]] = {}
         self.ties: list[tuple[Ints, Ints]] = []
-        self.stays: list[tuple[Ints, str]] = []
-        self.yields: list[tuple[Ints, str]] = []
+        self.stays: list[tuple[Ints, Reason]] = []
+        self.yields: list[tuple[Ints, Reason]] = []
         """Points that stay because of the loop chosen, which may be chosen otherwise."""
 
     def points(self, size: int) -> int:
@@ -159,12 +173,17 @@ def _hopeless(
 
 def _ends(net: _Net, scope: Scope) -> None:
     """Inputs and outputs of the model stay, and what its bodies read."""
-    whys = [(name, f"{name!r} is an input of the model") for name in scope.inputs]
-    whys += [(name, f"{name!r} is an output of the model") for name in scope.outputs]
+    whys = [
+        (name, Reason(_LISTED if scope.holds(name) else "it is an input of the model", name))
+        for name in scope.inputs
+    ]
+    whys += [(name, Reason("it is an output of the model", name)) for name in scope.outputs]
     for node in scope.nodes:
         if scope.children(node):
-            whys += [(name, f"{label(node)} has a body") for name in scope.reads(node)]
-            whys += [(name, f"{label(node)} has a body") for name in node.output]
+            names = [*scope.reads(node), *node.output]
+            whys += [
+                (name, Reason("it goes into a body or comes out", label(node))) for name in names
+            ]
     held = dict(reversed(whys))
     for place in net.spans:
         if place[0] in held:
@@ -175,15 +194,15 @@ def _tie(net: _Net, knot: Knot, chosen: Choice) -> None:
     """Tie the axes of a node's operands to its loops."""
     made = knot.nest
     for loop, why in made.fixed.items():
-        net.stays.append((_values(knot, loop), f"{label(knot.node)}: {why}"))
+        net.stays.append((_values(knot, loop), Reason(why, label(knot.node))))
     for loops, best in chosen.items():
         others = [_values(knot, loop) for loop in loops if loop != best]
-        net.yields += [(points, f"{label(knot.node)}: {_STAYS}") for points in others]
+        net.yields += [(points, Reason(_STAYS, label(knot.node))) for points in others]
     for name, number, axis in knot.operands:
         points = net.span((name, number))
         if made.length(axis) != len(points):
             unsure = [points, *(_values(knot, loop) for loop in sorted(loops_of(axis)))]
-            net.stays += [(each, f"{label(knot.node)}: {_NO_SIZE}") for each in unsure]
+            net.stays += [(each, Reason(_NO_SIZE, label(knot.node))) for each in unsure]
             continue
         offset = 0
         for piece in axis:
@@ -191,20 +210,20 @@ def _tie(net: _Net, knot: Knot, chosen: Choice) -> None:
             stretch = points[offset : offset + size]
             offset += size
             if not piece.loops:
-                net.stays.append((stretch, f"{label(knot.node)}: it is a single element"))
+                net.stays.append((stretch, Reason("it is a single element", label(knot.node))))
                 continue
             loops = long_loops(made, piece)
             through = chosen.get(loops) if len(loops) > 1 else loops[0]
             if through is None:
                 continue
             if through not in knot.begins:
-                net.stays.append((stretch, f"{label(knot.node)}: {_NO_SIZE}"))
+                net.stays.append((stretch, Reason(_NO_SIZE, label(knot.node))))
                 continue
             net.ties.append((stretch, knot.begins[through] + made.values_at((piece,), through)))
     for name in (name for name, axes in operands_of(knot.node, made) if axes is None):
-        why = f"{label(knot.node)}: the rank of {name!r} is not known"
-        net.stays += [(net.span(place), why) for place in net.spans if place[0] == name]
-        net.stays += [(_values(knot, loop), why) for loop in knot.begins]
+        unranked = Reason("a rank is not known", name)
+        net.stays += [(net.span(place), unranked) for place in net.spans if place[0] == name]
+        net.stays += [(_values(knot, loop), unranked) for loop in knot.begins]
 
 
 def _believe(net: _Net, scope: Scope, knot: Knot) -> None:
@@ -214,7 +233,7 @@ def _believe(net: _Net, scope: Scope, knot: Knot) -> None:
             continue
         constant = scope.constant(knot.node.input[where])
         if constant is not None and constant.overridable:
-            why = f"{constant.origin!r} is an input of the model"
+            why = Reason(_LISTED, constant.origin)
             loops = sorted({loop for axis in axes for loop in loops_of(axis)})
             net.stays += [(_values(knot, loop), why) for loop in loops]
 
@@ -230,9 +249,9 @@ def _components(net: _Net) -> Ints:
     return joined_parts(net.count, np.concatenate([np.empty((0, 2), np.intp), *pairs]))
 
 
-def _reasons(net: _Net, together: Ints) -> dict[int, str]:
+def _reasons(net: _Net, together: Ints) -> dict[int, Reason]:
     """Why what stays does, by the first reason in the order of the graph."""
-    found: dict[int, str] = {}
+    found: dict[int, Reason] = {}
     for points, why in (*net.stays, *net.yields):
         for number in np.unique(together[points]):
             found.setdefault(int(number), why)

@@ -13,11 +13,17 @@ from graphopt.cli.streams import stdout_to_stderr
 @click.command()
 @model_path("model")
 @click.option("--no-passes", is_flag=True, help="Leave out what each pass could do (faster).")
+@click.option("--groups", is_flag=True, help="Show which channels can go, and what with them.")
 @ops_option
 @trial_option
 @json_option
 def inspect(
-    model: str, no_passes: bool, ops_libraries: tuple[str, ...], trial: bool, as_json: bool
+    model: str,
+    no_passes: bool,
+    groups: bool,
+    ops_libraries: tuple[str, ...],
+    trial: bool,
+    as_json: bool,
 ) -> None:
     """Show inputs, outputs, operators, size, quantization, and what each pass could do."""
     from graphopt.commands.inspect import inspect as run
@@ -29,6 +35,7 @@ def inspect(
         found = run(
             model,
             passes=not no_passes,
+            groups=groups,
             ops_libraries=ops_libraries,
             trial=trial,
             progress=report,

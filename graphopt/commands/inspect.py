@@ -9,6 +9,7 @@ from pathlib import Path
 from onnx import NodeProto, TensorProto, ValueInfoProto
 
 from graphopt import targets
+from graphopt.commands.grouping import grouping
 from graphopt.commands.sources import Model, load, path_of
 from graphopt.contract import registry
 from graphopt.contract.preconditions import CalibrationSamples
@@ -43,6 +44,7 @@ def inspect(
     model: Model,
     passes: bool = True,
     *,
+    groups: bool = False,
     ops_libraries: Sequence[str | Path] = (),
     trial: bool = True,
     progress: Progress | None = None,
@@ -52,6 +54,7 @@ def inspect(
     Args:
         model: In any form that ``graphopt.optimize`` takes; not modified.
         passes: Try every pass with default options on a copy, too.
+        groups: Tell which channels can be removed, and what goes with each.
         ops_libraries: Shared libraries with kernels of the model's own operators; their code runs.
         trial: Whether onnxruntime loads it, in a process of its own, to tell what it lacks.
         progress: Told what is going on, how far it is and how far it goes.
@@ -91,6 +94,9 @@ def inspect(
         tasks=list(read_tasks(graph, shapes.infer(graph)).values()),
         note=unloaded.note,
         needs=unloaded.needs,
+        channels=grouping(graph, Means(reference=graph, target=targets.find("host")))
+        if groups
+        else None,
     )
 
 

@@ -10,7 +10,18 @@ from graphopt.run.record import ModelRecord, Quality
 from graphopt.runtime.latency import Clock
 from graphopt.tasks.task import Task
 
-__all__ = ["Benchmark", "Comparison", "Inspection", "Outlook", "Port", "Quantization", "Timing"]
+__all__ = [
+    "Benchmark",
+    "Comparison",
+    "FixedChannels",
+    "GroupShare",
+    "Grouping",
+    "Inspection",
+    "Outlook",
+    "Port",
+    "Quantization",
+    "Timing",
+]
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,48 @@ class Outlook:
 
 
 @dataclass(frozen=True)
+class GroupShare:
+    """Channels that can go one by one, each with what must go with it.
+
+    ``size`` is how many there are; ``params`` and ``macs`` are what would go with all of them,
+    ``producers`` the layers whose output channels they are, ``consumers`` those that sum over
+    them.
+    """
+
+    name: str
+    size: int
+    params: int
+    macs: int | None
+    producers: list[str]
+    consumers: list[str]
+
+
+@dataclass(frozen=True)
+class FixedChannels:
+    """Layers whose output channels stay for one reason; ``at`` is the first that keeps them."""
+
+    reason: str
+    at: str
+    layers: list[str]
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """The coupled channels of a model behind fold-constants.
+
+    ``params`` and ``macs`` are what would go with all channels of all groups, ``of_params`` and
+    ``of_macs`` what there is; MACs are None where they are unknown.
+    """
+
+    groups: list[GroupShare]
+    fixed: list[FixedChannels]
+    params: int
+    macs: int | None
+    of_params: int
+    of_macs: int | None
+
+
+@dataclass(frozen=True)
 class Inspection:
     """A model file as ``graphopt inspect`` shows it.
 
@@ -64,7 +117,7 @@ class Inspection:
     is empty; where they are unknown, ``macs_missing`` says why. ``weights`` holds every
     parameter, by the operator that reads it and how it is stored. ``tasks`` is what the outputs
     mean as far as the graph tells, without a run; ``note`` says why onnxruntime does not load it,
-    ``needs`` what would help, empty where it does.
+    ``needs`` what would help, empty where it does. ``channels`` is None where nobody asked.
     """
 
     path: str | None
@@ -89,6 +142,7 @@ class Inspection:
     needs: tuple[Need, ...] = ()
     macs_at: dict[str, list[int]] = field(default_factory=dict)
     macs_missing: str = ""
+    channels: Grouping | None = None
 
 
 @dataclass(frozen=True)

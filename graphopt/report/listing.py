@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.console import Console
+
 from graphopt.report.advice import advised
 from graphopt.report.answers import answers
 from graphopt.report.console import facts, heading, line, table, terminal
-from graphopt.report.findings import Benchmark, Comparison, Inspection, Outlook, Port
+from graphopt.report.findings import (
+    Benchmark,
+    Comparison,
+    Grouping,
+    Inspection,
+    Outlook,
+    Port,
+)
 from graphopt.report.pages import PassPage
 from graphopt.report.words import (
     NONE,
@@ -19,6 +28,7 @@ from graphopt.report.words import (
     metric_figures,
     metric_title,
     milliseconds,
+    percent,
     size,
     time_ratio,
     time_words,
@@ -184,6 +194,8 @@ def print_inspection(found: Inspection) -> None:
     table(console, titles, rows)
     heading(console, "What the outputs mean, as far as the graph tells")
     facts(console, grouped_tasks(found.tasks))
+    if found.channels is not None:
+        _print_channels(console, found.channels)
     if found.passes:
         heading(console, "What each pass could do, with default options")
         table(console, ("pass", ">changes", "what it leaves alone"), _outlooks(found.passes))
@@ -191,6 +203,41 @@ def print_inspection(found: Inspection) -> None:
         heading(console, "Recipe that made it")
         for text in found.recipe.splitlines():
             line(console, text)
+
+
+def _print_channels(console: Console, found: Grouping) -> None:
+    """Groups with what would go with all of each, then why the rest stays."""
+    heading(console, "Channels that can be removed, each with what must go with it")
+    rows = [
+        (
+            group.name,
+            str(group.size),
+            str(len(group.producers)),
+            str(len(group.consumers)),
+            _share(group.params, found.of_params),
+            _share(group.macs, found.of_macs),
+        )
+        for group in found.groups
+    ]
+    rows.append(
+        (
+            "all of them",
+            str(sum(group.size for group in found.groups)),
+            "",
+            "",
+            _share(found.params, found.of_params),
+            _share(found.macs, found.of_macs),
+        )
+    )
+    titles = ("made by", ">units", ">layers", ">readers", ">of parameters", ">of MACs")
+    table(console, titles, rows)
+    reasons = [(str(len(each.layers)), each.reason, each.at) for each in found.fixed]
+    if reasons:
+        table(console, (">layers", "why output channels stay", "first at"), reasons)
+
+
+def _share(part: int | None, whole: int | None) -> str:
+    return percent(100 * part / whole) if part is not None and whole else NONE
 
 
 def _shape(port: Port) -> str:

@@ -236,28 +236,28 @@ def test_shares_count_what_would_go_with_all_units() -> None:
 @pytest.mark.parametrize(
     ("ports", "body", "weights", "reason"),
     [
-        (ROWS, "y = MatMul(x, w)", {"w": (6, 5)}, "'y' is an output of the model"),
+        (ROWS, "y = MatMul(x, w)", {"w": (6, 5)}, "it is an output of the model (y)"),
         (
             "(float[b, 6] x, float[6, 4] v) => (float[b, 5] y)",
             "h = MatMul(x, v) y = MatMul(h, w)",
             {"v": (6, 4), "w": (4, 5)},
-            "'v' is an input of the model",
+            "it is listed as an input; put freeze-initializers before (v)",
         ),
         (ROWS, "h = MatMul(x, v) s = Softmax(h) y = MatMul(s, w)", {"v": (6, 4), "w": (4, 5)},
-         "Softmax(s): Softmax goes over it"),
+         "Softmax goes over it (Softmax(s))"),
         (ROWS, "h = MatMul(x, v) s = ReduceMean<axes = [1]>(h) y = MatMul(s, w)",
-         {"v": (6, 4), "w": (1, 5)}, "ReduceMean(s): ReduceMean goes over it"),
+         {"v": (6, 4), "w": (1, 5)}, "ReduceMean goes over it (ReduceMean(s))"),
         (ROWS, "h = MatMul(x, v) n = LayerNormalization(h, s) y = MatMul(n, w)",
-         {"v": (6, 4), "s": (4,), "w": (4, 5)}, "LayerNormalization(n): it is normalized over"),
+         {"v": (6, 4), "s": (4,), "w": (4, 5)}, "it is normalized over (LayerNormalization(n))"),
         (ROWS, "h = MatMul(x, v) y = MatMul(h, w)", {"v": (6, 1), "w": (1, 5)},
-         "it is the only one of its kind"),
+         "it is the only one of its kind ()"),
     ],
 )  # fmt: skip
 def test_what_stays_says_why(ports: str, body: str, weights: dict[str, Any], reason: str) -> None:
     net = Net("fixed", ports, body, {}, weights)
     found = channel_groups(net.graph, infer(net.graph))
     assert not found.groups
-    assert reason in [refusal.reason for refusal in found.fixed]
+    assert reason in [f"{each.reason} ({each.at})" for each in found.fixed]
 
 
 def test_what_a_body_reads_stays() -> None:
@@ -271,6 +271,6 @@ def test_what_a_body_reads_stays() -> None:
     }"""
     graph = Graph(model_from_text(text, {"v": (6, 4), "w": (4, 5)}))
     found = channel_groups(graph, infer(graph))
-    assert [refusal.reason for refusal in found.fixed] == [
-        "If(y) has a body", "it is in a body", "it is in a body"
+    assert [each.reason for each in found.fixed] == [
+        "it goes into a body or comes out", "it is in a body", "it is in a body"
     ]  # fmt: skip

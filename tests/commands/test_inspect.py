@@ -177,3 +177,24 @@ def test_floats_without_kernels_have_a_way_out() -> None:
     note = inspect(onnx.parser.parse_model(text), passes=False).note
     assert note.startswith("not loaded by onnxruntime: onnxruntime has no kernel here")
     assert note.endswith("; convert-to-float32 makes one of it that computes in float32")
+
+
+def test_groups_of_channels_are_told_with_their_shares(capsys: pytest.CaptureFixture[str]) -> None:
+    made = model("h = MatMul(x, v) y = MatMul(h, w)", v=F, w=F)
+    found = inspect(made, passes=False, groups=True)
+    assert found.channels is not None
+    (group,) = found.channels.groups
+    assert (group.name, group.size, group.params, group.macs) == ("MatMul(h)", 4, 32, 32)
+    assert (group.producers, group.consumers) == (["MatMul(h)"], ["MatMul(y)"])
+    (fixed,) = found.channels.fixed
+    assert (fixed.reason, fixed.at, fixed.layers) == (
+        "it is an output of the model",
+        "y",
+        ["MatMul(y)"],
+    )
+    listing.print_inspection(found)
+    text = capsys.readouterr().out
+    for word in ("MatMul(h)", "100.00 %", "all of them", "it is an output of the model"):
+        assert word in text
+    assert '"channels"' in dump(found)
+    assert inspect(made, passes=False).channels is None
