@@ -46,28 +46,36 @@ class Criterion:
 
     Attributes:
         options: Weights and forms.
-        tasks: What the student's outputs of floats mean, by name.
+        tasks: What the student's outputs of floats mean, by name; where it has none, the scores in
+            front of those that give only the class of the largest.
         judged: The output that labels speak of, and how it is held against them; None without.
-        taps: Inner tensors that are compared.
+        features: Inner tensors that are compared.
         shown: The places that labels leave in; None where all count.
         theirs: What the teacher's outputs mean, by the name of the student's.
         powers: Mean squares of what the teacher answered to the first samples, by tensor: of all
             values, or of each column along the axis of the task.
+        scores: Tensors of ``tasks`` and ``judged`` that are no outputs.
     """
 
     options: LossOptions
     tasks: Mapping[str, Task]
     judged: tuple[str, Judged] | None
-    taps: tuple[str, ...]
+    features: tuple[str, ...]
     shown: Shown | None = None
     theirs: Mapping[str, Task] = field(default_factory=dict)
     powers: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    scores: tuple[str, ...] = ()
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """The inner tensors that the student must hand out."""
+        return tuple(dict.fromkeys((*self.features, *self.scores)))
 
     @property
     def asked(self) -> list[str]:
         """What the teacher must answer; nothing where it is not needed."""
         outputs = list(self.tasks) if self.options.beta else []
-        return [*outputs, *self.taps]
+        return list(dict.fromkeys((*outputs, *self.features)))
 
     def loss(
         self, answers: Mapping[str, Tensor], wanted: Mapping[str, Tensor], labels: Tensor | None
@@ -84,8 +92,8 @@ class Criterion:
             parts.append(self.options.beta * self._soft(answers, wanted, labels))
         if self.judged is not None and labels is not None:
             parts.append(self.options.alpha * self._hard(answers, labels))
-        if self.taps:
-            near = [self._square(n, answers[n].float(), wanted[n].float()) for n in self.taps]
+        if self.features:
+            near = [self._square(n, answers[n].float(), wanted[n].float()) for n in self.features]
             parts.append(self.options.gamma * torch.stack(near).mean())
         return torch.stack(parts).sum()
 
@@ -192,12 +200,19 @@ def criterion(
         shown: The places that labels leave in; None where all count.
 
     Raises:
-        ModelError: No output is of floats.
+        ModelError: The teacher lacks scores of which the student gives only the largest.
         UsageError: A feature is missing in one of the models.
     """
-    if not tasks:
-        raise ModelError("the model has no output of floats; there is nothing to train it by")
-    return Criterion(options, tasks, judged, _taps(options, student, teacher), shown)
+    used = [*tasks, *([] if judged is None else judged[:1])]
+    scores = tuple(dict.fromkeys(n for n in used if n not in student.main.outputs))
+    for name in scores if options.beta else ():
+        if name in tasks and teacher.main.producer(name) is None:
+            raise ModelError(
+                f"the teacher computes no tensor {name!r}, the scores of which the student gives "
+                "only the largest; give the scores of both as outputs"
+            )
+    features = _features(options, student, teacher)
+    return Criterion(options, tasks, judged, features, shown, scores=scores)
 
 
 def measured(
@@ -258,7 +273,7 @@ def _rows(values: Tensor, axis: int) -> Tensor:
     return values.movedim(axis, -1).reshape(-1, values.shape[axis])
 
 
-def _taps(options: LossOptions, student: Graph, teacher: Graph) -> tuple[str, ...]:
+def _features(options: LossOptions, student: Graph, teacher: Graph) -> tuple[str, ...]:
     if not options.gamma or not options.features:
         return ()
     found: Sequence[str] = options.features

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -11,14 +12,16 @@ import torch
 from graphopt.bridge.module import GraphModule
 from graphopt.bridge.tensors import answer_from
 from graphopt.bridge.training.criterion import Criterion, criterion
-from graphopt.bridge.training.judged import judged_by, shown_by
+from graphopt.bridge.training.judged import Judged, judged_by, shown_by
 from graphopt.bridge.training.kinds import float_tasks
 from graphopt.bridge.training.objective import on_device
 from graphopt.contract.training import LossOptions
 from graphopt.data.staged import StagedGroup, StagedSamples
-from graphopt.errors import DataError, UsageError
+from graphopt.errors import DataError, ModelError, UsageError
+from graphopt.facts.shapes import infer
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
+from graphopt.tasks.decided import decided_scores
 from graphopt.tasks.task import Task
 
 __all__ = ["goal_of"]
@@ -47,13 +50,23 @@ def goal_of(
 
     Raises:
         DataError: Labels are asked for and there are none, not one for each, or they fit no output.
-        ModelError: No output is of floats.
+        ModelError: Nothing that the model gives is of floats, or the largest of such.
         UsageError: An option fits neither labels nor models.
     """
     group = max(data.groups, key=len)
-    seen = _seen(module, group)
-    tasks = float_tasks(models[0], seen, words)
-    answers, rows = _together([{n: each[n] for n in tasks} for each in seen], group.per_feed)
+    inner = decided_scores(models[0], infer(models[0]))
+    scores = {task.output: task for task in inner.values()}
+    seen = _seen(module, group, list(scores))
+    found = float_tasks(models[0], seen, words)
+    tasks = {name: task for name, task in found.items() if name not in inner} or dict(scores)
+    if not tasks:
+        raise ModelError(
+            "the model has no output of floats, nor one of the largest of scores (ArgMax, TopK) "
+            "that its main graph computes; there is nothing to train it by: give its scores as an "
+            "output"
+        )
+    named = dict.fromkeys((*tasks, *scores))
+    answers, rows = _together([{n: each[n] for n in named} for each in seen], group.per_feed)
     if not losses.alpha:
         return _without_labels(models, data, losses, tasks, (answers, rows, count))
     if data.labels is not None and len(data.labels) != count:
@@ -61,11 +74,41 @@ def goal_of(
             f"the training data has {len(data.labels)} labels for {count} samples; training "
             "needs one each"
         )
-    name, judged, labels = judged_by(data.labels, tasks, answers, losses, rows)
-    tasks[name] = judged.of_output
+    name, judged, labels = _judged(data.labels, (tasks, scores), answers, losses, rows)
+    if name in tasks:
+        tasks[name] = judged.of_output
     shown = shown_by(name, judged, labels)
     goal = criterion(losses, *models, tasks, (name, judged), shown)
     return goal, replace(data, labels=labels)
+
+
+def _judged(
+    labels: Array | None,
+    tasks: tuple[Mapping[str, Task], Mapping[str, Task]],
+    answers: Mapping[str, Array],
+    losses: LossOptions,
+    rows: int,
+) -> tuple[str, Judged, Array]:
+    """What labels speak of: an output of floats, else scores of which the largest is given.
+
+    Raises:
+        DataError: See ``judged_by``.
+        UsageError: See there.
+    """
+    outputs, scores = tasks
+    try:
+        return judged_by(labels, outputs, _of(answers, outputs), losses, rows)
+    except DataError as err:
+        if scores.keys() <= outputs.keys():
+            where = "; ".join(f"{name!r}: {task.why}" for name, task in scores.items())
+            raise DataError("; ".join(filter(None, (str(err), where)))) from err
+        with suppress(DataError):
+            return judged_by(labels, scores, _of(answers, scores), losses, rows)
+        raise
+
+
+def _of(answers: Mapping[str, Array], tasks: Mapping[str, Task]) -> dict[str, Array]:
+    return {name: answers[name] for name in tasks}
 
 
 def _without_labels(
@@ -90,7 +133,7 @@ def _without_labels(
         return criterion(losses, *models, tasks), unlabelled
     try:
         plain = LossOptions(ignore=losses.ignore)
-        name, judged, labels = judged_by(data.labels, tasks, answers, plain, rows)
+        name, judged, labels = judged_by(data.labels, tasks, _of(answers, tasks), plain, rows)
     except (DataError, UsageError):  # nobody asked for them
         return criterion(losses, *models, tasks), unlabelled
     tasks[name] = judged.of_output
@@ -99,14 +142,14 @@ def _without_labels(
     return goal, unlabelled if shown is None else replace(data, labels=labels)
 
 
-def _seen(module: GraphModule, group: StagedGroup) -> list[dict[str, Array]]:
-    """What the model answers to the first feeds."""
+def _seen(module: GraphModule, group: StagedGroup, scores: Sequence[str]) -> list[dict[str, Array]]:
+    """What the model answers to the first feeds, with inner tensors."""
     module.eval()
     found: list[dict[str, Array]] = []
     with torch.no_grad():
         for row in range(min(_SEEN, len(group))):
             feeds = {name: values[0, ...] for name, values in group.take([row]).items()}
-            answers = module(on_device(feeds, _CPU))
+            answers = module(on_device(feeds, _CPU), taps=scores)
             found.append({name: answer_from(tensor) for name, tensor in answers.items()})
     return found
 

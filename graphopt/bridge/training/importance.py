@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -86,6 +86,7 @@ def importance(
     loss: Loss,
     kind: Literal["taylor", "snip"],
     names: Collection[str],
+    taps: Sequence[str] = (),
 ) -> dict[str, Array]:
     """Scores of weights: the higher, the more the loss depends on them.
 
@@ -99,6 +100,7 @@ def importance(
         loss: Of the answers.
         kind: How effects are added up.
         names: The weights to score.
+        taps: Inner tensors that the loss asks for beside the outputs.
 
     Returns:
         By name, of the shape of the weight; those that no gradient reaches are left out.
@@ -112,7 +114,7 @@ def importance(
     count = 0
     for batch in batches:
         labels = None if batch.labels is None else torch.from_numpy(batch.labels)
-        total = loss(module(on_device(batch.feeds, _CPU)), labels)
+        total = loss(module(on_device(batch.feeds, _CPU), taps=taps), labels)
         slopes = torch.autograd.grad(total, list(weights.values()), allow_unused=True)
         count += 1
         for (name, weight), slope in zip(weights.items(), slopes, strict=True):
@@ -150,7 +152,8 @@ def importance_of(
 
     Raises:
         DataError: The labels fit no output.
-        ModelError: A node cannot be computed in torch, or no output is of floats.
+        ModelError: A node cannot be computed in torch, or nothing that the model gives is of
+            floats, or the largest of such.
         SystemFailure: Disk full.
     """
     module = to_torch(graph, trainable=names)
@@ -167,7 +170,7 @@ def importance_of(
         loss = _loss(goal, seed)
         steps = range(min(_BATCHES, batches.per_epoch))
         pieces = (piece for step in steps for piece in batches.at(step))
-        return importance(module, pieces, loss, kind, names)
+        return importance(module, pieces, loss, kind, names, goal.taps)
 
 
 def _loss(goal: Criterion, seed: int) -> Loss:

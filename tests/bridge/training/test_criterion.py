@@ -245,10 +245,19 @@ def test_features_that_a_model_lacks() -> None:
             criterion(LossOptions(gamma=1, features=("r",)), first, second, TASKS)
 
 
-def test_a_model_without_float_outputs_has_nothing_to_train_by() -> None:
+def test_outputs_of_integers_have_no_task_of_floats() -> None:
     assert float_tasks(graph_of(), [{"best": np.zeros(4, np.int64)}], {}) == {}
-    with pytest.raises(ModelError, match="no output of floats"):
-        criterion(LossOptions(), *MODELS, {})
+
+
+def test_scores_that_are_no_outputs_are_tapped_and_asked_of_the_teacher() -> None:
+    inner = {"r": Task("r", "classes", 1, "logits")}
+    goal = criterion(LossOptions(), *MODELS, inner)
+    assert (goal.taps, goal.asked) == (("r",), ["r"])
+    alone = criterion(LossOptions(alpha=1, beta=0), *MODELS, inner)
+    assert (alone.taps, alone.asked) == (("r",), [])
+    other = graph_of(TWO.replace("r = ", "q = ").replace("(r, x)", "(q, x)"))
+    with pytest.raises(ModelError, match="the teacher computes no tensor 'r', the scores of which"):
+        criterion(LossOptions(), MODELS[0], other, inner)
 
 
 def test_a_teacher_of_other_shapes_is_refused() -> None:

@@ -544,7 +544,7 @@ def test_a_model_without_weights(options: Options) -> None:
 
 
 def test_a_loss_that_no_weight_has_a_part_in(options: Options) -> None:
-    nodes = "h = Gemm (x, W) best = ArgMax (h) y = Cast <to = 1> (best)"
+    nodes = "h = Gemm (x, W) best = ArgMin (h) y = Cast <to = 1> (best)"
     model = graph_of("float[N,3] x", "float[N,1] y", nodes, W=(3, 4))
     with pytest.raises(PassError, match="the loss depends on none of the weights"):
         run(model, model, {"x": vectors()}, options())
@@ -611,3 +611,66 @@ def test_what_labels_say_is_kept_although_others_lose_less(options: Options) -> 
 def test_towards_a_teacher_the_loss_decides(convnet: Any, pictures: Any, options: Options) -> None:
     _, history = run(convnet(1), convnet(0), {"x": pictures(32)}, options())
     assert (history.kept_by, history.metric) == ("loss", "R2")
+
+
+ENDS = {
+    "ArgMax": ("int64[N] y", "y = ArgMax <axis = 1, keepdims = 0> (p)"),
+    "ArgMax as floats": (
+        "float[N,1] y",
+        "best = ArgMax <axis = 1, keepdims = 0> (p) b = Cast <to = 1> (best) "
+        "s = Constant <value_ints = [-1, 1]> () y = Reshape (b, s)",
+    ),
+    "TopK": (
+        "float[N,2] most, int64[N,2] y",
+        "k = Constant <value_ints = [2]> () most, y = TopK (p, k)",
+    ),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_model_that_gives_only_the_best_class_is_trained_on_the_scores_in_front(
+    end: str, options: Options
+) -> None:
+    outputs, last = ENDS[end]
+    student = graph_of("float[N,3] x", outputs, f"h = Gemm (x, W) p = Softmax (h) {last}", W=(3, 4))
+    x = vectors(200)
+    labels = (x @ vectors(3, 4, seed=8)).argmax(1)
+    losses = LossOptions(alpha=1.0, beta=0.0)
+    module, history = run(
+        student, student, {"x": x, "labels": labels}, options(steps=150, lr=0.05), losses=losses
+    )
+    assert (history.metric, history.kept_by) == ("accuracy %", "accuracy %")
+    assert dict(history.scores)[history.best_step] > 85
+    assert "W" in held(module)
+
+
+def test_a_student_that_gives_only_the_best_class_learns_from_the_scores_of_its_teacher(
+    options: Options,
+) -> None:
+    models = pair(
+        "float[N,3] x", "int64[N] y", "h = Gemm (x, W) y = ArgMax <axis = 1, keepdims = 0> (h)",
+        W=(3, 4),
+    )  # fmt: skip
+    _, history = run(*models, {"x": vectors(100)}, options(steps=100, lr=0.05))
+    assert history.metric == "agreement %"
+    assert dict(history.scores)[history.best_step] > dict(history.scores)[0]
+    assert gains(history)
+
+
+def test_what_hangs_on_no_floats_is_refused(options: Options) -> None:
+    student = graph_of(
+        "float[N,3] x", "bool[N,4] y", "h = Gemm (x, W) z = Constant <value_float = 0.0> () "
+        "y = Greater (h, z)", W=(3, 4),
+    )  # fmt: skip
+    labels = np.zeros(32, np.int64)
+    for losses in (LossOptions(alpha=1.0, beta=0.0), LossOptions()):
+        with pytest.raises(ModelError, match="no output of floats, nor one of the largest of"):
+            run(student, student, {"x": vectors(), "labels": labels}, options(), losses=losses)
+
+
+def test_labels_that_do_not_fit_the_scores_in_front_are_told_which(options: Options) -> None:
+    outputs, last = ENDS["ArgMax"]
+    student = graph_of("float[N,3] x", outputs, f"h = Gemm (x, W) p = Softmax (h) {last}", W=(3, 4))
+    losses = LossOptions(alpha=1.0, beta=0.0)
+    with pytest.raises(DataError, match=r"'h' takes class numbers 0 to 3 .*'h': output 'y' gives"):
+        run(student, student, {"x": vectors(), "labels": np.arange(32)}, options(), losses=losses)
