@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from graphopt.facts.axes import AxisRule
+from graphopt.facts.flats import FlatRule
 
 __all__ = ["CONTRIB", "Kind", "Operator", "rows"]
 
@@ -69,6 +70,9 @@ class Operator:
         random: Its result is drawn.
         sized_by_values: How large its result is depends on values, not on shapes alone.
         homogeneous: f(a x) = a f(x) for every a > 0.
+        adds: It adds its inputs up.
+        averages: Its result is the mean over positions that go.
+        flat: Where a function of one value does not tell its inputs apart; None for nowhere.
         fuses: Passes and runtimes merge it into the layer in front.
         recurrent: It goes step by step over time, with a second weight for what it hands on.
         weights_only: Of an integer operator: it reads and gives floats, only its weight is codes.
@@ -90,6 +94,9 @@ class Operator:
     random: bool = False
     sized_by_values: bool = False
     homogeneous: bool = False
+    adds: bool = False
+    averages: bool = False
+    flat: FlatRule | None = None
     fuses: bool = False
     recurrent: bool = False
     weights_only: bool = False

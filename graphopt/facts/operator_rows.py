@@ -7,6 +7,7 @@ from graphopt.facts import axis_moves as moves
 from graphopt.facts import axis_parts as parts
 from graphopt.facts import axis_products as products
 from graphopt.facts import axis_sums as sums
+from graphopt.facts import flats
 from graphopt.facts.axes import opaque
 from graphopt.facts.axis_pattern import either, pattern
 from graphopt.facts.operator import Operator, rows
@@ -70,12 +71,18 @@ ROWS: list[Operator] = [
         pattern("batch time (heads width), -, -, - -> batch time (heads width)", heads="num_heads"),
     )),
     # elementwise
-    *rows("Relu LeakyRelu", "elementwise", sums.broadcast, exact=True, homogeneous=True, fuses=True),
-    *rows("Clip", "elementwise", sums.broadcast, exact=True, fuses=True),
-    *rows("Add Mul", "elementwise", sums.broadcast, data=(0, 1), exact=True, fuses=True),
-    *rows("And BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Or Pow Sub Sum Xor", "elementwise", sums.broadcast, data=None, exact=True),
+    *rows("Relu", "elementwise", sums.broadcast, exact=True, homogeneous=True, flat=flats.below(0), fuses=True),
+    *rows("LeakyRelu", "elementwise", sums.broadcast, exact=True, homogeneous=True, fuses=True),
+    *rows("Clip", "elementwise", sums.broadcast, exact=True, flat=flats.beyond_bounds, fuses=True),
+    *rows("Add", "elementwise", sums.broadcast, data=(0, 1), exact=True, adds=True, fuses=True),
+    *rows("Mul", "elementwise", sums.broadcast, data=(0, 1), exact=True, fuses=True),
+    *rows("Sum", "elementwise", sums.broadcast, data=None, exact=True, adds=True),
+    *rows("HardSigmoid", "elementwise", sums.broadcast, flat=flats.beyond_ramp),
+    *rows("HardSwish", "elementwise", sums.broadcast, flat=flats.below(-3)),
+    *rows("ThresholdedRelu", "elementwise", sums.broadcast, flat=flats.below_threshold),
+    *rows("And BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min Mod Or Pow Sub Xor", "elementwise", sums.broadcast, data=None, exact=True),
     *rows("Abs BitwiseNot Ceil Cos Erf Exp Floor IsInf IsNaN Log Neg Not Reciprocal Round Sigmoid Sign Sin Softplus Sqrt Tanh", "elementwise", sums.broadcast, exact=True),
-    *rows("Acos Acosh Asin Asinh Atan Atanh Celu Cosh Elu Gelu HardSigmoid HardSwish Mish Selu Shrink Sinh Softsign Swish Tan ThresholdedRelu", "elementwise", sums.broadcast),
+    *rows("Acos Acosh Asin Asinh Atan Atanh Celu Cosh Elu Gelu Mish Selu Shrink Sinh Softsign Swish Tan", "elementwise", sums.broadcast),
     *rows("BitShift SwiGLU", "elementwise", sums.broadcast, data=(0, 1)),
     *rows("PRelu", "elementwise", sums.broadcast, weights=(1,)),
     *rows("Dropout", "elementwise", sums.broadcast),
@@ -120,18 +127,21 @@ ROWS: list[Operator] = [
     *rows("MeanVarianceNormalization", "normalize", sums.along(default=(0, 2, 3))),
     *rows("LRN", "normalize", sums.along(1)),
     *rows("Softmax LogSoftmax Hardmax", "softmax", sums.along(to_end=True)),
+    *rows("ReduceMean", "reduce", sums.reduce(summed=False), averages=True, exact=True),
     *rows("ReduceSum ReduceL1 ReduceL2 ReduceSumSquare ReduceLogSum", "reduce", sums.reduce(summed=True), exact=True),
     *rows("ReduceMax ReduceMin", "reduce", sums.reduce(summed=False), exact=True, same_name=True),
-    *rows("ReduceMean ReduceProd ReduceLogSumExp ArgMax ArgMin", "reduce", sums.reduce(summed=False), exact=True),
+    *rows("ReduceProd ReduceLogSumExp ArgMax ArgMin", "reduce", sums.reduce(summed=False), exact=True),
     *rows("Det", "reduce", opaque("its determinant is taken")),
     *rows("CumSum", "order", sums.along(0, index=1), exact=True),
     *rows("CumProd", "order", sums.along(0, index=1)),
     *rows("TopK", "order", sums.along()),
     *rows("Unique", "order", opaque("its elements are sorted"), sized_by_values=True),
     # pictures and signals
-    *rows("AveragePool LpPool", "pool", sums.window_axes()),
+    *rows("AveragePool", "pool", sums.window_axes(), averages=True),
+    *rows("LpPool", "pool", sums.window_axes()),
     *rows("MaxPool", "pool", sums.window_axes(), same_name=True),
-    *rows("GlobalAveragePool GlobalMaxPool GlobalLpPool", "pool", sums.window_axes()),
+    *rows("GlobalAveragePool", "pool", sums.window_axes(), averages=True),
+    *rows("GlobalMaxPool GlobalLpPool", "pool", sums.window_axes()),
     *rows("MaxUnpool", "pool", opaque("its elements are put in by an index"), data=(0,)),
     *rows("MaxRoiPool RoiAlign", "pool", pattern("picked channel *window, region packed, region -> region channel *slide")),
     *rows("Resize Upsample", "resize", moves.resize),

@@ -1,5 +1,6 @@
-"""Passes that take weights away."""
+"""Passes that take weights away, and what makes up for it."""
 
 from graphopt.passes.prune.mask_weights import MaskWeights
+from graphopt.passes.prune.reconstruct_weights import ReconstructWeights
 
-__all__ = ["MaskWeights"]
+__all__ = ["MaskWeights", "ReconstructWeights"]

@@ -1,0 +1,247 @@
+"""Linear layers solved again: the weight and bias that bring given inputs to wanted results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+from graphopt.numerics.moments import MomentSums
+
+__all__ = ["Behind", "Solved", "solve_layer"]
+
+Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+
+_SLICE = 4096
+"""Rows whose products are summed in float32 before they are added in float64."""
+_FACTOR_BYTES = 256 << 20
+"""Factors of matrices, one for each pattern of zeros, that are held at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Behind:
+    """What happens to the results of a layer before anybody looks at them.
+
+    Attributes:
+        added: What is added to them, ``(rows, groups, out)``; None for nothing.
+        low: Sums below this are told apart by nobody: a Relu has 0.
+        high: Nor are those above this: a Clip at 6 has 6.
+    """
+
+    added: Singles | None = None
+    low: float = -np.inf
+    high: float = np.inf
+
+    @property
+    def flat(self) -> bool:
+        """Whether there are sums that nobody tells apart."""
+        return self.low > -np.inf or self.high < np.inf
+
+    def nearest(self, wanted: Singles, now: Singles) -> Singles:
+        """Of all sums that look the same as the wanted ones, those nearest to what they are now.
+
+        >>> relu = Behind(low=0.0)
+        >>> relu.nearest(np.float32([2, -3, -3]), np.float32([-1, -1, 5])).tolist()
+        [2.0, -1.0, 0.0]
+        """
+        low, high = np.float32(self.low), np.float32(self.high)
+        near = np.where(wanted <= low, np.minimum(now, low), wanted)
+        return np.where(wanted >= high, np.maximum(now, high), near)
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """A layer solved again.
+
+    Attributes:
+        weight: ``(groups, width, out)``.
+        bias: ``(groups, out)``; zero where none was fitted.
+    """
+
+    weight: Floats
+    bias: Floats
+
+
+def solve_layer(
+    rows: Singles,
+    wanted: Singles,
+    start: Floats,
+    *,
+    ridge: float = 1e-3,
+    mask: NDArray[np.bool_] | None = None,
+    behind: Behind | None = None,
+    rounds: int = 3,
+    biased: bool = True,
+) -> Solved:
+    """Regularised least squares of a layer, group by group.
+
+    With ``X`` the rows and ``T`` the wanted results, both centred where there is a bias,
+    ``W = (X'X / n + l I)^-1 (X'T / n + l W0)``, l being ``ridge`` times the mean of the diagonal.
+    Elements outside the mask are zero and the others solved exactly with them, output by output.
+
+    Where a function that is flat beyond some value stands behind, each round then wants, of all
+    sums that it does not tell from the right one, that nearest to the present one: this majorises
+    the error behind the function, so that it falls with each round.
+
+    Args:
+        rows: What the layer reads: ``(rows, groups, width)``.
+        wanted: What its results, with what is added to them, should be: ``(rows, groups, out)``.
+        start: The weight to stay near where the rows do not tell: ``(groups, width, out)``.
+        ridge: How strongly, as a share of the mean square of the inputs.
+        mask: Which elements may differ from zero, shaped as ``start``; None for all.
+        behind: What happens to the results.
+        rounds: Of the majorisation.
+        biased: Whether the layer has a bias.
+    """
+    weight, bias = np.zeros(start.shape), np.zeros((len(start), start.shape[2]))
+    for group in range(len(start)):
+        added = None if behind is None or behind.added is None else behind.added[:, group]
+        alone = Behind() if behind is None else Behind(added, behind.low, behind.high)
+        system = _System(rows[:, group], start[group], ridge, biased)
+        support = np.ones(start.shape[1:], bool) if mask is None else mask[group]
+        for factors in _factors(system, support):
+            columns = [column for each in factors for column in each.columns]
+            parts = alone if added is None else Behind(added[:, columns], alone.low, alone.high)
+            aim = _Aim(wanted[:, group][:, columns], parts)
+            found = _majorised(system, factors, aim, rounds)
+            weight[group][:, columns], bias[group, columns] = found
+    return Solved(weight, bias)
+
+
+class _System:
+    """The normal equations of one group.
+
+    Attributes:
+        rows: ``(rows, width)``.
+        mean: Of the rows; zero without a bias.
+        matrix: ``X'X / n + l I``.
+        pull: ``l W0``.
+    """
+
+    def __init__(self, rows: Singles, start: Floats, ridge: float, biased: bool) -> None:
+        self.rows = np.ascontiguousarray(rows)
+        self.start, self.biased = start, biased
+        sums = MomentSums(1, rows.shape[1])
+        sums.add(self.rows[:, None])
+        moments = sums.result()
+        self.mean, self.matrix = moments.mean[0], moments.covariance[0]
+        if not biased:
+            self.matrix = self.matrix + np.outer(self.mean, self.mean)
+            self.mean = np.zeros_like(self.mean)
+        level = ridge * float(np.trace(self.matrix)) / max(len(self.matrix), 1)
+        self.constant = level <= 0  # nothing varies, so nothing tells the weights
+        np.fill_diagonal(self.matrix, self.matrix.diagonal() + (level or 1.0))
+        self.pull = (level or 1.0) * start
+
+    def products(self, targets: Singles) -> tuple[Floats, Floats]:
+        """``X'T / n`` and the mean of the targets, which are centred where there is a bias."""
+        mean = (
+            targets.mean(axis=0, dtype=np.float64) if len(targets) else np.zeros(targets.shape[1])
+        )
+        centre = mean if self.biased else np.zeros_like(mean)
+        sums = np.zeros((self.rows.shape[1], targets.shape[1]))
+        shift, level = self.mean.astype(np.float32), centre.astype(np.float32)
+        for start in range(0, len(targets), _SLICE):
+            part = slice(start, start + _SLICE)
+            sums += (self.rows[part] - shift).T @ (targets[part] - level)
+        return sums / max(len(targets), 1), centre
+
+
+@dataclass(frozen=True, eq=False)
+class _Factor:
+    """The solver of all outputs that have the same inputs.
+
+    Attributes:
+        columns: The outputs.
+        support: The inputs.
+        cholesky: Of the matrix of these inputs; None without any.
+    """
+
+    columns: list[int]
+    support: NDArray[np.intp]
+    cholesky: tuple[Floats, bool] | None
+
+
+def _factors(system: _System, support: NDArray[np.bool_]) -> Iterator[list[_Factor]]:
+    """Outputs by the inputs that they have, as many at once as memory holds factors of."""
+    patterns: dict[bytes, list[int]] = {}
+    for column, pattern in enumerate(np.packbits(support, axis=0).T):
+        patterns.setdefault(pattern.tobytes(), []).append(column)
+    held: list[_Factor] = []
+    size = 0
+    for columns in patterns.values():
+        inputs = np.flatnonzero(support[:, columns[0]])
+        if size and size + 8 * len(inputs) ** 2 > _FACTOR_BYTES:
+            yield held
+            held, size = [], 0
+        size += 8 * len(inputs) ** 2
+        held.append(_Factor(columns, inputs, _cholesky(system.matrix, inputs)))
+    if held:
+        yield held
+
+
+def _cholesky(matrix: Floats, inputs: NDArray[np.intp]) -> tuple[Floats, bool] | None:
+    if not len(inputs):
+        return None
+    whole = len(inputs) == len(matrix)
+    part = matrix if whole else matrix[np.ix_(inputs, inputs)]
+    for more in (0.0, 1e-6, 1e-3):  # float32 sums may leave it a little short of definite
+        try:
+            extra = more * np.trace(part) / len(part)
+            factor: tuple[Floats, bool] = cho_factor(part + extra * np.eye(len(part)))
+        except LinAlgError:
+            continue
+        return factor
+    return None
+
+
+@dataclass(frozen=True, eq=False)
+class _Aim:
+    """What some outputs should be.
+
+    Attributes:
+        wanted: ``(rows, outputs)``.
+        behind: What happens to them.
+    """
+
+    wanted: Singles
+    behind: Behind
+
+    def targets(self, now: Singles | None) -> Singles:
+        """What the layer alone should give, when it gives ``now``; None before the first round."""
+        added = self.behind.added
+        if now is not None:
+            sums = now if added is None else now + added
+            near = self.behind.nearest(self.wanted, sums)
+        else:
+            near = self.wanted
+        return near if added is None else near - added
+
+
+def _majorised(
+    system: _System, factors: list[_Factor], aim: _Aim, rounds: int
+) -> tuple[Floats, Floats]:
+    """Weight ``(width, outputs)`` and bias of some outputs, in the order of the factors."""
+    weight, bias = _solved(system, factors, aim.targets(None))
+    for _ in range(rounds if aim.behind.flat else 0):
+        now = system.rows @ weight.astype(np.float32) + bias.astype(np.float32)
+        weight, bias = _solved(system, factors, aim.targets(now))
+    return weight, bias
+
+
+def _solved(system: _System, factors: list[_Factor], targets: Singles) -> tuple[Floats, Floats]:
+    products, mean = system.products(targets)
+    weight = np.zeros_like(products)
+    at = 0
+    for factor in factors:
+        here = slice(at, at + len(factor.columns))
+        at += len(factor.columns)
+        if factor.cholesky is not None:
+            pulled = products[:, here] + system.pull[:, factor.columns]
+            weight[factor.support, here] = cho_solve(factor.cholesky, pulled[factor.support])
+    bias = mean - system.mean @ weight if system.biased else np.zeros(len(mean))
+    return weight, bias
