@@ -124,7 +124,7 @@ class _System:
 
     def __init__(self, rows: Singles, start: Floats, ridge: float, biased: bool) -> None:
         self.rows = np.ascontiguousarray(rows)
-        self.start, self.biased = start, biased
+        self.biased = biased
         sums = MomentSums(1, rows.shape[1])
         sums.add(self.rows[:, None])
         moments = sums.result()
@@ -132,10 +132,10 @@ class _System:
         if not biased:
             self.matrix = self.matrix + np.outer(self.mean, self.mean)
             self.mean = np.zeros_like(self.mean)
-        level = ridge * float(np.trace(self.matrix)) / max(len(self.matrix), 1)
-        self.constant = level <= 0  # nothing varies, so nothing tells the weights
-        np.fill_diagonal(self.matrix, self.matrix.diagonal() + (level or 1.0))
-        self.pull = (level or 1.0) * start
+        spread = float(np.trace(self.matrix)) / max(len(self.matrix), 1)
+        level = ridge * spread if spread > 0 else 1.0  # where nothing varies the start stays
+        np.fill_diagonal(self.matrix, self.matrix.diagonal() + level)
+        self.pull = level * start
 
     def products(self, targets: Singles) -> tuple[Floats, Floats]:
         """``X'T / n`` and the mean of the targets, which are centred where there is a bias."""
@@ -191,8 +191,9 @@ def _cholesky(matrix: Floats, inputs: NDArray[np.intp]) -> tuple[Floats, bool] |
     part = matrix if whole else matrix[np.ix_(inputs, inputs)]
     for more in (0.0, 1e-6, 1e-3):  # float32 sums may leave it a little short of definite
         try:
-            extra = more * np.trace(part) / len(part)
-            factor: tuple[Floats, bool] = cho_factor(part + extra * np.eye(len(part)))
+            extra = more * float(np.trace(part)) / len(part)
+            firm = part + extra * np.eye(len(part)) if extra else part
+            factor: tuple[Floats, bool] = cho_factor(firm)
         except LinAlgError:
             continue
         return factor

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -32,6 +33,8 @@ _ROW_BYTES = 256 << 20
 """Most that the rows of one layer may take."""
 _RIGHT_ALREADY = 1e-6
 """Share of the variance of the results that is not worth a change."""
+_WORTH_IT = 0.95
+"""Share of the error that may be left; a second repair, which would only polish, ends here."""
 
 
 @register("reconstruct-weights")
@@ -127,8 +130,8 @@ class ReconstructWeights(Pass):
             biased=biased,
         )
         after = _error(task.rows, wanted, solved.weight, solved.bias, behind)
-        if after >= before:
-            return Refusal(one.node, "no other weights come nearer to what it should give")
+        if after > _WORTH_IT * before:
+            return Refusal(one.node, "no other weights come much nearer to what it should give")
         refusal = _store(one, solved.weight, solved.bias if biased else None)
         return refusal or f"error of its result {before:.2%}, now {after:.2%}"
 
@@ -197,9 +200,8 @@ class _Both:
         if info is None or info.shape is None:
             return Refusal(one.node, "the rank of its result is not known")
         axis = one.result_axis % len(info.shape)
-        width = one.weight.constant.shape
-        size = int(np.prod(width)) // one.out_channels * one.groups
-        most = max(1, min(most, _ROW_BYTES // (4 * size)))
+        width = math.prod(one.weight.constant.shape) // one.out_channels * one.groups
+        most = max(1, min(most, _ROW_BYTES // (4 * width)))
         if (before := unpooled(one, shapes)) is not None:
             return self._before_pooling(one, *before, most)
         look = outlook(one, shapes)
@@ -207,9 +209,7 @@ class _Both:
             look = Outlook(result_of(one))
         if context.reference.main.producer(look.total) is None:
             return Refusal(one.node, f"the float model has no tensor {look.total!r}")
-        rows = self.present.ask(
-            SampledRows(request.tensor, request.axis, request.groups, request.window, most)
-        )
+        rows = self.present.ask(replace(request, most=most))
         added = None
         for name in look.beside:
             other = self.present.ask(SampledRows(name, axis, most=most))
@@ -225,7 +225,7 @@ class _Both:
         result = result_of(one)
         node = main.producer(result)
         found = None if node is None else layer(main, node)
-        if not isinstance(found, Layer) or main.producer(name) is None:
+        if not isinstance(found, Layer) or not main.defines(name):
             return Refusal(one.node, f"the float model has no layer that gives {result!r}")
         effective = found.effective()
         if isinstance(effective, Refusal):

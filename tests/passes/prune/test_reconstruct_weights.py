@@ -1,0 +1,211 @@
+"""Layers solved again behind passes that took something away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from graphopt.contract.passes import Changes, Context, Option, Pass
+from graphopt.graph import check
+from graphopt.graph.graph import Graph
+from graphopt.passes.factorize import FactorizeConv
+from graphopt.passes.prune import MaskWeights, ReconstructWeights
+from graphopt.passes.quantize import QuantizeWeights
+from graphopt.testing import MODELS, apply_passes, model_from_text, run_model
+
+F32 = np.float32
+NOISE = np.random.default_rng(0).normal(0.3, 1, (24, 3, 8, 8)).astype(F32)
+ROLLED = (np.roll(NOISE, (up, left), (2, 3)) for up in range(3) for left in range(3))
+IMAGES = sum(ROLLED, start=NOISE / 2) / F32(3)
+"""Neighbours are alike, as in pictures: behind white noise a mask leaves nothing to make up for."""
+HEAD = '<ir_version: 8, opset_import: ["" : 13]>'
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutLast(Pass):
+    """Removes the last channel between two layers."""
+
+    name = "prune-channels"
+    between: Annotated[Any, Option("the tensor")] = "c"
+    makers: Annotated[Any, Option("its weight and bias")] = ("W1", "B1")
+    reader: Annotated[Any, Option("the weight that reads it")] = "W2"
+    lossy: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        pass
+
+    def run(self, graph: Graph, context: Context) -> Changes:
+        changes = Changes()
+        values = {name: values_of(graph, name) for name in (*self.makers, self.reader)}
+        left = len(values[self.makers[0]]) - 1
+        for name in self.makers:
+            graph.main.define(name, values[name][:left])
+        graph.main.define(self.reader, values[self.reader][:, :left])
+        graph.main.value_infos.drop(self.between)
+        changes.edit(self.between, "one channel less")
+        changes.kept = {(self.between, 1): np.arange(left)}
+        return changes
+
+
+def values_of(graph: Graph, name: str) -> NDArray[Any]:
+    constant = graph.main.constant(name)
+    assert constant is not None
+    return constant.values
+
+
+def repaired(
+    model: onnx.ModelProto, *before: Pass, item: ReconstructWeights | None = None, x: Any = IMAGES
+) -> tuple[Graph, Any]:
+    graph, records = apply_passes(
+        [*before, item or ReconstructWeights()], model, samples={"x": x}, strict=True
+    )
+    assert check.problems(graph) == []
+    return graph, records[-1]
+
+
+def told(record: Any) -> dict[str, str]:
+    return {each.node: each.reason for each in record.skipped}
+
+
+def two_convs(middle: str = "") -> onnx.ModelProto:
+    """Two convolutions; the last channel between them is a sum of the first three."""
+    rng = np.random.default_rng(2)
+    first, bias = rng.normal(size=(8, 3, 3, 3)), rng.normal(size=8)
+    first[7], bias[7] = first[:3].sum(axis=0), bias[:3].sum()
+    return model_from_text(
+        f"""{HEAD} g (float[N, 3, 8, 8] x) => (float[N, 4, 6, 6] y) {{
+            [a] c = Conv(x, W1, B1)  {middle}  [b] y = Conv(c, W2, B2) }}""",
+        {"W1": first.astype(F32), "B1": bias.astype(F32), "W2": (4, 8, 1, 1), "B2": (4,)},
+    )
+
+
+def test_a_channel_that_follows_from_the_others_is_made_up_for() -> None:
+    model = two_convs()
+    graph, record = repaired(model, CutLast(), item=ReconstructWeights(ridge=1e-8))
+    assert values_of(graph, "W1").shape == (7, 3, 3, 3)
+    before, after = run_model(model)["y"], run_model(graph)["y"]
+    np.testing.assert_allclose(after, before, atol=1e-4)
+    assert told(record) == {"a": "it gives what it should already"}
+    assert [each.node for each in record.changes] == ["b"]
+    assert record.changes[0].what.endswith("now 0.00%")
+
+
+def test_zeros_stay_zeros_and_the_answers_come_nearer() -> None:
+    model = MODELS["cnn"]()
+    mask = MaskWeights(min_size=0, sparsity=0.6)
+    masked, _ = apply_passes([mask], model, samples={"x": IMAGES}, strict=True)
+    graph, records = apply_passes(
+        [mask, ReconstructWeights()], model, samples={"x": IMAGES}, strict=True
+    )
+    for name in ("W1", "W2", "W3", "W4"):
+        before, after = values_of(masked, name), values_of(graph, name)
+        assert ((before == 0) == (after == 0)).all()
+        assert (before != after).any()
+    first, second = (record.sqnr_db or 0 for record in records)
+    assert second > first + 3
+
+
+def test_the_sum_with_a_shortcut_is_what_counts() -> None:
+    model = model_from_text(
+        f"""{HEAD} g (float[N, 3, 8, 8] x) => (float[N, 4, 8, 8] y) {{
+            [s] side = Conv(x, S)  c = Relu(side)  [b] d = Conv(x, W)
+            y = Add(d, c) }}""",
+        {"S": (4, 3, 1, 1), "W": (4, 3, 1, 1)},
+    )
+    mask = MaskWeights(min_size=0, nodes=("s",))
+    graph, record = repaired(model, mask, item=ReconstructWeights(nodes=("b",)))
+    assert [each.node for each in record.changes] == ["b"]
+    kept = values_of(graph, "S") == 0
+    assert kept.sum() == 6
+    assert (values_of(graph, "W") != model_values(model, "W")).all()
+    alone, _ = repaired(model, mask, item=ReconstructWeights())
+    assert (values_of(alone, "W") != values_of(graph, "W")).any()
+
+
+def model_values(model: onnx.ModelProto, name: str) -> NDArray[Any]:
+    held = {each.name: each for each in model.graph.initializer}
+    values: NDArray[Any] = onnx.numpy_helper.to_array(held[name])
+    return values
+
+
+def test_a_layer_without_a_bias_gets_one() -> None:
+    model = two_convs()
+    del model.graph.node[1].input[2:]
+    graph, record = repaired(model, CutLast())
+    assert values_of(graph, "W2_bias").shape == (4,)
+    assert "larger" not in record.reason
+
+
+def test_the_last_factor_of_a_product_is_solved_towards_the_layer_that_it_was() -> None:
+    graph, record = repaired(two_convs(), FactorizeConv(rank=2, min_size=0, nodes=("a",)))
+    assert record.changes[0].node == "a"
+    assert told(record).items() >= {"a_first": "the float model has no tensor 'c_rank'"}.items()
+    assert len(graph.main.nodes) == 3
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_behind_a_mean_over_all_positions_the_rows_before_it_are_taken(pooled: bool) -> None:
+    rng = np.random.default_rng(3)
+    first = rng.normal(size=(24, 3, 1, 1))
+    first[23] = first[:3].sum(axis=0)
+    pool = "p = GlobalAveragePool(r) f = Flatten(p)" if pooled else "f = Flatten(r)"
+    sizes = "8, 8" if pooled else "1, 1"
+    model = model_from_text(
+        f"""{HEAD} g (float[N, 3, {sizes}] x) => (float[N, 5] y) {{
+            [a] c = Conv(x, W1, B1)  r = Relu(c)  {pool}
+            [b] y = Gemm<transB = 1>(f, W2, B2) }}""",
+        {"W1": first.astype(F32), "B1": (24,), "W2": (5, 24), "B2": (5,)},
+    )
+    samples = IMAGES[:8] if pooled else IMAGES[:8, :, :1, :1]
+    _, record = repaired(model, CutLast(between="c"), x=samples)
+    assert [each.node for each in record.changes] == ["b"]
+
+
+def test_products_of_three_axes_with_their_bias_behind() -> None:
+    rng = np.random.default_rng(5)
+    rows = rng.normal(size=(12, 6, 16)).astype(np.float32)
+    model = model_from_text(
+        f"""{HEAD} g (float[N, 6, 16] x) => (float[N, 6, 16] y) {{
+            [p] m = MatMul(x, W1) a = Add(B1, m) r = Relu(a)
+            [q] n = MatMul(r, W2) s = Add(n, B2) y = Add(s, x) }}""",
+        {"W1": (16, 32), "B1": (32,), "W2": (32, 16), "B2": (16,)},
+    )
+    graph, record = repaired(model, MaskWeights(), x=rows)
+    assert [each.node for each in record.changes] == ["p", "q"]
+    assert (values_of(graph, "B1") != model_values(model, "B1")).any()
+    assert (values_of(graph, "B2") != model_values(model, "B2")).any()
+    assert len(graph.main.nodes) == 6
+
+
+def test_weights_that_are_codes_stay_as_they_are() -> None:
+    model = two_convs()
+    graph, record = repaired(
+        model, MaskWeights(min_size=0), QuantizeWeights(nodes=("b",), min_size=0)
+    )
+    assert told(record)["b"] == "its weight is stored in less than float32"
+    assert [each.node for each in record.changes] == ["a"]
+    assert values_of(graph, "W1").dtype == np.float32
+
+
+def test_without_a_pass_that_took_something_there_is_nothing_to_repair() -> None:
+    _, records = apply_passes([ReconstructWeights()], two_convs(), samples={"x": IMAGES})
+    assert records[0].status == "refused"
+    assert records[0].reason.startswith("no lossy pass stands before it")
+
+
+def test_a_shared_weight_is_left_alone() -> None:
+    model = model_from_text(
+        f"""{HEAD} g (float[N, 3, 8, 8] x) => (float[N, 3, 8, 8] y) {{
+            [a] c = Conv(x, W)  [b] y = Conv(c, W) }}""",
+        {"W": (3, 3, 1, 1)},
+    )
+    _, records = apply_passes(
+        [MaskWeights(min_size=0), ReconstructWeights()], model, samples={"x": IMAGES}
+    )
+    assert records[1].status == "nothing to do"
+    assert set(told(records[1]).values()) == {"its weight is shared with others"}
