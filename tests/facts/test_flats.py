@@ -53,7 +53,7 @@ def test_beyond_these_the_result_stays_the_same(
     session = Session(graph, threads=1)
     for row in rows:
         x = np.array(row, np.float32)
-        fed = {name: {"x": x, "b": np.float32(0)}[name] for name in session.inputs}
+        fed = {name: {"x": x, "b": np.zeros((), np.float32)}[name] for name in session.inputs}
         y = session.run(fed)["y"]
         np.testing.assert_allclose(y, np.full(3, y[0]), atol=1e-6)
     assert len(beyond) == len(rows)

@@ -27,7 +27,10 @@ def problem(seed: int, groups: int = 1, width: int = 5, outs: int = 4, count: in
 def by_numpy(rows: NDArray[Any], wanted: NDArray[Any], *, biased: bool = True) -> NDArray[Any]:
     """Weight, and bias in the last row, of one group."""
     ones = np.ones((len(rows), 1)) if biased else np.zeros((len(rows), 0))
-    return np.linalg.lstsq(np.hstack([rows, ones]), wanted.astype(np.float64), rcond=None)[0]
+    found: NDArray[Any] = np.linalg.lstsq(
+        np.hstack([rows, ones]), wanted.astype(np.float64), rcond=None
+    )[0]
+    return found
 
 
 @settings(deadline=None, max_examples=30)
