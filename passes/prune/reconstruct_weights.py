@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from graphopt.analysis.outlook import Outlook, outlook, result_of, unpooled
+from graphopt.analysis.downstream import Downstream, downstream, result_of, unpooled
 from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass, SampledRows, Walk
 from graphopt.contract.preconditions import CalibrationSamples
@@ -170,7 +170,7 @@ class _Task:
     rows: Singles
     wanted: Singles
     added: Singles | None
-    look: Outlook
+    look: Downstream
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,9 +204,9 @@ class _Both:
         most = max(1, min(most, _ROW_BYTES // (4 * width)))
         if (before := unpooled(one, shapes)) is not None:
             return self._before_pooling(one, *before, most)
-        look = outlook(one, shapes)
+        look = downstream(one, shapes)
         if not all(self._settled(name) for name in look.beside):
-            look = Outlook(result_of(one))
+            look = Downstream(result_of(one))
         if context.reference.main.producer(look.total) is None:
             return Refusal(one.node, f"the float model has no tensor {look.total!r}")
         rows = self.present.ask(replace(request, most=most))
@@ -234,7 +234,9 @@ class _Both:
         read = self.original.ask(SampledRows(name, axis, most=most))
         weight, bias = _blocks(found, effective[0])[0], effective[1]
         wanted = read @ weight.astype(np.float32) + bias.astype(np.float32)
-        return _Task(rows, self._left(wanted, result, one.result_axis % 2), None, Outlook(result))
+        return _Task(
+            rows, self._left(wanted, result, one.result_axis % 2), None, Downstream(result)
+        )
 
     def _left(self, wanted: Singles, name: str, axis: int) -> Singles:
         """The channels that the model as it is still has."""

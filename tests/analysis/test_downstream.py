@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from graphopt.analysis.outlook import Outlook, outlook, result_of, unpooled
+from graphopt.analysis.downstream import Downstream, downstream, result_of, unpooled
 from graphopt.facts import shapes
 from graphopt.facts.layers import Layer, layer
 from graphopt.graph.graph import Graph
@@ -34,28 +34,28 @@ RELU = (0, math.inf)
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        ("c = Conv(x, W) y = Relu(c)", Outlook("c", (), *RELU)),
-        ("c = Conv(x, W) s = Add(x, c) y = Relu(s)", Outlook("s", ("x",), *RELU)),
-        ("c = Conv(x, W) s = Sum(c, x, x) y = Relu(s)", Outlook("s", ("x", "x"), *RELU)),
+        ("c = Conv(x, W) y = Relu(c)", Downstream("c", (), *RELU)),
+        ("c = Conv(x, W) s = Add(x, c) y = Relu(s)", Downstream("s", ("x",), *RELU)),
+        ("c = Conv(x, W) s = Sum(c, x, x) y = Relu(s)", Downstream("s", ("x", "x"), *RELU)),
         (
             "c = Conv(x, W) s = Add(c, x) t = Add(s, x) y = Sigmoid(t)",
-            Outlook("t", ("x", "x")),
+            Downstream("t", ("x", "x")),
         ),
-        ("y = Conv(x, W)", Outlook("y")),
-        ("c = Conv(x, W) r = Relu(c) s = Sigmoid(c) y = Add(r, s)", Outlook("c")),
-        ("c = Conv(x, W) r = Relu(c) q = Clip(c) y = Add(r, q)", Outlook("c")),
+        ("y = Conv(x, W)", Downstream("y")),
+        ("c = Conv(x, W) r = Relu(c) s = Sigmoid(c) y = Add(r, s)", Downstream("c")),
+        ("c = Conv(x, W) r = Relu(c) q = Clip(c) y = Add(r, q)", Downstream("c")),
         (
             "c = Conv(x, W) r = Relu(c) h = HardSigmoid(c) y = Add(r, h)",
-            Outlook("c", (), -2.5, math.inf),
+            Downstream("c", (), -2.5, math.inf),
         ),
-        ("c = Conv(x, W) y = Mul(c, x)", Outlook("c")),
-        ("c = Conv(x, W) p = GlobalAveragePool(x) s = Add(c, p) y = Relu(s)", Outlook("c")),
+        ("c = Conv(x, W) y = Mul(c, x)", Downstream("c")),
+        ("c = Conv(x, W) p = GlobalAveragePool(x) s = Add(c, p) y = Relu(s)", Downstream("c")),
     ],
 )
-def test_what_is_added_and_what_is_flat_behind(body: str, expected: Outlook) -> None:
+def test_what_is_added_and_what_is_flat_behind(body: str, expected: Downstream) -> None:
     graph = graph_of(body, PICTURES)
     node = next(node for node in graph.main.nodes if node.op_type == "Conv")
-    assert outlook(layer_of(graph, node.output[0]), shapes.infer(graph)) == expected
+    assert downstream(layer_of(graph, node.output[0]), shapes.infer(graph)) == expected
 
 
 def test_the_bias_of_a_product_belongs_to_it() -> None:
@@ -63,7 +63,7 @@ def test_the_bias_of_a_product_belongs_to_it() -> None:
     graph = graph_of("m = MatMul(x, V) b = Add(m, B) s = Add(b, x) y = Relu(s)", ports)
     one = layer_of(graph, "m")
     assert result_of(one) == "b"
-    assert outlook(one, shapes.infer(graph)) == Outlook("s", ("x",), *RELU)
+    assert downstream(one, shapes.infer(graph)) == Downstream("s", ("x",), *RELU)
 
 
 @pytest.mark.parametrize(

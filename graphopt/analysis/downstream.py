@@ -16,11 +16,11 @@ from graphopt.graph.graph import Scope
 from graphopt.graph.node import attribute, is_op
 from graphopt.rewrite.edit import only_reader
 
-__all__ = ["Outlook", "outlook", "result_of", "unpooled"]
+__all__ = ["Downstream", "downstream", "result_of", "unpooled"]
 
 
 @dataclass(frozen=True)
-class Outlook:
+class Downstream:
     """How the rest of the network sees the result of a layer.
 
     Attributes:
@@ -42,7 +42,7 @@ def result_of(layer: Layer) -> str:
     return str((layer.node if place is None else place[0]).output[0])
 
 
-def outlook(layer: Layer, shapes: Shapes) -> Outlook:
+def downstream(layer: Layer, shapes: Shapes) -> Downstream:
     """What is added to the result of a layer, and what is flat behind it.
 
     Args:
@@ -57,7 +57,7 @@ def outlook(layer: Layer, shapes: Shapes) -> Outlook:
             break
         beside += others
         total = use.node.output[0]
-    return Outlook(total, tuple(beside), *_told_apart(scope, total))
+    return Downstream(total, tuple(beside), *_told_apart(scope, total))
 
 
 def _added(node: NodeProto, index: int, scope: Scope, shapes: Shapes) -> list[str] | None:
