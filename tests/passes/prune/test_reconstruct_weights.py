@@ -142,7 +142,11 @@ def test_a_layer_without_a_bias_gets_one() -> None:
 
 
 def test_the_last_factor_of_a_product_is_solved_towards_the_layer_that_it_was() -> None:
-    graph, record = repaired(two_convs(), FactorizeConv(rank=2, min_size=0, nodes=("a",)))
+    graph, record = repaired(
+        two_convs(),
+        MaskWeights(min_size=0, nodes=("a",)),
+        FactorizeConv(rank=2, min_size=0, nodes=("a",)),
+    )
     assert record.changes[0].node == "a"
     assert told(record).items() >= {"a_first": "the float model has no tensor 'c_rank'"}.items()
     assert len(graph.main.nodes) == 3
