@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from graphopt.data.first import FirstSamples
 from graphopt.data.samples import Samples
 from graphopt.facts.quantized import has_fixed_ranges
+from graphopt.graph.graph import Graph
 from graphopt.run.evaluation import evaluate
 from graphopt.run.means import Means
 from graphopt.run.record import Quality
 from graphopt.run.room import room_beside
 from graphopt.run.stage import Stage
-from graphopt.runtime.latency import Timed
+from graphopt.runtime.latency import Timed, joint
+from graphopt.runtime.session import Session
 from graphopt.runtime.side_by_side import side_by_side
 
 __all__ = ["Verified", "verify"]
@@ -34,7 +36,8 @@ class Verified:
         quality: Closeness to the reference.
         start: Closeness of the model as it came, where that is not the reference; else None.
         before: Latency of the reference.
-        after: Latency of the result, with its ratio to the former.
+        after: Latency of the result, with its ratio to the former: of two timings where the first
+            one found it a little slower.
     """
 
     quality: Quality
@@ -57,17 +60,31 @@ def verify(stage: Stage, means: Means, start: Stage | None = None) -> Verified:
     """
     assert means.judge is not None
     quality, *before = _judged([stage] if start is None else [stage, start], means)
+    graphs = [means.reference, stage.graph]
+    light = room_beside(graphs, stage.macs, means.machine.memory_limit)
+    first, second = _timed(graphs, [means.judge.session, stage.session], means, light=light)
+    if second.ratio.doubtful and light:  # what lies elsewhere in memory may take another time
+        others = [Session(graph, threads=means.threads) for graph in graphs]
+        again = _timed(graphs, others, means, light=light)[1]
+        second = second.at(joint(second.ratio, again.ratio))
+    return Verified(quality, before[0] if before else None, first, second)
+
+
+def _timed(
+    graphs: Sequence[Graph], sessions: Sequence[Session], means: Means, *, light: bool
+) -> list[Timed]:
+    assert means.judge is not None
     feeds = means.judge.samples[0].feeds
-    (first, second), _ = side_by_side(
-        [means.reference, stage.graph],
-        [means.judge.session, stage.session],
+    found, _ = side_by_side(
+        graphs,
+        sessions,
         [feeds, feeds],
         threads=means.threads,
-        light=room_beside([means.reference, stage.graph], stage.macs, means.machine.memory_limit),
+        light=light,
         rounds=_ROUNDS,
         settled=_SETTLED,
     )
-    return Verified(quality, before[0] if before else None, first, second)
+    return found
 
 
 def _judged(stages: Sequence[Stage], means: Means) -> list[Quality]:

@@ -21,6 +21,7 @@ __all__ = [
     "Timed",
     "Times",
     "calmest",
+    "joint",
     "moody",
     "ratio",
     "timed",
@@ -35,6 +36,8 @@ models of which onnxruntime makes the same graph."""
 _PLACES = 0.03
 """Sessions of one and the same graph differ by so much (two standard deviations over 40 processes,
 processor time): where a session's memory lies decides, and no number of bursts evens it out."""
+_CLEAR = 1.15
+"""What takes longer by more than that is slower wherever its session lies."""
 _FEWEST = 5
 """Rounds that are kept of few ones."""
 _WIDE = 0.1
@@ -99,9 +102,32 @@ class Ratio:
         """Whether the model takes more time than the other one."""
         return self.differs and self.median > 1
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether it says slower by so little that other sessions may say otherwise."""
+        return self.slower and self.median < _CLEAR
+
 
 SAME = Ratio(1.0, 0.0, "graph")
 """Of two models of which onnxruntime makes the same graph: there is nothing to time."""
+
+
+def joint(first: Ratio, again: Ratio) -> Ratio:
+    """Two timings of the same models in sessions of their own as one; the steadier counts more.
+
+    Each weighs by the inverse of its variance. Where they are further apart than their spreads
+    say, the spread grows by that factor (Birge 1932, The Calculation of Errors by the Method of
+    Least Squares): of two as steady as each other, one alone that says slower says nothing.
+
+    >>> joint(Ratio(1.08, 0.03), Ratio(1.0, 0.03)).slower
+    False
+    """
+    if not (first.spread and again.spread):
+        return again if first.spread else first
+    weights = np.array([first.spread, again.spread]) ** -2.0
+    middle = float(np.average([first.median, again.median], weights=weights))
+    beyond = abs(first.median - again.median) / float(np.hypot(first.spread, again.spread))
+    return Ratio(middle, float(weights.sum() ** -0.5) * max(1.0, beyond), first.clock)
 
 
 @dataclass(frozen=True)
@@ -136,8 +162,12 @@ class Timed:
         """The same where the model cannot be faster than the first: what looks so is noise."""
         if self.ratio.median >= 1:
             return self
-        level = Times(tuple(ms / self.ratio.median for ms in self.times.bursts_ms))
-        return Timed(level, replace(self.ratio, median=1.0))
+        return self.at(replace(self.ratio, median=1.0))
+
+    def at(self, ratio: Ratio) -> Timed:
+        """The same bursts at the level that another ratio to the first model gives them."""
+        by = ratio.median / self.ratio.median
+        return Timed(Times(tuple(ms * by for ms in self.times.bursts_ms)), ratio)
 
 
 def ratio(times: Times, base: Times, clock: Clock = "wall") -> Ratio:

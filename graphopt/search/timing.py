@@ -13,7 +13,7 @@ from graphopt.run.means import Means
 from graphopt.run.room import room_beside
 from graphopt.run.stage import Stage
 from graphopt.runtime.bursts import Runner, measure
-from graphopt.runtime.latency import SAME, Ratio, timed
+from graphopt.runtime.latency import SAME, Ratio, joint, timed
 from graphopt.runtime.session import Session, thread_count
 from graphopt.runtime.work import maybe_alike
 from graphopt.search.candidate import Candidate
@@ -46,21 +46,40 @@ def ratios(base: Candidate, candidates: Sequence[Candidate], means: Means) -> li
 
 
 def _timed(base: Candidate, group: Sequence[Candidate], means: Means, light: bool) -> list[Ratio]:
+    """A candidate that is a little slower is timed again, in sessions that lie elsewhere."""
     if not group:
         return []
     runners = [_runner(item.stage, means, light) for item in (base, *group)]
-    found = measure(runners, seconds=_SECONDS * len(group), settled=_SETTLED, clock="processor")
+    found = _measured(base, group, runners)
+    doubtful = [item for item, ratio in zip(group, found, strict=True) if ratio.doubtful]
+    if not doubtful:
+        return found
+    if not light:  # else they are held, so that the others get memory of their own
+        runners.clear()
+    others = [_runner(item.stage, means, light, fresh=True) for item in (base, *doubtful)]
+    again = dict(zip(map(id, doubtful), _measured(base, doubtful, others), strict=True))
+    return [
+        joint(ratio, again[id(item)]) if id(item) in again else ratio
+        for item, ratio in zip(group, found, strict=True)
+    ]
+
+
+def _measured(
+    base: Candidate, group: Sequence[Candidate], runners: Sequence[Runner]
+) -> list[Ratio]:
+    seconds = _SECONDS * len(group)
+    found = measure(runners, seconds=seconds, settled=_SETTLED, clock="processor")
     return [
         (told.never_faster() if _more(item.stage, base.stage) else told).ratio
         for item, told in zip(group, timed(found, "processor")[1:], strict=True)
     ]
 
 
-def _runner(stage: Stage, means: Means, light: bool) -> Runner:
+def _runner(stage: Stage, means: Means, light: bool, *, fresh: bool = False) -> Runner:
     """A stage with a session of one thread; where memory is short, with the session at hand."""
     assert means.judge is not None
     feeds, threads = means.judge.samples[0].feeds, thread_count(means.threads)
-    if light and threads > 1:
+    if light and (fresh or threads > 1):
         return Runner(Session(stage.graph, threads=1), feeds)
     return Runner(stage.session, feeds, None, threads)
 

@@ -14,6 +14,7 @@ from graphopt.run.means import Means
 from graphopt.run.record import PassRecord
 from graphopt.run.sequence import done_passes, run_passes
 from graphopt.run.stage import Stage
+from graphopt.runtime.latency import joint
 from graphopt.search.called import called
 from graphopt.search.candidate import Candidate
 from graphopt.search.proposals import Proposal
@@ -90,12 +91,11 @@ def _problem(item: Candidate, means: Means) -> str:
 
 
 def weigh_again(base: Candidate, tried: Sequence[Candidate], means: Means) -> None:
-    """Time those again that are close to the best one; the steadier figure counts."""
+    """Time those again that are close to the best one; both timings count."""
     allowed = [item for item in tried if not item.problem and item.ratio is not None]
     least = min((item.cost(base.bytes) for item in allowed), default=0.0)
     close = [item for item in allowed if item.cost(base.bytes) < least + _CLOSE]
     if len(close) < 2:
         return
     for item, again in zip(close, ratios(base, close, means), strict=True):
-        if item.ratio is None or again.spread < item.ratio.spread:
-            item.ratio = again
+        item.ratio = again if item.ratio is None else joint(item.ratio, again)

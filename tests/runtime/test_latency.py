@@ -15,6 +15,7 @@ from graphopt.runtime.latency import (
     Timed,
     Times,
     calmest,
+    joint,
     moody,
     ratio,
     timed,
@@ -97,6 +98,53 @@ def test_the_wall_is_believed_where_it_is_steady_and_agrees(
     assert first.ratio == Ratio(1.0, 0.0, clock)
     assert second.ratio.clock == clock
     assert first.times.median_ms == FLOAT.on(clock).median_ms
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "slower"),
+    [
+        ((1.08, 0.03), (1.08, 0.03), True),
+        ((1.08, 0.03), (1.0, 0.03), False),
+        ((1.14, 0.03), (1.05, 0.03), True),
+        ((1.14, 0.03), (0.98, 0.03), False),
+        ((1.04, 0.03), (1.04, 0.03), True),  # what two find alike is surer than one
+        ((1.1, 0.09), (1.0, 0.03), False),
+    ],
+)
+def test_two_timings_say_slower_where_both_do(
+    first: tuple[float, float], again: tuple[float, float], slower: bool
+) -> None:
+    one, other = Ratio(*first, "processor"), Ratio(*again, "processor")
+    found = joint(one, other)
+    assert found.slower is slower
+    assert found.clock == "processor"
+    assert min(first[0], again[0]) <= found.median <= max(first[0], again[0])
+    assert joint(other, one) == found
+
+
+def test_the_steadier_of_two_timings_counts_more() -> None:
+    found = joint(Ratio(0.9, 0.01), Ratio(1.0, 0.1))
+    assert found.median == pytest.approx(0.9 + 0.1 / 101)
+    assert found.spread == pytest.approx(1 / np.hypot(1 / 0.01, 1 / 0.1))
+    apart = joint(Ratio(0.9, 0.01), Ratio(1.0, 0.01))
+    assert apart.spread == pytest.approx(0.05)  # half of what they are apart
+    alike = joint(Ratio(0.9, 0.03), Ratio(0.9, 0.04))
+    assert alike.spread == pytest.approx(1 / np.hypot(1 / 0.03, 1 / 0.04))
+    assert joint(SAME, Ratio(1.2, 0.03)) == joint(Ratio(1.2, 0.03), SAME) == SAME
+
+
+@pytest.mark.parametrize(
+    ("median", "spread", "doubtful"),
+    [(1.1, 0.03, True), (1.02, 0.03, False), (1.2, 0.03, False), (0.9, 0.03, False)],
+)
+def test_what_is_a_little_slower_is_doubtful(median: float, spread: float, doubtful: bool) -> None:
+    assert Ratio(median, spread).doubtful is doubtful
+
+
+def test_bursts_at_another_level_fit_its_ratio() -> None:
+    found = Timed(Times((2.0, 4.0, 3.0)), Ratio(1.5, 0.1)).at(Ratio(1.25, 0.05))
+    assert found.times.bursts_ms == pytest.approx((2 / 1.2, 4 / 1.2, 2.5))
+    assert found.ratio == Ratio(1.25, 0.05)
 
 
 def test_rounds_in_which_the_machine_was_not_calm_are_left_out() -> None:

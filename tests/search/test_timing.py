@@ -72,6 +72,44 @@ def test_the_processor_time_of_one_thread_counts(groups: list[list[Runner]]) -> 
     assert [(each.alone, each.threads) for each in together] == [(None, 1)] * 3
 
 
+@pytest.mark.parametrize(
+    ("first", "again", "slower", "timings"),
+    [(2.2, 1.9, False, 2), (2.2, 2.2, True, 2), (2.8, 1.9, True, 1), (1.9, 2.2, False, 1)],
+)
+@pytest.mark.parametrize(("threads", "limit"), [(1, None), (2, None), (1, 1 << 30)])
+def test_one_that_is_a_little_slower_is_timed_again_in_other_sessions(
+    monkeypatch: pytest.MonkeyPatch,
+    first: float,
+    again: float,
+    slower: bool,
+    timings: int,
+    threads: int,
+    limit: int | None,
+) -> None:
+    taken: list[list[int]] = []
+    held: list[Any] = []
+
+    def fake(runners: Sequence[Runner], **_: Any) -> list[Readings]:
+        others = [2.0, *[again if taken else first] * (len(runners) - 1)]
+        if len(others) > 2:
+            others[2] = 1.0  # the second form is fast in any case
+        taken.append([id(each.session) for each in runners])
+        held.extend(each.session for each in runners)
+        return [Readings(Times((ms,) * 9), Times((ms,) * 9)) for ms in others]
+
+    monkeypatch.setattr(timing, "measure", fake)
+    stage, means = staged(model())
+    means = replace(means, machine=Machine(threads=threads, memory_limit=limit))
+    base, forms = tried(Stage(stage.graph, means), means, "quantize-dynamic", "quantize-static")
+    found = ratios(base, forms[: 1 if limit else 2], means)
+    assert found[0].slower is slower
+    assert len(taken) == timings
+    if not limit:
+        assert all({*taken[0]}.isdisjoint(later) for later in taken[1:])
+        assert found[1].median == 0.5
+        assert [len(each) for each in taken] == [3, 2][:timings]
+
+
 @pytest.mark.parametrize("spec", ["quantize-weights", "mask-weights{min_size=4}"])
 def test_a_form_that_folds_to_float_is_not_timed(groups: list[list[Runner]], spec: str) -> None:
     stage, means = staged(model())
