@@ -1,0 +1,225 @@
+"""Layers solved again one after another, so that the model gives what it gave before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphopt.analysis.downstream import Downstream, downstream, result_of, unpooled
+from graphopt.contract.passes import Context, SampledRows
+from graphopt.facts.layers import Layer, Refusal, layer
+from graphopt.graph.graph import Graph
+from graphopt.numerics.least_squares import Behind, Solved, solve_layer
+from graphopt.rewrite.absorb import absorber, store
+from graphopt.rewrite.values import set_values
+
+__all__ = ["Fit", "Refit", "blocks_of", "from_blocks", "refit_refusal", "store_solved"]
+
+Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+
+_ROW_BYTES = 256 << 20
+"""Most that the rows of one layer may take."""
+
+
+def refit_refusal(one: Layer) -> Refusal | None:
+    """Why a layer cannot be solved again; None where it can."""
+    needs = ("right", "matrix") if one.kind == "linear" else ()
+    if refusal := one.refusal("float", "fixed", *needs, "finite", "bias"):
+        return refusal
+    if isinstance(request := SampledRows.of(one), Refusal):
+        return request
+    return None if one.weight.alone else Refusal(one.node, "its weight is shared with others")
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """What one layer is solved by.
+
+    Attributes:
+        layer: The layer.
+        rows: What it reads now: ``(rows, groups, width)``.
+        wanted: What its result, with what is added to it, should be: ``(rows, groups, out)``.
+        behind: What becomes of the result.
+        weight: As it is, ``(groups, width, out)``.
+        bias: As it is, ``(groups, out)``; zero without one.
+    """
+
+    layer: Layer
+    rows: Singles
+    wanted: Singles
+    behind: Behind
+    weight: Floats
+    bias: Floats
+
+    def solved(self, ridge: float, rounds: int, mask: NDArray[np.bool_], *, biased: bool) -> Solved:
+        """The weight and bias of least error; see ``solve_layer``."""
+        return solve_layer(
+            self.rows,
+            self.wanted,
+            self.weight,
+            ridge=ridge,
+            mask=mask,
+            behind=self.behind,
+            rounds=rounds,
+            biased=biased,
+        )
+
+    def error(self, weight: Floats, bias: Floats) -> float:
+        """Squared error of the results as it is seen behind the layer, by their variance."""
+        now = np.einsum("ngk,gko->ngo", self.rows, weight.astype(np.float32), optimize=True)
+        now += bias.astype(np.float32)
+        if self.behind.added is not None:
+            now += self.behind.added
+        wrong = now - self.behind.nearest(self.wanted, now)
+        spread = float(self.wanted.var(axis=0, dtype=np.float64).sum())
+        error = float(np.square(wrong, dtype=np.float64).sum()) / max(len(self.rows), 1)
+        return error / max(spread, 1e-30)
+
+
+class Refit:
+    """The model as it is and as it was before the first lossy pass, walked side by side.
+
+    Args:
+        graph: As it is; edited between two questions.
+        context: Of the pass.
+        pending: The layers to be solved, which come in this order.
+        samples: Calibration samples to walk on.
+    """
+
+    def __init__(
+        self, graph: Graph, context: Context, pending: Iterable[Layer], samples: int
+    ) -> None:
+        self._graph, self._context = graph, context
+        self._pending = {id(one.node) for one in pending}
+        self._present = context.walk(graph, samples)
+        self._original = context.walk(context.reference, self._present.count)
+
+    def fit(self, one: Layer, most: int = SampledRows.most) -> Fit | Refusal:
+        """What the layer is solved by; it counts as solved from then on.
+
+        Args:
+            one: The next of the layers.
+            most: Rows to take.
+        """
+        found = absorber(one.scope, one.node)
+        given = found if isinstance(found, Refusal) else self._given(one, most)
+        self._pending.discard(id(one.node))
+        if isinstance(given, Refusal):
+            return given
+        assert not isinstance(found, Refusal)
+        _, values, bias = found
+        weight = blocks_of(one, values)
+        groups, _, outs = weight.shape
+        shape = (len(given.rows), groups, outs)
+        added = None if given.added is None else given.added.reshape(shape)
+        behind = Behind(added, given.look.low, given.look.high)
+        wanted = given.wanted.reshape(shape)
+        return Fit(one, given.rows, wanted, behind, weight, bias.reshape(groups, outs))
+
+    def _given(self, one: Layer, most: int) -> _Given | Refusal:
+        """Rows, and what the layer should give for them."""
+        context, shapes = self._context, self._context.shapes
+        request = SampledRows.of(one)
+        info = shapes.get(result_of(one))
+        assert isinstance(request, SampledRows)
+        if info is None or info.shape is None:
+            return Refusal(one.node, "the rank of its result is not known")
+        axis = one.result_axis % len(info.shape)
+        width = math.prod(one.weight.constant.shape) // one.out_channels * one.groups
+        most = max(1, min(most, _ROW_BYTES // (4 * width)))
+        if (before := unpooled(one, shapes)) is not None:
+            return self._before_pooling(one, *before, most)
+        look = downstream(one, shapes)
+        if not all(self._settled(name) for name in look.beside):
+            look = Downstream(result_of(one))
+        if context.reference.main.producer(look.total) is None:
+            return Refusal(one.node, f"the float model has no tensor {look.total!r}")
+        rows = self._present.ask(replace(request, most=most))
+        added = None
+        for name in look.beside:
+            other = self._present.ask(SampledRows(name, axis, most=most))
+            added = other if added is None else added + other
+        wanted = self._original.ask(SampledRows(look.total, axis, most=most))
+        wanted = self._left(wanted, look.total, axis)
+        if wanted.shape != (len(rows), 1, one.channels):
+            return Refusal(one.node, "its result has another shape than in the float model")
+        return _Given(rows, wanted, added, look)
+
+    def _before_pooling(self, one: Layer, name: str, axis: int, most: int) -> _Given | Refusal:
+        main = self._context.reference.main
+        result = result_of(one)
+        node = main.producer(result)
+        found = None if node is None else layer(main, node)
+        if not isinstance(found, Layer) or not main.defines(name):
+            return Refusal(one.node, f"the float model has no layer that gives {result!r}")
+        effective = found.effective()
+        if isinstance(effective, Refusal):
+            return effective
+        rows = self._present.ask(SampledRows(name, axis, most=most))
+        read = self._original.ask(SampledRows(name, axis, most=most))
+        weight, bias = blocks_of(found, effective[0])[0], effective[1]
+        wanted = read @ weight.astype(np.float32) + bias.astype(np.float32)
+        wanted = self._left(wanted, result, one.result_axis % 2)
+        return _Given(rows, wanted, None, Downstream(result))
+
+    def _left(self, wanted: Singles, name: str, axis: int) -> Singles:
+        """The channels that the model as it is still has."""
+        kept = self._context.kept.get((name, axis))
+        return wanted if kept is None else wanted[:, :, kept]
+
+    def _settled(self, name: str) -> bool:
+        """Whether a tensor depends on no layer that is still to be solved."""
+        nodes = self._graph.main.ancestors([name])
+        return not any(id(node) in self._pending for node in nodes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """Rows of a layer as the walks give them.
+
+    Attributes:
+        rows: ``(rows, groups, width)``.
+        wanted: ``(rows, 1, out)``.
+        added: The same of what is added to the result; None for nothing.
+        look: What becomes of the result.
+    """
+
+    rows: Singles
+    wanted: Singles
+    added: Singles | None
+    look: Downstream
+
+
+def blocks_of(one: Layer, values: Floats) -> Floats:
+    """A weight as the node reads it as ``(groups, width, out)``."""
+    if one.kind == "conv":
+        return values.reshape(one.groups, len(values) // one.groups, -1).transpose(0, 2, 1)
+    return (values if one.read_axes[0] % 2 else values.T)[None]
+
+
+def from_blocks(one: Layer, weight: Floats) -> Floats:
+    """The other way round."""
+    if one.kind == "conv":
+        shape = one.weight.shape
+        assert shape is not None
+        values: Floats = weight.transpose(0, 2, 1).reshape(shape)
+        return values
+    matrix: Floats = weight[0]
+    return matrix if one.read_axes[0] % 2 else matrix.T
+
+
+def store_solved(one: Layer, weight: Floats, bias: Floats | None) -> Refusal | None:
+    """Give a layer its new weight ``(groups, width, out)`` and bias ``(groups, out)``."""
+    values = from_blocks(one, weight)
+    flat = None if bias is None else bias.reshape(-1)
+    told = store(one, values, flat)
+    if isinstance(told, Refusal):
+        return told
+    if flat is not None and one.bias is not None and one.bias.node is not one.node:
+        set_values(one.bias, flat.astype(one.bias.dtype))
+    return None
