@@ -124,7 +124,7 @@ def distill(
             checkpoints=None if checkpoints is None else Path(checkpoints),
             progress=progress,
         )
-        means, caveat = with_judge(means, metric, attempt, [graph], plan.tasks)
+        means, caveat = with_judge(means, metric, attempt, None, plan.tasks, judged=graph)
     start = Origin(Stage(graph, means), path_of(student))
     reference = Origin(Stage(goal, means), path_of(teacher))
     choice = follow(plan, start.stage, means, start.stage)

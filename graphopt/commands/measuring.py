@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -102,8 +102,10 @@ def with_judge(
     means: Means,
     metric: str | MetricFunction | None,
     trial: Trial,
-    others: Sequence[Graph] = (),
+    other: Graph | None = None,
     given: TasksGiven | None = None,
+    *,
+    judged: Graph | None = None,
 ) -> tuple[Means, Caveat]:
     """The means with a judge and the metric, and what the judge cannot prove.
 
@@ -114,8 +116,9 @@ def with_judge(
         means: Without a judge.
         metric: Its name, or a function of outputs and labels.
         trial: Loads and runs models from outside before this process does.
-        others: Models from outside that are judged, beside the reference.
+        other: A further model from outside.
         given: What the user says of outputs.
+        judged: The one that is judged, where it is from outside and not made of the reference.
 
     Raises:
         DataError: A metric is asked for and there are no labels.
@@ -137,8 +140,9 @@ def with_judge(
         threads=means.threads,
         seed=means.seed,
     )
-    for graph in others if judge is not None else ():
-        assert judge is not None
+    for graph in (other, judged):
+        if graph is None or judge is None:
+            continue
         feeds = judge.samples[0].feeds
         most = most_bytes(graph, means.machine.memory_limit)
         trial.run(graph, feeds, threads=thread_count(means.threads), most=most)
@@ -146,11 +150,11 @@ def with_judge(
         caveat = _caveat(means)
     words = parse_tasks(given or {})
     tasks = _tasks(means.reference, judge, words)
-    for graph in others:
+    if judged is not None:
         answers = []
         if judge is not None:
-            answers = judge.first(_READ).run(Session(graph, threads=means.threads))
-        tasks = in_two_forms(tasks, read_tasks(graph, infer(graph), answers, words))
+            answers = judge.first(_READ).run(Session(judged, threads=means.threads))
+        tasks = in_two_forms(tasks, read_tasks(judged, infer(judged), answers, words))
     means = replace(means, judge=judge, tasks=tasks)
     means, unfit = _with_labels(means, metric)
     if unfit:

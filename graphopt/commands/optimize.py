@@ -107,9 +107,8 @@ def optimize(
         )
         if dry_run:
             return _looked_at(plan, Origin(Stage(graph, means), path_of(model)), means)
-        means, caveat = with_judge(
-            means, metric, trial, [] if goal is graph else [goal], plan.tasks
-        )
+        other = None if goal is graph else goal
+        means, caveat = with_judge(means, metric, trial, other, plan.tasks)
     origin = Origin(Stage(graph, means), path_of(model))
     choice = follow(plan, origin.stage, means)
     result = finished(plan, choice, means, caveat, started=started, reference=origin)

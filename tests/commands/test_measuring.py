@@ -86,6 +86,20 @@ def test_labels_of_both_are_told() -> None:
     )
 
 
+@pytest.mark.parametrize("judged", [False, True])
+def test_only_the_form_of_the_model_that_is_judged_counts(judged: bool) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 13]>
+        g (float[N,6] x) => (float[N,7] y) { s = MatMul (x, w)  y = OP(s) }"""
+    logits, shares = (
+        io.load(model_from_text(text.replace("OP", op), {"w": W})) for op in ("Identity", "Softmax")
+    )
+    samples = open_data({"x": X}, logits)
+    _, means = staged(logits, judged=False, calibrated=False, evaluation=samples)
+    roles = (None, shares) if judged else (shares, None)
+    means, _ = with_judge(means, None, Trial(wanted=False), roles[0], judged=roles[1])
+    assert means.tasks["y"].other_form == ("probabilities" if judged else None)
+
+
 def test_labels_that_fit_nothing_are_told() -> None:
     record = run(labels=np.arange(40))
     quality = record.quality
