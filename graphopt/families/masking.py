@@ -15,13 +15,17 @@ from graphopt.families.training import require_torch
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.numerics import scores
-from graphopt.numerics.scores import Pattern
+from graphopt.numerics.scores import AskedZeros, Pattern
 
 if TYPE_CHECKING:
     from onnx import NodeProto
 
 __all__ = [
+    "arranged",
+    "arranged_back",
     "gradient_scores",
+    "has_zeros",
+    "held_values",
     "input_axis",
     "prunable",
     "reached",
@@ -33,22 +37,59 @@ def prunable(
     graph: Graph,
     chosen: Callable[[NodeProto], bool],
     min_size: int,
-    pattern: Pattern | None,
+    zeros: AskedZeros,
     changes: Changes,
 ) -> list[WeightGroup]:
     """Weights of the chosen nodes that may lose elements; the reasons of the others are noted."""
     found = []
     for group in weight_groups(graph, chosen, TRAINED):
-        width = group.constant.shape[input_axis(group)]
         if refusal := group.refusal(min_size):
             changes.skip(refusal)
         elif np.isnan(group.constant.values).any():
             changes.skip(group.name, "its weight holds NaN")
-        elif pattern is not None and width % pattern.group:
-            changes.skip(group.name, f"{width} inputs are no multiple of {pattern.group}")
+        elif reason := _undivided(group, zeros):
+            changes.skip(group.name, reason)
         else:
             found.append(group)
     return found
+
+
+def _undivided(group: WeightGroup, zeros: AskedZeros) -> str:
+    """Why blocks or groups of the pattern do not divide a weight; empty where they do."""
+    one, shape = group.layers[0], group.constant.shape
+    outputs, inputs = zeros.block
+    inputs = inputs if zeros.pattern is None else zeros.pattern.group
+    if shape[one.in_axis] % inputs:
+        return f"{shape[one.in_axis]} inputs are no multiple of {inputs}"
+    each = shape[one.out_axis] // one.groups_in
+    return f"{each} outputs are no multiple of {outputs}" if each % outputs else ""
+
+
+def arranged(group: WeightGroup, values: Array) -> Array:
+    """What is laid out as the weight is, as ``(out, ..., in)``."""
+    one = group.layers[0]
+    return np.moveaxis(values, (one.out_axis, one.in_axis), (0, -1))
+
+
+def arranged_back(group: WeightGroup, values: Array) -> Array:
+    """The other way round."""
+    one = group.layers[0]
+    return np.ascontiguousarray(np.moveaxis(values, (0, -1), (one.out_axis, one.in_axis)))
+
+
+def held_values(group: WeightGroup) -> Array:
+    """The weight as it is in the graph now."""
+    constant = group.constant.scope.constant(group.constant.origin)
+    assert constant is not None
+    return constant.values
+
+
+def has_zeros(group: WeightGroup, zeros: AskedZeros) -> bool:
+    """Whether a weight has the zeros already that it is to have."""
+    values = group.constant.values
+    present = arranged(group, (values != 0).astype(np.float32))
+    blocks = scores.block_sums(present, zeros.block)
+    return not blocks[~zeros.keep(blocks)].any()
 
 
 def input_axis(group: WeightGroup) -> int:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "BLOCKS",
     "PATTERNS",
+    "AskedZeros",
+    "BlockName",
     "Pattern",
     "PatternName",
+    "block_mask",
+    "block_sums",
+    "layer_adaptive",
     "lowest_masks",
     "magnitudes",
     "pattern_mask",
@@ -41,6 +48,49 @@ PATTERNS: Mapping[PatternName, Pattern | None] = {
     "1:4": Pattern(1, 4),
     "4:8": Pattern(4, 8),
 }
+
+BlockName = Literal["1x1", "4x1", "1x4", "4x4", "1x16"]
+BLOCKS: Mapping[BlockName, tuple[int, int]] = {
+    "1x1": (1, 1),
+    "4x1": (4, 1),
+    "1x4": (1, 4),
+    "4x4": (4, 4),
+    "1x16": (1, 16),
+}
+
+
+@dataclass(frozen=True)
+class AskedZeros:
+    """Which zeros a weight is to have: a share in blocks of neighbours, or an N:M pattern.
+
+    Weights are given to it as ``(out, ..., in)``: a block is ``block[0]`` neighbours along the
+    first axis by ``block[1]`` along the last, and a pattern counts along the last one.
+
+    Attributes:
+        sparsity: Share of the blocks that are zero; a pattern brings its own.
+        pattern: N and M; None for a share.
+        block: Outputs by inputs; they divide the axes. With a pattern it is ``(1, 1)``.
+    """
+
+    sparsity: float
+    pattern: Pattern | None = None
+    block: tuple[int, int] = (1, 1)
+
+    def keep(self, scores: NDArray[Any]) -> Mask:
+        """What stays, of the scores of all blocks ``(out / block, ..., in / block)``.
+
+        The lowest go; among equal ones those that come first.
+
+        Raises:
+            ValueError: A score is NaN, or a pattern does not divide the last axis.
+
+        >>> AskedZeros(0.5).keep(np.array([[3.0, 1.0], [2.0, 4.0]]))
+        array([[ True, False],
+               [False,  True]])
+        """
+        if self.pattern is not None:
+            return pattern_mask(scores, self.pattern, -1)
+        return lowest_masks([scores], zero_count(scores.size, self.sparsity))[0]
 
 
 def zero_count(size: int, sparsity: float) -> int:
@@ -105,6 +155,63 @@ def lowest_masks(scores: Sequence[NDArray[Any]], count: int) -> list[Mask]:
     ends = np.cumsum([score.size for score in scores])[:-1]
     parts = np.split(keep, ends) if scores else []
     return [part.reshape(score.shape) for part, score in zip(parts, scores, strict=True)]
+
+
+def layer_adaptive(scores: NDArray[Any]) -> NDArray[np.float64]:
+    """Each score over the sum of it and all that are not lower: comparable between layers.
+
+    The highest of a layer has 1, however large it is, so none competes away a whole layer. Among
+    equal scores those that come first count as lower. ``-inf`` stays, and counts in no sum.
+
+    Args:
+        scores: Any shape, 0 or more: of magnitudes the squares.
+
+    Returns:
+        The same shape, 0 to 1.
+
+    Source: Lee et al., Layer-adaptive Sparsity for the Magnitude-based Pruning (2021), equation 3.
+
+    >>> layer_adaptive(np.array([1.0, 4.0, 3.0]))
+    array([0.125     , 1.        , 0.42857143])
+    """
+    flat = np.asarray(scores, np.float64).ravel()
+    order = np.argsort(flat, kind="stable")
+    lowest_first = flat[order]
+    counted = np.where(lowest_first == -np.inf, 0.0, lowest_first)
+    sums = np.cumsum(counted[::-1])[::-1]
+    found = np.empty_like(flat)
+    found[order] = np.divide(lowest_first, sums, out=np.minimum(lowest_first, 0.0), where=sums > 0)
+    return found.reshape(scores.shape)
+
+
+def block_sums(scores: NDArray[Any], block: tuple[int, int]) -> NDArray[Any]:
+    """The sum of each block: ``block[0]`` neighbours on the first axis by ``block[1]`` on the last.
+
+    Args:
+        scores: ``(out, ..., in)``.
+        block: Its sizes, which divide the first and the last axis.
+
+    Raises:
+        ValueError: It does not.
+
+    >>> block_sums(np.arange(8.0).reshape(2, 4), (2, 2))
+    array([[10., 18.]])
+    """
+    out, *others, width = scores.shape
+    rows, columns = block
+    if out % rows or width % columns:
+        raise ValueError(f"blocks of {rows} x {columns} do not divide {out} x {width}")
+    cut: NDArray[Any] = scores.reshape(out // rows, rows, *others, width // columns, columns)
+    return cut.sum(axis=(1, -1)) if block != (1, 1) else scores
+
+
+def block_mask(mask: Mask, block: tuple[int, int]) -> Mask:
+    """A mask of blocks as one of elements, the other way round.
+
+    >>> block_mask(np.array([[True, False]]), (1, 2))
+    array([[ True,  True, False, False]])
+    """
+    return np.repeat(np.repeat(mask, block[0], axis=0), block[1], axis=-1)
 
 
 def pattern_mask(scores: NDArray[Any], pattern: Pattern, axis: int) -> Mask:

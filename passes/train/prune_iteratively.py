@@ -17,6 +17,7 @@ from graphopt.facts.weights import WeightGroup
 from graphopt.families.chosen import MinSize
 from graphopt.families.masking import (
     gradient_scores,
+    held_values,
     input_axis,
     prunable,
     reached,
@@ -25,7 +26,7 @@ from graphopt.families.masking import (
 from graphopt.families.training import DistillingPass, distilling_examples, told
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
-from graphopt.numerics.scores import PATTERNS
+from graphopt.numerics.scores import PATTERNS, AskedZeros
 
 if TYPE_CHECKING:
     from graphopt.bridge.module import GraphModule
@@ -86,7 +87,7 @@ class PruneIteratively(PruningOptions, DistillingPass):
         changes = Changes()
         pattern = PATTERNS[self.pattern]
         chosen = select(self.prune, self.keep)
-        layers = prunable(graph, chosen, self.min_size, pattern, changes)
+        layers = prunable(graph, chosen, self.min_size, AskedZeros(self.sparsity, pattern), changes)
         if all(reached(pool, self.sparsity, pattern) for pool in self._pools(layers)):
             for layer in layers:
                 changes.skip(layer.name, "it has the zeros that are asked for already")
@@ -102,7 +103,7 @@ class PruneIteratively(PruningOptions, DistillingPass):
                 f"{self.min_score:g} at step {hook.stopped} of {curves.steps}",
             )
         for layer in layers if curves.best_step else []:
-            changes.edit(layer.name, zeros_of(_values(layer)))
+            changes.edit(layer.name, zeros_of(held_values(layer)))
         return changes
 
     def _pools(self, layers: Sequence[WeightGroup]) -> list[list[WeightGroup]]:
@@ -160,10 +161,3 @@ class PruneIteratively(PruningOptions, DistillingPass):
             *(first.but(pattern=each) for each in ("2:4", "1:4", "4:8")),
             replace(first.but(batch_norm="insert"), before="fuse-batchnorm"),
         ]
-
-
-def _values(layer: WeightGroup) -> Array:
-    """The weight as it is in the graph now."""
-    constant = layer.constant.scope.constant(layer.constant.origin)
-    assert constant is not None
-    return constant.values

@@ -5,13 +5,18 @@ import sys
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from graphopt.commands.optimize import optimize
+from graphopt.contract.spec import parse_passes
 from graphopt.errors import Need, SystemFailure, UsageError
+from graphopt.facts.layers import Layer, layers
+from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.passes.prune import MaskWeights
-from graphopt.testing import MODELS, apply_pass, model_from_text, run_model
+from graphopt.runtime.session import Session
+from graphopt.testing import MODELS, apply_pass, apply_passes, model_from_text, run_model
 
 
 def _zeros(graph: Graph) -> dict[str, float]:
@@ -128,6 +133,152 @@ def test_patterns_along_the_inputs(pattern: Any, share: float) -> None:
     assert record.status == "nothing to do"
 
 
+@pytest.mark.parametrize("block", ["4x1", "1x4", "4x4", "1x16"])
+@pytest.mark.parametrize("criterion", ["magnitude", "second-order", "wanda"])
+def test_blocks_of_outputs_by_inputs(block: Any, criterion: Any) -> None:
+    graph, _ = apply_pass(MaskWeights(block=block, criterion=criterion), MODELS["mlp"]())
+    outputs, inputs = (int(number) for number in block.split("x"))
+    for name, turned in (("W1", False), ("W2", True)):  # Gemm with transB = 1, MatMul
+        values = graph.read(graph.main.initializers[name])
+        values = values.T if turned else values
+        out, width = values.shape
+        blocks = values.reshape(out // outputs, outputs, width // inputs, inputs)
+        present = (blocks != 0).sum(axis=(1, 3))
+        assert set(np.unique(present)) == {0, outputs * inputs}
+        assert (present == 0).mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_blocks_count_channels_at_the_same_place_of_the_kernel() -> None:
+    item = MaskWeights(block="1x4", criterion="second-order", exclude=("conv_0",))
+    graph, _ = apply_pass(item, MODELS["cnn"]())
+    out, width, *kernel = (values := graph.read(graph.main.initializers["W2"])).shape
+    present = (values.reshape(out, width // 4, 4, *kernel) != 0).sum(axis=2)
+    assert set(np.unique(present)) == {0, 4}
+    assert (present == 0).mean() == 0.5
+
+
+def test_blocks_skip_what_they_do_not_divide() -> None:
+    _, record = apply_pass(MaskWeights(block="1x4"), MODELS["cnn"]())
+    assert "3 inputs are no multiple of 4" in [skip.reason for skip in record.skipped]
+    text = """<ir_version: 8, opset_import: ["" : 13]>
+    g (float[N,32] x) => (float[N,18] y) { y = MatMul (x, W) }"""
+    model = model_from_text(text, {"W": (32, 18)})
+    _, record = apply_pass(MaskWeights(block="4x1"), model)
+    assert [skip.reason for skip in record.skipped] == ["18 outputs are no multiple of 4"]
+
+
+def _pictures(count: int = 24) -> dict[str, Any]:
+    """Neighbours are alike: of white noise no input can stand in for another."""
+    noise = np.random.default_rng(0).normal(0.3, 1, (count, 3, 8, 8)).astype(np.float32)
+    rolled = (np.roll(noise, (up, left), (2, 3)) for up in range(3) for left in range(3))
+    return {"x": sum(rolled, start=noise / 2) / np.float32(3)}
+
+
+def _error(graph: Graph, model: onnx.ModelProto) -> float:
+    feeds = _pictures(64)
+    right = Session(io.load(model), threads=1).run(feeds)["y"]
+    made = Session(graph, threads=1).run(feeds)["y"]
+    return float(np.square(made - right).mean() / right.var())
+
+
+def test_what_is_left_makes_up_for_what_went() -> None:
+    model, errors = MODELS["cnn"](), {}
+    for criterion in ("magnitude", "wanda", "second-order"):
+        item = MaskWeights(criterion=criterion, min_size=0)
+        graph, record = apply_pass(item, model, samples=_pictures())
+        assert _zeros(graph)["W1"] == _zeros(graph)["W2"] == 0.5
+        errors[criterion] = _error(graph, model)
+    assert "; error of its result " in record.changes[0].what
+    assert errors["second-order"] < 0.5 * min(errors["magnitude"], errors["wanda"])
+    names = [node.name for node in graph.main.nodes]
+    assert names == [node.name for node in model.graph.node]
+
+
+@pytest.mark.parametrize("criterion", ["magnitude", "wanda", "second-order"])
+def test_running_it_again_changes_nothing(criterion: Any) -> None:
+    item = MaskWeights(criterion=criterion, min_size=0)
+    once, _ = apply_pass(item, MODELS["cnn"](), samples=_pictures())
+    again, record = apply_pass(item, once, samples=_pictures())
+    assert record.status == "nothing to do"
+    assert "the zeros that are asked for" in record.skipped[0].reason
+    np.testing.assert_array_equal(run_model(once)["y"], run_model(again)["y"])
+
+
+@pytest.mark.parametrize("criterion", ["wanda", "second-order"])
+def test_inputs_that_are_never_there_go_first(criterion: Any) -> None:
+    """The first half of the inputs is zero on all samples; magnitudes do not see that."""
+    text = """<ir_version: 8, opset_import: ["" : 13]>
+    g (float[N,32] x) => (float[N,16] y) { y = MatMul (x, W) }"""
+    x = np.random.default_rng(0).normal(size=(24, 32)).astype(np.float32)
+    x[:, :16] = 0
+    item = MaskWeights(criterion=criterion, ridge=1e-6)
+    graph, _ = apply_pass(item, model_from_text(text, {"W": (32, 16)}), samples={"x": x})
+    values = graph.read(graph.main.initializers["W"])
+    assert not values[:16].any()
+    assert values[16:].all()
+
+
+def test_layer_adaptive_takes_the_same_share_however_large_a_layer_is() -> None:
+    model = MODELS["mlp"]()
+    first, _ = apply_pass(MaskWeights(scope="layer-adaptive"), model)
+    for tensor in model.graph.initializer:
+        if tensor.name == "W1":
+            scaled = 100 * onnx.numpy_helper.to_array(tensor)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(scaled, tensor.name))
+    second, _ = apply_pass(MaskWeights(scope="layer-adaptive"), model)
+    plain, _ = apply_pass(MaskWeights(scope="global"), model)
+    assert _zeros(first) == _zeros(second)
+    assert 0 < _zeros(second)["W1"] < 1
+    assert _zeros(plain)["W2"] == 1
+    sizes = {"W1": 48 * 32, "W2": 48 * 24}
+    assert sum(_zeros(first)[n] * size for n, size in sizes.items()) == sum(sizes.values()) / 2
+
+
+def test_shares_of_layers_hold_for_second_order_too() -> None:
+    item = MaskWeights(criterion="second-order", scope="layer-adaptive", sparsity=0.7)
+    graph, _ = apply_pass(item, MODELS["mlp"]())
+    zeros = _zeros(graph)
+    assert zeros["W1"] != zeros["W2"]
+    assert zeros["W1"] * 48 * 32 + zeros["W2"] * 48 * 24 == pytest.approx(0.7 * 2688, abs=2)
+
+
+def test_layers_of_which_samples_tell_nothing_are_masked_by_magnitude() -> None:
+    _, record = apply_pass(
+        MaskWeights(criterion="second-order", min_size=0), MODELS["shared-weights"]()
+    )
+    what = [edit.what for edit in record.changes]
+    assert any(", by magnitude: its weight is shared with others" in each for each in what)
+
+
+@pytest.mark.parametrize("criterion", ["wanda", "second-order"])
+def test_statistics_need_samples(criterion: Any) -> None:
+    _, record = apply_pass(MaskWeights(criterion=criterion), MODELS["mlp"](), samples=None)
+    assert record.reason == "mask-weights needs calibration samples"
+
+
+@pytest.mark.parametrize(
+    ("name", "behind"),
+    [
+        ("cnn", "quantize-static"),
+        ("cnn", "quantize-weights{min_size=0}"),
+        ("mlp", "quantize-dynamic{min_size=0}"),
+    ],
+)
+def test_zeros_stay_zeros_behind_quantization(name: str, behind: str) -> None:
+    item = MaskWeights(sparsity=0.75, criterion="second-order", min_size=0)
+    passes = [item, *parse_passes(behind)]
+    graph, records = apply_passes(passes, MODELS[name](), samples=24)
+    assert records[-1].status == "done"
+    codes = [
+        (layer, layer.weight.values())
+        for layer in layers(graph)
+        if isinstance(layer, Layer) and layer.weight.form != "float"
+    ]
+    assert codes
+    for _, values in codes:
+        assert (values == 0).mean() >= 0.74
+
+
 def test_a_pattern_skips_inputs_that_do_not_divide() -> None:
     graph, record = apply_pass(MaskWeights(pattern="2:4"), MODELS["cnn"]())
     assert _zeros(graph)["W1"] == 0
@@ -139,6 +290,7 @@ def test_a_pattern_skips_inputs_that_do_not_divide() -> None:
     ("options", "words"),
     [
         ({"threshold": 0.1, "pattern": "2:4"}, "a threshold or a pattern"),
+        ({"pattern": "2:4", "block": "4x1"}, "or a pattern or a block, one of them"),
         ({"threshold": 0.1, "criterion": "snip"}, "a threshold is one of magnitudes"),
     ],
 )

@@ -1,0 +1,98 @@
+"""What calibration samples tell of the weights of a layer that is to lose some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphopt.contract.passes import Context, MeanSquare, body_reason
+from graphopt.facts.layers import Refusal
+from graphopt.facts.weights import WeightGroup
+from graphopt.families.refitting import Fit, blocks_of, from_blocks, refit_refusal, store_solved
+from graphopt.graph.tensors import Array
+from graphopt.numerics.moments import MomentSums
+from graphopt.numerics.removal import damped, second_order_mask
+from graphopt.numerics.scores import AskedZeros, Mask
+
+__all__ = ["input_scores", "remove_weights", "unseen_reason"]
+
+Floats = NDArray[np.float64]
+
+_ROUNDS = 3
+"""Solutions behind a function that is flat."""
+
+
+def unseen_reason(group: WeightGroup) -> str:
+    """Why samples tell nothing of a weight; empty where they do."""
+    one = group.layers[0]
+    if one.scope.parent is not None:
+        return body_reason(one.scope)
+    refusal = refit_refusal(one)
+    return "" if refusal is None else refusal.reason
+
+
+def input_scores(context: Context, groups: Sequence[WeightGroup], samples: int) -> Iterator[Array]:
+    """``w^2`` times the mean square of the input that it multiplies: what its output loses.
+
+    Args:
+        context: Has the samples.
+        groups: Weights of which samples tell.
+        samples: How many to look at.
+
+    Yields:
+        Scores in the layout in which the weight is stored.
+
+    Source: Sun et al., A Simple and Effective Pruning Approach for Large Language Models (2024),
+    equation 1 (Wanda), squared.
+    """
+    ones = [group.layers[0] for group in groups]
+    requests = [MeanSquare(one.data, 1 if one.kind == "conv" else -1) for one in ones]
+    answers = context.observe(requests, limit=samples)
+    for one, request in zip(ones, requests, strict=True):
+        weight = blocks_of(one, one.values().astype(np.float64))
+        powers = answers[request].reshape(one.groups, -1)
+        by_row = np.repeat(powers, weight.shape[1] // powers.shape[1], axis=1)
+        yield one.weight.stored(from_blocks(one, weight**2 * by_row[:, :, None]))
+
+
+def remove_weights(fit: Fit, zeros: AskedZeros, ridge: float) -> str | Refusal:
+    """Set weights of a layer to zero and solve for the others; what came of it, in words.
+
+    Args:
+        fit: What the layer is solved by.
+        zeros: What is to be zero.
+        ridge: Pull towards the weights as they are, as a share of the mean square of the input.
+    """
+    biased = fit.layer.bias is not None
+    everything = np.ones(fit.weight.shape, np.bool_)
+    dense = fit.solved(ridge, _ROUNDS, everything, biased=biased).weight
+    keep = _kept(fit, dense, zeros, ridge)
+    solved = fit.solved(ridge, _ROUNDS, keep, biased=biased)
+    refusal = store_solved(fit.layer, solved.weight, solved.bias if biased else None)
+    return refusal or f"error of its result {fit.error(solved.weight, solved.bias):.2%}"
+
+
+def _kept(fit: Fit, dense: Floats, zeros: AskedZeros, ridge: float) -> Mask:
+    """What stays, ``(groups, width, out)``, of the weights that would be best without zeros."""
+    groups, width, _ = dense.shape
+    sums = MomentSums(groups, width)
+    sums.add(fit.rows)
+    moments = sums.result()
+    gram = moments.covariance
+    if fit.layer.bias is None:
+        gram = gram + moments.mean[:, :, None] * moments.mean[:, None, :]
+    gram = np.stack([damped(each, ridge) for each in gram])
+    # blocks and patterns count neighbouring channels at the same place of the kernel
+    channels = fit.layer.in_channels // groups
+    order = np.arange(width).reshape(channels, -1).T.ravel()
+    found = second_order_mask(
+        dense.transpose(0, 2, 1)[:, :, order],
+        gram[:, order][:, :, order],
+        zeros,
+        (fit.weight == 0).transpose(0, 2, 1)[:, :, order],
+    )
+    keep = np.empty(dense.shape, np.bool_)
+    keep[:, order] = found.transpose(0, 2, 1)
+    return keep
