@@ -48,7 +48,7 @@ from graphopt.cli.streams import stdout_to_stderr
 @eval_option
 @metric_option
 @task_option
-@click.option("--max-drop", type=AMOUNT, help="Most that the metric may fall.")
+@click.option("--max-drop", type=AMOUNT, help="Most that the metric may get worse.")
 @click.option("--min-agreement", type=PERCENT, metavar="PERCENT", help="Least same decisions.")
 @click.option("--min-sqnr", "min_sqnr_db", type=FINITE, metavar="DB", help="Least SQNR an output.")
 @click.option("--target", metavar="NAME", help="Machine to run on [default: host].")

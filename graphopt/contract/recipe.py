@@ -47,7 +47,7 @@ class Recipe:
         target: Name of the target.
         min_sqnr_db: Least SQNR of every output against the input model, dB.
         min_agreement: Least share of decisions that stay the same, percent.
-        max_drop: Most that the metric may fall, in the metric's own unit.
+        max_drop: Most that the metric may get worse, in the metric's own unit.
         seed: Seed of all random numbers.
         images: Preprocessing of a folder of images.
         tasks: What outputs mean, by their name, as the user says it.

@@ -28,7 +28,7 @@ class Limits:
         min_sqnr_db: Least SQNR of every output against the input model, dB.
         min_agreement: Least share of decisions that stay the same, percent: of each output that
             decides, such as the largest class.
-        max_drop: Most that the metric may fall, in the metric's own unit.
+        max_drop: Most that the metric may get worse, in the metric's own unit.
         strict: End the run at the first refused pass or broken limit.
 
     Raises:

@@ -87,6 +87,7 @@ def _environment() -> Environment:
         grouped=charts.grouped,
         grouped_tasks=grouped_tasks,
         limit=words.limit,
+        limit_measured=words.limit_measured,
         macs_note=words.macs_note,
         measured_on=words.measured_on,
         ms=words.milliseconds,

@@ -17,6 +17,7 @@ from graphopt.report.words import (
     count,
     decibel,
     limit,
+    limit_measured,
     macs_note,
     measured_on,
     met,
@@ -216,8 +217,8 @@ def _limits(console: Console, record: RunRecord) -> None:
     heading(console, "Limits")
     rows = [
         (
-            limit(item.name, item.asked),
-            NONE if item.measured is None else f"{item.measured:.2f}",
+            limit(item, record.quality),
+            limit_measured(item),
             met(item),
         )
         for item in record.limits

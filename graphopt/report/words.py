@@ -16,6 +16,7 @@ __all__ = [
     "decibel",
     "factor",
     "limit",
+    "limit_measured",
     "macs_note",
     "measured_on",
     "met",
@@ -37,7 +38,7 @@ _STEPS = ("", "k", "M", "G", "T")
 _LIMITS = {
     "min_sqnr_db": "SQNR of every output at least {:g} dB",
     "min_agreement": "at least {:g} % of the decisions the same",
-    "max_drop": "metric falls by {:g} at most",
+    "max_drop": "{} by {:g} at most",
 }
 
 
@@ -206,13 +207,25 @@ def measured_on(quality: Quality) -> str:
     return text
 
 
-def limit(name: str, asked: float) -> str:
+def limit(record: LimitRecord, quality: Quality | None) -> str:
     """A limit as a sentence.
 
-    >>> limit("min_sqnr_db", 20.0)
-    'SQNR of every output at least 20 dB'
+    Args:
+        record: The limit.
+        quality: What was measured; the metric's name and which way it gets worse are taken from it.
     """
-    return _LIMITS[name].format(asked)
+    if record.name != "max_drop":
+        return _LIMITS[record.name].format(record.asked)
+    metric = None if quality is None else quality.metric
+    worsens = "metric falls" if metric is None else metric.worsens
+    return _LIMITS[record.name].format(worsens, record.asked)
+
+
+def limit_measured(record: LimitRecord) -> str:
+    """What a limit was measured to be; of the unit of a metric nothing is known."""
+    if record.measured is None:
+        return NONE
+    return f"{record.measured:{'.3g' if record.name == 'max_drop' else '.2f'}}"
 
 
 def met(record: LimitRecord) -> str:

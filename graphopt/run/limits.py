@@ -13,7 +13,7 @@ from graphopt.graph.graph import Graph
 from graphopt.graph.node import attribute, is_op
 from graphopt.run.evaluation import evaluate
 from graphopt.run.means import Means
-from graphopt.run.record import Broken, Caveat, LimitRecord, PassRecord, Quality
+from graphopt.run.record import Broken, Caveat, LimitRecord, Metric, PassRecord, Quality
 from graphopt.run.stage import Stage
 
 __all__ = [
@@ -23,8 +23,8 @@ __all__ = [
     "broken_exactness",
     "broken_floor",
     "check_limits",
-    "drop",
     "limit_records",
+    "limited_metric",
     "lossless_floor",
 ]
 
@@ -87,8 +87,8 @@ def _below(
     return None
 
 
-def drop(stage: Stage, means: Means) -> float | None:
-    """How much worse than the reference's the metric is; None where no drop is limited.
+def limited_metric(stage: Stage, means: Means) -> Metric | None:
+    """The metric beside the reference's; None where no drop is limited.
 
     Raises:
         ModelError: onnxruntime cannot run the model on the evaluation samples.
@@ -108,7 +108,7 @@ def drop(stage: Stage, means: Means) -> float | None:
         memory_limit=means.machine.memory_limit,
     )
     assert quality.metric is not None
-    return quality.metric.fall
+    return quality.metric
 
 
 def broken_by(quality: Quality, limits: Limits) -> Broken | None:
@@ -121,8 +121,12 @@ def broken_by(quality: Quality, limits: Limits) -> Broken | None:
     broken = broken_floor(quality, limits.min_sqnr_db) or _fewer_agree(quality, limits)
     if broken is not None or limits.max_drop is None or quality.metric is None:
         return broken
-    if quality.metric.fall > limits.max_drop:
-        return Broken("max-drop", asked=limits.max_drop, measured=quality.metric.fall)
+    return _dropped(quality.metric, limits.max_drop)
+
+
+def _dropped(metric: Metric, most: float) -> Broken | None:
+    if metric.fall > most:
+        return Broken("max-drop", asked=most, measured=metric.fall, detail=metric.worsens)
     return None
 
 
@@ -141,11 +145,9 @@ def broken_by_user(stage: Stage, means: Means) -> Broken | None:
     broken = broken_by(means.judge.compare(stage.answers), means.limits)
     if broken is not None or means.limits.max_drop is None:
         return broken
-    fall = drop(stage, means)
-    assert fall is not None
-    if fall > means.limits.max_drop:
-        return Broken("max-drop", asked=means.limits.max_drop, measured=fall)
-    return None
+    metric = limited_metric(stage, means)
+    assert metric is not None
+    return _dropped(metric, means.limits.max_drop)
 
 
 def check_limits(means: Means, caveat: Caveat) -> None:

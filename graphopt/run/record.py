@@ -90,6 +90,15 @@ class Metric:
         fall = self.before - self.after if self.higher_is_better else self.after - self.before
         return math.inf if math.isnan(fall) else fall
 
+    @property
+    def worsens(self) -> str:
+        """What it does where it gets worse, in words.
+
+        >>> Metric("mse", 0.1, 0.2, higher_is_better=False).worsens
+        'mse rises'
+        """
+        return f"{self.name} {'falls' if self.higher_is_better else 'rises'}"
+
 
 @dataclass(frozen=True)
 class Caveat:
@@ -235,7 +244,7 @@ class Broken:
         limit: Which one.
         asked: The figure to hold; None where there is none.
         measured: What was found.
-        detail: The output, the problem in the model or what onnxruntime says.
+        detail: The output, what the metric does, the problem in the model or what onnxruntime says.
     """
 
     limit: Limit
@@ -260,7 +269,7 @@ class Broken:
             case "helps":
                 return f"it does not help: {self.measured:.1f} dB, {self.asked:.1f} dB without it"
             case "max-drop":
-                return f"max-drop allows {self.asked:g}, the metric falls by {self.measured:.3g}"
+                return f"max-drop allows {self.asked:g}, {self.detail} by {self.measured:.3g}"
             case "min-agreement" if self.measured is None:
                 return f"min-agreement asks {self.asked:g} %, and no output decides anything"
             case "min-agreement":

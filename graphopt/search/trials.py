@@ -9,7 +9,7 @@ from graphopt.contract.passes import Pass
 from graphopt.contract.spec import parse_passes
 from graphopt.graph import io
 from graphopt.run.floor import held_outputs, too_far
-from graphopt.run.limits import broken_by, drop
+from graphopt.run.limits import broken_by, limited_metric
 from graphopt.run.means import Means
 from graphopt.run.record import PassRecord
 from graphopt.run.sequence import done_passes, run_passes
@@ -84,9 +84,9 @@ def _problem(item: Candidate, means: Means) -> str:
         return str(broken)
     if item.ratio is not None and item.ratio.slower:
         return "slower than float"
-    fall = drop(item.stage, means)
-    if fall is not None and limits.max_drop is not None and fall > limits.max_drop:
-        return f"the metric falls by {fall:.3g}, at most {limits.max_drop:g} allowed"
+    metric = limited_metric(item.stage, means)
+    if metric is not None and limits.max_drop is not None and metric.fall > limits.max_drop:
+        return f"{metric.worsens} by {metric.fall:.3g}, at most {limits.max_drop:g} allowed"
     return ""
 
 

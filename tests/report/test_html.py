@@ -86,7 +86,7 @@ def test_the_headline_says_what_was_won_and_what_it_cost(record: RunRecord) -> N
     assert "Signal to noise (SQNR) 23.4 dB of the worst output" in text
     assert "Same top-1 answer 97.44 %" in text
     assert "Metric top1 71.63 -0.25 was 71.88" in text
-    assert "\u2717 not met metric falls by 0.2 at most measured 0.25" in text
+    assert "\u2717 not met top1 falls by 0.2 at most measured 0.25" in text
 
 
 def test_passes_candidates_audit_and_recipe_are_on_the_page(record: RunRecord) -> None:

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from graphopt.analysis.audit import Audit, Entry
 from graphopt.report import terminal
-from graphopt.run.record import RunRecord
+from graphopt.run.record import LimitRecord, Metric, RunRecord
 
 MakeRecord = Callable[..., RunRecord]
 Golden = Callable[[str, str], None]
@@ -81,6 +81,19 @@ def test_text_from_a_model_steers_no_terminal(show: Callable[..., str], record: 
         assert "\x1b" not in text
         assert "\r" not in text
         assert "\ufffd[2J[bold]x[/bold]\ufffd" in text
+
+
+def test_a_limit_says_which_way_its_metric_gets_worse(
+    show: Callable[..., str], record: RunRecord
+) -> None:
+    assert record.quality is not None
+    error = Metric("mse", 0.001, 0.0052, higher_is_better=False)
+    limits = [LimitRecord("max_drop", 0.002, error.fall, met=False)]
+    told = dataclasses.replace(
+        record, quality=dataclasses.replace(record.quality, metric=error), limits=limits
+    )
+    (line,) = (each for each in show(told).splitlines() if "at most" in each)
+    assert line.split() == ["mse", "rises", "by", "0.002", "at", "most", "0.0042", "NOT", "MET"]
 
 
 def test_many_reasons_are_cut_short(show: Callable[..., str], record: RunRecord) -> None:

@@ -289,7 +289,7 @@ def test_a_repair_that_does_not_help_is_forgotten() -> None:
             Broken("min-sqnr", 20.0, 11.04, "y"),
             "min-sqnr asks 20 dB, output 'y' is at 11.0 dB",
         ),
-        (Broken("max-drop", 2.0, 3.1416), "max-drop allows 2, the metric falls by 3.14"),
+        (Broken("max-drop", 2.0, 3.1416, "top1 falls"), "max-drop allows 2, top1 falls by 3.14"),
         (Broken("helps", 9.0, 8.0), "it does not help: 8.0 dB, 9.0 dB without it"),
         (
             Broken("runs", detail="no kernel"),

@@ -17,8 +17,8 @@ from graphopt.run.limits import (
     broken_by,
     broken_exactness,
     check_limits,
-    drop,
     limit_records,
+    limited_metric,
     lossless_floor,
 )
 from graphopt.run.means import Means
@@ -135,19 +135,39 @@ def measured(function: Any) -> tuple[Stage, Means]:
 
 def test_the_metric_is_measured_against_the_reference() -> None:
     stage, means = measured(metric)
-    assert drop(stage, means) == 0
+    assert _fall(stage, means) == 0
     worse = stage.graph.copy()
     bias = worse.main.constant("B4")
     assert bias is not None
     never_0 = np.where(np.arange(bias.shape[0]) == 0, -1e6, bias.values)
     bias.set(never_0.astype(np.float32))
     before = metric([_answers(means.reference)], None)
-    assert drop(Stage(worse, means), means) == before > 0
+    assert _fall(Stage(worse, means), means) == before > 0
 
 
 def test_a_metric_that_is_not_a_number_has_fallen_by_any_amount() -> None:
     values = iter([1.0, float("nan")])
-    assert drop(*measured(lambda outputs, labels: next(values))) == float("inf")
+    assert _fall(*measured(lambda outputs, labels: next(values))) == float("inf")
+
+
+def _fall(stage: Stage, means: Means) -> float:
+    found = limited_metric(stage, means)
+    assert found is not None
+    return found.fall
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        (Metric("top1", 80.0, 70.0), "max-drop allows 2, top1 falls by 10"),
+        (Metric("mse", 1.0, 4.5, higher_is_better=False), "max-drop allows 2, mse rises by 3.5"),
+        (Metric("top1", 80.0, 79.0), None),
+        (Metric("mse", 4.0, 1.0, higher_is_better=False), None),
+    ],
+)
+def test_a_drop_says_which_way_the_metric_goes(metric: Metric, words: str | None) -> None:
+    broken = broken_by(Quality({"y": 30.0}, metric=metric), Limits(max_drop=2.0))
+    assert (None if broken is None else str(broken)) == words
 
 
 def _answers(graph: Graph) -> Any:
@@ -158,7 +178,7 @@ def _answers(graph: Graph) -> Any:
 def test_a_drop_can_only_be_limited_with_labels() -> None:
     stage, means = staged(MODELS["cnn"](), judged=False)
     check_limits(means, Caveat())
-    assert drop(stage, means) is None
+    assert limited_metric(stage, means) is None
     asked = means_of(max_drop=1.0)
     with pytest.raises(UsageError, match="max-drop needs evaluation samples with labels") as usage:
         check_limits(asked, Caveat())

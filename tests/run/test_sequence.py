@@ -102,7 +102,7 @@ def test_a_record_tells_what_the_pass_left() -> None:
     ("metric", "limits", "words", "limit"),
     [
         (None, {"min_sqnr_db": 60.0}, "min-sqnr asks 60 dB", "min-sqnr"),
-        (Falling(), {"max_drop": 2.0}, "max-drop allows 2, the metric falls by 3", "max-drop"),
+        (Falling(), {"max_drop": 2.0}, "max-drop allows 2, falling falls by 3", "max-drop"),
     ],
 )
 def test_a_limit_that_is_broken_takes_a_lossy_pass_back(

@@ -385,7 +385,7 @@ def test_a_metric_that_falls_too_far(ratios: dict[str, float]) -> None:
     table = search(stage, means).candidates
     rows = {row.name: row for row in table}
     for name in (STATIC, WEIGHTS):
-        assert rows[name].verdict == "the metric falls by 5, at most 1 allowed"
+        assert rows[name].verdict == "falling falls by 5, at most 1 allowed"
     assert rows["float, cleaned"].chosen
     means = replace(means, metric=FunctionMetric("falling", Falling(1.0)))
     assert [row.name for row in search(stage, means).candidates if row.chosen] == [STATIC]
