@@ -23,6 +23,7 @@ from graphopt.cli.options import (
     seed_option,
     task_option,
     threads_option,
+    time_option,
     trial_option,
     verbose_option,
 )
@@ -44,6 +45,7 @@ from graphopt.cli.streams import stdout_to_stderr
 @device_option
 @checkpoints_option
 @memory_option
+@time_option
 @threads_option
 @ops_option
 @trial_option

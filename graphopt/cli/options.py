@@ -202,7 +202,7 @@ time_option = click.option(
     "--time-limit",
     type=AMOUNT,
     metavar="SECONDS",
-    help="After this auto starts nothing new [default: 600].",
+    help="When auto (default: 600) and training end.",
 )
 ops_option = click.option(
     "--ops-library",

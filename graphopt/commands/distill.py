@@ -11,13 +11,14 @@ from typing import Any
 from graphopt.commands.measuring import means_of, with_judge
 from graphopt.commands.reads import files_read, kept, model_read
 from graphopt.commands.result import Origin, Result, finished
+from graphopt.commands.settings import deadline
 from graphopt.commands.sources import Data, Model, load, path_of
 from graphopt.contract.patterns import check_patterns
 from graphopt.contract.recipe import Recipe
 from graphopt.contract.settings import Limits, Machine
 from graphopt.data.source import Source
 from graphopt.errors import UsageError
-from graphopt.families.training import require_torch_for
+from graphopt.families.training import beyond_memory, require_torch_for
 from graphopt.options import build
 from graphopt.passes.train.distill import Distill
 from graphopt.progress import Progress
@@ -44,6 +45,7 @@ def distill(
     images: Mapping[str, Any] | None = None,
     tasks: TasksGiven | None = None,
     memory_limit: int | None = None,
+    time_limit: float | None = None,
     threads: int = 0,
     seed: int = 0,
     device: str = "auto",
@@ -73,6 +75,7 @@ def distill(
         images: Preprocessing of a folder of images.
         tasks: What outputs mean where they should not be read: ``scores=multi-label``.
         memory_limit: Bytes that the proof may take.
+        time_limit: Seconds after which the training ends with the best weights so far.
         threads: Threads of torch and onnxruntime; 0 for all cores.
         seed: Seed of all random numbers.
         device: What to compute on: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
@@ -100,7 +103,13 @@ def distill(
     plan = Recipe(
         passes=(item,), seed=seed, images=dict(images or {}), tasks=split_tasks(tasks or {})
     )
-    machine = Machine(threads=threads, memory_limit=memory_limit, device=device, trial=trial)
+    machine = Machine(
+        threads=threads,
+        memory_limit=memory_limit,
+        time_limit=time_limit,
+        device=device,
+        trial=trial,
+    )
     with Trial(machine.trial) as attempt:  # it starts while the models are read
         graph = load(student, ops_libraries)
         check_patterns(plan.passes, graph)
@@ -122,6 +131,7 @@ def distill(
             teacher=goal,
             student=graph,
             checkpoints=None if checkpoints is None else Path(checkpoints),
+            deadline=deadline(plan, machine, started),
             progress=progress,
         )
         means, caveat = with_judge(means, metric, attempt, None, plan.tasks, judged=graph)
@@ -132,4 +142,6 @@ def distill(
         plan, choice, means, caveat, started=started, reference=reference, start=start
     )
     forms = told_of_forms(means.tasks, "the teacher", "the student")
-    return replace(result, reads=reads).saying([*fit.told, *forms])
+    return replace(result, reads=reads).saying(
+        [*fit.told, *beyond_memory([item], memory_limit), *forms]
+    )

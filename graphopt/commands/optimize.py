@@ -20,7 +20,7 @@ from graphopt.contract.patterns import check_patterns
 from graphopt.contract.recipe import Recipe
 from graphopt.contract.settings import Limits, Machine
 from graphopt.errors import Need, UsageError
-from graphopt.families.training import pairs_of, require_torch_for
+from graphopt.families.training import beyond_memory, pairs_of, require_torch_for
 from graphopt.graph.graph import Graph
 from graphopt.progress import Progress
 from graphopt.rewrite.teacher import FittedTeacher, fitted
@@ -112,7 +112,9 @@ def optimize(
     origin = Origin(Stage(graph, means), path_of(model))
     choice = follow(plan, origin.stage, means)
     result = finished(plan, choice, means, caveat, started=started, reference=origin)
-    return replace(result, reads=reads).saying(fit.told)
+    return replace(result, reads=reads).saying(
+        [*fit.told, *beyond_memory(plan.passes, machine.memory_limit)]
+    )
 
 
 def _teacher(teacher: Model | None, graph: Graph, plan: Recipe, machine: Machine) -> FittedTeacher:

@@ -15,9 +15,9 @@ from graphopt.contract.recipe import Recipe
 from graphopt.contract.settings import Limits, Machine
 from graphopt.contract.spec import format_passes, parse_passes
 from graphopt.data.source import Source
+from graphopt.deadline import Deadline
 from graphopt.errors import UsageError
 from graphopt.passes.foreign import Foreign
-from graphopt.run.deadline import Deadline
 from graphopt.tasks.words import TasksGiven, parse_tasks, split_tasks
 
 __all__ = ["Passes", "Settings", "deadline", "grouped", "plan_text", "planned", "refuse_unused"]
@@ -126,17 +126,20 @@ def plan_text(plan: Recipe) -> str:
 
 
 def deadline(plan: Recipe, machine: Machine, started: float) -> Deadline:
-    """When the search of ``auto`` starts nothing new; passes that are named run all.
+    """When the search of ``auto`` starts nothing new, and a training ends.
 
     Raises:
-        UsageError: A time is given and nothing is searched.
+        UsageError: A time is given, and nothing is searched or trained.
     """
     given = machine.time_limit
     if plan.auto:
         return Deadline(_SEARCH_SECONDS if given is None else given, started)
-    if given is not None:
-        raise UsageError("a time limit bounds the search of auto, and here the passes are named")
-    return Deadline(None, started)
+    if given is not None and not any(item.asks(TrainingSamples) for item in plan.passes):
+        raise UsageError(
+            "a time limit bounds the search of auto and trainings; here the passes are named and "
+            "none of them trains"
+        )
+    return Deadline(given, started)
 
 
 def refuse_unused(plan: Recipe, given: Mapping[str, Any]) -> None:

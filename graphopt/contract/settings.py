@@ -63,8 +63,9 @@ class Machine:
         threads: Threads of onnxruntime and torch; 0 for all cores.
         seed: Seed of all random numbers; by default the recipe's, else 0.
         memory_limit: Bytes that the observation and the proof may take; None for 1 GB and 3 GB.
-        time_limit: Seconds after which ``auto`` starts nothing new; None for ten minutes. What is
-            under way is finished, and the proof is made.
+        time_limit: Seconds after which ``auto`` starts nothing new (None for ten minutes), and what
+            observes, walks, measures layers or trains ends between two steps. What was made until
+            then is proved.
         device: What training computes on: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         ops_libraries: Shared libraries that register kernels of the models' own operators with
             onnxruntime; their code runs.

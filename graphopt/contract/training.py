@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+from graphopt.deadline import Deadline
 from graphopt.errors import PassError, UsageError
 from graphopt.graph.graph import Graph
 from graphopt.numerics.scores import PatternName
@@ -68,6 +69,7 @@ class Training:
         checkpoints: Folder in which the state is kept to be taken up later; None for nowhere.
         progress: Told what is going on, how far it is and how far it goes.
         tasks: What the user said of outputs, by name.
+        deadline: When it ends before its last step.
     """
 
     samples: Samples
@@ -78,6 +80,7 @@ class Training:
     checkpoints: Path | None = None
     progress: Progress | None = None
     tasks: Mapping[str, Task] = field(default_factory=dict)
+    deadline: Deadline = field(default_factory=Deadline)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DistillingPass",
     "TrainingPass",
+    "beyond_memory",
     "distilling_examples",
     "pairs_of",
     "require_torch",
@@ -181,6 +182,18 @@ def require_torch_for(passes: Iterable[Pass]) -> None:
     for item in passes:
         if item.asks(TrainingSamples):
             require_torch(item.name)
+
+
+def beyond_memory(passes: Iterable[Pass], memory_limit: int | None) -> list[str]:
+    """What of the passes a limit of memory does not hold for, in a sentence; mostly none."""
+    unbounded = [item.name for item in passes if item.asks(TrainingSamples)]
+    if memory_limit is None or not unbounded:
+        return []
+    names = ", ".join(dict.fromkeys(unbounded))
+    return [
+        f"the memory limit does not hold for {names}: gradients take what a batch needs; fewer "
+        "samples in a batch, or more parts of it (accumulate), take less"
+    ]
 
 
 def told(curves: TrainingCurves, changes: Changes, changed: Sequence[str]) -> Changes:

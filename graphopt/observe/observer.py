@@ -10,6 +10,7 @@ import numpy as np
 
 from graphopt.data.first import FirstSamples
 from graphopt.data.samples import Samples
+from graphopt.deadline import Deadline
 from graphopt.errors import Need, PassError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
@@ -34,6 +35,7 @@ class Observer:
             answers that are kept for later take as much again, the oldest go first.
         threads: Threads of onnxruntime; 0 for all cores.
         progress: Told after each run of the model.
+        deadline: Asked before each run of the model.
     """
 
     graph: Graph
@@ -41,13 +43,14 @@ class Observer:
     memory_limit: int | None = None
     threads: int = 0
     progress: Progress | None = None
+    deadline: Deadline = field(default_factory=Deadline)
     _kept: dict[tuple[Request[Any], int | None], Any] = field(default_factory=dict, repr=False)
 
     def ask(self, requests: Iterable[Request[Any]], limit: int | None = None) -> Answers:
         """Answers over the first ``limit`` samples or over all; only new questions run the model.
 
         Raises:
-            PassError: There are no samples.
+            PassError: There are no samples, or the time is over.
             DataError, ModelError, LimitError: As ``observe``.
         """
         asked = list(dict.fromkeys(requests))
@@ -65,6 +68,7 @@ class Observer:
             memory_limit=self.memory_limit,
             threads=self.threads,
             progress=self.progress,
+            deadline=self.deadline,
         )
         for request, answer in new.items():
             for array in _arrays(answer):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphopt.data.samples import Feeds, Samples
+from graphopt.deadline import Deadline
 from graphopt.errors import DataError, ModelError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
@@ -37,6 +38,7 @@ def observe(
     memory_limit: int | None = None,
     threads: int = 0,
     progress: Progress | None = None,
+    deadline: Deadline | None = None,
 ) -> Answers:
     """Request[Any]s of tensors of the main graph over all samples.
 
@@ -57,11 +59,13 @@ def observe(
             the requests into groups, each with its own run over the samples.
         threads: Threads of onnxruntime; 0 for all cores.
         progress: Told after each run of the model.
+        deadline: Asked before each run of the model; None for no limit.
 
     Raises:
         DataError: There is no sample, or a tensor holds NaN, infinite values or no numbers.
         ModelError: A tensor does not exist, or onnxruntime cannot run the model.
         LimitError: One tensor alone is too large for the memory limit.
+        PassError: The time is over.
     """
     asked = list(dict.fromkeys(requests))
     if not asked:
@@ -70,7 +74,7 @@ def observe(
     logger.info("%s", plan)
     results: dict[Request[Any], Any] = {}
     for index, group in enumerate(plan.groups):
-        results |= _Group(graph, group, sizes, samples, threads).run(
+        results |= _Group(graph, group, sizes, samples, threads, deadline or Deadline()).run(
             progress, index * samples.count, len(plan.groups) * samples.count
         )
     return Answers({request: results[request] for request in asked})
@@ -108,6 +112,7 @@ class _Group:
     sizes: Sizes
     samples: Samples
     threads: int
+    deadline: Deadline
 
     def run(self, progress: Progress | None, done: int, total: int) -> dict[Request[Any], Any]:
         shapes = self.sizes.shapes
@@ -117,6 +122,7 @@ class _Group:
         runner = _Runner(self.graph, taps, self.sizes, self.threads)
         rng = np.random.default_rng(0)
         for feeds, rows in with_rows(self.graph, self.samples):
+            self.deadline.check("before all samples were observed")
             arrays = runner.run(feeds, rng)
             for folder in folders.values():
                 folder.take(arrays, rows)

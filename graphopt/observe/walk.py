@@ -8,6 +8,7 @@ import numpy as np
 from onnx import NodeProto
 
 from graphopt.data.samples import Samples, bytes_of
+from graphopt.deadline import Deadline
 from graphopt.errors import Need, PassError
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import is_op
@@ -41,6 +42,7 @@ class Walk:
         threads: Threads of the sessions.
         batch: Samples in one feed.
         memory_limit: Bytes that may be held; None for 4 GB.
+        deadline: Asked before each run of a piece; None for no limit.
 
     Attributes:
         count: Samples that it runs on.
@@ -56,8 +58,10 @@ class Walk:
         threads: int = 0,
         batch: int = BATCH,
         memory_limit: int | None = None,
+        deadline: Deadline | None = None,
     ) -> None:
         self.graph, self.threads, self.count = graph, threads, samples.count
+        self._deadline = deadline or Deadline()
         self._most = _DEFAULT_BYTES if memory_limit is None else memory_limit
         self._refuse_more_than_allowed(bytes_of(samples))
         self._held: list[dict[str, Array]] = []
@@ -74,7 +78,7 @@ class Walk:
         Raises:
             DataError: The tensor holds NaN or infinite values.
             ModelError: onnxruntime cannot run the piece.
-            PassError: What must be held takes more memory than is allowed.
+            PassError: What must be held takes more memory than is allowed, or the time is over.
         """
         tensor = request.tensor
         last = self.graph.main.producer(tensor)
@@ -86,6 +90,7 @@ class Walk:
         folder: Folder[A] | None = None
         total = 0
         for held, rows in zip(self._held, self._rows, strict=True):
+            self._deadline.check("before all layers were walked through")
             arrays = {} if session is None else session.run({n: held[n] for n in session.inputs})
             values = held[tensor] if tensor in held else np.asarray(arrays.pop(tensor))
             if folder is None:

@@ -157,7 +157,7 @@ def _context(stage: Stage, means: Means) -> Context:
             each = max(1, bytes_of(means.calibration) // max(1, means.calibration.count))
             limit = max(1, min(limit, most // (_MADE_OF_SAMPLES * each)))
         samples = FirstSamples(means.calibration, limit)
-        return Walk(graph, samples, means.threads, means.batch, most)
+        return Walk(graph, samples, means.threads, means.batch, most, means.deadline)
 
     return Context(
         target=means.target,

@@ -10,10 +10,10 @@ from pathlib import Path
 from graphopt.contract.settings import Limits, Machine
 from graphopt.contract.training import Training
 from graphopt.data.samples import Samples
+from graphopt.deadline import Deadline
 from graphopt.graph.graph import Graph
 from graphopt.observe.walk import BATCH
 from graphopt.progress import Progress
-from graphopt.run.deadline import Deadline
 from graphopt.run.judge import Judge
 from graphopt.run.metrics import TaskMetric
 from graphopt.run.sizing import joined_samples
@@ -46,7 +46,7 @@ class Means:
         label_notes: What should be told of the labels.
         tasks: What each output of the reference means; empty before it was run.
         checkpoints: Folder for the state of a training; None for nowhere.
-        deadline: When a search starts nothing new.
+        deadline: When nothing new is started, and what goes in steps ends.
         progress: Told what is going on, how far it is and how far it goes.
     """
 
@@ -120,4 +120,5 @@ class Means:
             self.checkpoints,
             self.progress,
             {name: task for name, task in self.tasks.items() if task.given},
+            self.deadline,
         )

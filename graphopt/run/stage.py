@@ -128,7 +128,9 @@ class Stage:
         """Answers requests about this state, each by one run of the model."""
         means = self._means
         limit, threads = means.memory(4), means.threads
-        return Observer(self.graph, means.calibration, limit, threads, means.progress)
+        return Observer(
+            self.graph, means.calibration, limit, threads, means.progress, means.deadline
+        )
 
 
 def _unknown(graph: Graph, known: shapes.Shapes) -> bool:

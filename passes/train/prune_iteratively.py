@@ -95,6 +95,8 @@ class PruneIteratively(PruningOptions, DistillingPass):
         trainee = self.trainee(graph, context)
         hook = self._hook(graph, context, trainee.module, layers)
         curves = self.train(trainee, context, self, [hook])
+        if curves.stopped and not curves.best_step and not hook.complete(0):
+            raise PassError(f"{self.name}: {curves.stopped}, before all that should go was gone")
         told(curves, changes, trainee.write_back(graph) if curves.best_step else [])
         if hook.stopped is not None:
             changes.skip(

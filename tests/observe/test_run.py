@@ -11,7 +11,8 @@ import pytest
 from onnx import parser
 
 from graphopt.data.samples import Feeds
-from graphopt.errors import DataError, LimitError, ModelError
+from graphopt.deadline import Deadline
+from graphopt.errors import DataError, LimitError, ModelError, PassError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.numerics import ranges
@@ -345,6 +346,20 @@ def test_groups_answer_like_one_run_and_keep_to_the_limit() -> None:
             np.testing.assert_array_equal(whole[request], split[request])
     with pytest.raises(LimitError, match="memory limit leaves"):
         observe(made, requests, samples, memory_limit=500)
+
+
+def test_the_clock_is_asked_before_each_run() -> None:
+    class Counted(Deadline):
+        def check(self, what: str) -> None:
+            asked.append(what)
+            if len(asked) > 2:
+                super().check(what)
+
+    asked: list[str] = []
+    with pytest.raises(PassError, match="limit of 0 s was over before all samples were observed"):
+        observe(conv(), [MinMax("c")], images(3, 1, 3, 8, 8), deadline=Counted(0.0))
+    assert len(asked) == 3
+    observe(conv(), [MinMax("c")], images(3, 1, 3, 8, 8), deadline=Deadline(1e6))
 
 
 @pytest.mark.parametrize("find", [ranges.mse, ranges.percentile, ranges.entropy])

@@ -12,6 +12,7 @@ import pytest
 
 from graphopt.data import open_data
 from graphopt.data.samples import Feeds
+from graphopt.deadline import Deadline
 from graphopt.errors import Need, PassError
 from graphopt.facts.layers import Layer, layers
 from graphopt.graph.graph import Graph
@@ -284,3 +285,14 @@ def test_what_is_held_is_bounded() -> None:
     counted = open_data({"x": values(12, 8)}, graph)
     with pytest.raises(PassError, match="give fewer samples"):
         Walk(graph, counted, threads=1, memory_limit=held - 1)
+
+
+def test_the_clock_is_asked_before_each_run_of_a_piece() -> None:
+    graph = graph_of("a = Relu(x)  y = Relu(a)", "(float[N, 8] x) => (float[N, 8] y)")
+    samples = Stub([({"x": values(4, 8)}, 4)] * 3)
+    walk = Walk(graph, samples, threads=1, deadline=Deadline(0.0))
+    with pytest.raises(PassError, match="limit of 0 s was over before all layers were walked thr"):
+        walk.ask(ChannelMean("a", 1))
+    assert (
+        len(Walk(graph, samples, threads=1, deadline=Deadline(1e6)).ask(ChannelMean("a", 1))) == 8
+    )

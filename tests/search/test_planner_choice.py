@@ -17,13 +17,13 @@ from graphopt.contract.settings import Limits
 from graphopt.contract.spec import parse_passes
 from graphopt.data import open_data
 from graphopt.data.synthetic import SyntheticSamples
+from graphopt.deadline import Deadline
 from graphopt.errors import PassError
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.observe.run import observe
 from graphopt.passes.quantize import QuantizeStatic
 from graphopt.run import verify
-from graphopt.run.deadline import Deadline
 from graphopt.run.means import Means
 from graphopt.run.metrics import FunctionMetric
 from graphopt.run.record import Quality
@@ -450,12 +450,20 @@ def test_when_the_time_is_over_no_more_layers_are_kept_float(
     monkeypatch.setattr(weighing, "GOAL_DB", 500.0)
     monkeypatch.setattr(planner, "sensitive_layers", lambda *_: dict.fromkeys(LAYERS, 1.0))
     monkeypatch.setattr(planner, "worth_trying", lambda *_: ([1, 2], ""))
-    stage, means = staged_of(cnn(), deadline=Deadline(0.0))
+    stage, means = staged_of(cnn())
     base = Candidate("float", "", [], stage, [], 1000)
     lifted = planner._lift(base, means)
     static = trials.attempt(lifted, means, Proposal("static", STATIC, "quantize-static"))
+    means = replace(means, deadline=Deadline(0.0))
     words = "no candidate with 1 layer float: the time limit of 0 s was over before it was tried"
     assert planner._mixed(base, lifted, [static], means) == ([], [words])
+
+
+def test_a_form_under_way_when_the_time_is_over_is_given_up() -> None:
+    stage, means = staged_of(cnn(), deadline=Deadline(0.0))
+    lifted = planner._lift(Candidate("float", "", [], stage, [], 1000), means)
+    late = trials.attempt(lifted, means, Proposal("static", STATIC, "quantize-static"))
+    assert late.problem == "the time limit of 0 s was over before all samples were observed"
 
 
 def test_what_the_time_does_not_suffice_for_is_told(ratios: dict[str, float]) -> None:

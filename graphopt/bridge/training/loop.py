@@ -147,6 +147,7 @@ class Loop:
                 self.training.progress(self.options.name, step, self._total, self._detail())
             if step in self._marks:
                 self._evaluate(step)
+            self._ask_the_clock(step)
             if step in self._marks or time.monotonic() - saved > _SAVE_SECONDS:
                 self.history.seconds = before + time.monotonic() - started
                 self._save(step)
@@ -156,6 +157,16 @@ class Loop:
         self.task.module.eval()
         self.history.seconds = before + time.monotonic() - started
         return self.history
+
+    def _ask_the_clock(self, step: int) -> None:
+        """End where the time is over, with a last look at the held-out part; all processes do."""
+        deadline = self.training.deadline
+        if deadline.seconds is None or not any(self.team.total(float(deadline.over))):
+            return
+        if step < self._total:
+            self.history.stopped = deadline.told(f"step {step} of {self._total} was the last")
+            if step not in self._marks:
+                self._evaluate(step)
 
     # one step
 

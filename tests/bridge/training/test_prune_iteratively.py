@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from graphopt.deadline import Deadline
 from graphopt.errors import UsageError
 from graphopt.graph.graph import Graph
 from graphopt.passes.prune import MaskWeights
 from graphopt.passes.train.prune_iteratively import PruneIteratively
-from graphopt.testing import MODELS, apply_pass
+from graphopt.run.drive import drive
+from graphopt.testing import MODELS, apply_pass, staged
 
 SHORT: dict[str, Any] = {"steps": 6, "batch": 2, "held_out": 0.0}
 SIZES = {"W1": 48 * 32, "W2": 48 * 24}
@@ -116,3 +118,14 @@ def test_masks_by_gradients(criterion: Any, scope: Any) -> None:
     assert graph.to_model() != plain.to_model()
     _, record = apply_pass(item, graph.to_model())
     assert record.status == "nothing to do"
+
+
+def test_a_pruning_that_the_time_does_not_suffice_for_is_refused() -> None:
+    item = PruneIteratively(sparsity=0.9, **SHORT)
+    stage, means = staged(MODELS["mlp"](), count=8, deadline=Deadline(0.0))
+    outcome = drive(item, stage, means)
+    assert (outcome.stage, outcome.status) == (stage, "refused")
+    assert outcome.reason == (
+        "prune-iteratively: step 1 of 6 was the last; the time limit of 0 s was over, before all "
+        "that should go was gone"
+    )

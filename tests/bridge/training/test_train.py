@@ -21,6 +21,7 @@ from graphopt.bridge.training.train import train
 from graphopt.contract.curves import TrainingCurves
 from graphopt.contract.training import LossOptions, Training, TrainOptions
 from graphopt.data import open_data
+from graphopt.deadline import Deadline
 from graphopt.errors import DataError, ModelError, PassError, SystemFailure, UsageError
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
@@ -674,3 +675,15 @@ def test_labels_that_do_not_fit_the_scores_in_front_are_told_which(options: Opti
     losses = LossOptions(alpha=1.0, beta=0.0)
     with pytest.raises(DataError, match=r"'h' takes class numbers 0 to 3 .*'h': output 'y' gives"):
         run(student, student, {"x": vectors(), "labels": np.arange(32)}, options(), losses=losses)
+
+
+def test_when_the_time_is_over_the_best_so_far_is_kept(
+    convnet: Any, pictures: Any, options: Options
+) -> None:
+    x, given = {"x": pictures(32)}, options(steps=40, lr=0.05)
+    _, history = run(convnet(1), convnet(0), x, given, deadline=Deadline(0.0))
+    assert history.stopped == "step 1 of 40 was the last; the time limit of 0 s was over"
+    assert [step for step, _ in history.held_out_loss] == [0, 1]
+    assert history.best_step in (0, 1)
+    _, history = run(convnet(1), convnet(0), x, given, deadline=Deadline(1e6))
+    assert (history.stopped, history.held_out_loss[-1][0]) == ("", 40)

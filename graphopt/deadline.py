@@ -1,4 +1,4 @@
-"""The time after which a search starts nothing new."""
+"""The time after which nothing new is started, and what goes in steps ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Deadline"]
 
 @dataclass(frozen=True)
 class Deadline:
-    """A limit of wall time; what is under way when it ends is finished.
+    """A limit of wall time; what is under way asks between its steps.
 
     Attributes:
         seconds: How long from ``started`` on; None for no limit.
