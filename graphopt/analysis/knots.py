@@ -16,8 +16,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from graphopt.facts.axes import Axes, Axis, Nest, Piece
-from graphopt.facts.operators import is_kind, nest
-from graphopt.facts.shapes import Dim, Shapes
+from graphopt.facts.operators import is_kind
+from graphopt.facts.shapes import Dim
+from graphopt.facts.some_sizes import SomeSizes
 from graphopt.graph.graph import Scope
 from graphopt.graph.node import is_op
 from graphopt.rewrite.shrunk import Place
@@ -61,11 +62,11 @@ class Knot:
                     yield loops
 
 
-def knots_of(scope: Scope, shapes: Shapes) -> list[Knot]:
+def knots_of(scope: Scope, sizes: SomeSizes) -> list[Knot]:
     """The nodes of a scope with their loops, which have no points yet."""
     knots = []
     for node in scope.nodes:
-        made = nest(scope, node, shapes)
+        made = sizes.nest(scope, node)
         operands = [
             (name, number, axis)
             for name, axes in operands_of(node, made)

@@ -84,13 +84,16 @@ def is_kind(node: NodeProto, *kinds: Kind) -> bool:
     return row is not None and row.kind in kinds
 
 
-def nest(scope: Scope, node: NodeProto, shapes: Shapes) -> Nest:
+def nest(
+    scope: Scope, node: NodeProto, shapes: Shapes, values: Mapping[str, Array] | None = None
+) -> Nest:
     """How the axes of a node's operands hang together.
 
     Args:
         scope: Where the node stands.
         node: The node.
         shapes: Of the tensors of its graph.
+        values: Bounds and sizes that are computed, where they are known; constants are read.
 
     Returns:
         All axes fixed, each with the reason, where the operator is not in the table or what is
@@ -111,7 +114,7 @@ def nest(scope: Scope, node: NodeProto, shapes: Shapes) -> Nest:
 
     def value(index: int) -> Array | None:
         constant = scope.constant(node.input[index])
-        return None if constant is None else constant.values
+        return (values or {}).get(node.input[index]) if constant is None else constant.values
 
     call = Call(node, tuple(map(shape, node.input)), tuple(map(shape, node.output)), value, version)
     return nest_of(call)

@@ -13,10 +13,11 @@ from graphopt.facts.macs import MacCount, count_macs
 from graphopt.facts.shapes import Shapes, TensorInfo, infer
 from graphopt.facts.size_values import compute_sizes
 from graphopt.graph.graph import Graph
+from graphopt.graph.tensors import Array, to_array
 from graphopt.graph.unfold import inlined
 from graphopt.graph.weightless import weightless
 
-__all__ = ["Sized", "free_sizes", "single", "sized"]
+__all__ = ["Sized", "free_sizes", "single", "sized", "sized_values"]
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,7 @@ def sized(
         inputs: Shapes of the inputs of that run; others are as declared.
         observed: Tensors of the main graph as that run had them.
     """
-    model = weightless(inlined(graph), keep_dims=True)
-    if free_sizes(graph):
-        _forget_declared(model)
-    for value in model.graph.input:
-        if value.name in inputs and value.type.HasField("tensor_type"):
-            shape = value.type.tensor_type.shape
-            del shape.dim[:]
-            for size in inputs[value.name]:
-                shape.dim.add(dim_value=size)
+    model = _resized(graph, inputs)
     for name, info in (observed or {}).items():
         if info.shape is not None and info.data_type:
             made = onnx.helper.make_tensor_value_info(name, info.data_type, info.shape)
@@ -68,6 +61,36 @@ def sized(
     if found.macs.total is None and settle_states(model, found.shapes):
         found = _counted(model, inputs, graph, observed)
     return found
+
+
+def sized_values(
+    graph: Graph, inputs: Mapping[str, Sequence[int]]
+) -> tuple[Shapes, dict[str, Array]]:
+    """Shapes at the sizes of one run, and the small values that the model computes from them.
+
+    Args:
+        graph: Left as it is.
+        inputs: Shapes of the inputs of that run; others are as declared.
+    """
+    model = _resized(graph, inputs)
+    before = {tensor.name for tensor in model.graph.initializer}
+    compute_sizes(model)
+    made = [tensor for tensor in model.graph.initializer if tensor.name not in before]
+    return infer(Graph(model)), {tensor.name: to_array(tensor) for tensor in made}
+
+
+def _resized(graph: Graph, inputs: Mapping[str, Sequence[int]]) -> ModelProto:
+    """The model without weights, functions unfolded, its inputs of these shapes."""
+    model = weightless(inlined(graph), keep_dims=True)
+    if free_sizes(graph):
+        _forget_declared(model)
+    for value in model.graph.input:
+        if value.name in inputs and value.type.HasField("tensor_type"):
+            shape = value.type.tensor_type.shape
+            del shape.dim[:]
+            for size in inputs[value.name]:
+                shape.dim.add(dim_value=size)
+    return model
 
 
 def _counted(

@@ -15,11 +15,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from graphopt.facts.axes import Axis, loops_of
 from graphopt.facts.shapes import Shapes
 from graphopt.graph.graph import Scope, Use
 from graphopt.graph.node import attribute, is_op
 from graphopt.rewrite.edit import redirect
-from graphopt.rewrite.shrunk import Place, Shrunk
+from graphopt.rewrite.shrunk import Place, Shrunk, axes_of
 from graphopt.rewrite.size_sources import AxisSize, size_leaves, size_sources
 
 __all__ = ["ComputedSizes", "Lengths"]
@@ -97,7 +98,7 @@ class ComputedSizes:
             if len(sources) != len(axes) or (sources[at] not in self._right and sources[at] != -1)
         }
         if wrong:
-            fixed = {at for at in wrong if self._holds(one.node.output[0], at)}
+            fixed = {at for at in wrong if self._static(one, axes[at])}
             scope.set_input(one.node, index, self._mended(name, len(axes), wrong, fixed, one.node))
 
     def restore(self) -> None:
@@ -114,6 +115,17 @@ class ComputedSizes:
             fixed = {at for at in wrong if self._holds(node.input[0], at + first)}
             behind = self._scope.following(node)
             redirect(uses, self._mended(result, count, wrong, fixed, behind))
+
+    def _static(self, one: Shrunk, axis: Axis) -> bool:
+        """Whether each loop of an axis runs through one that has one size in every run."""
+        return all(
+            any(
+                self._holds(*place)
+                for place, other in axes_of(one.node, one.nest)
+                if loop in loops_of(other)
+            )
+            for loop in loops_of(axis)
+        )
 
     def _holds(self, tensor: str, axis: int) -> bool:
         """Whether an axis has one size in every run."""

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorShapeProto, TypeProto
 
 from graphopt.facts.axes import Nest
-from graphopt.facts.operators import nest
 from graphopt.facts.shapes import Shapes, infer
 from graphopt.facts.some_sizes import at_some_sizes
 from graphopt.graph.graph import Graph, Scope
@@ -44,15 +43,15 @@ def remove_channels(graph: Graph, shapes: Shapes, gone: Mapping[Place, Collectio
     some = at_some_sizes(graph, shapes)
     touched = {name for name, _ in gone}
     nests = [
-        (node, nest(scope, node, some))
+        (node, some.nest(scope, node))
         for node in scope.nodes
         if not is_op(node, "Shape") and not touched.isdisjoint((*node.input, *node.output))
     ]
     flags = marked(nests, gone)
     found = [shrunk_node(node, made, flags) for node, made in nests]
     lengths = {place: (len(marks), int((~marks).sum())) for place, marks in flags.items()}
-    always = infer(graph) if some is not shapes else shapes
-    sizes = ComputedSizes(scope, some, always, found, lengths)
+    always = infer(graph) if some.shapes is not shapes else shapes
+    sizes = ComputedSizes(scope, some.shapes, always, found, lengths)
     for one in found:
         state_sizes(scope, one, sizes)
     sizes.restore()

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from onnx import NodeProto
 
+from graphopt.facts.evaluate import moves_only
+from graphopt.facts.operators import is_kind
 from graphopt.facts.shapes import Shapes
 from graphopt.graph.graph import Scope, Use
 from graphopt.graph.node import attribute, is_op
 
 __all__ = ["AxisSize", "size_leaves", "size_sources"]
-
-_MOVING = ("Concat", "Gather", "Slice", "Squeeze", "Unsqueeze", "Cast", "Identity")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def _moved(scope: Scope, node: NodeProto, shapes: Shapes) -> list[int | AxisSize
         return [AxisSize(node.input[0], axis, node.output[0]) for axis in axes]
     if is_op(node, "Concat"):
         return [each for name in node.input for each in size_sources(scope, name, shapes)]
-    if not is_op(node, *_MOVING):
+    if not _hands_on(node):
         return None
     given = size_sources(scope, node.input[0], shapes)
     if is_op(node, "Gather"):
@@ -82,6 +82,11 @@ def _moved(scope: Scope, node: NodeProto, shapes: Shapes) -> list[int | AxisSize
     return given
 
 
+def _hands_on(node: NodeProto) -> bool:
+    """Whether a node does no more than to move sizes."""
+    return moves_only(node) or is_op(node, "Concat") or is_kind(node, "cast")
+
+
 def size_leaves(scope: Scope, name: str, sizes: set[AxisSize], shapes: Shapes) -> Iterator[Use]:
     """Who reads some of these sizes in the end, through nodes that only move them.
 
@@ -92,7 +97,7 @@ def size_leaves(scope: Scope, name: str, sizes: set[AxisSize], shapes: Shapes) -
         shapes: Of the tensors of the scope.
     """
     for use in scope.uses(name):
-        if use.index < 0 or use.scope is not scope or not is_op(use.node, *_MOVING):
+        if use.index < 0 or use.scope is not scope or not _hands_on(use.node):
             yield use
         elif not sizes.isdisjoint(size_sources(scope, use.node.output[0], shapes)):
             yield from size_leaves(scope, use.node.output[0], sizes, shapes)

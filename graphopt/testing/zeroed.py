@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from graphopt.facts.axes import Nest
-from graphopt.facts.operators import is_kind, nest
+from graphopt.facts.operators import is_kind
 from graphopt.facts.shapes import Shapes
 from graphopt.facts.some_sizes import at_some_sizes
 from graphopt.graph.graph import Graph, Scope
@@ -35,7 +35,7 @@ def zeroed(graph: Graph, shapes: Shapes, gone: Mapping[Place, Collection[int]]) 
     twin = graph.copy()
     some = at_some_sizes(graph, shapes)
     nests = [
-        (node, nest(twin.main, node, some)) for node in twin.main.nodes if not is_op(node, "Shape")
+        (node, some.nest(twin.main, node)) for node in twin.main.nodes if not is_op(node, "Shape")
     ]
     flags = marked(nests, gone)
     touched = {name for name, _ in flags}

@@ -158,6 +158,12 @@ NETS = [
         "h = MatMul(x, v) r = Relu(h) dims = Shape(x) f = Reshape(r, dims) "
         "z = ConstantOfShape(dims) s = Add(f, z) y = MatMul(s, w)",
         {"h": 6}, {"v": (6, 6), "w": (6, 5)}),
+    Net("bounds that are computed", "(float[b, 6] x) => (float[b, 5] y)",
+        "h = MatMul(x, v) dims = Shape(h) n = Gather(dims, at) half = Div(n, two) "
+        "p = Slice(h, zero, half, at) q = Slice(h, half, end, at) "
+        "s = Mul(p, q) y = MatMul(s, w)", {"h": 4},
+        {"v": (6, 8), "w": (4, 5), "at": ints(1), "zero": ints(0), "two": np.int64(2),
+         "end": ints(2**63 - 1)}),
     Net("einsum", WORDS, 'h = Einsum<equation = "btc,cd->btd">(x, v) '
         'y = Einsum<equation = "btd,dc->btc">(h, w)', {"h": 6}, {"v": (8, 6), "w": (6, 8)}),
     Net("shared weight", WORDS, "h = MatMul(x, v) r = Relu(h) m = MatMul(r, w) i = MatMul(m, v) "
