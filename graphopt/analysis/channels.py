@@ -21,11 +21,10 @@ from onnx import NodeProto
 
 from graphopt.analysis.coupling import Coupling, Reason, couple
 from graphopt.analysis.knots import Ints
-from graphopt.facts.axes import loops_of
 from graphopt.facts.cost import parameter_constants
 from graphopt.facts.layers import Layer, layers_of
+from graphopt.facts.mac_axes import mac_axes
 from graphopt.facts.macs import node_macs
-from graphopt.facts.operators import nest
 from graphopt.facts.shapes import Shapes
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import is_op, label
@@ -269,7 +268,7 @@ class _Costs:
             macs = node_macs(scope, node, shapes)
             total = None if macs is None or total is None else total + macs
             if macs:
-                self._macs.append((macs, _loops(scope, node, shapes)))
+                self._macs.append((macs, mac_axes(scope, node, shapes)))
         self.whole = Amount(params, total)
 
     def gone(self, counts: Mapping[Place, int]) -> Amount:
@@ -283,21 +282,3 @@ class _Costs:
             parts = [1 - counts.get(place, 0) / sizes[place] for place in sizes]
             macs += whole * (1 - math.prod(parts))
         return Amount(params, None if self.whole.macs is None else round(macs))
-
-
-def _loops(scope: Scope, node: NodeProto, shapes: Shapes) -> dict[Place, int]:
-    """An axis for each loop of a node, with its length; the MACs are a product over them."""
-    made = nest(scope, node, shapes)
-    axes: list[tuple[Place, set[str], int]] = []
-    for names, known in ((node.input, made.inputs), (node.output, made.outputs)):
-        for name, each in zip(names, known, strict=True):
-            for number, axis in enumerate(each or ()):
-                loops = {loop for loop in loops_of(axis) if made.sizes[loop] != 1}
-                axes.append(((name, number), loops, made.length(axis) or 0))
-    seen: set[str] = set()
-    sizes: dict[Place, int] = {}
-    for place, loops, length in sorted(axes, key=lambda item: len(item[1])):
-        if length and loops and not loops & seen:
-            sizes[place] = length
-            seen |= loops
-    return sizes

@@ -34,7 +34,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class When:
-    """An option with the value, or with any but the value, for which a precondition is asked."""
+    """An option with the value, or with any but the value, for which a precondition is asked.
+
+    Of several values, in a tuple, it is any of them.
+    """
 
     option: str
     value: Any
@@ -42,10 +45,16 @@ class When:
 
     def holds(self, item: Pass) -> bool:
         """Whether the pass has the option set so."""
-        return bool(getattr(item, self.option) == self.value) is self.equal
+        return (getattr(item, self.option) in self.values) is self.equal
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """The value or values."""
+        return self.value if isinstance(self.value, tuple) else (self.value,)
 
     def __str__(self) -> str:
-        return f"{self.option}{'=' if self.equal else ' other than '}{self.value}"
+        values = " or ".join(map(str, self.values))
+        return f"{self.option}{'=' if self.equal else ' other than '}{values}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,66 @@
+"""What an edit does to the answers of a model, as one number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphopt.contract.passes import Context, Values
+from graphopt.graph.graph import Graph
+from graphopt.numerics.divergence import class_divergence, relative_error
+from graphopt.tasks.reading import read_tasks
+from graphopt.tasks.task import Task
+
+__all__ = ["AnswerDamage"]
+
+_MOST_BYTES = 1 << 28
+
+
+class AnswerDamage:
+    """How far the answers of an edited model are from those of the model itself.
+
+    Of scores of classes it is their softened KL divergence, of everything else the squared error
+    over the energy; of several outputs the mean.
+
+    Args:
+        graph: The model.
+        context: Has the samples.
+        samples: How many of them to look at.
+    """
+
+    def __init__(self, graph: Graph, context: Context, samples: int) -> None:
+        self._context, self._samples = context, samples
+        self._names = graph.main.outputs
+        self._before = self._answers(graph)
+        count = len(next(iter(self._before.values())))
+        seen = [{name: self._before[name][at] for name in self._names} for at in range(count)]
+        given = context.training.tasks if context.training is not None else {}
+        self._tasks = read_tasks(graph, context.shapes, seen, given)
+
+    def of(self, graph: Graph) -> float:
+        """The damage; 0 of the model itself."""
+        after = self._answers(graph)
+        found = [
+            float(
+                np.mean(
+                    [self._apart(name, a, b) for a, b in zip(answers, after[name], strict=True)]
+                )
+            )
+            for name, answers in self._before.items()
+        ]
+        return float(np.mean(found))
+
+    def _answers(self, graph: Graph) -> dict[str, list[NDArray[np.float32]]]:
+        walk = self._context.walk(graph, self._samples)
+        return {name: walk.ask(Values(name, most_bytes=_MOST_BYTES)) for name in self._names}
+
+    def _apart(self, name: str, wanted: NDArray[Any], given: NDArray[Any]) -> float:
+        if wanted.shape != given.shape:
+            return 1.0
+        task: Task = self._tasks[name]
+        if task.kind == "classes" and task.axis is not None:
+            chances = task.form == "probabilities"
+            return class_divergence(wanted, given, task.axis, chances=chances)
+        return relative_error(wanted, given)

@@ -1,0 +1,112 @@
+"""Units taken out of a graph, with the weights of their readers solved anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphopt.analysis.channels import ChannelGroup
+from graphopt.facts.layers import Layer, layer
+from graphopt.facts.shapes import Shapes
+from graphopt.families.channel_readers import LayerRows, channel_axis, set_layer
+from graphopt.graph.graph import Graph
+from graphopt.rewrite.remove_channels import remove_channels
+
+__all__ = ["Cut", "cut_out", "emptied"]
+
+_DAMPING = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """Units of a group that go."""
+
+    group: ChannelGroup
+    gone: tuple[int, ...]
+
+    @property
+    def width(self) -> int:
+        """How many units are left."""
+        return self.group.size - len(self.gone)
+
+    @property
+    def places(self) -> dict[tuple[str, int], list[int]]:
+        """Their positions on all axes that hold them."""
+        return self.group.gone(self.gone)
+
+
+def emptied(graph: Graph, shapes: Shapes, cut: Cut, known: Mapping[str, LayerRows]) -> Graph:
+    """A copy whose layers do not listen to the units, and make up for them as well as they can.
+
+    It answers as one in which they are removed.
+    """
+    copy = graph.copy()
+    places = cut.places
+    for each in cut.group.consumers:
+        rows = known.get(each.node.output[0])
+        if rows is None:
+            _silence(each, _in(copy, each), places)
+        else:
+            lost = places[each.data, channel_axis(each, shapes)]
+            set_layer(_in(copy, each), *rows.without(lost, _DAMPING))
+    return copy
+
+
+def _silence(each: Layer, twin: Layer, places: Mapping[tuple[str, int], list[int]]) -> None:
+    """Put zeros into a weight where it reads lost channels."""
+    constant, axis = twin.weight.constant, each.in_axis
+    values = np.moveaxis(constant.values.copy(), axis, 0)
+    values[places.get((each.weight.constant.origin, axis), [])] = 0
+    constant.set(np.ascontiguousarray(np.moveaxis(values, 0, axis)))
+
+
+def cut_out(
+    graph: Graph, shapes: Shapes, cuts: Sequence[Cut], known: Mapping[str, LayerRows]
+) -> dict[tuple[str, int], NDArray[np.intp]]:
+    """Remove units; what is left of each axis that held some.
+
+    Args:
+        graph: Edited.
+        shapes: Of its tensors as they are.
+        cuts: One for each group.
+        known: The layers that read them.
+    """
+    gone: dict[tuple[str, int], list[int]] = {}
+    readers: dict[str, Layer] = {}
+    for cut in cuts:
+        for axis, places in cut.places.items():
+            gone.setdefault(axis, []).extend(places)
+        layers = {each.node.output[0]: each for each in cut.group.consumers}
+        readers |= {name: each for name, each in layers.items() if name in known}
+    kept = remove_channels(graph, shapes, gone)
+    for name, each in readers.items():
+        rows = known[name]
+        weight, bias = rows.without(gone[each.data, channel_axis(each, shapes)], _DAMPING)
+        for number, stored in enumerate(_stored_axes(each, weight.ndim)):
+            left = kept.get((each.weight.constant.origin, stored))
+            if left is not None:
+                weight = weight.take(left, number)
+                if bias is not None and stored == each.out_axis:
+                    bias = bias[left]
+        set_layer(_in(graph, each), weight, bias)
+    return dict(kept)
+
+
+def _stored_axes(each: Layer, rank: int) -> list[int]:
+    """For each axis of a weight as ``LayerRows`` has it, the one of the stored constant."""
+    if each.kind == "linear":
+        return [each.in_axis, each.out_axis]
+    order = each.weight.order
+    return list(range(rank)) if order is None else list(order)
+
+
+def _in(graph: Graph, each: Layer) -> Layer:
+    """The layer of a copy of a graph, or of the graph as it is now."""
+    node = graph.main.producer(each.node.output[0])
+    assert node is not None
+    found = layer(graph.main, node)
+    assert isinstance(found, Layer)
+    return found

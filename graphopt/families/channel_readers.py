@@ -1,0 +1,166 @@
+"""The layers that read groups of channels, with what samples say of what they read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphopt.analysis.channels import ChannelGroup
+from graphopt.contract.passes import Observe, RowMoments
+from graphopt.facts.layers import Layer, Refusal
+from graphopt.facts.shapes import Shapes
+from graphopt.graph.node import is_op
+from graphopt.numerics.elimination import Reader, refit
+from graphopt.numerics.moments import Moments
+from graphopt.rewrite.absorb import absorber, store
+from graphopt.rewrite.values import set_values
+
+__all__ = ["LayerRows", "channel_axis", "layer_rows", "readers_of", "set_layer"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerRows:
+    """A layer with what it multiplies.
+
+    Attributes:
+        layer: A Conv, MatMul or Gemm.
+        weight: ``(out, in / groups, *kernel)`` of a Conv, else ``(in, out)``.
+        bias: ``(out,)``, zero where it adds none.
+        rows: Moments of what it reads, for each group of a Conv.
+    """
+
+    layer: Layer
+    weight: Floats
+    bias: Floats
+    rows: Moments
+
+    @property
+    def taps(self) -> int:
+        """Columns of the rows that one input channel has."""
+        return math.prod(self.weight.shape[2:])
+
+    @property
+    def takes_mean(self) -> bool:
+        """Whether it has, or can get, a bias."""
+        return self.layer.bias_place is not None
+
+    def moments(self, block: int) -> Floats:
+        """What a reader of one group goes by: centred, where the bias takes up the means."""
+        centred: Floats = self.rows.covariance[block]
+        mean = self.rows.mean[block]
+        return centred if self.takes_mean else centred + np.outer(mean, mean)
+
+    def matrix(self, block: int) -> Floats:
+        """The weight of one group of a Conv, or of all, as ``(columns, out)``."""
+        if self.weight.ndim == 2 and self.layer.kind == "linear":
+            return self.weight
+        outs = len(self.weight) // self.layer.groups
+        part = self.weight[block * outs : (block + 1) * outs]
+        return part.reshape(outs, -1).T
+
+    def columns(self, places: Iterable[int], block: int) -> list[int]:
+        """Which columns of a group's rows input channels hold."""
+        width = self.rows.mean.shape[1] // self.taps
+        held = [place - block * width for place in places if place // width == block]
+        return [place * self.taps + tap for place in held for tap in range(self.taps)]
+
+    def without(self, places: Collection[int], damping: float) -> tuple[Floats, Floats | None]:
+        """Weight and bias that make up for lost input channels; the weight is zero there.
+
+        The bias is None where there is none that could.
+        """
+        weight, bias = self.weight.copy(), self.bias.copy()
+        for block in range(len(self.rows.mean)):
+            lost = np.array(self.columns(places, block), np.intp)
+            if not len(lost):
+                continue
+            before = self.matrix(block)
+            after = refit(self.moments(block), before, lost, damping)
+            outs = after.shape[1]
+            here = slice(block * outs, (block + 1) * outs)
+            bias[here] += self.rows.mean[block] @ (before - after)
+            if self.layer.kind == "linear":
+                weight = after
+            else:
+                weight[here] = after.T.reshape(outs, *weight.shape[1:])
+        return weight, bias if self.takes_mean else None
+
+
+def layer_rows(layers: Iterable[Layer], observe: Observe, rows: int) -> dict[str, LayerRows]:
+    """Layers with what they multiply, by the name of their output; all from one observation.
+
+    Left out are those whose rows are not known, and those whose weights are not plain floats.
+    """
+    found: dict[str, tuple[Layer, Floats, Floats, RowMoments]] = {}
+    for layer in layers:
+        effective = absorber(layer.scope, layer.node)
+        request = RowMoments.of(layer)
+        if isinstance(effective, Refusal) or isinstance(request, Refusal):
+            continue
+        one, weight, bias = effective
+        if one.kind == "linear" and not one.read_axes[0] % 2:
+            weight = weight.T
+        asked = RowMoments(request.tensor, request.axis, request.groups, request.window, most=rows)
+        found[layer.node.output[0]] = one, weight, bias, asked
+    answers = observe(asked for *_, asked in found.values())
+    return {
+        name: LayerRows(layer, weight, bias, answers[asked])
+        for name, (layer, weight, bias, asked) in found.items()
+    }
+
+
+def readers_of(
+    group: ChannelGroup, known: Mapping[str, LayerRows], shapes: Shapes
+) -> list[Reader] | Refusal:
+    """The readers of a group; a refusal where there are none, or one of them is not known."""
+    if not group.consumers:
+        node = group.producers[0].node
+        return Refusal(node, "no layer with a weight sums over its channels")
+    readers = []
+    for layer in group.consumers:
+        one = known.get(layer.node.output[0])
+        if one is None:
+            return Refusal(layer.node, f"what its {layer.node.op_type} reads is not known by rows")
+        units = group.positions[layer.data, channel_axis(layer, shapes)]
+        for block in range(len(one.rows.mean)):
+            columns = [one.columns(places, block) for places in units]
+            most = max(map(len, columns), default=0)
+            if most:
+                table = np.full((len(columns), most), -1, np.intp)
+                for row, held in zip(table, columns, strict=True):
+                    row[: len(held)] = held
+                readers.append(Reader(one.moments(block), one.matrix(block), table))
+    return readers
+
+
+def channel_axis(layer: Layer, shapes: Shapes) -> int:
+    """The axis of the input channels in what a layer reads, counted from the front."""
+    if layer.kind == "conv":
+        return 1
+    request = RowMoments.of(layer)
+    info = shapes.get(layer.data)
+    assert isinstance(request, RowMoments) and info is not None and info.shape is not None
+    return request.axis % len(info.shape)
+
+
+def set_layer(layer: Layer, weight: Floats, bias: Floats | None) -> None:
+    """Give a layer the weight and the bias that it is really to apply.
+
+    Args:
+        layer: As ``absorber`` takes it.
+        weight: See ``LayerRows``.
+        bias: ``(out,)``; None to leave it as it is.
+    """
+    if layer.kind == "linear" and not layer.read_axes[0] % 2:
+        weight = weight.T
+    store(layer, weight, bias)
+    if is_op(layer.node, "MatMul") and bias is not None and layer.bias is not None:
+        shape = layer.bias.constant.shape
+        spread = bias if math.prod(shape) == 1 else bias.reshape(shape)
+        set_values(layer.bias, spread.astype(layer.bias.dtype))

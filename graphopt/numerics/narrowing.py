@@ -1,0 +1,206 @@
+"""How much each group of channels gives so that a whole costs no more than it may.
+
+Each group has a curve: what the loss of its first k channels, in the order in which they go,
+does to the answers. What a choice of widths costs is not a sum over groups, since a layer costs
+the product of what it reads and what it makes; so groups give way step by step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Curve", "allocate", "damage_between", "even_widths", "widths_of"]
+
+Floats = NDArray[np.float64]
+
+_LEAST = 1e-9
+"""What is measured as nothing, or less by rounding, must have a logarithm all the same."""
+_STRIDES = (1, 2, 4, 8, 16)
+"""How many widths a group may go down in one step: over a hump of its curve."""
+_GIVEN = (1, 2, 4)
+_EXCHANGES = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """What a group may be cut to.
+
+    Attributes:
+        widths: Units that may be kept, falling; the first is all of them.
+        damage: What each of them does to the answers, never falling; that of the first is 0.
+    """
+
+    widths: tuple[int, ...]
+    damage: Floats
+
+
+def widths_of(units: int, step: int, least: int) -> tuple[int, ...]:
+    """All of the units, then the multiples of ``step`` below, down to ``least``.
+
+    >>> widths_of(30, 8, 1)
+    (30, 24, 16, 8)
+    """
+    below = range((units - 1) // step * step, 0, -step)
+    return (units, *(width for width in below if width >= least))
+
+
+def damage_between(errors: Floats, gone: Sequence[int], measured: Sequence[float]) -> Floats:
+    """What the loss of the first k units does, from what that of some numbers of them did.
+
+    Between two measurements the logarithm of the damage is linear in that of the error, outside
+    they are proportional.
+
+    >>> damage_between(np.array([0.0, 1.0, 2.0, 4.0]), [2], [0.5]).tolist()
+    [0.0, 0.25, 0.5, 1.0]
+
+    Args:
+        errors: ``(units + 1,)`` of an ``Elimination``.
+        gone: Units that were gone in each measurement, rising and above 0.
+        measured: The damage then.
+
+    Returns:
+        ``(units + 1,)``, 0 at the start and never falling.
+    """
+    known = np.log(np.maximum.accumulate(np.maximum(errors[list(gone)], _LEAST)))
+    found = np.log(np.maximum.accumulate(np.maximum(measured, _LEAST)))
+    asked = np.log(np.maximum(errors, _LEAST))
+    inside = np.interp(asked, known, found)
+    below, above = np.minimum(asked - known[0], 0), np.maximum(asked - known[-1], 0)
+    damage = np.exp(inside + below + above)
+    damage[0] = 0.0
+    return np.asarray(np.maximum.accumulate(damage))
+
+
+def allocate(
+    curves: Sequence[Curve],
+    cost: Callable[[Sequence[int]], float],
+    budget: float,
+) -> list[int]:
+    """Widths that cost no more than the budget, with little damage in all.
+
+    Step by step the group gives whose damage rises least for what it saves at the widths that
+    the others have by then. The step that reaches the budget is the one that does so with least
+    damage; then pairs of groups exchange as long as that helps.
+
+    Args:
+        curves: Of each group.
+        cost: Of a choice of widths, in any unit; it never rises where a width falls, or nearly so.
+        budget: What it may cost, in the same unit.
+
+    Returns:
+        The width of each group; the narrowest of all where even they cost more.
+    """
+    at = [0] * len(curves)
+    now = cost(_widths(curves, at))
+    while now > budget:
+        steps = list(_steps(curves, at, cost, now))
+        if not steps:
+            break
+        enough = [step for step in steps if step.cost <= budget]
+        if enough:
+            best = min(enough, key=lambda step: step.rise)
+        else:
+            best = min(steps, key=lambda step: step.rise / (now - step.cost))
+        at[best.group] = best.at
+        now = best.cost
+    for _ in range(_EXCHANGES if now <= budget else 0):
+        if not _exchange(curves, at, cost, budget):
+            break
+    return _widths(curves, at)
+
+
+def even_widths(
+    curves: Sequence[Curve],
+    cost: Callable[[Sequence[int]], float],
+    budget: float,
+) -> list[int]:
+    """The same share of each group, the largest within the budget; see ``allocate``.
+
+    >>> even_widths([Curve((4, 3, 2, 1), np.zeros(4)), Curve((8, 4), np.zeros(2))], sum, 8.0)
+    [3, 4]
+    """
+    shares = sorted({width / curve.widths[0] for curve in curves for width in curve.widths})
+    widths = [curve.widths[-1] for curve in curves]
+    for share in shares:
+        wider = [
+            max((w for w in curve.widths if w <= share * curve.widths[0]), default=curve.widths[-1])
+            for curve in curves
+        ]
+        if cost(wider) > budget:
+            break
+        widths = wider
+    return widths
+
+
+@dataclass(frozen=True)
+class _Step:
+    group: int
+    at: int
+    rise: float
+    cost: float
+
+
+def _steps(
+    curves: Sequence[Curve],
+    at: Sequence[int],
+    cost: Callable[[Sequence[int]], float],
+    now: float,
+) -> Sequence[_Step]:
+    """Every step down that saves something."""
+    steps = []
+    for group, curve in enumerate(curves):
+        for stride in _STRIDES:
+            to = at[group] + stride
+            if to >= len(curve.widths):
+                break
+            then = cost(_widths(curves, [*at[:group], to, *at[group + 1 :]]))
+            if then < now:
+                rise = float(curve.damage[to] - curve.damage[at[group]])
+                steps.append(_Step(group, to, rise, then))
+    return steps
+
+
+def _exchange(
+    curves: Sequence[Curve],
+    at: list[int],
+    cost: Callable[[Sequence[int]], float],
+    budget: float,
+) -> bool:
+    """Let one group give a little more, or none, and another get back what it hurt more to lose.
+
+    Returns:
+        Whether there was such a pair; the best of them was taken.
+    """
+    best: tuple[float, list[int]] = (0.0, [])
+    givers = [(None, 0), *((group, stride) for group in range(len(curves)) for stride in _GIVEN)]
+    for giver, stride in givers:
+        given, rise = list(at), 0.0
+        if giver is not None:
+            given[giver] += stride
+            if given[giver] >= len(curves[giver].widths):
+                continue
+            rise = float(curves[giver].damage[given[giver]] - curves[giver].damage[at[giver]])
+        for taker, curve in enumerate(curves):
+            if taker == giver:
+                continue
+            for back in _GIVEN:
+                to = at[taker] - back
+                if to < 0:
+                    break
+                change = rise + float(curve.damage[to] - curve.damage[at[taker]])
+                if change >= best[0]:
+                    continue
+                taken = list(given)
+                taken[taker] = to
+                if cost(_widths(curves, taken)) <= budget:
+                    best = change, taken
+    at[:] = best[1] or at
+    return bool(best[1])
+
+
+def _widths(curves: Sequence[Curve], at: Sequence[int]) -> list[int]:
+    return [curve.widths[index] for curve, index in zip(curves, at, strict=True)]

@@ -1,0 +1,237 @@
+"""Pass ``prune-channels``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphopt.analysis.channels import ChannelGroup, channel_groups
+from graphopt.contract.examples import Example
+from graphopt.contract.passes import Changes, Context, Option, Pass
+from graphopt.contract.preconditions import CalibrationSamples, TrainingSamples, Unquantized, When
+from graphopt.contract.registry import register
+from graphopt.errors import UsageError
+from graphopt.facts.layers import Refusal
+from graphopt.facts.select import select
+from graphopt.facts.shapes import Shapes
+from graphopt.facts.weights import grouped
+from graphopt.families.channel_budget import BUDGETS, ChannelBudget, KeptShare
+from graphopt.families.channel_curves import Way, measured_curves, plain_curves
+from graphopt.families.channel_cuts import Cut, cut_out
+from graphopt.families.channel_order import Criterion, Ordering
+from graphopt.families.channel_readers import LayerRows, layer_rows
+from graphopt.families.channel_steps import allowed_widths
+from graphopt.families.chosen import Exclude, Nodes
+from graphopt.families.masking import gradient_scores
+from graphopt.families.run_shapes import run_shapes
+from graphopt.graph.graph import Graph
+from graphopt.numerics.narrowing import allocate, even_widths
+
+__all__ = ["PruneChannels"]
+
+
+@register("prune-channels")
+@dataclass(frozen=True, kw_only=True)
+class PruneChannels(Pass):
+    """Remove whole channels, from all layers that make or read them.
+
+        x -> Conv(64) -> Relu -> Conv(64) -> y  becomes  x -> Conv(40) -> Relu -> Conv(64) -> y
+
+    Channels that are added to each other, multiplied, joined or split can only go together: such
+    groups are found over the whole graph, whatever operators lie between (``graphopt inspect
+    --groups`` shows them). What is left is an ordinary, narrower model, faster on every runtime.
+    Inputs and outputs keep their shapes.
+
+    One budget says how much: ``macs``, ``params`` or ``bytes`` to keep, or the ``share`` of the
+    channels to remove; without any it is half of the MACs. Who goes is told by the ``criterion``:
+
+        error       squared error of all layers that read the group, once the weights of what is
+                    left are solved anew; units go one by one, the one that costs least first
+        energy      what a channel adds to the outputs of these layers, each by itself
+        activation  the energy of the channel itself
+        l1, l2, median, batchnorm   weights of the layers that make it, or its scale
+        taylor      (g w)^2 by the gradient g of the loss; needs torch
+        random      nothing: what a criterion has to beat
+
+    How much each group gives: with ``allocation=sensitivity`` each is cut to three widths on its
+    own, the answers are compared, and then the group gives whose loss hurts the answers least for
+    what it saves; ``global`` goes by the error of the layers behind a group relative to their
+    outputs, without regard to what the answers make of it; ``uniform`` takes the same share of
+    all. Where samples are asked for, the layers that read a group make up for what went as well as
+    they can, and their biases take up its mean. Put reconstruct-weights behind it, which solves all
+    layers again on what is really left, and any quantize pass behind that.
+
+    Widths are multiples of ``round_to``; by default of 16 where a group is wider than 32, else of
+    8, since convolutions on CPUs gain by blocks of channels only.
+    Source: Hassibi and Stork 1993, Optimal Brain Surgeon, by blocks (error); Li et al. 2017 (l1);
+    He et al. 2019 (median); Liu et al. 2017, Network Slimming (batchnorm); Molchanov et al. 2019
+    (taylor); Fang et al. 2023, DepGraph, for groups.
+    """
+
+    macs: KeptShare = None
+    params: KeptShare = None
+    bytes: KeptShare = None
+    share: Annotated[
+        float | None,
+        Option("share of the channels to remove", low=0, high=1, low_open=True, high_open=True),
+    ] = None
+    criterion: Annotated[Criterion, Option("what decides which channels go")] = "error"
+    allocation: Annotated[
+        Literal["sensitivity", "global", "uniform"], Option("how the groups share the loss")
+    ] = "sensitivity"
+    round_to: Annotated[
+        int | None,
+        Option("widths are multiples of this; without it, of what kernels like", low=1, high=1024),
+    ] = None
+    max_share: Annotated[
+        float, Option("most of a group that may go", low=0, high=1, high_open=True)
+    ] = 0.9
+    rows: Annotated[int, Option("rows of each layer to judge by", low=64)] = 32768
+    samples: Annotated[int, Option("samples that say what the answers suffer", low=1)] = 128
+    nodes: Nodes = ()
+    exclude: Exclude = ()
+    lossy: ClassVar[bool] = True
+    requires = (
+        Unquantized(),
+        CalibrationSamples(when=When("criterion", ("error", "energy", "activation"))),
+        CalibrationSamples(when=When("allocation", "sensitivity")),
+        TrainingSamples("to take gradients on", when=When("criterion", "taylor")),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = [name for name in BUDGETS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise UsageError(f"{self.name}: {' and '.join(given)} exclude each other; give one")
+
+    def run(self, graph: Graph, context: Context) -> Changes:
+        changes = Changes(nothing="the model keeps to the budget already")
+        shapes = run_shapes(graph, context)
+        groups = self._groups(graph, shapes, changes)
+        known = self._known(groups, context)
+        ways = self._ways(graph, context, shapes, groups, known, changes)
+        cuts = self._cuts(graph, context, shapes, ways, known)
+        if cuts:
+            changes.kept = cut_out(graph, shapes, cuts, known)
+        for cut in cuts:
+            changes.edit(cut.group.name, f"{cut.group.size} -> {cut.width} channels")
+        return changes
+
+    @property
+    def budget(self) -> ChannelBudget:
+        """The budget that was given, or half of the MACs."""
+        for kind in BUDGETS:
+            if (value := getattr(self, kind)) is not None:
+                return ChannelBudget(kind, value)
+        return ChannelBudget("macs", 0.5)
+
+    def _cuts(
+        self,
+        graph: Graph,
+        context: Context,
+        shapes: Shapes,
+        ways: Sequence[Way],
+        known: Mapping[str, LayerRows],
+    ) -> list[Cut]:
+        """What goes."""
+        groups = [way.group for way in ways]
+        cost = self.budget.cost(graph, shapes, groups)
+        most = self._most(graph, context, shapes, groups)
+        if cost([group.size for group in groups]) <= most:
+            return []
+        if self.allocation == "sensitivity":
+            curves = measured_curves(graph, context, shapes, ways, known, self.samples)
+        else:
+            curves = plain_curves(ways)
+        share_out = even_widths if self.allocation == "uniform" else allocate
+        widths = share_out(curves, cost, most)
+        return [
+            Cut(way.group, tuple(way.units.order[: way.group.size - width].tolist()))
+            for way, width in zip(ways, widths, strict=True)
+            if width < way.group.size
+        ]
+
+    def _most(
+        self, graph: Graph, context: Context, shapes: Shapes, groups: Sequence[ChannelGroup]
+    ) -> float:
+        """What the model may cost: a share of the original, of which some may be gone already."""
+        original = context.reference
+        if not context.kept:
+            return self.budget.most(original, shapes, groups)
+        shapes = run_shapes(original, context)
+        names = {group.name for group in groups}
+        whole = [each for each in channel_groups(original, shapes).groups if each.name in names]
+        return self.budget.most(original, shapes, whole)
+
+    def _ways(
+        self,
+        graph: Graph,
+        context: Context,
+        shapes: Shapes,
+        groups: Sequence[ChannelGroup],
+        known: Mapping[str, LayerRows],
+        changes: Changes,
+    ) -> list[Way]:
+        """How each group gets narrower; the reasons of those that cannot are noted."""
+        slopes = self._slopes(graph, groups, context) if self.criterion == "taylor" else {}
+        ordering = Ordering(self.criterion, graph, shapes, known, context.rng, slopes)
+        ways = []
+        for group in groups:
+            found = ordering.of(group)
+            if isinstance(found, Refusal):
+                changes.skip(found)
+            else:
+                ways.append(Way(group, found, allowed_widths(group, self.round_to, self.max_share)))
+        return ways
+
+    def _known(self, groups: Sequence[ChannelGroup], context: Context) -> dict[str, LayerRows]:
+        """What samples say of the layers that read the groups."""
+        if not self.asks(CalibrationSamples):
+            return {}
+        layers = {each.node.output[0]: each for group in groups for each in group.consumers}
+        return layer_rows(layers.values(), context.observe, self.rows)
+
+    def _groups(self, graph: Graph, shapes: Shapes, changes: Changes) -> list[ChannelGroup]:
+        """The groups that may lose units; the reasons of the others are noted."""
+        chosen = select(self.nodes, self.exclude)
+        channels = channel_groups(graph, shapes)
+        for one in channels.fixed:
+            if chosen(one.node):
+                changes.skip(one.node, one.reason)
+        return [
+            group
+            for group in channels.groups
+            if all(chosen(layer.node) for layer in group.producers)
+        ]
+
+    def _slopes(
+        self, graph: Graph, groups: Sequence[ChannelGroup], context: Context
+    ) -> dict[str, NDArray[np.float64]]:
+        """What the loss says of the elements of the weights that make the groups."""
+        made = grouped(each for group in groups for each in group.producers)
+        weights = [each for each in made if each.refusal() is None]
+        found = gradient_scores(graph, context, weights, "taylor", self.name)
+        return {
+            weight.constant.origin: np.maximum(scores, 0)
+            for weight, scores in zip(weights, found, strict=True)
+        }
+
+    @classmethod
+    def examples(cls) -> Sequence[Example]:
+        plain = Example("cnn", {"macs": 0.7, "round_to": 1})
+        weights: tuple[Criterion, ...] = ("l1", "l2", "median", "random", "taylor")
+        return [
+            plain,
+            plain.but(criterion="energy", rows=128, samples=2),
+            plain.but(criterion="activation", allocation="global"),
+            plain.but(criterion="batchnorm", max_share=0.5, macs=0.8),
+            *(plain.but(criterion=each, allocation="uniform") for each in weights),
+            Example("cnn", {"round_to": 2, "params": 0.7}),
+            Example("mlp", {"bytes": 0.8, "round_to": 1}),
+            Example("mlp", {"share": 0.25, "round_to": 1, "exclude": ("Gelu",)}),
+            Example("mlp", {"share": 0.25, "round_to": 1, "nodes": ("Gemm",)}),
+        ]

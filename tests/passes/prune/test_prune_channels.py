@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from graphopt.errors import Need, UsageError
+from graphopt.facts.macs import count_macs
+from graphopt.facts.shapes import infer
+from graphopt.graph.graph import Graph
+from graphopt.numerics.sqnr import sqnr_db
+from graphopt.passes.prune import PruneChannels
+from graphopt.runtime.session import Session
+from graphopt.testing import Applied, apply_pass, model_from_text
+
+EXACT_DB = 45.0
+"""The weights are held back by a thousandth of the moments, which costs as much."""
+
+
+def _images(count: int = 24, seed: int = 0) -> NDArray[np.float32]:
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(count, 3, 8, 8)).astype(np.float32)
+
+
+def _doubled() -> onnx.ModelProto:
+    """Channels 4 to 7 are those of 0 to 3, twice as large; a depthwise Conv lies between."""
+    rng = np.random.default_rng(1)
+    first = rng.normal(size=(4, 3, 3, 3)).astype(np.float32)
+    taps = rng.normal(size=(4, 1, 3, 3)).astype(np.float32)
+    return model_from_text(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        doubled (float[N,3,8,8] x) => (float[N,5,6,6] y) {
+          c = Conv <pads = [1, 1, 1, 1]> (x, W1, B1)
+          r = Relu (c)
+          d = Conv <group = 8, pads = [1, 1, 1, 1]> (r, W2)
+          y = Conv (d, W3)
+        }""",
+        {
+            "W1": np.concatenate([first, 2 * first]),
+            "B1": np.zeros(8, np.float32),
+            "W2": np.concatenate([taps, taps]),
+            "W3": rng.normal(size=(5, 8, 3, 3)).astype(np.float32),
+        },
+    )
+
+
+def _apply(model: onnx.ModelProto, *, samples: Any = None, **options: Any) -> Applied:
+    feeds = {"x": _images()} if samples is None else samples
+    return apply_pass(PruneChannels(**options), model, samples=feeds)
+
+
+def _shape(graph: Graph, name: str) -> tuple[int, ...]:
+    constant = graph.main.constant(name)
+    assert constant is not None
+    return constant.shape
+
+
+def _answers(graph: Graph | onnx.ModelProto, feeds: Mapping[str, Any]) -> NDArray[Any]:
+    graph = graph if isinstance(graph, Graph) else Graph(graph)
+    return next(iter(Session(graph, threads=1).run(feeds).values()))
+
+
+def test_what_others_can_stand_in_for_goes() -> None:
+    model = _doubled()
+    graph, record = _apply(model, share=0.5, round_to=1)
+    assert record.status == "done"
+    assert _shape(graph, "W1") == (4, 3, 3, 3)
+    assert _shape(graph, "W2") == (4, 1, 3, 3)
+    assert _shape(graph, "W3") == (5, 4, 3, 3)
+    assert [change.what for change in record.changes] == ["8 -> 4 channels"]
+    feeds = {"x": _images(seed=5)}
+    db = sqnr_db(_answers(model, feeds), _answers(graph, feeds))
+    assert db is not None and db > EXACT_DB
+
+
+def test_chance_does_not_see_that() -> None:
+    model = _doubled()
+    graph, _ = _apply(model, share=0.5, round_to=1, criterion="random")
+    feeds = {"x": _images(seed=5)}
+    db = sqnr_db(_answers(model, feeds), _answers(graph, feeds))
+    assert db is not None and db < EXACT_DB
+
+
+def _stream() -> onnx.ModelProto:
+    """A residual stream of 16 with a branch of 24, one of 8 that is joined, and a Gemm."""
+    rng = np.random.default_rng(2)
+    shapes = {
+        "W0": (16, 3, 3, 3),
+        "W1": (24, 16, 3, 3),
+        "W2": (16, 24, 3, 3),
+        "W3": (8, 16, 1, 1),
+        "W4": (10, 24),
+        "B4": (10,),
+    }
+    return model_from_text(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        stream (float[N,3,8,8] x) => (float[N,10] y) {
+          c0 = Conv <pads = [1, 1, 1, 1]> (x, W0)
+          r0 = Relu (c0)
+          c1 = Conv <pads = [1, 1, 1, 1]> (r0, W1)
+          r1 = Relu (c1)
+          c2 = Conv <pads = [1, 1, 1, 1]> (r1, W2)
+          s = Add (r0, c2)
+          c3 = Conv (s, W3)
+          j = Concat <axis = 1> (s, c3)
+          p = GlobalAveragePool (j)
+          f = Flatten (p)
+          y = Gemm <transB = 1> (f, W4, B4)
+        }""",
+        {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()},
+    )
+
+
+@pytest.mark.parametrize("share", [0.75, 0.5, 0.3])
+@pytest.mark.parametrize("allocation", ["sensitivity", "global", "uniform"])
+def test_macs_fall_as_asked(share: float, allocation: str) -> None:
+    model = _stream()
+    graph, record = _apply(model, macs=share, round_to=1, allocation=allocation)
+    assert record.status == "done"
+    sized = [_macs(each) for each in (Graph(model), graph)]
+    assert share - 0.12 < sized[1] / sized[0] <= share
+
+
+def _macs(graph: Graph) -> int:
+    fixed = graph.copy()
+    fixed.main.proto.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    total = count_macs(fixed, infer(fixed)).total
+    assert total is not None
+    return total
+
+
+def test_the_rest_makes_up_for_what_went() -> None:
+    model = _stream()
+    feeds = {"x": _images(seed=5)}
+    wanted = _answers(model, feeds)
+    found = []
+    for criterion in ("error", "random"):
+        graph, _ = _apply(model, macs=0.6, round_to=1, criterion=criterion, allocation="global")
+        found.append(sqnr_db(wanted, _answers(graph, feeds)))
+    assert found[0] is not None and found[1] is not None
+    assert found[0] > found[1] + 1
+
+
+def test_widths_are_those_that_kernels_like() -> None:
+    graph, _ = _apply(_stream(), macs=0.6)
+    assert _shape(graph, "W1")[0] % 8 == 0
+    assert _shape(graph, "W0")[0] % 8 == 0
+
+
+def test_a_budget_that_is_kept_already_changes_nothing() -> None:
+    first, _ = _apply(_stream(), macs=0.6, round_to=1)
+    item = PruneChannels(macs=0.6, round_to=1)
+    again, record = apply_pass(item, _stream(), [item], samples={"x": _images()})
+    assert record.reason == "the model keeps to the budget already"
+    assert _shape(again, "W0") == _shape(first, "W0")
+
+
+def test_only_chosen_layers_get_narrower() -> None:
+    options = {"share": 0.5, "round_to": 1, "allocation": "uniform"}
+    graph, _ = _apply(_stream(), **options, exclude=("Conv(c1)",))
+    assert _shape(graph, "W1")[0] == 24
+    assert _shape(graph, "W0")[0] == 8
+    graph, _ = _apply(_stream(), **options, nodes=("Conv(c1)",))
+    assert _shape(graph, "W1")[0] == 12
+    assert _shape(graph, "W0")[0] == 16
+
+
+def test_no_group_loses_more_than_it_may() -> None:
+    graph, _ = _apply(_stream(), share=0.9, round_to=1, max_share=0.5)
+    assert (_shape(graph, "W0")[0], _shape(graph, "W1")[0]) == (8, 12)
+
+
+def test_two_budgets_are_one_too_many() -> None:
+    with pytest.raises(UsageError, match="macs and share exclude each other"):
+        PruneChannels(macs=0.5, share=0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({}, "samples"), ({"criterion": "l2"}, "samples"), ({"criterion": "energy"}, "samples")],
+)
+def test_without_samples_it_is_refused(options: dict[str, Any], words: str) -> None:
+    _, record = apply_pass(PruneChannels(**options), _stream(), samples=None)
+    assert record.status == "refused"
+    assert words in record.reason
+    assert Need.CALIBRATION in record.needs
+
+
+def test_weights_alone_do_where_that_is_asked() -> None:
+    item = PruneChannels(criterion="l2", allocation="uniform", share=0.5, round_to=1)
+    graph, record = apply_pass(item, _stream(), samples=None)
+    assert record.status == "done"
+    assert _shape(graph, "W0")[0] == 8
+
+
+def test_scales_of_a_norm_decide() -> None:
+    scale = np.array([1, 5, 0.1, 4], np.float32)
+    ones = {name: np.ones(4, np.float32) for name in ("b", "m", "v")}
+    rng = np.random.default_rng(0)
+    weights = {
+        "W1": rng.normal(size=(4, 3, 1, 1)).astype(np.float32),
+        "W2": rng.normal(size=(2, 4, 1, 1)).astype(np.float32),
+    }
+    model = model_from_text(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        normed (float[N,3,8,8] x) => (float[N,2,8,8] y) {
+          c = Conv (x, W1)
+          n = BatchNormalization (c, g, b, m, v)
+          r = Relu (n)
+          y = Conv (r, W2)
+        }""",
+        {"g": scale, **ones, **weights},
+    )
+    options = {"criterion": "batchnorm", "allocation": "uniform", "share": 0.5, "round_to": 1}
+    graph, _ = _apply(model, **options)
+    left = graph.main.constant("g")
+    assert left is not None and left.values.tolist() == [5, 4]
+    _, record = _apply(_stream(), **options)
+    assert any("put the pass before fuse-batchnorm" in each.reason for each in record.skipped)
