@@ -47,6 +47,8 @@ class Fit:
         behind: What becomes of the result.
         weight: As it is, ``(groups, width, out)``.
         bias: As it is, ``(groups, out)``; zero without one.
+        start: The weight to stay near where the rows do not tell: that of the float model, or the
+            same as ``weight`` where that has none of this shape.
     """
 
     layer: Layer
@@ -55,13 +57,14 @@ class Fit:
     behind: Behind
     weight: Floats
     bias: Floats
+    start: Floats
 
     def solved(self, ridge: float, rounds: int, mask: NDArray[np.bool_], *, biased: bool) -> Solved:
         """The weight and bias of least error; see ``solve_layer``."""
         return solve_layer(
             self.rows,
             self.wanted,
-            self.weight,
+            self.start,
             ridge=ridge,
             mask=mask,
             behind=self.behind,
@@ -119,7 +122,30 @@ class Refit:
         added = None if given.added is None else given.added.reshape(shape)
         behind = Behind(added, given.look.low, given.look.high)
         wanted = given.wanted.reshape(shape)
-        return Fit(one, given.rows, wanted, behind, weight, bias.reshape(groups, outs))
+        start = self._start(one)
+        if start is None or start.shape != weight.shape:
+            start = weight
+        return Fit(one, given.rows, wanted, behind, weight, bias.reshape(groups, outs), start)
+
+    def _start(self, one: Layer) -> Floats | None:
+        """What is left of the float model's weight ``(groups, width, out)``; None without one."""
+        found = self._float_layer(one)
+        effective = None if found is None else found.effective()
+        if found is None or effective is None or isinstance(effective, Refusal):
+            return None
+        values, order = effective[0], found.weight.order or ()
+        for axis, stored in enumerate(order):
+            left = self._context.kept.get((found.weight.constant.origin, stored))
+            values = values if left is None else values.take(left, axis)
+        same = values.shape == one.weight.shape and found.kind == one.kind
+        return blocks_of(one, values) if same else None
+
+    def _float_layer(self, one: Layer) -> Layer | None:
+        """The layer of the float model that gives what this one gives."""
+        main = self._context.reference.main
+        node = main.producer(one.node.output[0])
+        found = None if node is None else layer(main, node)
+        return found if isinstance(found, Layer) else None
 
     def _given(self, one: Layer, most: int) -> _Given | Refusal:
         """Rows, and what the layer should give for them."""
@@ -151,11 +177,8 @@ class Refit:
         return _Given(rows, wanted, added, look)
 
     def _before_pooling(self, one: Layer, name: str, axis: int, most: int) -> _Given | Refusal:
-        main = self._context.reference.main
-        result = result_of(one)
-        node = main.producer(result)
-        found = None if node is None else layer(main, node)
-        if not isinstance(found, Layer) or not main.defines(name):
+        result, found = result_of(one), self._float_layer(one)
+        if found is None or not self._context.reference.main.defines(name):
             return Refusal(one.node, f"the float model has no layer that gives {result!r}")
         effective = found.effective()
         if isinstance(effective, Refusal):

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+import numpy as np
+
 from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import CalibrationSamples
@@ -21,8 +23,8 @@ __all__ = ["ReconstructWeights"]
 
 _RIGHT_ALREADY = 1e-6
 """Share of the variance of the results that is not worth a change."""
-_WORTH_IT = 0.95
-"""Share of the error that may be left; a second repair, which would only polish, ends here."""
+_SAME = 1e-4
+"""Weights that differ by no more, relative to the largest, are solved the same way already."""
 
 
 @register("reconstruct-weights")
@@ -96,8 +98,9 @@ class ReconstructWeights(Pass):
         biased = one.bias_place is not None
         solved = fit.solved(self.ridge, self.rounds, fit.weight != 0, biased=biased)
         after = fit.error(solved.weight, solved.bias)
-        if after > _WORTH_IT * before:
-            return Refusal(one.node, "no other weights come much nearer to what it should give")
+        change = np.abs(solved.weight - fit.weight).max(initial=0)
+        if after >= before or change <= _SAME * np.abs(fit.weight).max(initial=0):
+            return Refusal(one.node, "no other weights come nearer to what it should give")
         refusal = store_solved(one, solved.weight, solved.bias if biased else None)
         return refusal or f"error of its result {before:.2%}, now {after:.2%}"
 
