@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from graphopt.data.columns import Column, Part
+from graphopt.data.columns import LABELS, Column, Part
 from graphopt.data.inputs import Input
 from graphopt.data.pictures import (
     MOST_PIXELS,
@@ -23,7 +23,15 @@ from graphopt.errors import DataError, Need, UsageError, quoted
 from graphopt.graph.tensors import Array
 from graphopt.options import near_miss
 
-__all__ = ["ImageParts", "Preprocessing", "image_files", "image_parts", "parse_preprocessing"]
+__all__ = [
+    "ImageParts",
+    "Preprocessing",
+    "image_files",
+    "image_parts",
+    "middle",
+    "parse_preprocessing",
+    "resized_extent",
+]
 
 _SUFFIXES = (
     *(".bmp", ".dib", ".jfif", ".jpe", ".jpeg", ".jpg", ".apng", ".png", ".tif", ".tiff", ".webp"),
@@ -132,6 +140,7 @@ class ImageParts:
         files: The pictures.
         wanted: The input that takes them.
         how: The preprocessing, complete.
+        labels: Gives the labels of a picture; None without any.
         noted: Numbers of the pictures of which something is to be told; filled as they are read.
 
     Raises:
@@ -141,13 +150,15 @@ class ImageParts:
     files: Sequence[str]
     wanted: Input
     how: Preprocessing
+    labels: Callable[[str], Column] | None = None
     noted: dict[PictureNote, set[int]] = field(default_factory=lambda: defaultdict(set))
 
     def __call__(self) -> Iterator[Part]:
         """The parts in the order of the files."""
         for number, path in enumerate(self.files):
             column = _column(Path(path), self.how, self.wanted, self._noting(number))
-            yield Part(path, {self.wanted.name: column})
+            beside = {} if self.labels is None else {LABELS: self.labels(path)}
+            yield Part(path, {**beside, self.wanted.name: column})
 
     def notes(self) -> list[str]:
         """What was done to how many of the pictures that were read so far."""
@@ -166,8 +177,13 @@ class ImageParts:
         return enter
 
 
-def image_parts(files: Sequence[str], inputs: Sequence[Input], how: Preprocessing) -> ImageParts:
-    """The parts of a folder of pictures.
+def image_parts(
+    files: Sequence[str],
+    inputs: Sequence[Input],
+    how: Preprocessing,
+    labels: Callable[[str], Column] | None = None,
+) -> ImageParts:
+    """The parts of a folder of pictures; ``labels`` gives those of one.
 
     Raises:
         DataError: The model has several inputs or none of rank 4.
@@ -184,7 +200,7 @@ def image_parts(files: Sequence[str], inputs: Sequence[Input], how: Preprocessin
     for name, numbers in (("mean", how.mean), ("std", how.std)):
         if len(numbers) not in (1, channels):
             raise UsageError(f"images: {name} has {len(numbers)} values for {channels} channel(s)")
-    return ImageParts(files, wanted, how)
+    return ImageParts(files, wanted, how, labels)
 
 
 def _completed(how: Preprocessing, wanted: Input) -> Preprocessing:
@@ -201,9 +217,9 @@ def _column(
 ) -> Column:
     with opened_picture(path) as picture:
         enter(picture)
-        height, width = _resized(picture.size, how, path)
+        height, width = resized_extent(picture.size, how, path)
         if how.crop is not None:
-            _middle((width, height), how.crop, path)
+            middle((width, height), how.crop, path)
             height, width = how.crop
     channels = 1 if how.color == "L" else 3
     shape = (1, channels, height, width) if how.layout == "NCHW" else (1, height, width, channels)
@@ -222,8 +238,12 @@ def _column(
     return Column(shape, np.dtype(dtype), blocks)
 
 
-def _resized(size: tuple[int, int], how: Preprocessing, path: Path) -> tuple[int, int]:
-    """Height and width after resizing, from width and height before."""
+def resized_extent(size: tuple[int, int], how: Preprocessing, path: Path) -> tuple[int, int]:
+    """Height and width after resizing, from width and height before.
+
+    Raises:
+        DataError: They become too many pixels.
+    """
     width, height = size
     if isinstance(how.size, int):
         factor = how.size / min(width, height)
@@ -238,13 +258,13 @@ def _resized(size: tuple[int, int], how: Preprocessing, path: Path) -> tuple[int
 def _pixels(path: Path, how: Preprocessing, enter: Callable[[UprightPicture], None]) -> Array:
     """The prepared picture, float32 ``(channels, height, width)`` or with channels last."""
     with opened_picture(path) as upright:
-        height, width = _resized(upright.size, how, path)
+        height, width = resized_extent(upright.size, how, path)
         picture = upright.decoded("L" if how.color == "L" else "RGB")
         enter(upright)
         if (width, height) != picture.size:
             picture = picture.resize((width, height), pillow().Resampling.BILINEAR)
     if how.crop is not None:
-        picture = picture.crop(_middle(picture.size, how.crop, path))
+        picture = picture.crop(middle(picture.size, how.crop, path))
     values = np.atleast_3d(np.asarray(picture, dtype=np.float32))
     if how.color == "BGR":
         values = values[:, :, ::-1]
@@ -254,7 +274,12 @@ def _pixels(path: Path, how: Preprocessing, enter: Callable[[UprightPicture], No
     return values.transpose(2, 0, 1) if how.layout == "NCHW" else values
 
 
-def _middle(size: tuple[int, int], crop: tuple[int, int], path: Path) -> tuple[int, int, int, int]:
+def middle(size: tuple[int, int], crop: tuple[int, int], path: Path) -> tuple[int, int, int, int]:
+    """The crop out of the middle: left, top, right and bottom, from width and height.
+
+    Raises:
+        DataError: There are fewer pixels.
+    """
     (width, height), (rows, columns) = size, crop
     if rows > height or columns > width:
         raise DataError(

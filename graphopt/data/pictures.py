@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from graphopt import outside
 from graphopt.data.headers import (
@@ -107,6 +108,34 @@ class UprightPicture:
         if self._turn is None:
             return flat
         return flat.transpose(getattr(pillow().Transpose, self._turn))
+
+    @property
+    def number_type(self) -> type[np.unsignedinteger[Any]]:
+        """What holds the number of each pixel."""
+        return np.uint16 if self._reduced else np.uint8
+
+    def numbers(self) -> NDArray[Any]:
+        """The number at each pixel, upright: ``(height, width)``; of a palette the place in it.
+
+        Raises:
+            DataError: It has colours, or is stored in a form that changes numbers.
+        """
+        if self._image.format in ("JPEG", "MPO"):
+            raise DataError("a JPEG does not keep the numbers of classes; save masks as PNG")
+        self._image.load()
+        turned = self._image
+        if self._turn is not None:
+            turned = turned.transpose(getattr(pillow().Transpose, self._turn))
+        values = np.asarray(turned)
+        if values.ndim > 2:
+            colours = values[..., :3] if values.shape[2] > 2 else values[..., :1]
+            if (colours != colours[..., :1]).any():
+                raise DataError(
+                    "has colours, where a mask has one number a pixel; save it in gray or with a "
+                    "palette"
+                )
+            values = colours[..., 0]
+        return values
 
     def _flat(self, image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
         if image.mode == "La":

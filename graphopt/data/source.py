@@ -14,6 +14,7 @@ from graphopt.data.feeds import check
 from graphopt.data.function import function_parts
 from graphopt.data.images import image_files, image_parts, parse_preprocessing
 from graphopt.data.inputs import Input, model_inputs
+from graphopt.data.masks import Masks, mask_pairs
 from graphopt.data.samples import Samples
 from graphopt.errors import DataError, UsageError
 from graphopt.graph.graph import Graph
@@ -88,12 +89,16 @@ def _folder(
 ) -> Samples:
     files = folder.files_below(path)
     arrays, pictures = folder.array_files(files), image_files(files)
-    labels, classes = folder.labels_of(path), folder.class_folders(path, pictures or arrays)
+    labels = folder.labels_of(path)
+    pairs = {} if labels or arrays else mask_pairs(path, pictures)
+    classes = {} if pairs else folder.class_folders(path, pictures or arrays)
     if arrays and pictures:
         names = Path(arrays[0]).name, Path(pictures[0]).name
         raise DataError(f"{path}: holds arrays ({names[0]}) and images ({names[1]})")
     if pictures:
-        parts = image_parts(pictures, inputs, parse_preprocessing(preprocessing))
+        how = parse_preprocessing(preprocessing)
+        masks = Masks(pairs, how)
+        parts = image_parts(list(pairs) or pictures, inputs, how, masks.column if pairs else None)
         return check(
             str(path),
             parts,
@@ -102,7 +107,7 @@ def _folder(
             most=most,
             labels=labels,
             values=False,
-            notes=parts.notes,
+            notes=lambda: [*parts.notes(), *masks.notes()],
             classes=classes,
         )
     if arrays:

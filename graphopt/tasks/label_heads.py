@@ -77,6 +77,17 @@ class Head:
         """Whether labels may settle what it is."""
         return self.task.kind == "regression" and not self.task.given
 
+    @property
+    def map_size(self) -> tuple[int, int] | None:
+        """Height and width where it decides at each place of a map; None where it does not."""
+        if self.axis is not None and (self.unclear or self.task.kind == "classes"):
+            places = without(self.shape, self.axis)
+        elif self.task.kind in ("binary", "mask", "indices"):
+            places = tuple(size for size in self.shape if size != 1)
+        else:
+            return None
+        return (places[0], places[1]) if len(places) == 2 else None
+
     def read(self, values: LabelValues) -> Reading | None:
         """The labels as those of this output, in the surest way; None where they fit none."""
         by_kind: Mapping[TaskKind, Sequence[_Way]] = {

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from graphopt.errors import DataError
 from graphopt.graph.tensors import Array
+from graphopt.numerics.resized import resized
 
 __all__ = ["IGNORED", "LEFT_OUT", "LabelValues", "Marked", "read_values"]
 
@@ -93,6 +94,27 @@ class LabelValues:
             return None
         shifted = np.where(ignored, IGNORED, self.numbers - 1)
         return shifted, ignored if ignored.any() else None
+
+    def at(self, size: tuple[int, int]) -> LabelValues | None:
+        """Maps of whole numbers at other places, nearest neighbour; None where they are none.
+
+        They are none either where their sides are in another ratio, or where they seem to be
+        filled up, as maps of samples of different sizes are.
+        """
+        if self.texts is not None or not self.whole or self.numbers.ndim != len(size) + 1:
+            return None
+        height, width = self.shape
+        filled = [(edge == IGNORED).all(-1).any() for edge in self._ends]
+        if min(*self.shape, *size) < 2 or any(filled):
+            return None
+        if abs(size[0] - height * size[1] / width) > 1:
+            return None
+        return replace(self, numbers=resized(self.numbers, size))
+
+    @property
+    def _ends(self) -> tuple[Array, Array]:
+        """The last row and the last column of maps."""
+        return self.numbers[:, -1, :], self.numbers[:, :, -1]
 
     @property
     def second_of_two(self) -> Array | None:

@@ -34,6 +34,8 @@ _RANKS: Mapping[tuple[TaskKind, TaskKind], int] = {
     ("boxes", "boxes"): 5,
 }
 """What an output was read as and what labels make of it: the lowest one is meant."""
+_MAPS: Sequence[TaskKind] = ("classes", "binary", "mask", "indices")
+"""What maps of decisions make of an output."""
 _LISTED = 12
 """Most classes that are listed by name."""
 _COMPARED: Sequence[TaskKind] = ("embedding", "regression", "classes")
@@ -60,6 +62,8 @@ class Fitted:
         pairs: Whether there is one label for each two samples that follow each other.
         how: What the labels were read as, a phrase.
         from_one: Whether the numbers of the classes were counted from 1.
+        resized_from: Of maps: their size before they were read at the places of the output; empty
+            where it is the same.
     """
 
     output: str
@@ -72,6 +76,7 @@ class Fitted:
     pairs: bool = False
     how: str = ""
     from_one: bool = False
+    resized_from: tuple[int, ...] = ()
 
     @property
     def notes(self) -> list[str]:
@@ -86,6 +91,15 @@ class Fitted:
             counted = f"classes 0 to {self.width - 1}"
             meant = "no and yes" if self.task.kind in ("binary", "mask") else counted
             notes.append(f"labels: they count from 1; 1 to {self.width} are taken as {meant}")
+        if self.resized_from:
+            before, now = (
+                " x ".join(str(size) for size in sizes if size != 1)
+                for sizes in (self.resized_from, self.labels.shape[1:])
+            )
+            notes.append(
+                f"labels: maps of {before} are read at the {now} places of {self.output!r}, "
+                "nearest neighbour"
+            )
         if self.ignored is not None:
             share = float(np.mean(self.ignored))
             notes.append(f"labels: {share:.1%} say that they do not count, and are left out")
@@ -113,7 +127,8 @@ def fit_labels(
     Class numbers may be of any type (float and bool too), one-hot, or texts, which are numbered
     in sorted order; maps of them fit scores at each place. 0 and 1 (or -1 and 1, 0 and 255) fit
     scores of one yes or no, rows of them scores of several labels. What else fits by its shape are
-    numbers. Axes of size 1 do not count. What the user said of an output holds; what is not clear
+    numbers. Axes of size 1 do not count; maps that fit but for their size are read at the places of
+    the output, nearest neighbour. What the user said of an output holds; what is not clear
     is settled by the labels.
 
     Args:
@@ -139,10 +154,22 @@ def fit_labels(
     if samples not in (None, len(labels)):
         raise DataError(f"{len(labels)} labels for {samples} samples; give one for each")
     readings = [(head, reading) for head in heads if (reading := head.read(values)) is not None]
+    resized = not readings
+    if resized:
+        readings = [
+            (head, reading)
+            for head in heads
+            if head.map_size is not None
+            and (smaller := values.at(head.map_size)) is not None
+            and (reading := head.read(smaller)) is not None
+            and reading.kind in _MAPS
+        ]
     if not readings:
         raise DataError(misfit(values, heads))
     ranks = [_rank(head, reading) for head, reading in readings]
     fits = [_fitted(*each) for each, r in zip(readings, ranks, strict=True) if r == min(ranks)]
+    if resized:
+        fits = [replace(fit, resized_from=values.shape) for fit in fits]
     return _agreed(fits, values)
 
 

@@ -401,6 +401,39 @@ def test_rows_and_numbers_of_one_column_do_not_count_from_one() -> None:
         fit_labels(TAGS + 1, {"y": HEADS["sigmoids"][0]}, {"y": shares(3)})
 
 
+BLOCKS = np.kron(MAPS, np.ones((2, 2), int))
+
+
+@pytest.mark.parametrize(
+    ("head", "labels", "found"),
+    [
+        ("pixels", BLOCKS, MAPS),
+        ("unclear pixels", BLOCKS + 1, MAPS),
+        ("pixels, channels last", BLOCKS, MAPS),
+        ("one channel", 255 * (BLOCKS > 0), (MAPS > 0)[:, None]),
+        ("a mask", BLOCKS > 0, MAPS > 0),
+        ("a map of indices", BLOCKS, MAPS),
+        ("pixels", MAPS[:, :, 1:4], None),
+        ("pixels", MAPS[:, 1::2], None),
+        ("pixels", np.where(np.arange(10) > 7, -100, BLOCKS), None),
+        ("pixels", BLOCKS + 0.5, None),
+        ("numbers, given", BLOCKS, None),
+    ],
+)
+def test_maps_of_another_size_are_read_at_the_places_of_the_output(
+    head: str, labels: Any, found: Any
+) -> None:
+    task, answer = HEADS[head]
+    if found is None:
+        with pytest.raises(DataError, match="fit no output: output 'y' takes"):
+            fit_labels(np.asarray(labels), {"y": task}, {"y": answer})
+        return
+    fit = fit_labels(np.asarray(labels), {"y": task}, {"y": answer})
+    assert np.array_equal(fit.labels, found)
+    told = "labels: maps of 8 x 10 are read at the 4 x 5 places of 'y', nearest neighbour"
+    assert told in fit.notes
+
+
 def test_outputs_without_a_batch_axis_and_with_several_rows_a_sample() -> None:
     alone = fit_labels(
         CLASSES, {"y": Task("y", "regression")}, {"y": RNG.standard_normal(3)}, rows=1
