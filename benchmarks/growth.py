@@ -208,7 +208,7 @@ def _made_up(requests: Any, graph: Any = None, limit: Any = None) -> Any:  # noq
 
 
 def _refuse(*_: Any, **__: Any) -> Any:
-    raise NotImplementedError("nothing is walked here")
+    raise NotImplementedError("nothing is walked or timed here")
 
 
 def prepared(name: str, layers: int) -> Callable[[], Changes]:
@@ -220,6 +220,7 @@ def prepared(name: str, layers: int) -> Callable[[], Changes]:
         shapes=infer(graph),
         observe=_made_up,
         walk=_refuse,
+        time_ratio=_refuse,
         rng=np.random.default_rng(0),
         reference=graph,
         calibrated=True,

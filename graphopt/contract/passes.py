@@ -157,6 +157,10 @@ class Context:
         reference: The graph as it was before the first lossy pass; passes that keep tensor names
             find their float counterparts there. Never to be edited.
         calibrated: Whether there are calibration samples, which ``observe`` and ``walk`` take.
+        time_ratio: Time of one run of the second of two models over that of the first, on this
+            machine and with the run's threads. They take the same feeds, of fixed sizes; what is
+            alike but for names and values is timed once. Where a pass is only tried, as `inspect`
+            does, nothing is timed and the answer is 0.
         training: What passes that train work with; None without samples.
         kept: Which positions of the tensors of ``reference`` those of the graph handed over hold,
             where passes have removed channels; what is not listed is whole.
@@ -166,6 +170,7 @@ class Context:
     shapes: Shapes
     observe: Observe
     walk: Callable[[Graph, int], Walk]
+    time_ratio: Callable[[Graph, Graph], float]
     rng: np.random.Generator
     reference: Graph
     calibrated: bool

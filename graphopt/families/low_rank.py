@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from graphopt.contract.passes import Context, Option, Pass, RowMoments
+from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import Precondition, Unquantized
 from graphopt.errors import UsageError
-from graphopt.facts.layers import Layer
-from graphopt.facts.weights import WeightGroup
+from graphopt.facts.layers import Refusal
+from graphopt.facts.select import select
+from graphopt.facts.weights import WeightGroup, weight_groups
+from graphopt.families.chosen import Exclude, MinSize, Nodes
+from graphopt.families.layer_inputs import Inputs, inputs_of
+from graphopt.families.low_rank_forms import Factored, Forms
+from graphopt.families.rank_plan import RankPlan
 from graphopt.graph.graph import Graph
 from graphopt.numerics.lowrank import Budget
-from graphopt.numerics.moments import Moments
-from graphopt.rewrite.biases import has_bias, shift_bias
+from graphopt.rewrite.values import drop_unread
 
-__all__ = ["Inputs", "LowRank", "inputs_of"]
+__all__ = ["LowRank"]
 
-_RIDGE = 1e-3
-"""Of the variance of an input: what the samples never showed still counts for something."""
-_SHRINKAGE = 0.1
-"""The same for each input a row: the fewer rows there are, the less they tell of other samples."""
 _DEFAULT_ENERGY = 0.95
 """Share of the sum of squares that is kept where no budget is given."""
 
@@ -35,86 +32,89 @@ class LowRank(Pass):
 
     rank: Annotated[int | None, Option("rank of every layer", low=1)] = None
     energy: Annotated[
-        float | None, Option("share of energy to keep", low=0, high=1, low_open=True)
+        float | None, Option("share of energy that every layer keeps", low=0, high=1, low_open=True)
     ] = None
     macs: Annotated[
-        float | None, Option("share of MACs to keep", low=0, high=1, low_open=True, high_open=True)
+        float | None,
+        Option(
+            "share of MACs that all keep together", low=0, high=1, low_open=True, high_open=True
+        ),
     ] = None
+    bytes: Annotated[
+        float | None,
+        Option("share of weights they keep together", low=0, high=1, low_open=True, high_open=True),
+    ] = None
+    allow_slower: Annotated[
+        bool, Option("take forms too that are slower on this machine than the layer was")
+    ] = False
+    min_size: MinSize = 1024
+    nodes: Nodes = ()
+    exclude: Exclude = ()
     lossy: ClassVar[bool] = True
     uses_samples: ClassVar[bool] = True
     requires: ClassVar[tuple[Precondition, ...]] = (Unquantized(),)
+    op_types: ClassVar[tuple[str, ...]]
+    """Operators whose weights it factorizes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        budgets = {"rank": self.rank, "energy": self.energy, "macs": self.macs}
-        given = [kind for kind, value in budgets.items() if value is not None]
+        budgets = [self.rank, self.energy, self.macs, self.bytes]
+        names = ("rank", "energy", "macs", "bytes")
+        given = [name for name, each in zip(names, budgets, strict=True) if each is not None]
         if len(given) > 1:
             raise UsageError(f"{self.name}: {' and '.join(given)} exclude each other; give one")
 
+    @abstractmethod
+    def refusal(self, group: WeightGroup, graph: Graph) -> Refusal | None:
+        """Why the form of the layers does not allow it; None where it does."""
+
+    @abstractmethod
+    def forms(self, group: WeightGroup, read: Inputs | None, seed: int) -> Forms:
+        """The low-rank forms of a weight."""
+
+    def run(self, graph: Graph, context: Context) -> Changes:
+        """Find the layers, choose a form for each, put it there."""
+        changes = Changes()
+        seed = int(context.rng.integers(2**32))
+        groups, others = [], []
+        for group in weight_groups(graph, select(self.nodes, self.exclude), self.op_types):
+            if refusal := group.refusal(self.min_size) or self.refusal(group, graph):
+                changes.skip(refusal)
+                others.append(group)
+            else:
+                groups.append(group)
+        read = inputs_of(groups, graph, context)
+        plan = RankPlan(graph, context, timed=not self.allow_slower and self.bytes is None)
+        forms = [self.forms(*each, seed) for each in zip(groups, read, strict=True)]
+        if self.macs is not None:
+            chosen = plan.together(forms, others, "macs", self.macs)
+        elif self.bytes is not None:
+            chosen = plan.together(forms, others, "bytes", self.bytes)
+        else:
+            chosen = [plan.alone(each, self._budget) for each in forms]
+        for each, found in zip(forms, chosen, strict=True):
+            if isinstance(found, str):
+                changes.skip(each.group.name, found)
+            else:
+                _put(each, each.finished(found), changes)
+        return changes
+
     @property
-    def budget(self) -> Budget:
-        """The budget that was given."""
+    def _budget(self) -> Budget:
+        """What each layer keeps."""
         if self.rank is not None:
             return Budget("rank", self.rank)
-        if self.macs is not None:
-            return Budget("macs", self.macs)
         return Budget("energy", _DEFAULT_ENERGY if self.energy is None else self.energy)
 
 
-@dataclass(frozen=True, eq=False)
-class Inputs:
-    """What the layers of a weight read.
-
-    Attributes:
-        gram: What the squares of their outputs follow from: ``X^T X / n`` of the rows that they
-            multiply with the weight, ``(width, width)``, ridged. Their covariance where all of them
-            have a bias, which then makes up for the mean.
-        means: Mean row of each layer; empty where not all have a bias.
-    """
-
-    gram: NDArray[np.float64]
-    means: tuple[NDArray[np.float64], ...]
-
-    def rebias(self, layers: Sequence[Layer], lost: NDArray[np.float64]) -> None:
-        """Let the biases make up for what a lower rank takes from the means of the outputs.
-
-        Args:
-            layers: In the order of ``means``.
-            lost: The weight less its low-rank form, ``(width, out)``.
-        """
-        for one, mean in zip(layers, self.means, strict=False):
-            shift_bias(one, one.alpha * (mean @ lost))
-
-
-def inputs_of(groups: Sequence[WeightGroup], graph: Graph, context: Context) -> list[Inputs | None]:
-    """What the layers of each weight read on the calibration samples.
-
-    None where there are no samples, and for layers in bodies, which cannot be observed.
-    """
-    asked: list[list[RowMoments]] = []
-    for group in groups:
-        made = [RowMoments.of(each) for each in group.layers if each.scope is graph.main]
-        known = [each for each in made if isinstance(each, RowMoments)]
-        asked.append(known if context.calibrated and len(known) == len(group.layers) else [])
-    answers = context.observe([request for requests in asked for request in requests])
-    return [
-        _inputs([answers[each] for each in requests], all(map(has_bias, group.layers)))
-        for group, requests in zip(groups, asked, strict=True)
-    ]
-
-
-def _inputs(moments: Sequence[Moments], centred: bool) -> Inputs | None:
-    """What layers read together, each by its rows; None of no rows."""
-    count = sum(each.count for each in moments)
-    if not count:
-        return None
-    gram = np.zeros_like(moments[0].covariance[0])
-    for each in moments:
-        second = each.covariance[0]
-        if not centred:
-            second = second + np.outer(each.mean[0], each.mean[0])
-        gram += second * (each.count / count)
-    width = len(gram)
-    ridge = np.trace(gram) / width * (_RIDGE + _SHRINKAGE * width / count)
-    means = tuple(each.mean[0] for each in moments) if centred else ()
-    return Inputs(gram + ridge * np.eye(width), means)
+def _put(forms: Forms, found: Factored, changes: Changes) -> None:
+    """Edit the layers, their biases with them, and tell it."""
+    group = forms.group
+    forms.put(found, group.layers)
+    for layer in group.layers:
+        changes.edit(
+            layer.node,
+            f"{found.words}: keeps {found.energy:.1%} of the energy "
+            f"at {found.macs_share:.0%} of the MACs",
+        )
+    drop_unread(group.constant.scope, [group.constant.origin])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Budget", "Cost", "Decomposition", "decompose", "matrix_cost"]
+__all__ = ["Budget", "Cost", "Decomposition", "decompose", "matrix_cost", "ranks_between"]
+
+_CHOICES = 12
+_ROUND_FROM, _ROUND_TO = 16, 4
 
 _ROUNDING = 1e-7
 """Square roots of what is nothing but rounding of float64 sums are about so large a share."""
@@ -43,6 +47,25 @@ def matrix_cost(rows: int, columns: int) -> Cost:
     614
     """
     return Cost(rows * columns, rows + columns)
+
+
+def ranks_between(share: float, cost: Cost, highest: int) -> list[int]:
+    """About a dozen ranks to choose among, the lowest first; kernels like multiples of 4.
+
+    >>> ranks_between(0.25, Cost(64 * 64, 128), 31)
+    [8, 12, 16, 20, 24, 28, 31]
+
+    Args:
+        share: Of the cost of the layer; of the ranks below it only the next one counts.
+        cost: Of the layer.
+        highest: That saves something.
+    """
+    lowest = share * cost.dense / cost.per_rank
+    step = max(1, math.ceil((highest - lowest) / _CHOICES))
+    if highest >= _ROUND_FROM:
+        step = -(-step // _ROUND_TO) * _ROUND_TO
+    first = max(step, int(lowest) // step * step)
+    return [*range(first, highest, step), highest] if highest > 0 else []
 
 
 @dataclass(frozen=True)

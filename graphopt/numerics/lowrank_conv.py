@@ -148,6 +148,16 @@ class ConvFactors:
     macs_share: float
 
     @property
+    def elements(self) -> int:
+        """Of all weights together."""
+        return sum(stage.weight.size for stage in self.stages)
+
+    @property
+    def words(self) -> str:
+        """Scheme and ranks."""
+        return f"{self.scheme}, rank {' and '.join(map(str, self.ranks))}"
+
+    @property
     def price(self) -> tuple[float, float]:
         """Energy lost per share of cost saved; among lossless ones the cheapest comes first."""
         lost = 1.0 - self.energy

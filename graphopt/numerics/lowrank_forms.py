@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphopt.numerics.cp import choose_cp, cp_cost
-from graphopt.numerics.lowrank import Budget, Decomposition, decompose
+from graphopt.numerics.lowrank import Budget, Decomposition, decompose, ranks_between
 from graphopt.numerics.lowrank_conv import (
     ConvFactors,
     ConvStage,
@@ -29,6 +29,9 @@ __all__ = ["ConvForms", "factorize_conv"]
 
 _Floats = NDArray[np.float64]
 
+_SOME, _FEW = 8, 4
+"""Forms of tucker and of cp to choose among; each of cp is a search."""
+_LEAST_SHARE, _MOST_SHARE = 0.05, 0.9
 _SWEEPS = 6
 """More gain less than a hundredth of what is lost, mostly."""
 
@@ -62,8 +65,7 @@ def factorize_conv(
         ValueError: A weight is not finite, or the budget is none.
     """
     forms = ConvForms(weight, strides, seed, gram)
-    found = [forms.at(scheme, budget) for scheme in schemes if applies(scheme, weight.shape[2:])]
-    best = min((item for item in found if item), key=lambda item: item.price, default=None)
+    best = forms.best(budget, schemes)
     return None if best is None else forms.fitted(best)
 
 
@@ -110,6 +112,34 @@ class ConvForms:
         else:
             return self._pair(scheme, budget)
         return found if found is None or self.metric.gram is None else self._fit(found, 0)
+
+    def best(self, budget: Budget, schemes: Sequence[Scheme]) -> ConvFactors | None:
+        """Of the forms that the budget gives the one that loses least for what it saves."""
+        kernel = self.metric.weight.shape[2:]
+        found = [self.at(scheme, budget) for scheme in schemes if applies(scheme, kernel)]
+        return min((item for item in found if item), key=lambda item: item.price, default=None)
+
+    def grid(self, scheme: Scheme, share: float) -> list[ConvFactors]:
+        """Forms of a scheme to choose among, the cheapest first.
+
+        Args:
+            scheme: Which.
+            share: Of the multiply-accumulates; there are none far below it.
+        """
+        shape = self.metric.weight.shape
+        if not applies(scheme, shape[2:]):
+            return []
+        if scheme in ("tucker", "cp"):
+            count = _FEW if scheme == "cp" else _SOME
+            shares = np.geomspace(max(share, _LEAST_SHARE), _MOST_SHARE, count)
+            budgets = [Budget("macs", float(each)) for each in shares]
+        else:
+            cost = conv_cost(shape, scheme, self.strides)
+            width = min(unfold(self.metric.weight, scheme).shape)
+            highest = min(cost.highest_rank, width)
+            budgets = [Budget("rank", each) for each in ranks_between(share, cost, highest)]
+        found = [self.at(scheme, budget) for budget in budgets]
+        return [each for each in found if each is not None]
 
     def fitted(self, found: ConvFactors) -> ConvFactors:
         """The same ranks with all convolutions fitted to the outputs."""

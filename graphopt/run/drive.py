@@ -27,6 +27,7 @@ from graphopt.run.means import Means
 from graphopt.run.promises import destroyed
 from graphopt.run.record import Broken, Quality
 from graphopt.run.stage import Stage
+from graphopt.runtime.pieces import ratio_of_times
 
 __all__ = ["Depth", "Outcome", "Status", "drive"]
 
@@ -99,7 +100,7 @@ def drive(item: Pass, stage: Stage, means: Means, until: Depth = "verify") -> Ou
 
 
 def _driven(item: Pass, stage: Stage, means: Means, until: Depth) -> Outcome:
-    context = _context(stage, means)
+    context = _context(stage, means, timed=until == "verify")
     check_preconditions(item, stage.graph, context, of_model=until != "data")
     if until in ("data", "check"):
         return Outcome(stage, "planned")
@@ -135,8 +136,14 @@ def _sees_float32(item: Pass) -> bool:
     return (item.lossy or item.widens_halves) and not item.as_stored
 
 
-def _context(stage: Stage, means: Means) -> Context:
-    """What a pass gets to see."""
+def _context(stage: Stage, means: Means, *, timed: bool) -> Context:
+    """What a pass gets to see.
+
+    Args:
+        stage: Where the model stands.
+        means: What the run measures with.
+        timed: Whether the pass may time forms of layers; else all count as faster.
+    """
 
     def observe(
         requests: Iterable[Request[Any]], graph: Graph | None = None, limit: int | None = None
@@ -159,12 +166,16 @@ def _context(stage: Stage, means: Means) -> Context:
         samples = FirstSamples(means.calibration, limit)
         return Walk(graph, samples, means.threads, means.batch, most, means.deadline)
 
+    def time_ratio(base: Graph, other: Graph) -> float:
+        return ratio_of_times(base, other, means.threads) if timed else 0.0
+
     return Context(
         target=means.target,
         shapes=stage.shapes,
         calibrated=means.calibration is not None,
         observe=observe,
         walk=walk,
+        time_ratio=time_ratio,
         rng=np.random.default_rng(means.seed),
         reference=stage.float_stage.graph,
         training=means.lessons(),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from graphopt.numerics.lowrank import Budget, Cost, decompose, matrix_cost
+from graphopt.numerics.lowrank import Budget, Cost, decompose, matrix_cost, ranks_between
 
 MATRICES = hnp.arrays(
     np.float32,
@@ -164,3 +164,16 @@ def test_the_identity_is_the_plain_decomposition(sizes: tuple[int, int, int, int
 def test_a_gram_matrix_has_to_fit(gram: np.ndarray) -> None:
     with pytest.raises(ValueError, match="no Gram matrix of 2 inputs"):
         decompose(np.ones((2, 4)), gram)
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.floats(0, 1))
+def test_ranks_to_choose_among_span_what_saves_something(
+    rows: int, columns: int, share: float
+) -> None:
+    cost = matrix_cost(rows, columns)
+    ranks = ranks_between(share, cost, cost.highest_rank)
+    assert ranks == sorted(set(ranks))
+    assert len(ranks) <= 15
+    assert ranks[-1:] == ([cost.highest_rank] if cost.highest_rank else [])
+    assert all(rank % 4 == 0 for rank in ranks[:-1]) or cost.highest_rank < 16
+    assert all(rank > 0 for rank in ranks)

@@ -26,7 +26,8 @@ def _apply(
         f'<ir_version: 8, opset_import: ["" : 13]> g (float[{shape}] x) => (float y) {{ {body} }}'
     )
     model = model_from_text(text, weights)
-    return apply_pass(FactorizeMatmul(**options), model, samples=samples)
+    item = FactorizeMatmul(**{"allow_slower": True, **options})
+    return apply_pass(item, model, samples=samples)
 
 
 def _shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
@@ -82,8 +83,8 @@ def test_each_budget(options: dict[str, Any], rank: int) -> None:
 
 
 def test_budgets_exclude_each_other() -> None:
-    with pytest.raises(UsageError, match="rank and macs exclude each other; give one"):
-        FactorizeMatmul(rank=3, macs=0.5)
+    with pytest.raises(UsageError, match="rank and bytes exclude each other; give one"):
+        FactorizeMatmul(rank=3, bytes=0.5)
 
 
 def test_never_above_break_even() -> None:
@@ -93,7 +94,9 @@ def test_never_above_break_even() -> None:
 
 
 def test_a_shared_weight_is_factorized_once() -> None:
-    graph, record = apply_pass(FactorizeMatmul(rank=6), MODELS["shared-weights"]())
+    graph, record = apply_pass(
+        FactorizeMatmul(rank=6, allow_slower=True), MODELS["shared-weights"]()
+    )
     assert len(record.changes) == 4
     assert sorted(_shapes(graph)) == ["B", "Twin_first", "Twin_second", "W_first", "W_second"]
 
@@ -123,7 +126,7 @@ def test_skips_with_a_reason(body: str, weights: dict[str, Any], words: str) -> 
 
 
 def test_half_precision_and_bodies() -> None:
-    graph, record = apply_pass(FactorizeMatmul(rank=6), MODELS["bodies"]())
+    graph, record = apply_pass(FactorizeMatmul(rank=6, allow_slower=True), MODELS["bodies"]())
     assert record.status == "done"
     assert {"W1_first", "W2_second"} <= set(_shapes(graph))
 

@@ -1,0 +1,229 @@
+"""Which low-rank form each layer gets: within its own budget, or within one of all together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from onnx import NodeProto
+
+from graphopt.contract.passes import Context
+from graphopt.errors import DataError, LimitError
+from graphopt.facts.layers import Layer, layer
+from graphopt.facts.macs import node_macs
+from graphopt.facts.shapes import Shapes
+from graphopt.facts.weights import WeightGroup
+from graphopt.families.answer_damage import AnswerDamage
+from graphopt.families.low_rank_forms import Factored, Forms
+from graphopt.families.run_shapes import run_shapes
+from graphopt.graph.graph import Graph
+from graphopt.numerics.allocation import Priced, allot
+from graphopt.numerics.lowrank import Budget
+from graphopt.rewrite.alone import alone
+
+__all__ = ["RankPlan"]
+
+_SAMPLES = 64
+"""On which it is measured what a layer of lower rank does to the answers."""
+_MEASURED = (0.7, 0.35)
+"""Shares of what a form costs at which that is done; in between and beyond it follows the loss."""
+_LEAST_DAMAGE = 1e-9
+
+Kind = Literal["macs", "bytes"]
+
+
+@dataclass(eq=False)
+class RankPlan:
+    """Chooses forms for the layers of a graph.
+
+    Attributes:
+        graph: The graph as it is; only copies of it are edited.
+        context: Measures.
+        timed: Whether forms are left out that take longer here than the layer does.
+    """
+
+    graph: Graph
+    context: Context
+    timed: bool
+    _ratios: dict[tuple[int, str], float] = field(default_factory=dict)
+
+    def alone(self, forms: Forms, budget: Budget) -> Factored | str:
+        """The form of a layer within a budget of its own, or why it stays."""
+        found = forms.at(budget)
+        if isinstance(found, str) or not self.timed:
+            return found
+        ratio = self._ratio(forms, found)
+        return found if ratio <= 1 else f"{found.words} takes {ratio:.2f}x its time here"
+
+    def together(
+        self, forms: Sequence[Forms], others: Sequence[WeightGroup], kind: Kind, share: float
+    ) -> list[Factored | str]:
+        """The forms of all layers within one budget, or why they stay.
+
+        With samples those are taken whose measured damage to the answers rises least for what they
+        save; without, or where the cost of a layer is not known, each layer has the same share.
+
+        Args:
+            forms: Of the layers that can have any.
+            others: Layers that cannot; they count with what they cost.
+            kind: What is counted.
+            share: Of what all of them cost now.
+        """
+        dense = [self._cost(each.group, kind) for each in forms]
+        fixed = [self._cost(group, kind) for group in others]
+        known = [cost for cost in dense if cost is not None]
+        if len(known) < len(dense) or None in fixed or not sum(known):
+            return [self._even(each, kind, share) for each in forms]
+        rest = sum(cost for cost in fixed if cost is not None)
+        budget = share * (sum(known) + rest) - rest
+        if not self.context.calibrated:
+            return [self._even(each, kind, budget / sum(known)) for each in forms]
+        return self._spread(forms, known, kind, budget)
+
+    def _spread(
+        self, forms: Sequence[Forms], dense: Sequence[float], kind: Kind, budget: float
+    ) -> list[Factored | str]:
+        """Forms by measured damage; those that turn out to be slower are left out, one by one."""
+        least = max(budget / sum(dense), 0) / 2
+        grids = [list(each.grid(least)) for each in forms]
+        damages = self._damages(forms, grids, kind)
+        slow = [""] * len(forms)
+        while True:
+            choices = [
+                [Priced(cost, 0.0)]
+                + [Priced(cost * _share(f, each, kind), damage(1 - f.energy)) for f in grid]
+                for each, cost, grid, damage in zip(forms, dense, grids, damages, strict=True)
+            ]
+            chosen = allot(choices, budget)
+            refused = False
+            for place, (each, index) in enumerate(zip(forms, chosen, strict=True)):
+                if not index or not self.timed:
+                    continue
+                found = grids[place][index - 1]
+                ratio = self._ratio(each, found)
+                if ratio > 1:
+                    refused = True
+                    slow[place] = f"{found.words} takes {ratio:.2f}x its time here"
+                    grids[place] = _without(grids[place], found)
+            if not refused:
+                break
+        return [
+            grid[index - 1] if index else reason or "others get cheaper at less damage"
+            for grid, index, reason in zip(grids, chosen, slow, strict=True)
+        ]
+
+    def _even(self, forms: Forms, kind: Kind, share: float) -> Factored | str:
+        """The form of a layer that keeps the same share as all others."""
+        if not 0 < share < 1:
+            return "it need not get cheaper" if share >= 1 else "the others alone cost too much"
+        if kind == "macs":
+            return self.alone(forms, Budget("macs", share))
+        fitting = [each for each in forms.grid(share) if _share(each, forms, kind) <= share]
+        return max(fitting, key=lambda each: each.energy, default="no form of it is small enough")
+
+    def _cost(self, group: WeightGroup, kind: Kind) -> float | None:
+        """What the layers of a weight cost now; None where nobody knows."""
+        if kind == "bytes":
+            return float(group.constant.nbytes)
+        found = [node_macs(each.scope, each.node, self._shapes) for each in group.layers]
+        return None if None in found else float(sum(each or 0 for each in found))
+
+    @cached_property
+    def _shapes(self) -> Shapes:
+        return run_shapes(self.graph, self.context)
+
+    def _damages(
+        self, forms: Sequence[Forms], grids: Sequence[Sequence[Factored]], kind: Kind
+    ) -> list[_Damage]:
+        """What the answers lose by what the outputs of each layer lose, measured one by one."""
+        try:
+            answers = AnswerDamage(self.graph, self.context, _SAMPLES)
+        except (DataError, LimitError):
+            return [_Damage(()) for _ in forms]
+        found = []
+        for each, grid in zip(forms, grids, strict=True):
+            points = []
+            for share in _MEASURED if each.read is not None and grid else ():
+                one = min(grid, key=lambda form: abs(_share(form, each, kind) - share))
+                points.append((1 - one.energy, answers.of(self._with(each, one))))
+            found.append(_Damage(tuple(sorted(set(points)))))
+        return found
+
+    def _with(self, forms: Forms, found: Factored) -> Graph:
+        """The graph with one weight in another form."""
+        copy = self.graph.copy()
+        places = {id(node): place for place, node in enumerate(self.graph.main.nodes)}
+        nodes = [copy.main.nodes[places[id(each.node)]] for each in forms.group.layers]
+        forms.put(found, [_layer(copy, node) for node in nodes])
+        return copy
+
+    def _ratio(self, forms: Forms, found: Factored) -> float:
+        """Time of a form over that of the layer, of several layers the longest; 0 if unknown."""
+        key = id(forms), found.words
+        if key not in self._ratios:
+            ratios = [0.0]
+            for each in forms.group.layers:
+                base = None
+                if each.scope is self.graph.main:
+                    base = alone(self.graph, each.node, self._shapes)
+                if base is not None:
+                    other = base.copy()
+                    (node,) = (n for n in other.main.nodes if n.output[0] == each.node.output[0])
+                    forms.put(found, [_layer(other, node)])
+                    ratios.append(self.context.time_ratio(base, other))
+            self._ratios[key] = max(ratios)
+        return self._ratios[key]
+
+
+@dataclass(frozen=True)
+class _Damage:
+    """Damage to the answers by the share of its outputs' energy that a layer loses.
+
+    Between measured points it is a line through their logarithms; beyond them, and with one point,
+    it is in proportion.
+
+    Attributes:
+        points: Loss and damage, the smallest loss first; none where it is the loss itself.
+    """
+
+    points: tuple[tuple[float, float], ...]
+
+    def __call__(self, loss: float) -> float:
+        if loss <= 0:
+            return 0.0
+        points = [(a, max(b, _LEAST_DAMAGE)) for a, b in self.points if a > 0]
+        if not points:
+            return loss
+        (low, least), (high, most) = points[0], points[-1]
+        if not low < loss < high:
+            at, damage = (low, least) if loss <= low else (high, most)
+            return damage * loss / at
+        losses, damages = np.log([a for a, _ in points]), np.log([b for _, b in points])
+        return math.exp(float(np.interp(math.log(loss), losses, damages)))
+
+
+def _layer(graph: Graph, node: NodeProto) -> Layer:
+    found = layer(graph.main, node)
+    assert isinstance(found, Layer)
+    return found
+
+
+def _share(found: Factored, forms: Forms, kind: Kind) -> float:
+    """What a form costs over what the layer does."""
+    if kind == "macs":
+        return found.macs_share
+    return found.elements / math.prod(forms.group.constant.shape)
+
+
+def _without(grid: Sequence[Factored], slow: Factored) -> list[Factored]:
+    """The forms that may still be faster: of the same kind only those of fewer elements."""
+    kind = slow.words.partition(",")[0]
+    return [
+        each
+        for each in grid
+        if each.words.partition(",")[0] != kind or each.elements < slow.elements
+    ]

@@ -1,0 +1,134 @@
+"""One budget of several layers: where it is spent, and what the clock has to say."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from graphopt.graph.graph import Graph
+from graphopt.graph.node import attribute
+from graphopt.passes.factorize import FactorizeConv, FactorizeMatmul
+from graphopt.run import drive
+from graphopt.run.record import PassRecord
+from graphopt.testing import apply_pass, model_from_text
+
+TEXT = """<ir_version: 8, opset_import: ["" : 13]>
+  g (float[N,48] x) => (float y) {
+    a = Gemm (x, W0, B0)  r = Relu (a)  b = Gemm (r, W1, B1)  s = Mul (b, faint)  y = Add (a, s)
+  }"""
+
+
+def _model() -> onnx.ModelProto:
+    """Two layers of the same size; the second hardly shows in the output."""
+    rng = np.random.default_rng(0)
+    weights: dict[str, Any] = {f"W{i}": rng.standard_normal((48, 48)) for i in (0, 1)}
+    weights |= {f"B{i}": rng.standard_normal(48) for i in (0, 1)}
+    weights["faint"] = np.array([0.001])
+    return model_from_text(TEXT, {k: np.asarray(v, np.float32) for k, v in weights.items()})
+
+
+def _samples(count: int = 300) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(1)
+    return {"x": rng.standard_normal((count, 48)).astype(np.float32)}
+
+
+def _apply(options: dict[str, Any], samples: Any = None) -> tuple[Graph, PassRecord]:
+    return apply_pass(FactorizeMatmul(**options), _model(), samples=samples)
+
+
+def _ranks(graph: Graph) -> dict[str, int]:
+    names = ("W0", "W1")
+    found = {name: graph.main.constant(f"{name}_first") for name in names}
+    return {name: 0 if each is None else each.shape[1] for name, each in found.items()}
+
+
+def _share(graph: Graph) -> float:
+    """Elements of the matrices over those of the two layers; their MACs stand so too."""
+    sizes = [math.prod(t.dims) for t in graph.main.initializers.values() if len(t.dims) == 2]
+    return float(sum(sizes)) / (2 * 48 * 48)
+
+
+@pytest.mark.parametrize("kind", ["macs", "bytes"])
+@pytest.mark.parametrize("share", [0.6, 0.75, 0.9])
+def test_the_budget_goes_where_the_answers_need_it(kind: str, share: float) -> None:
+    graph, record = _apply({kind: share, "allow_slower": True}, _samples())
+    assert record.status == "done"
+    ranks = _ranks(graph)
+    assert ranks["W0"] == 0  # as it was
+    assert 0 < ranks["W1"] < 24
+    assert share - 0.1 < _share(graph) <= share
+    assert {each.reason for each in record.skipped} == {"others get cheaper at less damage"}
+
+
+@pytest.mark.parametrize("kind", ["macs", "bytes"])
+def test_without_samples_all_keep_the_same_share(kind: str) -> None:
+    graph, _ = _apply({kind: 0.5, "allow_slower": True})
+    assert _ranks(graph)["W0"] == _ranks(graph)["W1"] > 0
+    assert 0.4 < _share(graph) <= 0.5
+
+
+def test_layers_that_cannot_get_cheaper_count_with_what_they_cost() -> None:
+    one = FactorizeMatmul(macs=0.75, nodes=("Gemm(b)",), allow_slower=True)
+    graph, _ = apply_pass(one, _model(), samples=None)
+    assert _ranks(graph) == {"W0": 0, "W1": 18}
+    text = """<ir_version: 8, opset_import: ["" : 13]>
+      g (float[N,48] x) => (float y) { a = MatMul (x, W0)  r = Relu (a)  y = MatMul (r, W1) }"""
+    model = model_from_text(text, {"W0": (48, 64), "W1": (64, 36)})
+    both = 48 * 64 + 64 * 36
+    for samples in (None, _samples()):
+        item = FactorizeMatmul(macs=0.75, min_size=64 * 36 + 1, allow_slower=True)
+        graph, record = apply_pass(item, model, samples=samples)
+        assert [each.reason for each in record.skipped] == ["fewer than min_size=2305 elements"]
+        rank = _ranks(graph)["W0"]
+        assert 0.65 < (rank * (48 + 64) + 64 * 36) / both <= 0.75
+    item = FactorizeMatmul(macs=0.4, min_size=64 * 36 + 1, allow_slower=True)
+    _, record = apply_pass(item, model, samples=None)
+    assert record.skipped[-1].reason == "the others alone cost too much"
+
+
+def test_a_form_that_is_slower_here_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def slow(base: Graph, other: Graph, threads: int) -> float:
+        assert len(base.main.nodes) == 1
+        assert len(other.main.nodes) == 2
+        asked.append(threads)
+        return 1.25
+
+    monkeypatch.setattr(drive, "ratio_of_times", slow)
+    for options in ({"rank": 4}, {"energy": 0.3}, {"macs": 0.5}):
+        for samples in (None, _samples()):
+            graph, record = _apply(options, samples)
+            assert record.status == "nothing to do"
+            assert _share(graph) == 1
+            assert any("takes 1.25x its time here" in each.reason for each in record.skipped)
+    assert asked
+    asked.clear()
+    for options in ({"rank": 4, "allow_slower": True}, {"bytes": 0.5}):
+        assert _apply(options, _samples())[1].status == "done"
+    assert not asked
+
+
+def test_what_is_faster_is_taken_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ratio(base: Graph, other: Graph, threads: int) -> float:
+        kernels = [attribute(node, "kernel_shape", []) for node in other.main.nodes]
+        return 0.5 if [1, 1] in kernels else 1.5
+
+    monkeypatch.setattr(drive, "ratio_of_times", ratio)
+    text = """<ir_version: 8, opset_import: ["" : 13]>
+      g (float[N,12,9,9] x) => (float y) { y = Conv (x, W, B) }"""
+    rng = np.random.default_rng(0)
+    first, second = rng.standard_normal((4, 12, 3)), rng.standard_normal((20, 4, 3))
+    weight = np.einsum("rch,orw->ochw", first, second)  # which the spatial form has exactly
+    weights = {"W": weight.astype(np.float32), "B": (20,)}
+    values = rng.standard_normal((8, 12, 9, 9)).astype(np.float32)
+    item = FactorizeConv(macs=0.5)
+    _, record = apply_pass(item, model_from_text(text, weights), samples={"x": values})
+    assert record.changes[0].what.startswith("channel, rank")
+    monkeypatch.setattr(drive, "ratio_of_times", lambda *_: 0.9)
+    _, record = apply_pass(item, model_from_text(text, weights), samples={"x": values})
+    assert record.changes[0].what.startswith("spatial, rank")
