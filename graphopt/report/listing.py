@@ -115,6 +115,12 @@ def print_comparison(found: Comparison) -> None:
     speed = time_ratio(found.latency_ratio, found.latency_spread, clock, 3)
     rows = [
         ("bytes", size(a.bytes), size(b.bytes), change(a.bytes, b.bytes)),
+        (
+            "compressed",
+            size(a.compressed_bytes),
+            size(b.compressed_bytes),
+            change(a.compressed_bytes, b.compressed_bytes),
+        ),
         ("parameters", count(a.params), count(b.params), change(a.params, b.params)),
         ("MACs", count(a.macs), count(b.macs), change(a.macs, b.macs)),
         ("nodes", str(a.nodes), str(b.nodes), change(a.nodes, b.nodes)),

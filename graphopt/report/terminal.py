@@ -146,6 +146,12 @@ def _models(console: Console, record: RunRecord) -> None:
     rows = [
         ("bytes", size(before.bytes), size(after.bytes), change(before.bytes, after.bytes)),
         (
+            "compressed",
+            size(before.compressed_bytes),
+            size(after.compressed_bytes),
+            change(before.compressed_bytes, after.compressed_bytes),
+        ),
+        (
             "parameters",
             count(before.params),
             count(after.params),

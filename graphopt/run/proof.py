@@ -13,6 +13,7 @@ from graphopt.facts import cost
 from graphopt.facts.quantized import has_fixed_ranges
 from graphopt.facts.sized import Sized
 from graphopt.graph import io
+from graphopt.graph.deflate import deflated_bytes
 from graphopt.graph.graph import Graph
 from graphopt.graph.unfold import inlined
 from graphopt.run import layer_figures
@@ -82,6 +83,7 @@ def describe(
         path=None if path is None else str(path),
         sha256=io.sha256(path) if path is not None and on_disk else "",
         bytes=io.file_bytes(graph, path) if path is not None and on_disk else io.size(graph),
+        compressed_bytes=deflated_bytes(graph),
         params=cost.params(graph),
         macs=sizes.macs.total,
         nodes=sum(len(scope.nodes) for scope in graph.scopes()),

@@ -48,6 +48,7 @@ class ModelRecord:
     """A model file in figures; what could not be measured is None.
 
     Attributes:
+        compressed_bytes: About what the file takes after deflate, as a download does.
         macs: Of one run at the sizes ``macs_at``.
         macs_at: Shapes of the inputs of that run, where the file leaves a size open; else empty.
         macs_missing: Which node's MACs are unknown, and why; empty where all are counted.
@@ -62,6 +63,7 @@ class ModelRecord:
     latency_ms: float | None = None
     macs_at: dict[str, list[int]] = field(default_factory=dict)
     macs_missing: str = ""
+    compressed_bytes: int | None = None
 
 
 @dataclass(frozen=True)

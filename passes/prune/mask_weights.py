@@ -112,6 +112,7 @@ class MaskWeights(Pass):
         float,
         Option("pull towards the weights as they were, by the mean square of the input", low=0),
     ] = 0.01
+    depthwise: Annotated[bool, Option("take weights of depthwise convolutions too")] = False
     min_size: MinSize = 256
     nodes: Nodes = ()
     exclude: Exclude = ()
@@ -141,8 +142,7 @@ class MaskWeights(Pass):
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
-        chosen = select(self.nodes, self.exclude)
-        layers = prunable(graph, chosen, self.min_size, self._zeros, changes)
+        layers = self._layers(graph, changes)
         held = sum(layer.constant.nbytes for layer in layers)
         if self._competing and held > _GLOBAL_BYTES:
             raise PassError(
@@ -164,6 +164,16 @@ class MaskWeights(Pass):
             for layer, keep in zip(seen, self._masks(seen, ranks), strict=True):
                 self._mask(layer, keep, changes)
         return changes
+
+    def _layers(self, graph: Graph, changes: Changes) -> list[WeightGroup]:
+        """The weights that are to lose elements."""
+        chosen, found = select(self.nodes, self.exclude), []
+        for layer in prunable(graph, chosen, self.min_size, self._zeros, changes):
+            if any(each.depthwise for each in layer.layers) and not self.depthwise:
+                changes.skip(layer.name, "a depthwise convolution, whose few weights all matter")
+            else:
+                found.append(layer)
+        return found
 
     @property
     def _zeros(self) -> AskedZeros:
@@ -280,6 +290,7 @@ class MaskWeights(Pass):
             plain.but(criterion="second-order", scope="layer-adaptive", ridge=0.1),
             plain.but(criterion="wanda", samples=2),
             plain.but(criterion="auto"),
+            Example("cnn", {"depthwise": True, "min_size": 0}),
         ]
 
 

@@ -91,7 +91,10 @@ def trained(record: RunRecord, curves: TrainingCurves) -> RunRecord:
         19.8,
         curves,
     )
-    student = ModelRecord("pruned.onnx", "b1" * 32, 14_018_100, 3_487_816, 300_774_272, 153)
+    student = ModelRecord(
+        *("pruned.onnx", "b1" * 32, 14_018_100, 3_487_816, 300_774_272, 153),
+        compressed_bytes=6_402_118,
+    )
     before = Quality(
         {"logits": 4.1, "features": 3.2}, 41.9, Metric("top1", 71.88, 39.4), 900, "eval"
     )
@@ -126,10 +129,12 @@ def _record(layers: int = 60) -> RunRecord:
             },
         ),
         input=ModelRecord(
-            "models/mobilenet.onnx", "3f" * 32, 14_018_332, 3_487_816, 300_774_272, 153, 11.42
+            *("models/mobilenet.onnx", "3f" * 32, 14_018_332, 3_487_816, 300_774_272, 153, 11.42),
+            compressed_bytes=12_988_014,
         ),
         output=ModelRecord(
-            "models/mobilenet.opt.onnx", "a7" * 32, 3_655_120, 3_487_816, 300_774_272, 472, 6.18
+            *("models/mobilenet.opt.onnx", "a7" * 32, 3_655_120, 3_487_816, 300_774_272, 472, 6.18),
+            compressed_bytes=3_102_440,
         ),
         quality=Quality(
             {"logits": 23.41, "features": 27.9},
