@@ -18,7 +18,7 @@ from graphopt.contract.recipe import Recipe
 from graphopt.contract.settings import Limits, Machine
 from graphopt.data.source import Source
 from graphopt.errors import UsageError
-from graphopt.families.training import beyond_memory, require_torch_for
+from graphopt.families.training import beyond_memory, pairs_of, require_torch_for
 from graphopt.options import build
 from graphopt.passes.train.distill import Distill
 from graphopt.progress import Progress
@@ -94,15 +94,13 @@ def distill(
         GraphoptError: Bad input, or a loss that diverged before anything was gained.
     """
     started = time.perf_counter()
-    if labels:
-        options = {"alpha": 1.0, **options}
-    item = build(Distill, options)
-    if labels and not options["alpha"]:
-        raise UsageError("labels are asked for and alpha=0 gives them no weight; drop one of them")
-    require_torch_for([item])
     plan = Recipe(
-        passes=(item,), seed=seed, images=dict(images or {}), tasks=split_tasks(tasks or {})
+        passes=(_trained(options, labels=labels),),
+        seed=seed,
+        images=dict(images or {}),
+        tasks=split_tasks(tasks or {}),
     )
+    require_torch_for(plan.passes)
     machine = Machine(
         threads=threads,
         memory_limit=memory_limit,
@@ -113,7 +111,7 @@ def distill(
     with Trial(machine.trial) as attempt:  # it starts while the models are read
         graph = load(student, ops_libraries)
         check_patterns(plan.passes, graph)
-        fit = fitted(load(teacher, ops_libraries), graph, item.pair)
+        fit = fitted(load(teacher, ops_libraries), graph, pairs_of(plan.passes))
         goal = fit.graph
         samples = Data(training=data, evaluation=evaluation)
         models = [
@@ -143,5 +141,19 @@ def distill(
     )
     forms = told_of_forms(means.tasks, "the teacher", "the student")
     return replace(result, reads=reads).saying(
-        [*fit.told, *beyond_memory([item], memory_limit), *forms]
+        [*fit.told, *beyond_memory(plan.passes, memory_limit), *forms]
     )
+
+
+def _trained(options: Mapping[str, Any], *, labels: bool) -> Distill:
+    """The pass with its options.
+
+    Raises:
+        UsageError: There is no such option, a value is out of its bounds, or labels have no weight.
+    """
+    if labels:
+        options = {"alpha": 1.0, **options}
+    item = build(Distill, options)
+    if labels and not options["alpha"]:
+        raise UsageError("labels are asked for and alpha=0 gives them no weight; drop one of them")
+    return item

@@ -139,6 +139,19 @@ def test_random_feeds_that_do_not_fit_leave_the_rest() -> None:
     assert found.a.params > 0
 
 
+@pytest.mark.parametrize("data", [None, {"x": np.zeros((4, 8), np.float32)}])
+def test_without_a_kernel_there_is_a_description_and_the_reason(data: Any) -> None:
+    first = (
+        '<ir_version: 8, opset_import: ["" : 17, "own" : 1]> g (float[N, 8] x) => (float[N, 5] y) '
+    )
+    text = first + "{ s = MatMul(x, w) y = own.Strange(s) }"
+    found = compare(model(text=text), model(text=text), data)
+    assert found.quality is None
+    assert found.note.startswith("not run: ")
+    assert "Strange" in found.note
+    assert found.a.params == 40
+
+
 def test_data_that_does_not_fit_is_an_error() -> None:
     with pytest.raises(DataError):
         compare(model(), model(), {"x": np.zeros((3, 9), np.float32)})
