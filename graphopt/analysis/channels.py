@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from onnx import NodeProto
@@ -88,8 +88,14 @@ class ChannelGroup:
     def gone(self, units: Collection[int]) -> dict[Place, list[int]]:
         """The positions that go with some of the units."""
         return {
-            place: [position for unit in units for position in held[unit]]
-            for place, held in self.positions.items()
+            place: [position for unit in held for position in unit]
+            for place, held in self.chosen(units).items()
+        }
+
+    def chosen(self, units: Collection[int]) -> Mapping[Place, tuple[tuple[int, ...], ...]]:
+        """``positions`` of some of the units."""
+        return {
+            place: tuple(held[unit] for unit in units) for place, held in self.positions.items()
         }
 
 
@@ -108,6 +114,11 @@ class Channels:
     fixed: tuple[Fixed, ...]
     share: Amount
     whole: Amount
+    _costs: _Costs = field(repr=False)
+
+    def amount(self, removed: Mapping[ChannelGroup, Collection[int]]) -> Amount:
+        """What goes with some units of each group, all together."""
+        return self._costs.gone(_counts(group.chosen(units) for group, units in removed.items()))
 
     def gone(self, removed: Mapping[ChannelGroup, Collection[int]]) -> dict[Place, list[int]]:
         """The positions that go with some units of each group, for ``remove_channels``."""
@@ -163,7 +174,7 @@ def channel_groups(graph: Graph, shapes: Shapes) -> Channels:
         nodes.append(node)
     share = costs.gone(_counts([group.positions for group in groups]))
     stay = {id(node): Fixed(node, *fixed[id(node)]) for node in nodes if id(node) in fixed}
-    return Channels(tuple(groups), tuple(stay.values()), share, costs.whole)
+    return Channels(tuple(groups), tuple(stay.values()), share, costs.whole, costs)
 
 
 def _inner(scope: Scope) -> Iterator[Layer]:
@@ -242,7 +253,7 @@ def _positions(coupling: Coupling, place: Place, units: Ints) -> tuple[tuple[int
     return tuple(tuple(order[b:e].tolist()) for b, e in zip(begins, ends, strict=True))
 
 
-def _counts(held: list[Mapping[Place, tuple[tuple[int, ...], ...]]]) -> Counter[Place]:
+def _counts(held: Iterable[Mapping[Place, tuple[tuple[int, ...], ...]]]) -> Counter[Place]:
     """How many positions of each axis go."""
     counts: Counter[Place] = Counter()
     for positions in held:

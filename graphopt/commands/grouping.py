@@ -7,6 +7,7 @@ from graphopt.contract import registry
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import label
 from graphopt.report.findings import FixedChannels, Grouping, GroupShare
+from graphopt.rewrite.unshare import unshare_vectors
 from graphopt.run.drive import drive
 from graphopt.run.means import Means
 from graphopt.run.sizing import sized_run
@@ -23,7 +24,8 @@ def grouping(graph: Graph, means: Means) -> Grouping:
         means: What the run of fold-constants measures with.
     """
     outcome = drive(registry.find("fold-constants")(), Stage(graph, means), means, until="edit")
-    folded = outcome.stage.graph
+    folded = outcome.stage.graph.copy()
+    unshare_vectors(folded)
     found = channel_groups(folded, sized_run(folded).shapes)
     return Grouping(
         groups=[_share(group) for group in found.groups],

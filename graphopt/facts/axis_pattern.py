@@ -68,8 +68,10 @@ def pattern(text: str, **sizes: str | int | tuple[str, int]) -> AxisRule:
     def rule(call: Call) -> Nest:
         draft = Draft(call)
         totals = _stated(draft, call, sizes)
-        inputs = _expanded(before, call.inputs, draft)
-        outputs = _expanded(after, call.outputs, draft)
+        stars: dict[str, int] = {}
+        inputs = _expanded(before, call.inputs, draft, stars)
+        made = [bool(name) for name in call.node.output]
+        outputs = _expanded(after, call.outputs, draft, stars, made)
         _solve([*inputs, *outputs], [*call.inputs, *call.outputs], totals, draft)
         for index, axes in enumerate(inputs):
             if axes is not None:
@@ -102,22 +104,41 @@ def _stated(
 
 
 def _expanded(
-    operands: Sequence[str], shapes: Sequence[Shape | None], draft: Draft
+    operands: Sequence[str],
+    shapes: Sequence[Shape | None],
+    draft: Draft,
+    stars: dict[str, int],
+    made: Sequence[bool] = (),
 ) -> list[list[Axis] | None]:
-    """The axes of each operand that the node has, stars written out."""
+    """The axes of each operand that the node has, stars written out.
+
+    Args:
+        operands: The texts.
+        shapes: Of the operands.
+        draft: Gets the loops.
+        stars: How many axes each star is, as the inputs tell; filled.
+        made: Which of the operands are results that have axes though their shape is not known.
+    """
     expanded: list[list[Axis] | None] = []
-    for text, shape in zip([*operands, *["-"] * len(shapes)], shapes, strict=False):
-        if shape is None or text == "-":
+    for index, (text, shape) in enumerate(
+        zip([*operands, *["-"] * len(shapes)], shapes, strict=False)
+    ):
+        items = re.findall(r"\([^)]*\)|\S+", text.removeprefix("@"))
+        starred = [item[1:] for item in items if item.startswith("*")]
+        told = index < len(made) and made[index] and all(name in stars for name in starred)
+        if text == "-" or (shape is None and not told):
             expanded.append(None)
             continue
-        items = re.findall(r"\([^)]*\)|\S+", text.removeprefix("@"))
-        if text.startswith("@") and (not shape or set(shape) == {1}):
+        if shape is None:
+            spare = sum(stars[name] for name in starred)
+        elif text.startswith("@") and (not shape or set(shape) == {1}):
             expanded.append([ONE] * len(shape))
             continue
-        spare = len(shape) - sum(not item.startswith("*") for item in items)
-        starred = any(item.startswith("*") for item in items)
-        if spare < 0 or (spare and not starred):
-            raise Unknown(f"an operand has rank {len(shape)}")
+        else:
+            spare = len(shape) - sum(not item.startswith("*") for item in items)
+            if spare < 0 or (spare and not starred):
+                raise Unknown(f"an operand has rank {len(shape)}")
+            stars.update(dict.fromkeys(starred, spare))
         axes: list[Axis] = []
         for item in items:
             if item.startswith("*"):

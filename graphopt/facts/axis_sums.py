@@ -210,8 +210,8 @@ def layer_norm(call: Call) -> Nest:
                 index, [ONE if dim == 1 else axis for dim, axis in zip(given, tail, strict=True)]
             )
     for number, result in enumerate(call.outputs):
-        if result is not None:
-            plain = number == 0 or len(result) != len(axes) or result == shape
+        if result is not None or number == 0:
+            plain = number == 0 or len(result or ()) != len(axes) or result == shape
             draft.set_output(
                 number, axes if plain else [*axes[:first], *[ONE] * (len(axes) - first)]
             )

@@ -8,8 +8,10 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, TypeProto, numpy_helper
 
+from graphopt.facts.axes import Call
 from graphopt.facts.evaluate import NotEvaluated, can_evaluate, evaluate
-from graphopt.facts.shapes import NodeTypes
+from graphopt.facts.operators import CONTRIB, is_kind, nest_of
+from graphopt.facts.shapes import Dim, NodeTypes
 from graphopt.graph.constant import constant_tensor
 from graphopt.graph.node import DEFAULT_DOMAIN, attribute, is_op
 from graphopt.graph.tensors import Array, element_count, to_array
@@ -25,14 +27,14 @@ _MOST_BYTES = 8 * _MOST_ELEMENTS
 def compute_sizes(model: ModelProto) -> bool:
     """Put into the main graph as constants what its nodes make of shapes that are known.
 
-    Shape inference follows such values through some operators only. The nodes are visited once,
-    in their order.
+    Shape inference follows such values through some operators only, and knows none of
+    onnxruntime's own: their types are declared. The nodes are visited once, in their order.
 
     Args:
         model: Its inputs have the sizes of one run; edited.
 
     Returns:
-        Whether anything was computed.
+        Whether anything was computed or declared.
     """
     versions = [o.version for o in model.opset_import if o.domain in DEFAULT_DOMAIN]
     opset = int(versions[-1]) if versions else 0
@@ -43,6 +45,7 @@ def compute_sizes(model: ModelProto) -> bool:
             values[tensor.name] = to_array(tensor)
     computed: dict[str, TensorProto] = {}
     left: list[NodeProto] = []
+    declared: list[onnx.ValueInfoProto] = []
     for node in model.graph.node:
         made = _values(node, sweep.types, values, opset)
         for name, value in made.items():
@@ -50,14 +53,44 @@ def compute_sizes(model: ModelProto) -> bool:
             computed[name] = numpy_helper.from_array(value, name)
             sweep.add(computed[name])
         if not made:
-            sweep.infer(node)
+            if not sweep.infer(node) and node.domain == CONTRIB:
+                own = _own_types(node, sweep)
+                sweep.types.update(own)
+                declared += [onnx.ValueInfoProto(name=n, type=kind) for n, kind in own.items()]
             left.append(node)
+    model.graph.value_info.extend(declared)
     if computed:
         kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in left]
         del model.graph.node[:]
         model.graph.node.extend(kept)
         model.graph.initializer.extend(computed.values())
-    return bool(computed)
+    return bool(computed or declared)
+
+
+def _own_types(node: NodeProto, sweep: NodeTypes) -> dict[str, TypeProto]:
+    """Types of what an operator of onnxruntime gives, where its axes follow from its inputs."""
+
+    def shape(name: str) -> tuple[Dim, ...] | None:
+        kind = sweep.types.get(name)
+        if not name or kind is None or not kind.tensor_type.HasField("shape"):
+            return None
+        dims = kind.tensor_type.shape.dim
+        return tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
+
+    def constant(index: int) -> Array | None:
+        tensor = sweep.values.get(node.input[index])
+        return None if tensor is None or not _is_small(tensor) else to_array(tensor)
+
+    if is_kind(node, "integer", "quantize") or shape(node.input[0]) is None:
+        return {}  # what type they give is not that of what they read
+    inputs = tuple(map(shape, node.input))
+    made = nest_of(Call(node, inputs, tuple(None for _ in node.output), constant, 1))
+    first = sweep.types[node.input[0]].tensor_type.elem_type
+    return {
+        name: onnx.helper.make_tensor_type_proto(first, [made.length(axis) for axis in axes])
+        for name, axes in zip(node.output, made.outputs, strict=True)
+        if name and axes is not None
+    }
 
 
 def _is_small(tensor: TensorProto) -> bool:

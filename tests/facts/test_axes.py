@@ -153,6 +153,8 @@ CASES = [
     case("MaxPool", "x[2,3,4,4]", "loop loop_1", kernel_shape=[2, 2]),
     case("AveragePool", "x[2,3,4,4]", "loop loop_1", kernel_shape=[2, 2], pads=[1, 0, 0, 1]),
     case("GlobalAveragePool", "x[2,3,4,4]", "loop loop_1"),
+    case("GlobalMaxPool", "x[2,3,4,4]", "loop loop_1"),
+    case("LpPool", "x[2,3,4,4]", "loop loop_1", kernel_shape=[2, 2]),
     case("Resize", "x[2,3,2,2] r f", "loop loop_1", given={"r": np.zeros(0, np.float32), "f": f32([1, 1, 2, 2])}),
     case("Resize", "x[2,3,2,2] r f n", "loop loop_1", given={"r": np.zeros(0, np.float32), "n": [2, 3, 4, 5]}, mode="linear"),
     case("GridSample", "x[2,3,4,4] g[2,5,5,2]", "batch channel", opset=16),

@@ -39,3 +39,21 @@ def test_weights_and_activations_are_not_computed() -> None:
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((80, 4), np.float32), "w"))
     assert not compute_sizes(model)
     assert len(model.graph.node) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "shape"),
+    [
+        ("y = com.microsoft.SkipLayerNormalization(x, x, g)", (2, 3, 8)),
+        ("y = com.microsoft.BiasGelu(x, g)", (2, 3, 8)),
+        ("y = com.microsoft.FusedMatMul<transB = 1>(x, w)", (2, 3, 5)),
+        ("y = com.microsoft.MultiHeadAttention<num_heads = 2>(x, x, x)", (2, 3, 8)),
+    ],
+)
+def test_operators_of_onnxruntime_have_shapes_too(body: str, shape: tuple[int, ...]) -> None:
+    text = f"""<ir_version: 8, opset_import: ["" : 18, "com.microsoft" : 1]>
+      g (float[2, 3, 8] x, float[8] g, float[5, 8] w) => (float[A, B, C] z)
+      {{ {body} z = Relu(y) }}"""
+    model = onnx.parser.parse_model(text)
+    assert compute_sizes(model)
+    assert infer(Graph(model)).static_shape("z") == shape
