@@ -27,7 +27,7 @@ from graphopt.report.findings import Inspection, Outlook, Port, Quantization
 from graphopt.run.drive import drive
 from graphopt.run.judge import most_bytes, too_large
 from graphopt.run.means import Means
-from graphopt.run.record import Caveat
+from graphopt.run.quality import Caveat
 from graphopt.run.sizing import sized_run
 from graphopt.run.stage import Stage
 from graphopt.runtime.stand_in import stand_in

@@ -23,7 +23,7 @@ from graphopt.run.judge import Judge, choose_judge, most_bytes
 from graphopt.run.limits import check_limits
 from graphopt.run.means import Means
 from graphopt.run.metrics import LabelMetric, MetricFunction, SeenAnswers, find_metric
-from graphopt.run.record import Caveat
+from graphopt.run.quality import Caveat
 from graphopt.runtime.session import Session, thread_count
 from graphopt.runtime.trial import Trial
 from graphopt.tasks.apart import in_two_forms

@@ -19,7 +19,8 @@ from graphopt.run import environment
 from graphopt.run.files import FileRead, Read, Written, refuse_overlaps
 from graphopt.run.means import Means
 from graphopt.run.proof import Proof, describe, prove, with_recipe
-from graphopt.run.record import Caveat, ModelRecord, PassRecord, RunRecord, StartRecord
+from graphopt.run.quality import Caveat
+from graphopt.run.record import ModelRecord, PassRecord, RunRecord, StartRecord
 from graphopt.run.stage import Stage
 from graphopt.runtime import launch
 from graphopt.search.choice import Choice

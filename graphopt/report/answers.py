@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from graphopt.report.words import NONE, decibel, metric_figures, percent, phrases
 
 if TYPE_CHECKING:
-    from graphopt.run.record import Quality
+    from graphopt.run.quality import Quality
     from graphopt.tasks.quality import FoundRows, OutputQuality
     from graphopt.tasks.task import TaskKind
 

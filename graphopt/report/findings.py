@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from graphopt.errors import Need
 from graphopt.facts.inventory import HeldWeights
-from graphopt.run.record import ModelRecord, Quality
+from graphopt.run.quality import Quality
+from graphopt.run.record import ModelRecord
 from graphopt.runtime.latency import Clock
 from graphopt.tasks.task import Task
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from graphopt.report.findings import Inspection
-    from graphopt.run.record import LimitRecord, Metric, ModelRecord, Quality
+    from graphopt.run.quality import Metric, Quality
+    from graphopt.run.record import LimitRecord, ModelRecord
     from graphopt.runtime.latency import Clock
 
 __all__ = [

@@ -25,7 +25,8 @@ from graphopt.rewrite.half_weights import restore, widen
 from graphopt.run.limits import broken_exactness
 from graphopt.run.means import Means
 from graphopt.run.promises import destroyed
-from graphopt.run.record import Broken, Quality
+from graphopt.run.quality import Quality
+from graphopt.run.record import Broken
 from graphopt.run.stage import Stage
 from graphopt.runtime.pieces import ratio_of_times
 

@@ -14,7 +14,7 @@ from graphopt.observe.request import Rows
 from graphopt.observe.run import with_rows
 from graphopt.run.measuring import BATCH, feed_size, metric_answers
 from graphopt.run.metrics import TaskMetric
-from graphopt.run.record import Quality
+from graphopt.run.quality import Quality
 from graphopt.run.rolling import STEPS, roll, rollouts
 from graphopt.run.sizing import joined_samples
 from graphopt.run.tally import Tally

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from graphopt.run.means import Means
-from graphopt.run.record import Quality
+from graphopt.run.quality import Quality
 from graphopt.tasks.quality import OutputQuality, share_db
 
 __all__ = ["FLOOR_DB", "held_outputs", "too_far"]

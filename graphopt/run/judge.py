@@ -19,7 +19,7 @@ from graphopt.graph.tensors import Array
 from graphopt.observe.request import Rows
 from graphopt.observe.run import with_rows
 from graphopt.run.measuring import run_bytes
-from graphopt.run.record import Caveat, Quality
+from graphopt.run.quality import Caveat, Quality
 from graphopt.run.rolling import STEPS, Rollout, roll, rollouts
 from graphopt.run.tally import Tally
 from graphopt.runtime.session import Session, thread_count

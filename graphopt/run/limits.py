@@ -13,7 +13,8 @@ from graphopt.graph.graph import Graph
 from graphopt.graph.node import attribute, is_op
 from graphopt.run.evaluation import evaluate
 from graphopt.run.means import Means
-from graphopt.run.record import Broken, Caveat, LimitRecord, Metric, PassRecord, Quality
+from graphopt.run.quality import Caveat, Metric, Quality
+from graphopt.run.record import Broken, LimitRecord, PassRecord
 from graphopt.run.stage import Stage
 
 __all__ = [

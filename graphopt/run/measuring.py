@@ -17,7 +17,7 @@ from graphopt.errors import DataError, GraphoptError, Need
 from graphopt.graph.tensors import Array
 from graphopt.observe.request import Rows
 from graphopt.run.metrics import FunctionMetric, LabelMetric, TaskMetric
-from graphopt.run.record import Metric
+from graphopt.run.quality import Metric
 from graphopt.tasks.apart import of_the_other
 from graphopt.tasks.box_labels import FittedBoxes
 from graphopt.tasks.figures import LOWER_IS_BETTER, scoring

@@ -21,7 +21,8 @@ from graphopt.run.causes import calibration_faults, likely_causes
 from graphopt.run.floor import held_outputs, too_far
 from graphopt.run.limits import limit_records
 from graphopt.run.means import Means
-from graphopt.run.record import Caveat, LayerRecord, LimitRecord, ModelRecord, PassRecord, Quality
+from graphopt.run.quality import Caveat, Quality
+from graphopt.run.record import LayerRecord, LimitRecord, ModelRecord, PassRecord
 from graphopt.run.sizing import sized_run
 from graphopt.run.stage import Stage
 from graphopt.run.verify import Verified, verify

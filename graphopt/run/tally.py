@@ -9,7 +9,7 @@ import numpy as np
 
 from graphopt.numerics.fresh import FEW
 from graphopt.observe.request import Rows
-from graphopt.run.record import Fresh, Quality
+from graphopt.run.quality import Fresh, Quality
 from graphopt.tasks.compare import Comparator, Least, Numbers, Sampling, is_numeric
 from graphopt.tasks.containers import Elements
 from graphopt.tasks.equal import EqualValues

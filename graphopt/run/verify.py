@@ -11,7 +11,7 @@ from graphopt.facts.quantized import has_fixed_ranges
 from graphopt.graph.graph import Graph
 from graphopt.run.evaluation import evaluate
 from graphopt.run.means import Means
-from graphopt.run.record import Quality
+from graphopt.run.quality import Quality
 from graphopt.run.room import room_beside
 from graphopt.run.stage import Stage
 from graphopt.runtime.latency import Timed, joint

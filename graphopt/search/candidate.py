@@ -12,7 +12,8 @@ from graphopt.contract.spec import format_passes
 from graphopt.errors import Need
 from graphopt.numerics.sqnr import CAP_DB
 from graphopt.run.floor import FLOOR_DB
-from graphopt.run.record import CandidateRecord, PassRecord, Quality
+from graphopt.run.quality import Quality
+from graphopt.run.record import CandidateRecord, PassRecord
 from graphopt.run.stage import Stage
 from graphopt.runtime.latency import SAME, Ratio
 from graphopt.tasks.quality import share_db

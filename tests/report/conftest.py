@@ -10,16 +10,14 @@ import pytest
 from graphopt.analysis.audit import Audit, Entry
 from graphopt.contract.curves import TrainingCurves
 from graphopt.contract.passes import Edit, Skip
+from graphopt.run.quality import Fresh, Metric, Quality
 from graphopt.run.record import (
     CandidateRecord,
     Environment,
-    Fresh,
     LayerRecord,
     LimitRecord,
-    Metric,
     ModelRecord,
     PassRecord,
-    Quality,
     RunRecord,
     StartRecord,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from graphopt.report.answers import answers, closeness
-from graphopt.run.record import Fresh, Quality
+from graphopt.run.quality import Fresh, Quality
 from graphopt.tasks.quality import FoundRows, OutputQuality, WorstSlice
 
 

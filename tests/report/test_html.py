@@ -17,12 +17,8 @@ from graphopt.analysis.audit import Audit, Entry
 from graphopt.contract.passes import Edit, Skip
 from graphopt.errors import SystemFailure
 from graphopt.report import html
-from graphopt.run.record import (
-    CandidateRecord,
-    LayerRecord,
-    Quality,
-    RunRecord,
-)
+from graphopt.run.quality import Quality
+from graphopt.run.record import CandidateRecord, LayerRecord, RunRecord
 
 MakeRecord = Callable[..., RunRecord]
 

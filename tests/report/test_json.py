@@ -8,7 +8,8 @@ import pytest
 
 from graphopt.errors import Need
 from graphopt.report import json
-from graphopt.run.record import LayerRecord, ModelRecord, Quality, RunRecord
+from graphopt.run.quality import Quality
+from graphopt.run.record import LayerRecord, ModelRecord, RunRecord
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ from rich.console import Console
 
 from graphopt.analysis.audit import Audit, Entry
 from graphopt.report import terminal
-from graphopt.run.record import LimitRecord, Metric, RunRecord
+from graphopt.run.quality import Metric
+from graphopt.run.record import LimitRecord, RunRecord
 
 MakeRecord = Callable[..., RunRecord]
 Golden = Callable[[str, str], None]

@@ -15,7 +15,7 @@ from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.run.evaluation import evaluate
 from graphopt.run.metrics import FunctionMetric
-from graphopt.run.record import Quality
+from graphopt.run.quality import Quality
 from graphopt.runtime.session import Session
 from graphopt.testing import MODELS, model_from_text
 

@@ -10,7 +10,7 @@ from graphopt.contract.settings import Limits
 from graphopt.graph import io
 from graphopt.run.floor import held_outputs, too_far
 from graphopt.run.metrics import FunctionMetric
-from graphopt.run.record import Quality
+from graphopt.run.quality import Quality
 from graphopt.tasks.quality import FoundRows, OutputQuality, WorstSlice
 from graphopt.testing import MODELS, staged
 

@@ -23,7 +23,8 @@ from graphopt.run.limits import (
 )
 from graphopt.run.means import Means
 from graphopt.run.metrics import FunctionMetric
-from graphopt.run.record import Broken, Caveat, Fresh, LimitRecord, Metric, PassRecord, Quality
+from graphopt.run.quality import Caveat, Fresh, Metric, Quality
+from graphopt.run.record import Broken, LimitRecord, PassRecord
 from graphopt.run.stage import Stage
 from graphopt.testing import MODELS, model_from_text, staged
 

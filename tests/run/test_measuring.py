@@ -12,7 +12,7 @@ from graphopt.graph.tensors import Array
 from graphopt.observe.request import Rows
 from graphopt.run.measuring import BATCH, MetricAnswers, feed_size, metric_answers
 from graphopt.run.metrics import FunctionMetric, LabelMetric
-from graphopt.run.record import Metric
+from graphopt.run.quality import Metric
 from graphopt.tasks.labels import fit_labels
 from graphopt.tasks.task import Task
 

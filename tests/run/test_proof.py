@@ -18,7 +18,8 @@ from graphopt.errors import Need
 from graphopt.graph import io
 from graphopt.run.means import Means
 from graphopt.run.proof import describe, prove, with_recipe
-from graphopt.run.record import Caveat, LimitRecord, Metric, Quality
+from graphopt.run.quality import Caveat, Metric, Quality
+from graphopt.run.record import LimitRecord
 from graphopt.run.stage import Stage
 from graphopt.run.verify import verify
 from graphopt.runtime import side_by_side

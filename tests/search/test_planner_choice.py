@@ -26,7 +26,7 @@ from graphopt.passes.quantize import QuantizeStatic
 from graphopt.run import verify
 from graphopt.run.means import Means
 from graphopt.run.metrics import FunctionMetric
-from graphopt.run.record import Quality
+from graphopt.run.quality import Quality
 from graphopt.run.sequence import run_passes
 from graphopt.run.stage import Stage
 from graphopt.runtime.latency import SAME, Ratio, Timed, Times, joint

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from graphopt.graph import io
-from graphopt.run.record import Quality
+from graphopt.run.quality import Quality
 from graphopt.runtime.latency import Ratio
 from graphopt.search.candidate import Candidate
 from graphopt.search.shares import Forecast, worth_trying
