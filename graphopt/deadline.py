@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from graphopt.errors import PassError
+from graphopt.errors import Need, PassError
 
 __all__ = ["Deadline"]
 
@@ -41,4 +41,6 @@ class Deadline:
             PassError: The time is over.
         """
         if self.over:
-            raise PassError(f"the time limit of {self.seconds:g} s was over {what}")
+            raise PassError(
+                f"the time limit of {self.seconds:g} s was over {what}", Need.TIME_LIMIT
+            )

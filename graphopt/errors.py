@@ -47,6 +47,7 @@ class Need(StrEnum):
     TASK = "task"
     """What an output means."""
     MEMORY_LIMIT = "memory_limit"
+    TIME_LIMIT = "time_limit"
     IMAGE_SIZE = "image_size"
     OPERATORS = "operators"
     """A library with the kernels of operators that onnxruntime does not know."""

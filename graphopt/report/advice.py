@@ -19,6 +19,7 @@ _ADVICE = {
     Need.TASK: "the option is --task OUTPUT=KIND",
     Need.METRIC: "say what an output is with --task OUTPUT=KIND, or give --metric module:function",
     Need.MEMORY_LIMIT: "give a larger --memory-limit",
+    Need.TIME_LIMIT: "give a longer --time-limit",
     Need.IMAGE_SIZE: "the options are --image-size and --image-crop",
     Need.OPERATORS: "give the library of its operators with --ops-library FILE",
     Need.NO_TRIAL: "--no-trial runs it all the same",

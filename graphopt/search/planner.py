@@ -10,7 +10,7 @@ from graphopt.contract import presets
 from graphopt.contract.passes import Pass, Skip
 from graphopt.contract.settings import Limits
 from graphopt.contract.spec import format_value, parse_passes
-from graphopt.errors import DataError, LimitError, ModelError, PassError, UsageError
+from graphopt.errors import DataError, LimitError, ModelError, Need, PassError, UsageError
 from graphopt.facts.form import model_form
 from graphopt.facts.layers import open_layers
 from graphopt.facts.macs import node_macs
@@ -76,7 +76,7 @@ def search(stage: Stage, means: Means) -> Choice:
     if tried and tried[0].quality is not None and base.stage.session.stands_in_for:
         base = replace(tried.pop(), kind="float")  # the cleaned model itself does not run here
     lifted = _lift(tried[0] if tried else base, trial)
-    late = list[str]()
+    late, cut = list[str](), list[str]()
     proposals = proposals_for(lifted.stage, means)
     for number, proposal in enumerate(proposals, start=1):
         if means.deadline.over:
@@ -84,12 +84,17 @@ def search(stage: Stage, means: Means) -> Choice:
             continue
         logger.info("form %d of %d: %s", number, len(proposals), proposal.name)
         item = attempt(lifted, trial, proposal)
+        if any(Need.TIME_LIMIT in record.needs for record in item.records):
+            cut.append(proposal.name)  # what its other passes made is a form all the same
         if not any(_alike(item, other) for other in tried):
             tried.append(item)  # a pass with nothing to do leaves the form of another trial
     weigh(base, tried, means)
     mixed, messages = _mixed(base, lifted, tried, means)
-    if late:
-        messages.insert(0, means.deadline.told(f"not tried: {', '.join(late)}"))
+    made = {item.name for item in tried}
+    ends = {"given up under way": cut, "not tried": [name for name in late if name not in made]}
+    undone = [f"{how}: {', '.join(names)}" for how, names in ends.items() if names]
+    if undone:
+        messages.insert(0, means.deadline.told("; ".join(undone)))
     weigh(base, mixed, means)
     tried += mixed
     weigh_again(base, tried, means)

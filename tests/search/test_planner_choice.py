@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -470,6 +470,28 @@ def test_what_the_time_does_not_suffice_for_is_told(ratios: dict[str, float]) ->
     choice = search(*staged_of(cnn(), deadline=Deadline(0.0)))
     assert [row.name for row in choice.candidates] == ["float, cleaned"]
     words = f"not tried: {STATIC}, {WEIGHTS}; the time limit of 0 s was over"
+    assert choice.messages[0] == words
+
+
+def test_a_form_that_was_given_up_is_told_and_what_came_of_it_counts_as_tried(
+    ratios: dict[str, float],
+) -> None:
+    class Late(Deadline):
+        """Over once somebody observes."""
+
+        observed: ClassVar[list[str]] = []
+
+        @property
+        def over(self) -> bool:
+            return bool(self.observed)
+
+        def check(self, what: str) -> None:
+            self.observed.append(what)
+            super().check(what)
+
+    choice = search(*staged_of(cnn(), deadline=Late(3.0)))
+    assert [row.name for row in choice.candidates] == ["float, cleaned", WEIGHTS]
+    words = f"given up under way: {STATIC}; the time limit of 3 s was over"
     assert choice.messages[0] == words
 
 
