@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from graphopt.contract.passes import Context, SampledRows
 from graphopt.facts.layers import Layer, Refusal, layer
 from graphopt.graph.graph import Graph
 from graphopt.numerics.least_squares import Behind, Solved, solve_layer
+from graphopt.numerics.moments import Moments, MomentSums
 from graphopt.rewrite.absorb import absorber, store
 from graphopt.rewrite.values import set_values
 
@@ -59,6 +61,13 @@ class Fit:
     bias: Floats
     start: Floats
 
+    @cached_property
+    def moments(self) -> Moments:
+        """Mean and covariance of the rows."""
+        sums = MomentSums(*self.rows.shape[1:])
+        sums.add(self.rows)
+        return sums.result()
+
     def solved(self, ridge: float, rounds: int, mask: NDArray[np.bool_], *, biased: bool) -> Solved:
         """The weight and bias of least error; see ``solve_layer``."""
         return solve_layer(
@@ -70,6 +79,7 @@ class Fit:
             behind=self.behind,
             rounds=rounds,
             biased=biased,
+            moments=self.moments,
         )
 
     def error(self, weight: Floats, bias: Floats) -> float:

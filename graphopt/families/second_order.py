@@ -12,7 +12,6 @@ from graphopt.facts.layers import Refusal
 from graphopt.facts.weights import WeightGroup
 from graphopt.families.refitting import Fit, blocks_of, from_blocks, refit_refusal, store_solved
 from graphopt.graph.tensors import Array
-from graphopt.numerics.moments import MomentSums
 from graphopt.numerics.removal import damped, second_order_mask
 from graphopt.numerics.scores import AskedZeros, Mask
 
@@ -67,7 +66,7 @@ def remove_weights(fit: Fit, zeros: AskedZeros, ridge: float) -> str | Refusal:
     """
     biased = fit.layer.bias is not None
     everything = np.ones(fit.weight.shape, np.bool_)
-    dense = fit.solved(ridge, _ROUNDS, everything, biased=biased).weight
+    dense = fit.solved(ridge, 0, everything, biased=biased).weight
     keep = _kept(fit, dense, zeros, ridge)
     solved = fit.solved(ridge, _ROUNDS, keep, biased=biased)
     refusal = store_solved(fit.layer, solved.weight, solved.bias if biased else None)
@@ -77,12 +76,9 @@ def remove_weights(fit: Fit, zeros: AskedZeros, ridge: float) -> str | Refusal:
 def _kept(fit: Fit, dense: Floats, zeros: AskedZeros, ridge: float) -> Mask:
     """What stays, ``(groups, width, out)``, of the weights that would be best without zeros."""
     groups, width, _ = dense.shape
-    sums = MomentSums(groups, width)
-    sums.add(fit.rows)
-    moments = sums.result()
-    gram = moments.covariance
+    mean, gram = fit.moments.mean, fit.moments.covariance
     if fit.layer.bias is None:
-        gram = gram + moments.mean[:, :, None] * moments.mean[:, None, :]
+        gram = gram + mean[:, :, None] * mean[:, None, :]
     gram = np.stack([damped(each, ridge) for each in gram])
     # blocks and patterns count neighbouring channels at the same place of the kernel
     channels = fit.layer.in_channels // groups

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from graphopt.numerics.moments import MomentSums
+from graphopt.numerics.moments import Moments, MomentSums
 
 __all__ = ["Behind", "Solved", "solve_layer"]
 
@@ -76,6 +76,7 @@ def solve_layer(
     behind: Behind | None = None,
     rounds: int = 3,
     biased: bool = True,
+    moments: Moments | None = None,
 ) -> Solved:
     """Regularised least squares of a layer, group by group.
 
@@ -96,12 +97,18 @@ def solve_layer(
         behind: What happens to the results.
         rounds: Of the majorisation.
         biased: Whether the layer has a bias.
+        moments: Of the rows, where they are known already.
     """
+    if moments is None:
+        sums = MomentSums(*rows.shape[1:])
+        sums.add(rows)
+        moments = sums.result()
     weight, bias = np.zeros(start.shape), np.zeros((len(start), start.shape[2]))
     for group in range(len(start)):
         added = None if behind is None or behind.added is None else behind.added[:, group]
         alone = Behind() if behind is None else Behind(added, behind.low, behind.high)
-        system = _System(rows[:, group], start[group], ridge, biased)
+        known = moments.mean[group], moments.covariance[group]
+        system = _System(rows[:, group], start[group], ridge, biased, *known)
         support = np.ones(start.shape[1:], bool) if mask is None else mask[group]
         for factors in _factors(system, support):
             columns = [column for each in factors for column in each.columns]
@@ -122,16 +129,19 @@ class _System:
         pull: ``l W0``.
     """
 
-    def __init__(self, rows: Singles, start: Floats, ridge: float, biased: bool) -> None:
+    def __init__(
+        self,
+        rows: Singles,
+        start: Floats,
+        ridge: float,
+        biased: bool,
+        mean: Floats,
+        covariance: Floats,
+    ) -> None:
         self.rows = np.ascontiguousarray(rows)
         self.biased = biased
-        sums = MomentSums(1, rows.shape[1])
-        sums.add(self.rows[:, None])
-        moments = sums.result()
-        self.mean, self.matrix = moments.mean[0], moments.covariance[0]
-        if not biased:
-            self.matrix = self.matrix + np.outer(self.mean, self.mean)
-            self.mean = np.zeros_like(self.mean)
+        self.mean = mean if biased else np.zeros_like(mean)
+        self.matrix = covariance.copy() if biased else covariance + np.outer(mean, mean)
         spread = float(np.trace(self.matrix)) / max(len(self.matrix), 1)
         level = ridge * spread if spread > 0 else 1.0  # where nothing varies the start stays
         np.fill_diagonal(self.matrix, self.matrix.diagonal() + level)

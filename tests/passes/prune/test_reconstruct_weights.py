@@ -97,7 +97,7 @@ def test_a_channel_that_follows_from_the_others_is_made_up_for() -> None:
 
 def test_zeros_stay_zeros_and_the_answers_come_nearer() -> None:
     model = MODELS["cnn"]()
-    mask = MaskWeights(min_size=0, sparsity=0.6)
+    mask = MaskWeights(min_size=0, sparsity=0.6, depthwise=True)
     masked, _ = apply_passes([mask], model, samples={"x": IMAGES}, strict=True)
     graph, records = apply_passes(
         [mask, ReconstructWeights()], model, samples={"x": IMAGES}, strict=True
