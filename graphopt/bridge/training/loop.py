@@ -6,9 +6,8 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,51 +15,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from graphopt.bridge.module import GraphModule
 from graphopt.bridge.training import optimizers
-from graphopt.bridge.training.augment import Augment
 from graphopt.bridge.training.average import Average
-from graphopt.bridge.training.batches import HELD_OUT_GROUPS, Batch, Batches
+from graphopt.bridge.training.batches import Batch
 from graphopt.bridge.training.best import BestSoFar, Look
-from graphopt.bridge.training.criterion import Criterion
-from graphopt.bridge.training.hooks import Hook
 from graphopt.bridge.training.objective import Objective, channels_last, on_device
 from graphopt.bridge.training.processes import Processes
 from graphopt.bridge.training.schedule import rate
 from graphopt.bridge.training.state import Stored
-from graphopt.bridge.training.teacher import Teacher
+from graphopt.bridge.training.task import TrainingTask, held_out_look
 from graphopt.contract.curves import TrainingCurves
 from graphopt.contract.training import Training, TrainOptions
 
-__all__ = ["Loop", "TrainingTask"]
+__all__ = ["Loop"]
 
 logger = logging.getLogger(__name__)
 
 _SAVE_SECONDS = 60.0
 _PICTURE_RANK = 4
-
-
-@dataclass(frozen=True)
-class TrainingTask:
-    """What is trained, on what, by what loss.
-
-    Attributes:
-        module: Trained in place.
-        batches: The samples.
-        criterion: The loss.
-        teacher: Answers what the criterion asks; None where it asks nothing.
-        augment: Changes the pictures that are trained on.
-        hooks: Act on the weights beside the optimizer.
-        partial: Some step may leave weights without a gradient.
-    """
-
-    module: GraphModule
-    batches: Batches
-    criterion: Criterion
-    teacher: Teacher | None
-    augment: Augment
-    hooks: Sequence[Hook]
-    partial: bool = True
 
 
 class Loop:
@@ -217,20 +189,11 @@ class Loop:
         return replace(piece, feeds=self.task.augment(piece.feeds, rng))
 
     def _loss(self, batch: Batch) -> Tensor:
-        wanted = self._wanted(batch, changed=bool(self.task.augment))
-        feeds = on_device(batch.feeds, self.team.device)
-        loss: Tensor = self._objective(feeds, wanted, self._labels(batch))
+        device = self.team.device
+        wanted = self.task.wanted(batch, device, changed=bool(self.task.augment))
+        feeds = on_device(batch.feeds, device)
+        loss: Tensor = self._objective(feeds, wanted, self.task.labels(batch, device))
         return loss
-
-    def _wanted(self, batch: Batch, *, changed: bool) -> dict[str, Tensor]:
-        if self.task.teacher is None:
-            return {}
-        return on_device(self.task.teacher(batch, changed=changed), self.team.device)
-
-    def _labels(self, batch: Batch) -> Tensor | None:
-        if batch.labels is None:
-            return None
-        return on_device({"": batch.labels}, self.team.device)[""]
 
     def _diverged(self, step: int) -> None:
         self.history.diverged = True
@@ -275,7 +238,7 @@ class Loop:
     def _judged(self, step: int) -> Look:
         """What the held-out part says, by an infinite distance if by no number; it is noted."""
         history = self.history
-        look, loss = self._held_out()
+        look, loss = held_out_look(self.task, self.team)
         loss = loss if math.isfinite(loss) else math.inf
         history.held_out_loss.append((step, loss))
         scoring = self._scoring
@@ -289,28 +252,6 @@ class Loop:
             *(self.options.name, step, self._total, loss, history.metric or "no metric", score),
         )
         return look if math.isfinite(look.distance) else replace(look, distance=math.inf)
-
-    def _held_out(self) -> tuple[Look, float]:
-        """Distance and counts over all processes, and the mean loss."""
-        self.task.module.eval()
-        distance = loss = count = 0.0
-        criterion, scoring = self.task.criterion, self._scoring
-        counts = np.zeros((HELD_OUT_GROUPS, 0 if scoring is None else scoring.figure.size))
-        with torch.no_grad():
-            for group, batch in self.task.batches.held_out():
-                wanted, labels = self._wanted(batch, changed=False), self._labels(batch)
-                answers = self.task.module(
-                    on_device(batch.feeds, self.team.device), taps=criterion.taps
-                )
-                weight = len(batch.numbers)
-                distance += weight * float(criterion.verdict(answers, wanted, labels))
-                loss += weight * float(criterion.loss(answers, wanted, labels))
-                if scoring is not None:
-                    counts[group] += scoring.counts(answers, wanted, labels)
-                count += weight
-        distance, loss, count, *sums = self.team.total(distance, loss, count, *counts.ravel())
-        groups = np.array(sums).reshape(counts.shape)[: self.task.batches.held_out_groups]
-        return Look(distance / count, groups), loss / count
 
     def _lose_patience(self, step: int) -> None:
         patience = self.options.patience

@@ -18,10 +18,11 @@ from graphopt.bridge.training.criterion import Criterion, measured
 from graphopt.bridge.training.goal import goal_of
 from graphopt.bridge.training.hooks import Hook, KeepZeros
 from graphopt.bridge.training.joining import joinable
-from graphopt.bridge.training.loop import Loop, TrainingTask
+from graphopt.bridge.training.loop import Loop
 from graphopt.bridge.training.objective import on_device
 from graphopt.bridge.training.processes import processes
 from graphopt.bridge.training.setting import quiet_torch
+from graphopt.bridge.training.task import TrainingTask
 from graphopt.bridge.training.teacher import Teacher
 from graphopt.contract.curves import TrainingCurves
 from graphopt.contract.training import LossOptions, Training, TrainOptions
