@@ -68,7 +68,7 @@ def inputs_of(groups: Sequence[WeightGroup], graph: Graph, context: Context) -> 
 
 
 def _inputs(moments: Sequence[Moments], centred: bool) -> Inputs | None:
-    """What layers read together, each by its rows; None of no rows."""
+    """What layers read together, each by its rows; None of no rows, or of nothing that varies."""
     count = sum(each.count for each in moments)
     if not count:
         return None
@@ -79,6 +79,8 @@ def _inputs(moments: Sequence[Moments], centred: bool) -> Inputs | None:
             second = second + np.outer(each.mean[0], each.mean[0])
         gram += second * (each.count / count)
     width = len(gram)
+    if not np.trace(gram) > 0:
+        return None
     ridge = np.trace(gram) / width * (_RIDGE + _SHRINKAGE * width / count)
     means = tuple(each.mean[0] for each in moments) if centred else ()
     return Inputs(gram + ridge * np.eye(width), means)

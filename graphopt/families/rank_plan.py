@@ -14,7 +14,7 @@ from onnx import NodeProto
 from graphopt.contract.passes import Context
 from graphopt.errors import DataError, LimitError
 from graphopt.facts.layers import Layer, layer
-from graphopt.facts.macs import node_macs
+from graphopt.facts.macs import count_macs, node_macs
 from graphopt.facts.shapes import Shapes
 from graphopt.facts.weights import WeightGroup
 from graphopt.families.answer_damage import AnswerDamage
@@ -27,8 +27,10 @@ from graphopt.rewrite.alone import alone
 
 __all__ = ["RankPlan"]
 
-_SAMPLES = 64
-"""On which it is measured what a layer of lower rank does to the answers."""
+_SAMPLES = (8, 64)
+"""On so many, as the model's size allows, it is measured what a lower rank does to the answers."""
+_MOST_MACS = 300_000_000_000
+"""What all that multiplies, if so few samples allow it; two cores take some 20 seconds for it."""
 _MEASURED = (0.7, 0.35)
 """Shares of what a form costs at which that is done; in between and beyond it follows the loss."""
 _LEAST_DAMAGE = 1e-9
@@ -140,18 +142,26 @@ class RankPlan:
         self, forms: Sequence[Forms], grids: Sequence[Sequence[Factored]], kind: Kind
     ) -> list[_Damage]:
         """What the answers lose by what the outputs of each layer lose, measured one by one."""
+        samples, shares = self._extent(len(forms))
         try:
-            answers = AnswerDamage(self.graph, self.context, _SAMPLES)
+            answers = AnswerDamage(self.graph, self.context, samples)
         except (DataError, LimitError):
             return [_Damage(()) for _ in forms]
         found = []
         for each, grid in zip(forms, grids, strict=True):
             points = []
-            for share in _MEASURED if each.read is not None and grid else ():
+            for share in shares if each.read is not None and grid else ():
                 one = min(grid, key=lambda form: abs(_share(form, each, kind) - share))
                 points.append((1 - one.energy, answers.of(self._with(each, one))))
             found.append(_Damage(tuple(sorted(set(points)))))
         return found
+
+    def _extent(self, layers: int) -> tuple[int, Sequence[float]]:
+        """Samples to measure on, and at which shares of the cost."""
+        work = max(1, 2 * layers * (count_macs(self.graph, self._shapes).total or 1))
+        least, most = _SAMPLES
+        samples = max(least, min(most, _MOST_MACS // work))
+        return samples, _MEASURED if samples * work <= 2 * _MOST_MACS else _MEASURED[-1:]
 
     def _with(self, forms: Forms, found: Factored) -> Graph:
         """The graph with one weight in another form."""

@@ -130,7 +130,7 @@ class _Product:
         read = self._read(factors, 0)
         seen = read if self.metric.gram is None else read @ self.metric.gram
         flat = self.metric.weight.reshape(shape[0], -1)
-        solved = np.linalg.lstsq(seen @ read.T, seen @ flat.T, rcond=_TINY)[0]
+        solved = _inverse(seen @ read.T) @ (seen @ flat.T)
         factors[0] = np.ascontiguousarray(solved.T).reshape(shape)
 
     def descend(self, factors: list[_Floats], index: int) -> None:
@@ -220,5 +220,8 @@ class _Product:
 
 
 def _inverse(matrix: _Floats) -> _Floats:
+    """Of a matrix without negative directions; zero where it is, so that nothing moves there."""
     scale = float(np.trace(matrix)) / len(matrix)
-    return np.asarray(np.linalg.inv(matrix + _TINY * max(scale, 1e-300) * np.eye(len(matrix))))
+    if not scale > 0:
+        return np.zeros_like(matrix)
+    return np.asarray(np.linalg.inv(matrix / scale + _TINY * np.eye(len(matrix)))) / scale

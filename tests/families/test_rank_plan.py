@@ -9,6 +9,9 @@ import numpy as np
 import onnx
 import pytest
 
+from graphopt.contract.passes import Context
+from graphopt.families import rank_plan
+from graphopt.families.answer_damage import AnswerDamage
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import attribute
 from graphopt.passes.factorize import FactorizeConv, FactorizeMatmul
@@ -132,3 +135,24 @@ def test_what_is_faster_is_taken_instead(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(drive, "ratio_of_times", lambda *_: 0.9)
     _, record = apply_pass(item, model_from_text(text, weights), samples={"x": values})
     assert record.changes[0].what.startswith("spatial, rank")
+
+
+@pytest.mark.parametrize(("most", "samples", "calls"), [(10**12, 64, 4), (1, 8, 2)])
+def test_large_models_are_measured_less(
+    most: int, samples: int, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    class Counted(AnswerDamage):
+        def __init__(self, graph: Graph, context: Context, samples: int) -> None:
+            asked.append(samples)
+            super().__init__(graph, context, samples)
+
+        def of(self, graph: Graph) -> float:
+            asked.append(1)
+            return super().of(graph)
+
+    monkeypatch.setattr(rank_plan, "AnswerDamage", Counted)
+    monkeypatch.setattr(rank_plan, "_MOST_MACS", most)
+    _apply({"bytes": 0.6}, _samples())
+    assert asked == [samples, *[1] * calls]

@@ -93,3 +93,12 @@ def test_all_factors_have_like_ranges(scheme: Scheme) -> None:
     assert found is not None
     norms = [float(np.linalg.norm(each.weight)) for each in found.stages]
     assert max(norms) < 2 * min(norms)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_nothing_is_made_of_nothing(scheme: Scheme) -> None:
+    _, rows = _case()
+    found = factorize_conv(np.zeros(SHAPE), Budget("rank", 3), schemes=[scheme], gram=rows.T @ rows)
+    assert found is not None
+    assert found.energy == 1
+    assert not compose(found.stages).any()

@@ -181,3 +181,15 @@ def test_few_rows_do_not_decide_alone(rows: int, enough: bool) -> None:
     samples = {"x": values.astype(np.float32)}
     graph, _ = _apply("y = MatMul (x, W)", {"energy": 0.7}, samples=samples, W=weight)
     assert (_shapes(graph)["W_first"][1] <= 4) is enough
+
+
+def test_inputs_that_never_vary_tell_nothing() -> None:
+    samples = {"x": np.zeros((20, 48), np.float32)}
+    found, plain = (
+        _apply("y = Gemm (x, W, B)", {"rank": 4}, samples=each, W=(48, 64), B=(64,))[0]
+        for each in (samples, None)
+    )
+    first, other = (graph.main.constant("W_first") for graph in (found, plain))
+    assert first is not None
+    assert other is not None
+    np.testing.assert_array_equal(first.values, other.values)
