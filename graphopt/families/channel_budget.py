@@ -17,8 +17,8 @@ __all__ = ["BUDGETS", "ChannelBudget", "KeptShare"]
 KeptShare = Annotated[
     float | None, Option("share to keep", low=0, high=1, low_open=True, high_open=True)
 ]
-BudgetKind = Literal["macs", "params", "bytes", "share"]
-BUDGETS: tuple[BudgetKind, ...] = ("macs", "params", "bytes", "share")
+BudgetKind = Literal["macs", "params", "bytes", "share", "latency"]
+BUDGETS: tuple[BudgetKind, ...] = ("macs", "params", "bytes", "share", "latency")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class ChannelBudget:
     """What a model may cost, as a share of what the original costs.
 
     Attributes:
-        kind: What is counted; of ``share`` the units of all groups.
+        kind: What is counted; of ``share`` the units of all groups. Times are measured elsewhere:
+            see ``graphopt.families.channel_times``.
         value: The share that may be left; of ``share`` the one that goes.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,33 @@ from graphopt.facts.shapes import Shapes
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import stored_bytes
 
-__all__ = ["ChannelCosts", "Term", "mac_terms", "size_terms"]
+__all__ = ["ChannelCosts", "Term", "TimeTable", "mac_terms", "size_terms"]
+
+Floats = NDArray[np.float64]
 
 Term = tuple[float, Mapping[tuple[str, int], int]]
 """A part of the cost, and the axes of tensors, with their lengths, in proportion to which it falls.
 """
+
+
+@dataclass(frozen=True, eq=False)
+class TimeTable:
+    """What a layer costs at some widths of what it reads and what it makes; between, linearly.
+
+    Attributes:
+        axes: The axes of the two.
+        widths: Lengths of each, rising, the last as they are.
+        costs: ``(first, second)``.
+    """
+
+    axes: tuple[tuple[str, int], tuple[str, int]]
+    widths: tuple[Floats, Floats]
+    costs: Floats
+
+    def at(self, first: float, second: float) -> float:
+        """What it costs at these lengths."""
+        columns = [np.interp(second, self.widths[1], row) for row in self.costs]
+        return float(np.interp(first, self.widths[0], columns))
 
 
 class ChannelCosts:
@@ -29,12 +52,21 @@ class ChannelCosts:
     Args:
         terms: The parts at full width.
         groups: The groups whose widths may fall.
+        tables: Parts that are not proportional.
     """
 
-    def __init__(self, terms: Sequence[Term], groups: Sequence[ChannelGroup]) -> None:
+    def __init__(
+        self,
+        terms: Sequence[Term],
+        groups: Sequence[ChannelGroup],
+        tables: Sequence[TimeTable] = (),
+    ) -> None:
         lengths = {axis: size for _, axes in terms for axis, size in axes.items() if size}
+        for table in tables:
+            pairs = zip(table.axes, table.widths, strict=True)
+            lengths |= {axis: int(widths[-1]) for axis, widths in pairs}
         places: dict[tuple[str, int], int] = {}
-        shares: list[NDArray[np.float64]] = []
+        shares: list[Floats] = []
         for at, group in enumerate(groups):
             for axis, units in group.positions.items():
                 if axis not in lengths:
@@ -52,11 +84,26 @@ class ChannelCosts:
         for row, (_, axes) in enumerate(terms):
             for column, axis in enumerate(axes):
                 self._axes[row, column] = places.get(axis, len(shares))
+        self._tables = list(tables)
+        self._ends = [[places.get(axis, len(shares)) for axis in table.axes] for table in tables]
+        self._known: dict[tuple[int, float, float], float] = {}
 
     def __call__(self, widths: Sequence[int]) -> float:
         """What it costs with so many units of each group left."""
-        left = 1 - self._shares @ (self._units - np.asarray(widths))
-        return float(self._base @ np.append(left, 1.0)[self._axes].prod(axis=1))
+        left = np.append(1 - self._shares @ (self._units - np.asarray(widths)), 1.0)
+        parts = self._base @ left[self._axes].prod(axis=1)
+        return float(parts) + sum(
+            self._looked_up(number, left[first], left[second])
+            for number, (first, second) in enumerate(self._ends)
+        )
+
+    def _looked_up(self, number: int, first: float, second: float) -> float:
+        key = number, round(float(first), 6), round(float(second), 6)
+        if key not in self._known:
+            table = self._tables[number]
+            lengths = (table.widths[0][-1] * first, table.widths[1][-1] * second)
+            self._known[key] = table.at(*lengths)
+        return self._known[key]
 
 
 def mac_terms(graph: Graph, shapes: Shapes) -> list[Term]:

@@ -12,6 +12,7 @@ from graphopt.contract.passes import Context
 from graphopt.facts.shapes import Shapes
 from graphopt.families.answer_damage import AnswerDamage
 from graphopt.families.channel_cuts import Cut, emptied
+from graphopt.families.channel_drops import Branch
 from graphopt.families.channel_readers import LayerRows
 from graphopt.graph.graph import Graph
 from graphopt.numerics.elimination import Elimination
@@ -31,11 +32,17 @@ class Way:
         group: The units.
         units: Who goes first, and the error that this makes.
         widths: What it may be cut to, falling; the first is all of it.
+        branch: What goes with all of it, where that may be.
     """
 
     group: ChannelGroup
     units: Elimination
     widths: tuple[int, ...]
+    branch: Branch | None = None
+
+    def cut(self, count: int) -> Cut:
+        """The units that go first."""
+        return Cut(self.group, tuple(self.units.order[:count].tolist()), self.branch)
 
     def curve(self, damage: np.ndarray) -> Curve:
         """The damage ``(units + 1,)`` at the widths that are allowed."""
@@ -71,7 +78,8 @@ def measured_curves(
     for way in ways:
         size = way.group.size
         counts = sorted({min(max(1, round(share * size)), size - 1) for share in _POINTS})
-        cuts = [Cut(way.group, tuple(way.units.order[:count].tolist())) for count in counts]
-        found = [damage.of(emptied(graph, shapes, cut, known)) for cut in cuts]
+        if not way.widths[-1]:
+            counts.append(size)
+        found = [damage.of(emptied(graph, shapes, way.cut(count), known)) for count in counts]
         curves.append(way.curve(damage_between(way.units.errors, counts, found)))
     return curves

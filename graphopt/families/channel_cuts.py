@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphopt.analysis.channels import ChannelGroup
-from graphopt.facts.layers import Layer, layer
+from graphopt.facts.layers import Layer, Refusal, layer
 from graphopt.facts.shapes import Shapes
+from graphopt.families.channel_drops import Branch, drop_branch
 from graphopt.families.channel_readers import LayerRows, channel_axis, set_layer
 from graphopt.graph.graph import Graph
+from graphopt.rewrite.edit import remove_dead
 from graphopt.rewrite.remove_channels import remove_channels
 
 __all__ = ["Cut", "cut_out", "emptied"]
@@ -22,10 +24,17 @@ _DAMPING = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """Units of a group that go."""
+    """Units of a group that go.
+
+    Attributes:
+        group: Their group.
+        gone: The units.
+        branch: What goes with all of them.
+    """
 
     group: ChannelGroup
     gone: tuple[int, ...]
+    branch: Branch | None = None
 
     @property
     def width(self) -> int:
@@ -71,8 +80,8 @@ def cut_out(
     Args:
         graph: Edited.
         shapes: Of its tensors as they are.
-        cuts: One for each group.
-        known: The layers that read them.
+        cuts: One for each group; one that takes all units must have a branch.
+        known: The layers that read them, solved anew.
     """
     gone: dict[tuple[str, int], list[int]] = {}
     readers: dict[str, Layer] = {}
@@ -81,18 +90,49 @@ def cut_out(
             gone.setdefault(axis, []).extend(places)
         layers = {each.node.output[0]: each for each in cut.group.consumers}
         readers |= {name: each for name, each in layers.items() if name in known}
+    weights = {
+        name: known[name].without(gone[each.data, channel_axis(each, shapes)], _DAMPING)
+        for name, each in readers.items()
+    }
+    branches = [branch for cut in cuts if not cut.width and (branch := cut.branch) is not None]
+    for branch in branches:
+        name = branch.end.node.output[0]
+        bias = weights.pop(name)[1] if name in weights else None
+        constant = drop_branch(graph.main, branch, _bias_of(branch.end) if bias is None else bias)
+        gone[constant, branch.channels] = gone.get((branch.output, branch.channels), [])
+    if branches:
+        remove_dead(graph)
+        gone = {axis: places for axis, places in gone.items() if _is_there(graph, axis[0])}
     kept = remove_channels(graph, shapes, gone)
-    for name, each in readers.items():
-        rows = known[name]
-        weight, bias = rows.without(gone[each.data, channel_axis(each, shapes)], _DAMPING)
-        for number, stored in enumerate(_stored_axes(each, weight.ndim)):
-            left = kept.get((each.weight.constant.origin, stored))
-            if left is not None:
-                weight = weight.take(left, number)
-                if bias is not None and stored == each.out_axis:
-                    bias = bias[left]
-        set_layer(_in(graph, each), weight, bias)
+    for name, fitted in weights.items():
+        if graph.main.producer(name) is not None:
+            set_layer(_in(graph, readers[name]), *_narrowed(readers[name], *fitted, kept))
     return dict(kept)
+
+
+def _narrowed(
+    each: Layer,
+    weight: NDArray[np.float64],
+    bias: NDArray[np.float64] | None,
+    kept: Mapping[tuple[str, int], NDArray[np.intp]],
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """Weight and bias at the positions that are left."""
+    for number, stored in enumerate(_stored_axes(each, weight.ndim)):
+        left = kept.get((each.weight.constant.origin, stored))
+        if left is not None:
+            weight = weight.take(left, number)
+            if bias is not None and stored == each.out_axis:
+                bias = bias[left]
+    return weight, bias
+
+
+def _bias_of(each: Layer) -> NDArray[np.float64]:
+    effective = each.effective()
+    return np.zeros(each.channels) if isinstance(effective, Refusal) else effective[1]
+
+
+def _is_there(graph: Graph, name: str) -> bool:
+    return graph.main.defines(name) or graph.main.is_input(name)
 
 
 def _stored_axes(each: Layer, rank: int) -> list[int]:

@@ -92,7 +92,9 @@ class LayerRows:
         return weight, bias if self.takes_mean else None
 
 
-def layer_rows(layers: Iterable[Layer], observe: Observe, rows: int) -> dict[str, LayerRows]:
+def layer_rows(
+    layers: Iterable[Layer], shapes: Shapes, observe: Observe, rows: int
+) -> dict[str, LayerRows]:
     """Layers with what they multiply, by the name of their output; all from one observation.
 
     Left out are those whose rows are not known, and those whose weights are not plain floats.
@@ -102,6 +104,8 @@ def layer_rows(layers: Iterable[Layer], observe: Observe, rows: int) -> dict[str
         effective = absorber(layer.scope, layer.node)
         request = RowMoments.of(layer)
         if isinstance(effective, Refusal) or isinstance(request, Refusal):
+            continue
+        if (info := shapes.get(layer.data)) is None or info.shape is None:
             continue
         one, weight, bias = effective
         if one.kind == "linear" and not one.read_axes[0] % 2:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from graphopt.analysis.channels import ChannelGroup
 from graphopt.numerics.narrowing import widths_of
 
-__all__ = ["allowed_widths"]
+__all__ = ["allowed_widths", "timed_widths"]
 
 _WIDE = 32
 """Wider layers gain time by multiples of 16 only, narrower ones by those of 8 as well."""
+_STEPS = (4, 8, 16, 32, 64, 128, 256)
+_MOST_WIDTHS = 12
 
 
 def allowed_widths(group: ChannelGroup, round_to: int | None, max_share: float) -> tuple[int, ...]:
@@ -19,5 +21,34 @@ def allowed_widths(group: ChannelGroup, round_to: int | None, max_share: float) 
         round_to: What widths are multiples of; None for what kernels like.
         max_share: Most of the units that may go.
     """
-    step = round_to or (16 if group.size > _WIDE else 8)
-    return widths_of(group.size, step, max(1, group.size - int(max_share * group.size)))
+    held = _held(group)
+    step = round_to or (16 if group.size * held > _WIDE else 8)
+    return widths_of(group.size, max(1, step // held), _least(group, max_share))
+
+
+def timed_widths(
+    group: ChannelGroup, round_to: int | None, max_share: float, *, drops: bool
+) -> tuple[int, ...]:
+    """The widths at which layers are timed, whose times then tell which of them pay.
+
+    Args:
+        group: The units.
+        round_to: What widths are multiples of; None for a few widths, whatever kernels like.
+        max_share: Most of the units that may go.
+        drops: Whether all of them may.
+    """
+    step = round_to or next(
+        (each for each in _STEPS if group.size <= each * _MOST_WIDTHS), group.size
+    )
+    step = max(1, step // _held(group))
+    widths = widths_of(group.size, step, _least(group, max_share))
+    return (*widths, 0) if drops else widths
+
+
+def _least(group: ChannelGroup, max_share: float) -> int:
+    return max(1, group.size - int(max_share * group.size))
+
+
+def _held(group: ChannelGroup) -> int:
+    """Channels of a unit: those of a head, mostly one."""
+    return max(1, min(min(map(len, units)) for units in group.positions.values()))

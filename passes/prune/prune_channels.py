@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from graphopt.analysis.channels import ChannelGroup, channel_groups
@@ -22,13 +23,17 @@ from graphopt.facts.weights import grouped
 from graphopt.families.channel_budget import BUDGETS, ChannelBudget, KeptShare
 from graphopt.families.channel_curves import Way, measured_curves, plain_curves
 from graphopt.families.channel_cuts import Cut, cut_out
+from graphopt.families.channel_drops import branch_of
 from graphopt.families.channel_order import Criterion, Ordering
 from graphopt.families.channel_readers import LayerRows, layer_rows
-from graphopt.families.channel_steps import allowed_widths
+from graphopt.families.channel_steps import allowed_widths, timed_widths
+from graphopt.families.channel_times import Form
 from graphopt.families.chosen import Exclude, Nodes
 from graphopt.families.masking import gradient_scores
 from graphopt.families.run_shapes import run_shapes
+from graphopt.families.time_budget import TimeBudget
 from graphopt.graph.graph import Graph
+from graphopt.numerics.elimination import Elimination
 from graphopt.numerics.narrowing import allocate, even_widths
 
 __all__ = ["PruneChannels"]
@@ -46,8 +51,11 @@ class PruneChannels(Pass):
     --groups`` shows them). What is left is an ordinary, narrower model, faster on every runtime.
     Inputs and outputs keep their shapes.
 
-    One budget says how much: ``macs``, ``params`` or ``bytes`` to keep, or the ``share`` of the
-    channels to remove; without any it is half of the MACs. Who goes is told by the ``criterion``:
+    One budget says how much: ``macs``, ``params``, ``bytes`` or ``latency`` to keep, or the
+    ``share`` of the channels to remove; without any it is half of the MACs. For ``latency`` every
+    layer is timed on this machine at other widths (``form=int8``: as the integer kernel that it
+    will be), branches of residual blocks may go altogether, and the pruned model is timed against
+    the original before it is kept. Who goes is told by the ``criterion``:
 
         error       squared error of all layers that read the group, once the weights of what is
                     left are solved anew; units go one by one, the one that costs least first
@@ -79,6 +87,8 @@ class PruneChannels(Pass):
         float | None,
         Option("share of the channels to remove", low=0, high=1, low_open=True, high_open=True),
     ] = None
+    latency: KeptShare = None
+    form: Annotated[Form, Option("what layers will compute in, for latency")] = "float"
     criterion: Annotated[Criterion, Option("what decides which channels go")] = "error"
     allocation: Annotated[
         Literal["sensitivity", "global", "uniform"], Option("how the groups share the loss")
@@ -100,6 +110,7 @@ class PruneChannels(Pass):
         CalibrationSamples(when=When("criterion", ("error", "energy", "activation"))),
         CalibrationSamples(when=When("allocation", "sensitivity")),
         TrainingSamples("to take gradients on", when=When("criterion", "taylor")),
+        TrainingSamples("to time it with", when=When("latency", None, equal=False)),
     )
 
     def __post_init__(self) -> None:
@@ -112,13 +123,13 @@ class PruneChannels(Pass):
         changes = Changes(nothing="the model keeps to the budget already")
         shapes = run_shapes(graph, context)
         groups = self._groups(graph, shapes, changes)
-        known = self._known(groups, context)
+        known = self._known(groups, shapes, context)
         ways = self._ways(graph, context, shapes, groups, known, changes)
         cuts = self._cuts(graph, context, shapes, ways, known)
         if cuts:
             changes.kept = cut_out(graph, shapes, cuts, known)
         for cut in cuts:
-            changes.edit(cut.group.name, f"{cut.group.size} -> {cut.width} channels")
+            changes.edit(cut.group.name, _told(cut))
         return changes
 
     @property
@@ -139,8 +150,14 @@ class PruneChannels(Pass):
     ) -> list[Cut]:
         """What goes."""
         groups = [way.group for way in ways]
-        cost = self.budget.cost(graph, shapes, groups)
-        most = self._most(graph, context, shapes, groups)
+        timed = None
+        if self.budget.kind == "latency":
+            timed = TimeBudget(graph, context, shapes, ways, self.form)
+            cost: Callable[[Sequence[int]], float] = timed.cost
+            most = timed.most(self.budget.value)
+        else:
+            cost = self.budget.cost(graph, shapes, groups)
+            most = self._most(graph, context, shapes, groups)
         if cost([group.size for group in groups]) <= most:
             return []
         if self.allocation == "sensitivity":
@@ -148,12 +165,13 @@ class PruneChannels(Pass):
         else:
             curves = plain_curves(ways)
         share_out = even_widths if self.allocation == "uniform" else allocate
-        widths = share_out(curves, cost, most)
-        return [
-            Cut(way.group, tuple(way.units.order[: way.group.size - width].tolist()))
-            for way, width in zip(ways, widths, strict=True)
-            if width < way.group.size
-        ]
+
+        def within(most: float) -> list[Cut]:
+            widths = share_out(curves, cost, most)
+            pairs = zip(ways, widths, strict=True)
+            return [way.cut(way.group.size - w) for way, w in pairs if w < way.group.size]
+
+        return within(most) if timed is None else timed.kept(within, self.budget.value)
 
     def _most(
         self, graph: Graph, context: Context, shapes: Shapes, groups: Sequence[ChannelGroup]
@@ -185,15 +203,17 @@ class PruneChannels(Pass):
             if isinstance(found, Refusal):
                 changes.skip(found)
             else:
-                ways.append(Way(group, found, allowed_widths(group, self.round_to, self.max_share)))
+                ways.append(self._way(group, found, graph, shapes))
         return ways
 
-    def _known(self, groups: Sequence[ChannelGroup], context: Context) -> dict[str, LayerRows]:
+    def _known(
+        self, groups: Sequence[ChannelGroup], shapes: Shapes, context: Context
+    ) -> dict[str, LayerRows]:
         """What samples say of the layers that read the groups."""
         if not self.asks(CalibrationSamples):
             return {}
         layers = {each.node.output[0]: each for group in groups for each in group.consumers}
-        return layer_rows(layers.values(), context.observe, self.rows)
+        return layer_rows(layers.values(), shapes, context.observe, self.rows)
 
     def _groups(self, graph: Graph, shapes: Shapes, changes: Changes) -> list[ChannelGroup]:
         """The groups that may lose units; the reasons of the others are noted."""
@@ -207,6 +227,15 @@ class PruneChannels(Pass):
             for group in channels.groups
             if all(chosen(layer.node) for layer in group.producers)
         ]
+
+    def _way(self, group: ChannelGroup, units: Elimination, graph: Graph, shapes: Shapes) -> Way:
+        if self.budget.kind != "latency":
+            return Way(group, units, allowed_widths(group, self.round_to, self.max_share))
+        branch = branch_of(group, graph, shapes)
+        drops = branch is not None
+        return Way(
+            group, units, timed_widths(group, self.round_to, self.max_share, drops=drops), branch
+        )
 
     def _slopes(
         self, graph: Graph, groups: Sequence[ChannelGroup], context: Context
@@ -231,7 +260,32 @@ class PruneChannels(Pass):
             plain.but(criterion="batchnorm", max_share=0.5, macs=0.8),
             *(plain.but(criterion=each, allocation="uniform") for each in weights),
             Example("cnn", {"round_to": 2, "params": 0.7}),
+            Example(_wide, {"latency": 0.9, "form": "int8", "round_to": 32, "max_share": 0.5}),
             Example("mlp", {"bytes": 0.8, "round_to": 1}),
             Example("mlp", {"share": 0.25, "round_to": 1, "exclude": ("Gelu",)}),
             Example("mlp", {"share": 0.25, "round_to": 1, "nodes": ("Gemm",)}),
         ]
+
+
+def _told(cut: Cut) -> str:
+    if not cut.width:
+        return f"the branch of {cut.group.size} channels is a constant now"
+    return f"{cut.group.size} -> {cut.width} channels"
+
+
+def _wide() -> onnx.ModelProto:
+    """Two convolutions that take a time that can be told, with 64 channels between."""
+    made: onnx.ModelProto = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        wide (float[N,16,16,16] x) => (float[N,16,16,16] y, float[N,16,16,16] aside) {
+          c = Conv <pads = [1, 1, 1, 1]> (x, W1)
+          r = Relu (c)
+          y = Conv <pads = [1, 1, 1, 1]> (r, W2)
+          aside = Sin (x)
+        }"""
+    )
+    rng = np.random.default_rng(0)
+    for name, shape in (("W1", (64, 16, 3, 3)), ("W2", (16, 64, 3, 3))):
+        values = rng.normal(size=shape).astype(np.float32)
+        made.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+    return made

@@ -221,3 +221,10 @@ def test_scales_of_a_norm_decide() -> None:
     assert left is not None and left.values.tolist() == [5, 4]
     _, record = _apply(_stream(), **options)
     assert any("put the pass before fuse-batchnorm" in each.reason for each in record.skipped)
+
+
+@pytest.mark.parametrize("form", ["float", "int8"])
+def test_a_budget_of_time_is_kept(form: str) -> None:
+    graph, record = _apply(_stream(), latency=0.6, form=form)
+    assert record.status == "done"
+    assert _macs(graph) < _macs(Graph(_stream()))

@@ -1,0 +1,86 @@
+"""A budget of time: predicted by the layers, held by measuring the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from graphopt.contract.passes import Context
+from graphopt.facts.shapes import Shapes
+from graphopt.families.channel_curves import Way
+from graphopt.families.channel_cuts import Cut, cut_out
+from graphopt.families.channel_times import Form, timed_costs
+from graphopt.graph.graph import Graph
+from graphopt.runtime.session import Session
+from graphopt.runtime.side_by_side import side_by_side
+
+__all__ = ["TimeBudget"]
+
+_TRIES = 4
+_ROUNDS = 15
+_SETTLED = 0.03
+
+
+class TimeBudget:
+    """Times of a model by the widths of its groups.
+
+    Args:
+        graph: The model.
+        context: Has the samples.
+        shapes: Of the tensors in a run on the first of them.
+        ways: The groups.
+        form: What its layers will compute in.
+    """
+
+    def __init__(
+        self, graph: Graph, context: Context, shapes: Shapes, ways: Sequence[Way], form: Form
+    ) -> None:
+        assert context.training is not None, "a precondition"
+        self._graph, self._original, self._shapes = graph, context.reference, shapes
+        self._form, self._threads = form, context.training.threads
+        self._feeds = next(feeds for feeds, _ in context.training.samples.feeds(limit=1))
+        self.cost = timed_costs(graph, shapes, ways, self._feeds, form=form, threads=self._threads)
+        self._whole = self.cost([way.group.size for way in ways])
+        self._before = 1.0
+        if context.kept:
+            self._before = self._ratio(graph)
+
+    def most(self, share: float) -> float:
+        """Milliseconds that a share of the original's time is."""
+        return share * self._whole / self._before
+
+    def kept(self, within: Callable[[float], list[Cut]], share: float) -> list[Cut]:
+        """Cuts that keep the budget once they are measured; of ``int8`` the prediction counts.
+
+        Args:
+            within: The cuts by the milliseconds that are predicted for what is left.
+            share: Of the original's time.
+        """
+        asked = self.most(share)
+        cuts = within(asked)
+        if self._form == "int8":
+            return cuts
+        for _ in range(_TRIES):
+            trial = self._graph.copy()
+            cut_out(trial, self._shapes, cuts, {})
+            ratio = self._ratio(trial)
+            if ratio <= share:
+                break
+            asked *= min(0.97, share / ratio)
+            cuts = within(asked)
+        return cuts
+
+    def _ratio(self, graph: Graph) -> float:
+        """What a graph takes of the original's time."""
+        graphs = [self._original, graph]
+        sessions = [Session(each, threads=self._threads) for each in graphs]
+        feeds = [self._feeds] * 2
+        times, _ = side_by_side(
+            graphs,
+            sessions,
+            feeds,
+            threads=self._threads,
+            light=True,
+            rounds=_ROUNDS,
+            settled=_SETTLED,
+        )
+        return times[1].ratio.median
