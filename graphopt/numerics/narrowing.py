@@ -83,8 +83,8 @@ def allocate(
     """Widths that cost no more than the budget, with little damage in all.
 
     Step by step the group gives whose damage rises least for what it saves at the widths that
-    the others have by then. The step that reaches the budget is the one that does so with least
-    damage; then pairs of groups exchange as long as that helps.
+    the others have by then; what goes beyond the budget saves nothing. Then pairs of groups
+    exchange as long as that helps.
 
     Args:
         curves: Of each group.
@@ -100,11 +100,8 @@ def allocate(
         steps = list(_steps(curves, at, cost, now))
         if not steps:
             break
-        enough = [step for step in steps if step.cost <= budget]
-        if enough:
-            best = min(enough, key=lambda step: step.rise)
-        else:
-            best = min(steps, key=lambda step: step.rise / (now - step.cost))
+        missing = now - budget
+        best = min(steps, key=lambda step: step.rise / min(now - step.cost, missing))
         at[best.group] = best.at
         now = best.cost
     for _ in range(_EXCHANGES if now <= budget else 0):

@@ -45,7 +45,7 @@ SAME_DB = 3.0
 """Forms whose accuracy differs by less are equally accurate: half the noise power is no more than
 another draw of samples makes."""
 
-Kind = Literal["float", "float32", "static", "mixed", "smoothed", "dynamic", "weights"]
+Kind = Literal["float", "float32", "static", "mixed", "smoothed", "dynamic", "weights", "pruned"]
 """What a form is in essence; its name is for people."""
 
 

@@ -27,6 +27,7 @@ from graphopt.search.candidate import Candidate, missing_db, row
 from graphopt.search.choice import Choice
 from graphopt.search.proposals import AFTER, Proposal, proposals_for, static_spec
 from graphopt.search.proving import first_proven, told_causes
+from graphopt.search.pruned import pruned_forms
 from graphopt.search.sensitivity import sensitive_layers
 from graphopt.search.shares import Forecast, worth_trying
 from graphopt.search.trials import NO_EVIDENCE, attempt, weigh, weigh_again
@@ -97,6 +98,8 @@ def search(stage: Stage, means: Means) -> Choice:
         messages.insert(0, means.deadline.told("; ".join(undone)))
     weigh(base, mixed, means)
     tried += mixed
+    fewer, why = pruned_forms(base, lifted, tried, means)
+    tried, messages = tried + fewer, messages + why
     weigh_again(base, tried, means)
     chosen, verified = first_proven(base, tried, means)
     messages += told_causes(tried, means)

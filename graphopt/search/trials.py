@@ -60,7 +60,8 @@ def _nothing(stage: Stage, passes: Sequence[Pass], records: Sequence[PassRecord]
         return "; ".join(failed)
     skipped = Counter(skip.reason for record in lossy for skip in record.skipped if skip.node)
     if skipped:
-        return f"nothing to quantize: {skipped.most_common(1)[0][0]}"
+        verb = "quantize" if any(item.name.startswith("quantize") for item in lossy) else "remove"
+        return f"nothing to {verb}: {skipped.most_common(1)[0][0]}"
     if stage.graph.header.functions:
         return "nothing to quantize outside the functions of the model, which stay as they are"
     return "nothing to quantize"

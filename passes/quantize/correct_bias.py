@@ -74,7 +74,11 @@ class CorrectBias(Pass):
         means = context.observe(requests, context.reference, walk.count)
         for layer, step, adder, wanted in corrected:
             now = walk.ask(ChannelMean(adder.output[0], layer.result_axis))
-            shift = means[wanted] - now
+            before = _left(means[wanted], wanted, context)
+            if before.shape != now.shape:
+                changes.skip(layer.node, "the float model gives other channels under its name")
+                continue
+            shift = before - now
             enough = np.maximum(_RIGHT_ALREADY * np.abs(now).max(initial=0.0), step)
             if (np.abs(shift) <= enough).all():
                 changes.skip(layer.node, "its mean is right already")
@@ -93,6 +97,16 @@ def _integer_layers(graph: Graph) -> list[tuple[Layer, Step]]:
     """The layers of the main graph on integers, each with the step of its bias."""
     found = [(each, bias_step(each)) for each in layers(graph.main) if isinstance(each, Layer)]
     return [(layer, step) for layer, step in found if step is not None]
+
+
+def _left(
+    values: NDArray[np.float64], wanted: ChannelMean, context: Context
+) -> NDArray[np.float64]:
+    """Of one value a channel of the float model those of the channels that are left."""
+    info = context.shapes.get(wanted.tensor)
+    rank = 2 if info is None or info.shape is None else len(info.shape)
+    kept = context.kept.get((wanted.tensor, wanted.axis % rank))
+    return values if kept is None else values[kept]
 
 
 def _add(layer: Layer, step: Step, shift: NDArray[np.float64]) -> None:

@@ -93,3 +93,9 @@ def test_measured_damage_is_met_and_never_falls(
 def test_damage_measured_as_nothing_is_nearly_nothing() -> None:
     damage = damage_between(np.array([0.0, 0.1, 0.2, 0.4]), [1, 2], [0.0, -1e-8])
     assert (damage < 1e-8).all()
+
+
+def test_a_small_budget_takes_no_big_step() -> None:
+    wide = Curve((100, 10), np.array([0.0, 1.0]))  # the least damage for all that it saves
+    small = [Curve((10, 5), np.array([0.0, 0.1])) for _ in range(4)]
+    assert allocate([wide, *small], sum, 140 - 10) == [100, 5, 5, 10, 10]

@@ -18,10 +18,11 @@ from graphopt.facts.layers import Layer, layers
 from graphopt.graph import check
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import label
+from graphopt.passes.prune import PruneChannels
 from graphopt.passes.quantize import CorrectBias, QuantizeStatic
 from graphopt.rewrite.integer_layers import bias_step
 from graphopt.runtime.session import Session
-from graphopt.testing import Applied, apply_pass, model_from_text
+from graphopt.testing import Applied, apply_pass, apply_passes, model_from_text
 
 Floats = NDArray[np.float32]
 
@@ -191,6 +192,26 @@ def test_a_layer_that_the_float_model_does_not_know_by_name() -> None:
         ("other", "the float model has no node of that name")
     ]
     assert [edit.node for edit in record.changes] == ["b", "c"]
+
+
+def test_means_are_those_of_the_channels_that_are_left() -> None:
+    fewer = PruneChannels(share=0.5, criterion="l2", allocation="uniform", round_to=1)
+    graph, (*_, record) = apply_passes(
+        [fewer, coarse(), CorrectBias()],
+        convs(),
+        target="x86-avx2",
+        samples={"x": IMAGES},
+        strict=True,
+    )
+    assert "a" in {edit.node for edit in record.changes}
+    weight, bias = graph.main.constant("w"), graph.main.constant("b")
+    assert weight is None and bias is None  # codes now, of half of the channels
+    right = Session(Graph(convs()), level="off", outputs=["c"]).run({"x": IMAGES})["c"]
+    found = Session(graph, level="off", outputs=["c"]).run({"x": IMAGES})["c"]
+    means = right.mean((0, 2, 3)), np.asarray(found).mean((0, 2, 3))
+    assert len(means[1]) == 4
+    for mean in means[1]:
+        assert np.abs(means[0] - mean).min() < 0.02
 
 
 def test_unnamed_layers_are_found_even_if_they_make_the_output() -> None:
