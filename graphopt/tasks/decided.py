@@ -1,4 +1,4 @@
-"""Outputs that give only the class that scores most: the scores in front of them."""
+"""Outputs that give only what is decided, by the largest score or by even odds: the scores."""
 
 from __future__ import annotations
 
@@ -16,23 +16,32 @@ _PER_AXIS_OPSET = 13  # before, Softmax normalizes all axes from `axis` on
 
 
 def decided_scores(graph: Graph, shapes: Shapes) -> dict[str, Task]:
-    """Tensors of the main graph whose largest entries outputs number, by the output.
+    """Tensors of the main graph by which outputs are decided, by the output.
 
         scores -> ArgMax, or the places of TopK -> whatever only moves or casts -> output
+        scores -> Greater than 0 -> the same
 
     A Softmax, LogSoftmax or Sigmoid in front changes no order and is passed: what comes before it
-    are logits. Outputs whose scores are an output as well come too.
+    are logits; one half is 0 in front of a Sigmoid. Outputs whose scores are an output as well come
+    too.
 
     Args:
         graph: The model.
         shapes: Of its tensors.
 
     Returns:
-        Of each such output the tensor as a task: classes along an axis of it, as logits.
+        Of each such output the tensor as a task: classes or labels along an axis of it, or yes or
+        no, as logits.
     """
     found = dict[str, Task]()
     for name in graph.main.outputs:
-        node = _decision(end_of(graph.main, name, shapes))
+        end = end_of(graph.main, name, shapes)
+        if end.node is not None and is_op(end.node, "Greater", "GreaterOrEqual"):
+            odds = _odds(graph, end.node)
+            if odds:
+                found[name] = _yes_or_no(shapes, odds, name)
+            continue
+        node = _decision(end)
         if node is None:
             continue
         scores = node.input[0]
@@ -56,6 +65,27 @@ def _decision(end: End) -> NodeProto | None:
         end.made == node.output[-1] != node.output[0] and bool(attribute(node, "largest", 1))
     )
     return node if places else None
+
+
+def _odds(graph: Graph, node: NodeProto) -> str:
+    """The logits that are compared with even odds; empty where that is not what is done."""
+    scores, bound = node.input[:2]
+    constant, before = graph.main.constant(bound), graph.main.producer(scores)
+    if constant is None or before is None or not constant.values.size:
+        return ""
+    shares = is_op(before, "Sigmoid")
+    even = bool((constant.values == (0.5 if shares else 0.0)).all())
+    return (before.input[0] if shares else scores) if even else ""
+
+
+def _yes_or_no(shapes: Shapes, scores: str, output: str) -> Task:
+    """Logits of yes or no: of several labels, where each sample has a row of them."""
+    info = shapes.get(scores)
+    shape = None if info is None else info.shape
+    why = f"output {output!r} tells which of its entries are above even odds"
+    if shape is not None and len(shape) == 2 and shape[1] != 1:
+        return Task(scores, "multi-label", 1, "logits", why=why)
+    return Task(scores, "binary", None, "logits", why=why)
 
 
 def _before_shares(graph: Graph, name: str, axis: int, rank: int) -> str:

@@ -61,9 +61,9 @@ def goal_of(
     tasks = {name: task for name, task in found.items() if name not in inner} or dict(scores)
     if not tasks:
         raise ModelError(
-            "the model has no output of floats, nor one of the largest of scores (ArgMax, TopK) "
-            "that its main graph computes; there is nothing to train it by: give its scores as an "
-            "output"
+            "the model has no output of floats, nor one that its main graph decides by the largest "
+            "of scores (ArgMax, TopK) or by even odds (Greater); there is nothing to train it by: "
+            "give its scores as an output"
         )
     named = dict.fromkeys((*tasks, *scores))
     answers, rows = _together([{n: each[n] for n in named} for each in seen], group.per_feed)
