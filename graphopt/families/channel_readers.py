@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graphopt.analysis.channels import ChannelGroup
+from graphopt.analysis.downstream import unpooled
 from graphopt.contract.passes import Observe, RowMoments
 from graphopt.facts.layers import Layer, Refusal
 from graphopt.facts.shapes import Shapes
@@ -97,7 +98,8 @@ def layer_rows(
 ) -> dict[str, LayerRows]:
     """Layers with what they multiply, by the name of their output; all from one observation.
 
-    Left out are those whose rows are not known, and those whose weights are not plain floats.
+    Left out are those whose rows are not known, and those whose weights are not plain floats. Of
+    what reads the mean over all positions the rows are those before it, of which there are more.
     """
     found: dict[str, tuple[Layer, Floats, Floats, RowMoments]] = {}
     for layer in layers:
@@ -110,7 +112,9 @@ def layer_rows(
         one, weight, bias = effective
         if one.kind == "linear" and not one.read_axes[0] % 2:
             weight = weight.T
-        asked = RowMoments(request.tensor, request.axis, request.groups, request.window, most=rows)
+        asked = replace(request, most=rows)
+        if (before := unpooled(layer, shapes)) is not None:
+            asked = RowMoments(before[0], before[1], most=rows)
         found[layer.node.output[0]] = one, weight, bias, asked
     answers = observe(asked for *_, asked in found.values())
     return {
