@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -139,7 +139,7 @@ def channel_groups(graph: Graph, shapes: Shapes) -> Channels:
     scope = graph.main
     coupling = couple(graph, shapes)
     made = list(_made(scope, shapes))
-    summed = list(_summed(scope))
+    makers, readers = _by_place(made), _by_place(_summed(scope))
     fixed: dict[int, Reason] = {}
     for layer, place in made:
         numbers = coupling.at(place)
@@ -150,7 +150,7 @@ def channel_groups(graph: Graph, shapes: Shapes) -> Channels:
     groups: list[ChannelGroup] = []
     names: Counter[str] = Counter()
     for units, places in _grouped(coupling, [place for _, place in made]):
-        producers = _unique(layer for layer, place in made if place in places)
+        producers = _at(makers, places)
         if len(units) < 2:
             for layer in producers:
                 fixed.setdefault(id(layer.node), _ALONE)
@@ -164,7 +164,7 @@ def channel_groups(graph: Graph, shapes: Shapes) -> Channels:
                 len(units),
                 positions,
                 producers,
-                _unique(layer for layer, place in summed if place in places),
+                _at(readers, places),
                 costs.gone(_counts([positions])),
             )
         )
@@ -205,8 +205,20 @@ def _summed(scope: Scope) -> Iterator[tuple[Layer, Place]]:
                 yield layer, (node.input[layer.weight.index], layer.read_axes[1])
 
 
-def _unique(layers: Iterator[Layer]) -> tuple[Layer, ...]:
-    return tuple({(id(each.node), each.weight.index): each for each in layers}.values())
+def _by_place(layers: Iterable[tuple[Layer, Place]]) -> dict[Place, list[tuple[int, Layer]]]:
+    """Layers with their rank in the graph, by axis."""
+    found: dict[Place, list[tuple[int, Layer]]] = {}
+    for rank, (layer, place) in enumerate(layers):
+        found.setdefault(place, []).append((rank, layer))
+    return found
+
+
+def _at(
+    layers: Mapping[Place, Sequence[tuple[int, Layer]]], places: Iterable[Place]
+) -> tuple[Layer, ...]:
+    """The layers of some axes, in order of the graph."""
+    ranked = dict(each for place in places for each in layers.get(place, ()))
+    return tuple(ranked[rank] for rank in sorted(ranked))
 
 
 def _reason(coupling: Coupling, numbers: Ints | None) -> Reason | None:
@@ -273,23 +285,29 @@ class _Costs:
             if constant.scope.parent is None
         }
         self._macs: list[tuple[int, dict[Place, int]]] = []
+        self._counted: dict[Place, list[int]] = {}
         params = sum(math.prod(constant.shape) for constant in parameter_constants(graph))
         total: int | None = 0
         for node in scope.nodes:
             macs = node_macs(scope, node, shapes)
             total = None if macs is None or total is None else total + macs
             if macs:
-                self._macs.append((macs, mac_axes(scope, node, shapes)))
+                axes = mac_axes(scope, node, shapes)
+                for place in axes:
+                    self._counted.setdefault(place, []).append(len(self._macs))
+                self._macs.append((macs, axes))
         self.whole = Amount(params, total)
 
     def gone(self, counts: Mapping[Place, int]) -> Amount:
         """What goes with so many positions of each axis."""
         params = 0
-        for name, shape in self._sizes.items():
+        for name in {name for name, _ in counts if name in self._sizes}:
+            shape = self._sizes[name]
             left = math.prod(size - counts.get((name, at), 0) for at, size in enumerate(shape))
             params += math.prod(shape) - left
         macs = 0.0
-        for whole, sizes in self._macs:
+        for index in sorted({at for place in counts for at in self._counted.get(place, ())}):
+            whole, sizes = self._macs[index]
             parts = [1 - counts.get(place, 0) / sizes[place] for place in sizes]
             macs += whole * (1 - math.prod(parts))
         return Amount(params, None if self.whole.macs is None else round(macs))
