@@ -11,7 +11,8 @@ from graphopt.graph.graph import Graph
 from graphopt.rewrite.sparse import store_sparse
 from graphopt.testing import apply_passes, model_from_text
 
-MASK, RANK = "mask-weights{sparsity=0.5,min_size=0}", "factorize-matmul{rank=4}"
+MASK = "mask-weights{sparsity=0.5,min_size=0}"
+RANK = "factorize-matmul{rank=4,allow_slower=true}"
 
 
 def network(share: float = 0.0) -> Graph:
