@@ -98,3 +98,59 @@ def test_nan_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match="NaN"):
             refuses()
+
+
+POWERS = hnp.arrays(np.float64, st.integers(0, 12), elements=st.floats(0, 100))
+
+
+@given(POWERS)
+def test_layer_adaptive_is_the_share_of_what_is_left(powers: np.ndarray) -> None:
+    found = scores.layer_adaptive(powers)
+    order = sorted(range(len(powers)), key=lambda i: (powers[i], i))
+    for rank, place in enumerate(order):
+        left = sum(powers[other] for other in order[rank:])
+        assert found[place] == pytest.approx(powers[place] / left if left else 0)
+
+
+@given(POWERS, st.floats(0.01, 100))
+def test_layer_adaptive_does_not_see_how_large_a_layer_is(
+    powers: np.ndarray, factor: float
+) -> None:
+    scaled = scores.layer_adaptive(factor * powers)
+    np.testing.assert_allclose(scaled, scores.layer_adaptive(powers), rtol=1e-9, atol=1e-200)
+
+
+def test_layer_adaptive_lets_zeros_go_first() -> None:
+    found = scores.layer_adaptive(np.array([[-np.inf, 1.0], [3.0, -np.inf]]))
+    assert found.tolist() == [[-np.inf, 0.25], [1.0, -np.inf]]
+    assert scores.layer_adaptive(np.zeros((2, 2))).tolist() == [[0, 0], [0, 0]]
+
+
+@given(
+    hnp.arrays(np.int64, (4, 3, 8), elements=st.integers(-9, 9)),
+    st.sampled_from([(1, 1), (4, 1), (2, 2), (1, 8), (4, 8)]),
+)
+def test_blocks(values: np.ndarray, block: tuple[int, int]) -> None:
+    sums = scores.block_sums(values, block)
+    outputs, inputs = block
+    assert sums.shape == (4 // outputs, 3, 8 // inputs)
+    for out, tap, column in np.ndindex(*sums.shape):
+        rows = slice(out * outputs, (out + 1) * outputs)
+        columns = slice(column * inputs, (column + 1) * inputs)
+        assert sums[out, tap, column] == values[rows, tap, columns].sum()
+    mask = scores.block_mask(sums > 0, block)
+    assert mask.shape == values.shape
+    np.testing.assert_array_equal(scores.block_sums(mask, block) > 0, sums > 0)
+
+
+@given(TIED, SPARSITY)
+def test_asked_zeros_are_the_lowest_scores_or_the_pattern(
+    values: np.ndarray, sparsity: float
+) -> None:
+    asked = scores.AskedZeros(sparsity)
+    count = scores.zero_count(values.size, sparsity)
+    np.testing.assert_array_equal(asked.keep(values), scores.lowest_masks([values], count)[0])
+    pattern = scores.Pattern(2, 4)
+    rows = np.resize(values, (2, 8)) if values.size else np.zeros((2, 8))
+    kept = scores.AskedZeros(sparsity, pattern).keep(rows)
+    np.testing.assert_array_equal(kept, scores.pattern_mask(rows, pattern, 1))
