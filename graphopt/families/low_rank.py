@@ -42,14 +42,14 @@ class LowRank(Pass):
     ] = None
     bytes: Annotated[
         float | None,
-        Option("share of weights they keep together", low=0, high=1, low_open=True, high_open=True),
+        Option("share of bytes they keep together", low=0, high=1, low_open=True, high_open=True),
     ] = None
-    allow_slower: Annotated[
-        bool, Option("take forms too that are slower on this machine than the layer was")
-    ] = False
     min_size: MinSize = 1024
     nodes: Nodes = ()
     exclude: Exclude = ()
+    allow_slower: Annotated[
+        bool, Option("take forms too that are slower on this machine than the layer was")
+    ] = False
     lossy: ClassVar[bool] = True
     uses_samples: ClassVar[bool] = True
     requires: ClassVar[tuple[Precondition, ...]] = (Unquantized(),)

@@ -12,7 +12,7 @@ import numpy as np
 from onnx import NodeProto
 
 from graphopt.contract.passes import Context
-from graphopt.errors import DataError, LimitError
+from graphopt.errors import DataError, LimitError, Need, PassError
 from graphopt.facts.layers import Layer, layer
 from graphopt.facts.macs import count_macs, node_macs
 from graphopt.facts.shapes import Shapes
@@ -33,7 +33,7 @@ _MOST_MACS = 300_000_000_000
 """What all that multiplies, if so few samples allow it; two cores take some 20 seconds for it."""
 _MEASURED = (0.7, 0.35)
 """Shares of what a form costs at which that is done; in between and beyond it follows the loss."""
-_LEAST_DAMAGE = 1e-9
+_LEAST_DAMAGE, _RUIN = 1e-9, 1e6
 
 Kind = Literal["macs", "bytes"]
 
@@ -143,18 +143,35 @@ class RankPlan:
     ) -> list[_Damage]:
         """What the answers lose by what the outputs of each layer lose, measured one by one."""
         samples, shares = self._extent(len(forms))
-        try:
-            answers = AnswerDamage(self.graph, self.context, samples)
-        except (DataError, LimitError):
-            return [_Damage(()) for _ in forms]
-        found = []
+        answers = self._answers(samples)
+        measured = []
         for each, grid in zip(forms, grids, strict=True):
             points = []
-            for share in shares if each.read is not None and grid else ():
+            for share in shares if answers is not None and each.read is not None and grid else ():
                 one = min(grid, key=lambda form: abs(_share(form, each, kind) - share))
-                points.append((1 - one.energy, answers.of(self._with(each, one))))
-            found.append(_Damage(tuple(sorted(set(points)))))
-        return found
+                points.append((1 - one.energy, self._damage(answers, each, one)))
+            measured.append(_points(points))
+        slopes = [damage / loss for points in measured for loss, damage in points]
+        usual = float(np.median(slopes)) if slopes else 1.0
+        return [_Damage(points or ((1.0, usual),)) for points in measured]
+
+    def _answers(self, samples: int) -> AnswerDamage | None:
+        """What measures answers; None where they are too large to be held, or no numbers."""
+        try:
+            return AnswerDamage(self.graph, self.context, samples)
+        except (DataError, LimitError):
+            return None
+        except PassError as err:
+            if Need.MEMORY_LIMIT in err.needs:
+                return None
+            raise
+
+    def _damage(self, answers: AnswerDamage | None, forms: Forms, found: Factored) -> float:
+        assert answers is not None
+        try:
+            return max(answers.of(self._with(forms, found)), _LEAST_DAMAGE)
+        except DataError:  # the answers are not finite any more
+            return _RUIN
 
     def _extent(self, layers: int) -> tuple[int, Sequence[float]]:
         """Samples to measure on, and at which shares of the cost."""
@@ -189,6 +206,16 @@ class RankPlan:
         return self._ratios[key]
 
 
+def _points(measured: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """Loss and damage, both rising; what does not lose anything tells nothing."""
+    rising: list[tuple[float, float]] = []
+    for loss, damage in sorted(each for each in measured if each[0] > 0):
+        if rising and loss == rising[-1][0]:
+            continue
+        rising.append((loss, max(damage, rising[-1][1] if rising else 0.0)))
+    return tuple(rising)
+
+
 @dataclass(frozen=True)
 class _Damage:
     """Damage to the answers by the share of its outputs' energy that a layer loses.
@@ -197,7 +224,7 @@ class _Damage:
     it is in proportion.
 
     Attributes:
-        points: Loss and damage, the smallest loss first; none where it is the loss itself.
+        points: Loss and damage, above 0 and rising; at least one.
     """
 
     points: tuple[tuple[float, float], ...]
@@ -205,14 +232,11 @@ class _Damage:
     def __call__(self, loss: float) -> float:
         if loss <= 0:
             return 0.0
-        points = [(a, max(b, _LEAST_DAMAGE)) for a, b in self.points if a > 0]
-        if not points:
-            return loss
-        (low, least), (high, most) = points[0], points[-1]
+        (low, least), (high, most) = self.points[0], self.points[-1]
         if not low < loss < high:
             at, damage = (low, least) if loss <= low else (high, most)
             return damage * loss / at
-        losses, damages = np.log([a for a, _ in points]), np.log([b for _, b in points])
+        losses, damages = np.log(np.array(self.points).T)
         return math.exp(float(np.interp(math.log(loss), losses, damages)))
 
 

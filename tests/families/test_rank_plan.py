@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from graphopt.contract.passes import Context
+from graphopt.errors import DataError, LimitError, Need, PassError
 from graphopt.families import rank_plan
 from graphopt.families.answer_damage import AnswerDamage
 from graphopt.graph.graph import Graph
@@ -156,3 +159,57 @@ def test_large_models_are_measured_less(
     monkeypatch.setattr(rank_plan, "_MOST_MACS", most)
     _apply({"bytes": 0.6}, _samples())
     assert asked == [samples, *[1] * calls]
+
+
+@pytest.mark.parametrize("error", [LimitError("large"), DataError("text"), None])
+def test_answers_that_cannot_be_measured(
+    error: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the loss of the outputs alone both layers are alike; where answers break, it is ruin."""
+
+    class Broken(AnswerDamage):
+        def __init__(self, graph: Graph, context: Context, samples: int) -> None:
+            if error is not None:
+                raise error
+            super().__init__(graph, context, samples)
+
+        def of(self, graph: Graph) -> float:
+            if graph.main.holds("W1_first"):
+                raise DataError("not finite")
+            return super().of(graph)
+
+    monkeypatch.setattr(rank_plan, "AnswerDamage", Broken)
+    graph, record = _apply({"bytes": 0.7}, _samples())
+    assert record.status == "done"
+    ranks = _ranks(graph)
+    if error is None:
+        assert (ranks["W1"], ranks["W0"] > 0) == (0, True)
+    else:
+        assert min(ranks.values()) > 0
+
+
+def test_a_walk_that_takes_too_much_memory_is_no_reason_to_refuse(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def short(*_: object) -> AnswerDamage:
+        raise PassError("short", *needs)
+
+    monkeypatch.setattr(rank_plan, "AnswerDamage", short)
+    needs = [Need.MEMORY_LIMIT]
+    assert _apply({"bytes": 0.7}, _samples())[1].status == "done"
+    needs = []
+    _, record = _apply({"bytes": 0.7}, _samples())
+    assert (record.status, record.reason) == ("refused", "short")
+
+
+@given(
+    st.lists(st.tuples(st.just(0.0) | st.floats(1e-6, 1), st.floats(1e-9, 10)), max_size=3),
+    st.floats(1e-6, 1),
+)
+def test_damage_never_falls_with_the_loss(measured: list[tuple[float, float]], loss: float) -> None:
+    points = rank_plan._points(measured)
+    damage = rank_plan._Damage(points or ((1.0, 1.0),))
+    assert damage(0) == 0
+    assert damage(loss) <= damage(loss * 1.5) * (1 + 1e-9)
+    for at, found in points:
+        assert damage(at) == pytest.approx(found)
