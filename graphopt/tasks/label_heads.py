@@ -182,7 +182,13 @@ class Head:
         return self._largest(laid, "the largest of shares")
 
     def _several(self, values: LabelValues) -> Reading | None:
-        """0 and 1 for each of several labels."""
+        """0 and 1 for each of several labels, or texts that list those that are 1."""
+        alone = self.axis is not None and same_places(without(self.shape, self.axis), ())
+        listed = values.listed(self.shape[self._class_axis]) if alone else None
+        if listed is not None:
+            rows, names = _placed(listed[0], self.shape), listed[1]
+            how = "texts that list labels"
+            return Reading("multi-label", rows, None, how, self.axis, names)
         marked = values.below(2)
         if marked is None or self._aligned(values) is None:
             return None

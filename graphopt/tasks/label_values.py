@@ -22,6 +22,8 @@ LEFT_OUT = (IGNORED, 255)
 """Labels that mean that, where they are no class: of padding tokens, of borders in label maps."""
 _SAY_NOTHING = ("", "ignore", "ignored", "unlabeled", "unlabelled", "void")
 """Texts that mean that, where the others are as many as there are classes."""
+_SEPARATORS = (",", ";", "|", " ")
+"""Between the labels that a text lists; the first one that occurs."""
 
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
 _FULL_BYTE = 255
@@ -79,6 +81,25 @@ class LabelValues:
         places[kept] = np.arange(width)
         numbers = places[np.where(self.numbers < 0, len(self.classes), self.numbers)]
         return replace(self, numbers=numbers, classes=tuple(self.classes[n] for n in kept))
+
+    def listed(self, width: int) -> tuple[Array, tuple[str, ...]] | None:
+        """Rows of 0 and 1 of texts such as ``cat,dog`` that list so many labels, and their names.
+
+        None where they do not, or list others than so many. An empty text lists none.
+        """
+        if self.texts is None or self.numbers.ndim != 1:
+            return None
+        found, places = np.unique(self.texts, return_inverse=True)
+        used = (each for each in _SEPARATORS if any(each in text for text in found))
+        separator = next(used, None)
+        if separator is None:
+            return None
+        lists = [{part.strip() for part in text.split(separator)} - {""} for text in found]
+        names = sorted(set().union(*lists))
+        if len(names) != width:
+            return None
+        rows = np.array([[name in parts for name in names] for parts in lists], np.int16)
+        return rows[places.reshape(-1)], tuple(map(str, names))
 
     def from_one(self, width: int) -> Marked | None:
         """Numbers of so many classes that count from 1, made to count from 0; None of others.

@@ -401,6 +401,20 @@ def test_rows_and_numbers_of_one_column_do_not_count_from_one() -> None:
         fit_labels(TAGS + 1, {"y": HEADS["sigmoids"][0]}, {"y": shares(3)})
 
 
+@pytest.mark.parametrize("separator", [",", ", ", "|", ";", " "])
+def test_texts_that_list_labels_are_rows_of_yes_and_no(separator: str) -> None:
+    names = np.array(["ant", "bee", "cow"])
+    texts = np.array([separator.join(names[row > 0]) for row in TAGS])
+    for head in ("sigmoids", "unclear", "tags, given"):
+        task, answer = HEADS[head]
+        fit = fit_labels(texts, {"y": task}, {"y": answer})
+        assert (fit.task.kind, fit.classes) == ("multi-label", ("ant", "bee", "cow"))
+        assert (fit.labels == TAGS).all()
+        assert fit.notes == ["labels: 3 classes in sorted order: ant, bee, cow"]
+    with pytest.raises(DataError, match="fit no output"):
+        fit_labels(texts, {"a": A}, {"a": scores(4)})
+
+
 BLOCKS = np.kron(MAPS, np.ones((2, 2), int))
 
 
