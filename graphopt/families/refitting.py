@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from graphopt.analysis.downstream import Downstream, downstream, result_of, unpooled
 from graphopt.contract.passes import Context, SampledRows
 from graphopt.facts.layers import Layer, Refusal, layer
+from graphopt.facts.live import peak_elements
+from graphopt.families.padding import Padding
+from graphopt.families.run_shapes import run_shapes
 from graphopt.graph.graph import Graph
 from graphopt.numerics.least_squares import Behind, Solved, solve_layer
 from graphopt.numerics.moments import Moments, MomentSums
@@ -26,6 +29,8 @@ Singles = NDArray[np.float32]
 
 _ROW_BYTES = 256 << 20
 """Most that the rows of one layer may take."""
+_HELD_BYTES = 5 << 28
+"""About what each of the two walks may hold; of samples that take more there are fewer."""
 
 
 def refit_refusal(one: Layer) -> Refusal | None:
@@ -68,8 +73,17 @@ class Fit:
         sums.add(self.rows)
         return sums.result()
 
-    def solved(self, ridge: float, rounds: int, mask: NDArray[np.bool_], *, biased: bool) -> Solved:
-        """The weight and bias of least error; see ``solve_layer``."""
+    def solved(
+        self, ridge: float | None, rounds: int, mask: NDArray[np.bool_], *, biased: bool
+    ) -> Solved:
+        """The weight and bias of least error; see ``solve_layer``.
+
+        Args:
+            ridge: How strongly to pull; None for what is best on the last samples.
+            rounds: Of the majorisation.
+            mask: Which elements may differ from zero.
+            biased: Whether the layer has a bias.
+        """
         return solve_layer(
             self.rows,
             self.wanted,
@@ -79,7 +93,7 @@ class Fit:
             behind=self.behind,
             rounds=rounds,
             biased=biased,
-            moments=self.moments,
+            moments=None if ridge is None else self.moments,
         )
 
     def error(self, weight: Floats, bias: Floats) -> float:
@@ -109,8 +123,12 @@ class Refit:
     ) -> None:
         self._graph, self._context = graph, context
         self._pending = {id(one.node) for one in pending}
+        sizes = run_shapes(graph, context)
+        held = 4 * peak_elements(graph.main, sizes)
+        samples = max(1, min(samples, _HELD_BYTES // max(held, 1)))
         self._present = context.walk(graph, samples)
         self._original = context.walk(context.reference, self._present.count)
+        self._padding = Padding(graph, context, sizes, self._present.count)
 
     def fit(self, one: Layer, most: int = SampledRows.most) -> Fit | Refusal:
         """What the layer is solved by; it counts as solved from then on.
@@ -128,6 +146,7 @@ class Refit:
         _, values, bias = found
         weight = blocks_of(one, values)
         groups, _, outs = weight.shape
+        given = self._without_padding(one, given)
         shape = (len(given.rows), groups, outs)
         added = None if given.added is None else given.added.reshape(shape)
         behind = Behind(added, given.look.low, given.look.high)
@@ -157,6 +176,14 @@ class Refit:
         found = None if node is None else layer(main, node)
         return found if isinstance(found, Layer) else None
 
+    def _without_padding(self, one: Layer, given: _Given) -> _Given:
+        axis = 1 if one.kind == "conv" else -1
+        real = self._padding.real(one.data, axis, len(given.rows))
+        if real is None or not real.any():
+            return given
+        added = None if given.added is None else given.added[real]
+        return replace(given, rows=given.rows[real], wanted=given.wanted[real], added=added)
+
     def _given(self, one: Layer, most: int) -> _Given | Refusal:
         """Rows, and what the layer should give for them."""
         context, shapes = self._context, self._context.shapes
@@ -167,7 +194,7 @@ class Refit:
             return Refusal(one.node, "the rank of its result is not known")
         axis = one.result_axis % len(info.shape)
         width = math.prod(one.weight.constant.shape) // one.out_channels * one.groups
-        most = max(1, min(most, _ROW_BYTES // (4 * width)))
+        most = max(1, min(round(most / self._padding.share), _ROW_BYTES // (4 * width)))
         if (before := unpooled(one, shapes)) is not None:
             return self._before_pooling(one, *before, most)
         look = downstream(one, shapes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,13 +12,21 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from graphopt.numerics.moments import Moments, MomentSums
 
-__all__ = ["Behind", "Solved", "solve_layer"]
+__all__ = ["RIDGES", "Behind", "Solved", "solve_layer"]
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 
 _SLICE = 4096
 """Rows whose products are summed in float32 before they are added in float64."""
+RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
+"""What is tried where nobody says how strongly to pull."""
+_RIDGE = 1e-3
+"""That where too few rows are there to try."""
+_HELD_OUT = 0.2
+"""Share of the rows, the last ones, that decide between ridges."""
+_TRIED = 32
+"""Outputs, and groups, on which ridges are compared where not all share one system."""
 _FACTOR_BYTES = 256 << 20
 """Factors of matrices, one for each pattern of zeros, that are held at once."""
 
@@ -40,6 +49,11 @@ class Behind:
     def flat(self) -> bool:
         """Whether there are sums that nobody tells apart."""
         return self.low > -np.inf or self.high < np.inf
+
+    def of(self, group: int) -> Behind:
+        """The same for one group, ``added`` being ``(rows, out)``."""
+        added = None if self.added is None else self.added[:, group]
+        return Behind(added, self.low, self.high)
 
     def nearest(self, wanted: Singles, now: Singles) -> Singles:
         """Of all sums that look the same as the wanted ones, those nearest to what they are now.
@@ -71,7 +85,7 @@ def solve_layer(
     wanted: Singles,
     start: Floats,
     *,
-    ridge: float = 1e-3,
+    ridge: float | None = None,
     mask: NDArray[np.bool_] | None = None,
     behind: Behind | None = None,
     rounds: int = 3,
@@ -92,31 +106,67 @@ def solve_layer(
         rows: What the layer reads: ``(rows, groups, width)``.
         wanted: What its results, with what is added to them, should be: ``(rows, groups, out)``.
         start: The weight to stay near where the rows do not tell: ``(groups, width, out)``.
-        ridge: How strongly, as a share of the mean square of the inputs.
+        ridge: How strongly, as a share of the mean square of the inputs; None for that of
+            ``RIDGES`` which, solved on the first rows, comes nearest on the last ones. Rows then
+            have to be in the order of the samples, so that these are others.
         mask: Which elements may differ from zero, shaped as ``start``; None for all.
         behind: What happens to the results.
         rounds: Of the majorisation.
         biased: Whether the layer has a bias.
         moments: Of the rows, where they are known already.
     """
-    if moments is None:
-        sums = MomentSums(*rows.shape[1:])
-        sums.add(rows)
-        moments = sums.result()
+    systems = [_System(rows[:, g], start[g], biased=biased) for g in range(len(start))]
+    for group, system in enumerate(systems):
+        known = None if moments is None else (moments.mean[group], moments.covariance[group])
+        system.learn(known, held_out=ridge is None)
+    masks = np.ones(start.shape, bool) if mask is None else mask
+    aims = [_Aim(wanted[:, g], (behind or Behind()).of(g)) for g in range(len(start))]
+    if ridge is None:
+        ridge = _best_ridge(systems, masks, aims)
     weight, bias = np.zeros(start.shape), np.zeros((len(start), start.shape[2]))
-    for group in range(len(start)):
-        added = None if behind is None or behind.added is None else behind.added[:, group]
-        alone = Behind() if behind is None else Behind(added, behind.low, behind.high)
-        known = moments.mean[group], moments.covariance[group]
-        system = _System(rows[:, group], start[group], ridge, biased, *known)
-        support = np.ones(start.shape[1:], bool) if mask is None else mask[group]
+    for group, (system, support, aim) in enumerate(zip(systems, masks, aims, strict=True)):
+        system.pull_by(ridge)
         for factors in _factors(system, support):
             columns = [column for each in factors for column in each.columns]
-            parts = alone if added is None else Behind(added[:, columns], alone.low, alone.high)
-            aim = _Aim(wanted[:, group][:, columns], parts)
-            found = _majorised(system, factors, aim, rounds)
+            found = _majorised(system, factors, aim.only(columns), rounds)
             weight[group][:, columns], bias[group, columns] = found
     return Solved(weight, bias)
+
+
+def _best_ridge(systems: list[_System], masks: NDArray[np.bool_], aims: list[_Aim]) -> float:
+    """The ridge of ``RIDGES`` that, solved on the first rows, is nearest on the last."""
+    errors = np.zeros(len(RIDGES))
+    if systems[0].split == len(systems[0].rows):
+        return _RIDGE
+    for group in _some(len(systems)):
+        system, support = systems[group], masks[group]
+        columns = list(range(support.shape[1])) if support.all() else _some(support.shape[1])
+        targets = aims[group].only(columns).targets(None)
+        for at, ridge in enumerate(RIDGES):
+            part = system.first_part(columns)
+            part.pull_by(ridge)
+            for factors in _factors(part, support[:, columns]):
+                order = [column for each in factors for column in each.columns]
+                weight, bias = _solved(part, factors, targets[: system.split, order])
+                now = system.rows[system.split :] @ weight.astype(np.float32)
+                wrong = now + bias.astype(np.float32) - targets[system.split :, order]
+                errors[at] += float(np.square(wrong).sum(dtype=np.float64))
+    return RIDGES[int(np.argmin(errors))]
+
+
+def _some(count: int) -> list[int]:
+    """At most so many of ``count`` as are tried, evenly."""
+    places = np.linspace(0, count - 1, min(count, _TRIED)).astype(int)
+    return [int(place) for place in places]
+
+
+_Known = tuple[Floats, Floats]
+"""Mean ``(width,)`` and covariance ``(width, width)`` of rows."""
+
+
+def _known(sums: MomentSums) -> _Known:
+    found = sums.result()
+    return found.mean[0], found.covariance[0]
 
 
 class _System:
@@ -124,28 +174,45 @@ class _System:
 
     Attributes:
         rows: ``(rows, width)``.
+        split: Rows in front of those held out.
         mean: Of the rows; zero without a bias.
         matrix: ``X'X / n + l I``.
         pull: ``l W0``.
     """
 
-    def __init__(
-        self,
-        rows: Singles,
-        start: Floats,
-        ridge: float,
-        biased: bool,
-        mean: Floats,
-        covariance: Floats,
-    ) -> None:
-        self.rows = np.ascontiguousarray(rows)
-        self.biased = biased
-        self.mean = mean if biased else np.zeros_like(mean)
-        self.matrix = covariance.copy() if biased else covariance + np.outer(mean, mean)
-        spread = float(np.trace(self.matrix)) / max(len(self.matrix), 1)
+    def __init__(self, rows: Singles, start: Floats, *, biased: bool) -> None:
+        self.rows, self.biased, self._start = np.ascontiguousarray(rows), biased, start
+        self.split = len(rows) - round(_HELD_OUT * len(rows))
+        self._first: _Known | None = None
+        self._whole: _Known | None = None
+
+    def learn(self, known: _Known | None, *, held_out: bool) -> None:
+        """Take up mean and covariance of all rows, and those without the rows held out."""
+        if known is None or held_out:
+            sums = MomentSums(1, self.rows.shape[1])
+            sums.add(self.rows[: self.split, None])
+            self._first = _known(sums)
+            sums.add(self.rows[self.split :, None])
+            known = _known(sums)
+        self._whole = known
+
+    def pull_by(self, ridge: float) -> None:
+        """Pull towards the start so strongly."""
+        assert self._whole is not None
+        mean, matrix = self._whole
+        self.mean = mean if self.biased else np.zeros_like(mean)
+        self.matrix = matrix.copy() if self.biased else matrix + np.outer(mean, mean)
+        spread = float(np.trace(self.matrix)) / max(len(matrix), 1)
         level = ridge * spread if spread > 0 else 1.0  # where nothing varies the start stays
         np.fill_diagonal(self.matrix, self.matrix.diagonal() + level)
-        self.pull = level * start
+        self.pull = level * self._start
+
+    def first_part(self, columns: list[int]) -> _System:
+        """The equations of some outputs without the rows that are held out."""
+        part = copy(self)
+        part.rows, part._whole = self.rows[: self.split], self._first
+        part._start = self._start[:, columns]
+        return part
 
     def products(self, targets: Singles) -> tuple[Floats, Floats]:
         """``X'T / n`` and the mean of the targets, which are centred where there is a bias."""
@@ -221,6 +288,12 @@ class _Aim:
 
     wanted: Singles
     behind: Behind
+
+    def only(self, columns: list[int]) -> _Aim:
+        """The same of some outputs."""
+        added = self.behind.added
+        parts = None if added is None else added[:, columns]
+        return _Aim(self.wanted[:, columns], Behind(parts, self.behind.low, self.behind.high))
 
     def targets(self, now: Singles | None) -> Singles:
         """What the layer alone should give, when it gives ``now``; None before the first round."""

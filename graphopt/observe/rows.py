@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from graphopt.graph.tensors import Array
 from graphopt.numerics.moments import Moments, MomentSums
+from graphopt.numerics.spread import spread_ranks
 from graphopt.observe.layer_input import LayerInput
 from graphopt.observe.request import Folder, Rows, not_finite
 from graphopt.observe.taps import Tap, Whole
@@ -23,8 +24,6 @@ A = TypeVar("A")
 MOST_ROWS = 32768
 """A quarter of it costs the repair of a small residual network 0.8 points, four times as many gain
 nothing."""
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-"""2^64 divided by the golden ratio: its multiples mod 2^64 lie evenly however many they are."""
 _LARGEST = 2**64 - 1
 _SPARE = 1.25
 """So many more rows than wanted are held before the surplus goes."""
@@ -87,7 +86,7 @@ def _padded(request: LayerInput[A], shape: tuple[int, ...]) -> int:
 
 @dataclass
 class _Choice:
-    """Which rows of a run count: those of the lowest rank by the multiples of the golden ratio.
+    """Which rows of a run count: those of the lowest ranks.
 
     Attributes:
         most: Rows wanted over all runs.
@@ -104,8 +103,7 @@ class _Choice:
         if self.seen == 0 and count and rows.total:
             expected = count * max(rows.total, rows.real) / max(rows.real, 1)
             self.bound = min(math.ceil(2**64 * self.most / expected), _LARGEST)
-        places = np.arange(self.seen, self.seen + count, dtype=np.uint64)
-        ranks = places * _GOLDEN
+        ranks = spread_ranks(self.seen, count)
         self.seen += count
         chosen = np.flatnonzero(ranks <= np.uint64(self.bound))
         return chosen, ranks[chosen]

@@ -51,8 +51,9 @@ class ReconstructWeights(Pass):
     samples: Annotated[int, Option("calibration samples to take rows from", low=1)] = 512
     rows: Annotated[int, Option("most rows of a layer to solve it by", low=1)] = 32768
     ridge: Annotated[
-        float, Option("pull towards the weights as they are, by the mean square of the input", 0)
-    ] = 1e-3
+        float | None,
+        Option("pull towards the old weights, by the mean square of the input; else tried out", 0),
+    ] = None
     rounds: Annotated[int, Option("solutions behind a function that is flat", 0, 100)] = 3
     nodes: Nodes = ()
     exclude: Exclude = ()

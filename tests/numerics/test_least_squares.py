@@ -135,3 +135,29 @@ def test_what_is_added_behind_is_not_asked_of_the_layer() -> None:
     found = solve_layer(rows, wanted, start, ridge=1e-9, behind=Behind(added))
     np.testing.assert_allclose(found.weight, truth, atol=1e-4)
     np.testing.assert_allclose(found.bias, bias, atol=1e-4)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("noise", "expected"), [(0.0, 1e-4), (30.0, 1e-1)])
+def test_the_ridge_is_that_which_is_best_on_the_last_rows(
+    noise: float, expected: float, masked: bool
+) -> None:
+    rng = np.random.default_rng(8)
+    rows = rng.normal(size=(100, 2, 40)).astype(np.float32)
+    start = rng.normal(size=(2, 40, 50))
+    truth = start + 0.3 * rng.normal(size=start.shape)
+    mask = rng.random(start.shape) < 0.8 if masked else None
+    start, truth = (each if mask is None else each * mask for each in (start, truth))
+    clean = np.einsum("ngk,gko->ngo", rows, truth)
+    wanted = (clean + noise * rng.normal(size=clean.shape)).astype(np.float32)
+    found = solve_layer(rows, wanted, start, mask=mask)
+    given = solve_layer(rows, wanted, start, mask=mask, ridge=expected)
+    np.testing.assert_array_equal(found.weight, given.weight)
+    assert found.weight.shape == (2, 40, 50)
+
+
+def test_two_rows_decide_nothing_about_the_ridge() -> None:
+    rows, wanted, start = problem(9, count=2)
+    found = solve_layer(rows, wanted, start)
+    given = solve_layer(rows, wanted, start, ridge=1e-3)
+    np.testing.assert_array_equal(found.weight, given.weight)
