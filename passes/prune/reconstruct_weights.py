@@ -41,6 +41,11 @@ class ReconstructWeights(Pass):
     as equal (``rounds`` of majorisation). Behind a global pooling the rows before it are taken.
     Weights that are zero stay zero; neither nodes nor shapes change.
 
+    How strongly weights are pulled towards those of the float model is tried out on the last fifth
+    of the rows, unless ``ridge`` says it. Tokens of padding do not count where an input of the model
+    is a mask, by its name and with a 0 or 1 for each; of samples whose results would take more than
+    2.5 GB there are fewer.
+
     Put it behind prune-channels, mask-weights or factorize-conv, before any quantize pass: weights
     that are stored as codes stay as they are. Needs calibration samples, no labels and no torch.
     Source: He et al. 2017, Channel Pruning for Accelerating Very Deep Neural Networks, section 3;
@@ -107,10 +112,10 @@ class ReconstructWeights(Pass):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        plain = Example("cnn", {}, "mask-weights{min_size=0}", samples=16)
+        plain = Example("cnn", {}, "mask-weights{min_size=0,criterion=magnitude}", samples=16)
         return [
             plain,
             plain.but(rounds=0, ridge=0.01, rows=100, samples=8),
-            plain.but(nodes=("Conv",)),
+            plain.but(nodes=("Gemm",)),
             plain.but(exclude=("conv_0",)),
         ]
