@@ -42,9 +42,9 @@ class ReconstructWeights(Pass):
     Weights that are zero stay zero; neither nodes nor shapes change.
 
     How strongly weights are pulled towards those of the float model is tried out on the last fifth
-    of the rows, unless ``ridge`` says it. Tokens of padding do not count where an input of the model
-    is a mask, by its name and with a 0 or 1 for each; of samples whose results would take more than
-    2.5 GB there are fewer.
+    of the rows, unless ``ridge`` says it. Tokens of padding do not count where an input of the
+    model is a mask, by its name and with a 0 or 1 for each; of samples whose results would take
+    more than 2.5 GB there are fewer.
 
     Put it behind prune-channels, mask-weights or factorize-conv, before any quantize pass: weights
     that are stored as codes stay as they are. Needs calibration samples, no labels and no torch.
