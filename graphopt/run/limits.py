@@ -189,7 +189,7 @@ def limit_records(
         known = [item.sqnr_db for item in broken if item.sqnr_db is not None]
         worst = min(known, default=quality.least_db)
         met = not broken and worst is not None and worst >= limits.min_sqnr_db
-        fresh = None if broken or quality.fresh is None else quality.fresh.least_db
+        fresh = None if broken else quality.fresh_db
         records.append(LimitRecord("min_sqnr_db", limits.min_sqnr_db, worst, met, fresh))
     if limits.min_agreement is not None:
         broken = _taken_back(passes, "min-agreement")

@@ -68,11 +68,6 @@ class Fresh:
     sqnr_db: dict[str, float | None]
     agreement: dict[str, float | None] = field(default_factory=dict)
 
-    @property
-    def least_db(self) -> float | None:
-        """The smallest bound of all outputs; None where there is none."""
-        return min((value for value in self.sqnr_db.values() if value is not None), default=None)
-
 
 @dataclass(frozen=True)
 class Quality:
@@ -141,6 +136,23 @@ class Quality:
         """The least SQNR of all outputs that hold numbers; None where none does."""
         known = [value for value in self.numbers_db.values() if value is not None]
         return min(known, default=None)
+
+    @property
+    def fresh_db(self) -> float | None:
+        """What fresh samples give at least of ``least_db``; None where that cannot be said.
+
+        The bound of an output is of its numbers as a whole; what is less by the same noise, about
+        means or in a slice, is as far below it as it is on these samples.
+        """
+        if self.fresh is None:
+            return None
+        bounds = list[float]()
+        for name, bound in self.fresh.sqnr_db.items():
+            whole, least = self.sqnr_db.get(name), self.numbers_db.get(name)
+            below = 0.0 if whole is None or least is None else whole - least
+            if bound is not None:
+                bounds.append(bound - below)
+        return min(bounds, default=None)
 
     @property
     def close_db(self) -> float | None:

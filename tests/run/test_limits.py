@@ -26,6 +26,7 @@ from graphopt.run.metrics import FunctionMetric
 from graphopt.run.quality import Caveat, Fresh, Metric, Quality
 from graphopt.run.record import Broken, LimitRecord, PassRecord
 from graphopt.run.stage import Stage
+from graphopt.tasks.quality import OutputQuality
 from graphopt.testing import MODELS, model_from_text, staged
 
 
@@ -64,6 +65,20 @@ def test_a_limit_that_fresh_samples_may_break_is_not_surely_met(
     (record,) = limit_records(means_of(min_sqnr_db=20.0), quality, [])
     assert (record.met, record.measured, record.surely) == (True, 22.0, surely)
     assert record.fresh == (least or 25.0)
+
+
+def test_what_fresh_samples_give_is_as_far_below_the_whole_as_these_are() -> None:
+    about = OutputQuality("regression", sqnr_db=138.0, about_mean_db=38.0)
+    fresh = Fresh({"y": 137.0, "z": 50.0, "n": None})
+    quality = Quality(
+        {"y": 138.0, "z": 51.0, "n": None},
+        fresh=fresh,
+        outputs={"y": about, "z": OutputQuality("regression", sqnr_db=51.0)},
+    )
+    assert quality.fresh_db == 37.0
+    (record,) = limit_records(means_of(min_sqnr_db=37.5), quality, [])
+    assert (record.met, record.surely, record.fresh) == (True, False, 37.0)
+    assert Quality({"y": 1.0}).fresh_db is None
 
 
 def test_a_drop_that_nobody_measured_is_not_met() -> None:
