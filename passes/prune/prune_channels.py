@@ -35,6 +35,7 @@ from graphopt.families.time_budget import TimeBudget
 from graphopt.graph.graph import Graph
 from graphopt.numerics.elimination import Elimination
 from graphopt.numerics.narrowing import allocate, even_widths
+from graphopt.rewrite.unshare import unshare_vectors
 
 __all__ = ["PruneChannels"]
 
@@ -121,6 +122,8 @@ class PruneChannels(Pass):
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes(nothing="the model keeps to the budget already")
+        before = graph.copy()
+        unshare_vectors(graph)
         shapes = run_shapes(graph, context)
         groups = self._groups(graph, shapes, changes)
         known = self._known(groups, shapes, context)
@@ -128,6 +131,8 @@ class PruneChannels(Pass):
         cuts = self._cuts(graph, context, shapes, ways, known)
         if cuts:
             changes.kept = cut_out(graph, shapes, cuts, known)
+        else:
+            graph.become(before)
         for cut in cuts:
             changes.edit(cut.group.name, _told(cut))
         return changes
@@ -177,7 +182,8 @@ class PruneChannels(Pass):
         self, graph: Graph, context: Context, shapes: Shapes, groups: Sequence[ChannelGroup]
     ) -> float:
         """What the model may cost: a share of the original, of which some may be gone already."""
-        original = context.reference
+        original = context.reference.copy()
+        unshare_vectors(original)
         if not context.kept:
             return self.budget.most(original, shapes, groups)
         shapes = run_shapes(original, context)

@@ -228,3 +228,23 @@ def test_a_budget_of_time_is_kept(form: str) -> None:
     graph, record = _apply(_stream(), latency=0.6, form=form)
     assert record.status == "done"
     assert _macs(graph) < _macs(Graph(_stream()))
+
+
+def test_biases_that_are_equal_by_chance_do_not_tie_layers_together() -> None:
+    model = model_from_text(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[N,3,8,8] x) => (float[N,5,8,8] y) {
+          c = Conv (x, W1, zeros) r = Relu (c) d = Conv (r, W2, zeros) s = Relu (d) y = Conv (s, W3)
+        }""",
+        {
+            "W1": (8, 3, 1, 1),
+            "W2": (8, 8, 1, 1),
+            "W3": (5, 8, 1, 1),
+            "zeros": np.zeros(8, np.float32),
+        },
+    )
+    graph, _ = _apply(model, share=0.5, round_to=1)
+    first, second, *_ = (node.input[2] for node in graph.main.nodes if len(node.input) > 2)
+    assert first != second
+    assert _shape(graph, first) == _shape(graph, "W1")[:1]
+    assert _shape(graph, second) == _shape(graph, "W2")[:1]
