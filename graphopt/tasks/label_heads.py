@@ -184,7 +184,8 @@ class Head:
     def _several(self, values: LabelValues) -> Reading | None:
         """0 and 1 for each of several labels, or texts that list those that are 1."""
         alone = self.axis is not None and same_places(without(self.shape, self.axis), ())
-        listed = values.listed(self.shape[self._class_axis]) if alone else None
+        width = self.shape[self._class_axis] if alone else 0
+        listed = values.listed(width, words=not self.unclear) if alone else None
         if listed is not None:
             rows, names = _placed(listed[0], self.shape), listed[1]
             how = "texts that list labels"

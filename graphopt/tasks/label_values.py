@@ -22,7 +22,7 @@ LEFT_OUT = (IGNORED, 255)
 """Labels that mean that, where they are no class: of padding tokens, of borders in label maps."""
 _SAY_NOTHING = ("", "ignore", "ignored", "unlabeled", "unlabelled", "void")
 """Texts that mean that, where the others are as many as there are classes."""
-_SEPARATORS = (",", ";", "|", " ")
+_SEPARATORS = (",", ";", "|")
 """Between the labels that a text lists; the first one that occurs."""
 
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})")
@@ -82,15 +82,20 @@ class LabelValues:
         numbers = places[np.where(self.numbers < 0, len(self.classes), self.numbers)]
         return replace(self, numbers=numbers, classes=tuple(self.classes[n] for n in kept))
 
-    def listed(self, width: int) -> tuple[Array, tuple[str, ...]] | None:
+    def listed(self, width: int, *, words: bool) -> tuple[Array, tuple[str, ...]] | None:
         """Rows of 0 and 1 of texts such as ``cat,dog`` that list so many labels, and their names.
 
         None where they do not, or list others than so many. An empty text lists none.
+
+        Args:
+            width: How many labels there are.
+            words: Whether what a space parts are labels too; else it is within their names.
         """
         if self.texts is None or self.numbers.ndim != 1:
             return None
         found, places = np.unique(self.texts, return_inverse=True)
-        used = (each for each in _SEPARATORS if any(each in text for text in found))
+        known = (*_SEPARATORS, " ") if words else _SEPARATORS
+        used = (each for each in known if any(each in text for text in found))
         separator = next(used, None)
         if separator is None:
             return None

@@ -405,7 +405,7 @@ def test_rows_and_numbers_of_one_column_do_not_count_from_one() -> None:
 def test_texts_that_list_labels_are_rows_of_yes_and_no(separator: str) -> None:
     names = np.array(["ant", "bee", "cow"])
     texts = np.array([separator.join(names[row > 0]) for row in TAGS])
-    for head in ("sigmoids", "unclear", "tags, given"):
+    for head in ("sigmoids", "tags, given", *([] if separator == " " else ["unclear"])):
         task, answer = HEADS[head]
         fit = fit_labels(texts, {"y": task}, {"y": answer})
         assert (fit.task.kind, fit.classes) == ("multi-label", ("ant", "bee", "cow"))
@@ -413,6 +413,9 @@ def test_texts_that_list_labels_are_rows_of_yes_and_no(separator: str) -> None:
         assert fit.notes == ["labels: 3 classes in sorted order: ant, bee, cow"]
     with pytest.raises(DataError, match="fit no output"):
         fit_labels(texts, {"a": A}, {"a": scores(4)})
+    named = np.array(["red fox", "red dog"])[YES]
+    with pytest.raises(DataError, match="2 texts do not say which of the numbers 0 to 2 each of"):
+        fit_labels(named, {"a": A}, {"a": scores(3)})
 
 
 BLOCKS = np.kron(MAPS, np.ones((2, 2), int))
