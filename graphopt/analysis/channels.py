@@ -25,7 +25,9 @@ from graphopt.facts.cost import parameter_constants
 from graphopt.facts.layers import Layer, layers_of
 from graphopt.facts.mac_axes import mac_axes
 from graphopt.facts.macs import node_macs
+from graphopt.facts.operators import find
 from graphopt.facts.shapes import Shapes
+from graphopt.facts.weighted_calls import weighted_calls
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import is_op, label
 from graphopt.rewrite.shrunk import Place
@@ -34,6 +36,8 @@ __all__ = ["Amount", "ChannelGroup", "Channels", "Fixed", "channel_groups"]
 
 _ALONE = Reason("it is the only one of its kind", "")
 _INNER = Reason("it is in a body", "")
+_PACKED = Reason("one operator holds its projections and the attention", "")
+_CALL = Reason("it calls a local function; put inline-functions before", "")
 
 
 @dataclass(frozen=True)
@@ -169,18 +173,28 @@ def channel_groups(graph: Graph, shapes: Shapes) -> Channels:
             )
         )
     nodes = [layer.node for layer, _ in made]
-    for node in (each.node for body in graph.scopes() for each in _inner(body)):
-        fixed.setdefault(id(node), _INNER)
+    for node, reason in _others(graph):
+        fixed.setdefault(id(node), reason)
         nodes.append(node)
     share = costs.gone(_counts([group.positions for group in groups]))
     stay = {id(node): Fixed(node, *fixed[id(node)]) for node in nodes if id(node) in fixed}
     return Channels(tuple(groups), tuple(stay.values()), share, costs.whole, costs)
 
 
-def _inner(scope: Scope) -> Iterator[Layer]:
-    """Layers in a body."""
-    for node in scope.nodes if scope.parent is not None else ():
-        yield from (each for each in layers_of(scope, node) if isinstance(each, Layer))
+def _others(graph: Graph) -> Iterator[tuple[NodeProto, Reason]]:
+    """What has weights and is no layer of the main graph, with the reason why it stays."""
+    scope = graph.main
+    for body in graph.scopes():
+        for node in body.nodes if body is not scope else ():
+            if any(isinstance(each, Layer) for each in layers_of(body, node)):
+                yield node, _INNER
+    for node in scope.nodes:
+        row = find(node)
+        held = row.weights if row is not None and row.kind == "attention" else ()
+        if any(scope.constant(node.input[at]) for at in held if at < len(node.input)):
+            yield node, _PACKED
+    for node in weighted_calls(graph):
+        yield node, _CALL
 
 
 def _made(scope: Scope, shapes: Shapes) -> Iterator[tuple[Layer, Place]]:

@@ -15,6 +15,9 @@ from graphopt.rewrite.values import drop_unread
 
 __all__ = ["state_sizes"]
 
+_AXES_ARE_AN_INPUT = 13
+"""Opset from which on Squeeze reads its axes."""
+
 
 def state_sizes(scope: Scope, one: Shrunk, sizes: ComputedSizes) -> None:
     """Let a node state the sizes that its axes have now.
@@ -33,6 +36,8 @@ def state_sizes(scope: Scope, one: Shrunk, sizes: ComputedSizes) -> None:
             _added(scope, one, where, axes)
     if one.nest.picks is not None:
         _picks(scope, one, one.nest.picks)
+    if is_op(one.node, "Squeeze") and attribute(one.node, "axes", None) is None:
+        _squeezed(scope, one)
 
 
 def _changes(one: Shrunk, axes: Sequence[Axis]) -> dict[int, int]:
@@ -105,6 +110,19 @@ def _picks(scope: Scope, one: Shrunk, index: int) -> None:
     picked = next(axis for axis in axes if any(piece.picks is not None for piece in axis))
     if one.lost.keys() & set(picked[0].loops):
         _replace(scope, one, index, np.array(one.picks(picked), constant.values.dtype))
+
+
+def _squeezed(scope: Scope, one: Shrunk) -> None:
+    """Say which axes Squeeze takes away, lest it takes one that has a single channel left."""
+    axes = one.nest.inputs[0] or ()
+    single = [at for at, axis in enumerate(axes) if one.nest.length(axis) == 1]
+    if any(one.node.input[1:]) or len(single) == sum(one.length(axis) == 1 for axis in axes):
+        return
+    if scope.graph.opset < _AXES_ARE_AN_INPUT:
+        set_attributes(one.node, (), axes=single)
+        return
+    name = scope.add_constant(f"{one.node.output[0]}_axes", np.array(single, np.int64))
+    scope.set_input(one.node, 1, name)
 
 
 def _replace(scope: Scope, one: Shrunk, index: int, values: np.ndarray) -> None:

@@ -280,3 +280,18 @@ def test_what_a_body_reads_stays() -> None:
     assert [each.reason for each in found.fixed] == [
         "it goes into a body or comes out", "it is in a body", "it is in a body"
     ]  # fmt: skip
+
+
+def test_what_holds_weights_and_is_no_layer_is_told_too() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1, "own" : 1]>
+    g (float[2, 7, 8] x) => (float[2, 7, 8] y)
+    {
+        a = com.microsoft.Attention<num_heads = 2>(x, p, c)
+        y = own.dense(a, w)
+    }
+    <domain: "own", opset_import: ["" : 17]> dense (i, k) => (o) { o = MatMul(i, k) }"""
+    graph = Graph(model_from_text(text, {"p": (8, 24), "c": (24,), "w": (8, 8)}))
+    assert [each.reason for each in channel_groups(graph, infer(graph)).fixed] == [
+        "one operator holds its projections and the attention",
+        "it calls a local function; put inline-functions before",
+    ]

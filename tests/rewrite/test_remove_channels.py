@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from graphopt.facts.shapes import infer
 from graphopt.graph.graph import Graph
 from graphopt.rewrite.remove_channels import remove_channels
-from graphopt.testing import model_from_text
+from graphopt.testing import model_from_text, run_model
 
 TEXT = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[2, 6] x) => (float[2, 5] y) <float[2, 4] h>
@@ -80,3 +81,15 @@ def test_what_does_not_go_together_is_refused(
     with pytest.raises(ValueError, match=message.replace("(", r"\(").replace(")", r"\)")):
         remove_channels(graph, infer(graph), gone)
     assert graph.to_model() == before
+
+
+@pytest.mark.parametrize("opset", [11, 17])
+def test_a_squeeze_takes_away_what_it_took_before(opset: int) -> None:
+    text = f"""<ir_version: 8, opset_import: ["" : {opset}]> g (float[2, 6] x) => (float[2, 5] y)
+      {{ h = MatMul(x, v) u = Reshape(h, sizes) s = Squeeze(u) y = MatMul(s, w) }}"""
+    weights: dict[str, Any] = {"v": (6, 2), "w": (2, 5), "sizes": np.array([2, 1, 2])}
+    graph = Graph(model_from_text(text, weights))
+    gone = {("v", 1): [1], ("h", 1): [1], ("u", 2): [1], ("s", 1): [1], ("w", 0): [1]}
+    remove_channels(graph, infer(graph), gone)
+    assert run_model(graph)["y"].shape == (2, 5)
+    onnx.checker.check_model(graph.to_model(), full_check=True)
