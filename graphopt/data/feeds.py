@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from graphopt.data.claims import Claims, check_feed, rows_per_block, rows_per_feed
+from graphopt.data.claims import Claims, check_feed, rows_per_block
 from graphopt.data.columns import Column, Part
 from graphopt.data.inputs import Input
+from graphopt.data.joining import Joiner, row_count
 from graphopt.data.layout import Table, fit
 from graphopt.data.samples import Feeds, Samples
 from graphopt.errors import DataError
@@ -74,7 +75,7 @@ class CheckedSamples:
             DataError: The source gives other samples than it did when it was checked.
         """
         left = self.count if limit is None else min(limit, self.count)
-        grouped = _grouped(self._tables(), _Joiner(max(1, batch), self.most), left, self.only)
+        grouped = _grouped(self._tables(), Joiner(max(1, batch), self.most), left, self.only)
         while left > 0:
             feeds, real = next(grouped, ({}, 0))
             if real == 0:
@@ -221,7 +222,7 @@ def _padded(found: Sequence[Array], place: str) -> Sequence[Array]:
 
 
 def _grouped(
-    tables: Iterator[Table], joiner: _Joiner, left: int, only: NDArray[np.bool_] | None
+    tables: Iterator[Table], joiner: Joiner, left: int, only: NDArray[np.bool_] | None
 ) -> Iterator[tuple[Feeds, int]]:
     """Feeds of the batch that the model takes, joined across tables, of the first ``left``."""
     at = 0
@@ -235,10 +236,10 @@ def _grouped(
                 at += table.rows_per_feed
             continue
         for read in table.blocks(joiner.size):
-            block, at = _chosen(read, only, at), at + _rows(read)
-            if _rows(block):
+            block, at = _chosen(read, only, at), at + row_count(read)
+            if row_count(block):
                 yield from joiner.add({name: rows[:left] for name, rows in block.items()})
-                left -= _rows(block)
+                left -= row_count(block)
             if left <= 0:
                 yield from joiner.flush()
                 return
@@ -249,67 +250,5 @@ def _chosen(block: Feeds, only: NDArray[np.bool_] | None, at: int) -> Feeds:
     """Those rows of a block that are samples; its first one is row ``at`` of the source."""
     if only is None:
         return block
-    numbers = np.flatnonzero(only[at : at + _rows(block)])
+    numbers = np.flatnonzero(only[at : at + row_count(block)])
     return {name: rows[numbers] for name, rows in block.items()}
-
-
-class _Joiner:
-    """Rows that wait until there are enough of them for a feed, of ``most`` bytes at most."""
-
-    def __init__(self, batch: int, most: int) -> None:
-        self.batch = self.size = batch
-        self.most = most
-        self.fixed = False
-        self.shared: Feeds = {}
-        self.waiting: Feeds = {}
-
-    def begin(self, table: Table) -> Iterator[tuple[Feeds, int]]:
-        """Get ready for the rows of a table; what cannot be joined with them goes out."""
-        shared = {} if table.alone else table.shared()
-        size = table.batch or rows_per_feed(table, self.batch, self.most)
-        if table.alone or size != self.size or not _same(shared, self.shared):
-            yield from self.flush()
-        self.shared, self.size, self.fixed = shared, size, table.batch is not None
-
-    def add(self, block: Feeds) -> Iterator[tuple[Feeds, int]]:
-        """Take in rows of up to one feed; give out a feed as soon as one is full."""
-        if self.waiting and not _joinable(self.waiting, block):
-            yield from self.flush()
-        if self.waiting:
-            block = {name: np.concatenate([self.waiting[name], block[name]]) for name in block}
-        self.waiting = block
-        if _rows(block) >= self.size:
-            self.waiting = {name: rows[: self.size] for name, rows in block.items()}
-            yield from self.flush()
-            if _rows(block) > self.size:
-                self.waiting = {name: rows[self.size :] for name, rows in block.items()}
-
-    def flush(self) -> Iterator[tuple[Feeds, int]]:
-        """Give out what waits, filled up where the model fixes the batch."""
-        if not self.waiting:
-            return
-        real = _rows(self.waiting)
-        feeds, self.waiting = self.waiting, {}
-        if self.fixed and real < self.size:
-            missing = self.size - real
-            feeds = {
-                name: np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
-                for name, rows in feeds.items()
-            }
-        yield {**feeds, **self.shared}, real
-
-
-def _rows(block: Feeds) -> int:
-    return len(next(iter(block.values())))
-
-
-def _joinable(first: Feeds, second: Feeds) -> bool:
-    return first.keys() == second.keys() and all(
-        first[name].shape[1:] == second[name].shape[1:] for name in first
-    )
-
-
-def _same(first: Feeds, second: Feeds) -> bool:
-    return first.keys() == second.keys() and all(
-        np.array_equal(first[name], second[name]) for name in first
-    )

@@ -15,6 +15,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from graphopt.graph import tensors
 from graphopt.graph.constant import Constant
+from graphopt.graph.copies import copied_part, copied_scope
 from graphopt.graph.declared import Annotations, ValueInfos
 from graphopt.graph.node import DEFAULT_DOMAIN
 from graphopt.graph.order import sorted_nodes
@@ -229,13 +230,13 @@ class Graph:
         """
         twin = Graph.__new__(Graph)
         twin._share(self)
-        twin.main = self.main.part(twin, twin.header.graph, nodes)
+        twin.main = copied_part(self.main, twin, twin.header.graph, nodes)
         return twin
 
     def become(self, other: Graph) -> None:
         """Take on the state of ``other``, which stays as it is."""
         self._share(other)
-        self.main = other.main.clone(self, self.header.graph, None, None)
+        self.main = copied_scope(other.main, self, self.header.graph)
 
     def _share(self, other: Graph) -> None:
         """Take on all but the main graph."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -115,40 +115,6 @@ class Scope:
         for node in self.nodes:
             if is_op(node, "Constant"):
                 yield from (a.t for a in node.attribute if a.type == AttributeProto.TENSOR)
-
-    def clone(
-        self, graph: Graph, proto: GraphProto, parent: Scope | None, owner: NodeProto | None
-    ) -> Scope:
-        """A scope of ``graph`` over ``proto`` with copies of the nodes and the same tensors."""
-        twin = Scope(graph, proto, [], dict(self.initializers), parent, owner)
-        twin.value_infos.extend(self.value_infos)
-        twin.annotations.extend(self.annotations)
-        self._copy_nodes(self.nodes, twin)
-        return twin
-
-    def part(self, graph: Graph, proto: GraphProto, nodes: Sequence[NodeProto]) -> Scope:
-        """The same with some nodes and what they read; no declared types, which may be stale."""
-        twin = Scope(graph, proto, [], {})
-        for name in dict.fromkeys(name for node in nodes for name in self.reads(node)):
-            if name in self.initializers:
-                twin.initializers[name] = self.initializers[name]
-        self._copy_nodes(nodes, twin)
-        return twin
-
-    def _copy_nodes(self, nodes: Iterable[NodeProto], twin: Scope) -> None:
-        for node in nodes:
-            copied = NodeProto()
-            copied.CopyFrom(node)
-            twin.nodes.append(copied)
-            bodies = self.children(node)
-            if bodies:
-                twin.bodies[id(copied)] = {
-                    attribute.name: bodies[attribute.name].clone(
-                        twin.graph, attribute.g, twin, copied
-                    )
-                    for attribute in copied.attribute
-                    if attribute.name in bodies
-                }
 
     # looking things up
 
