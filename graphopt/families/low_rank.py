@@ -77,7 +77,8 @@ class LowRank(Pass):
         changes = Changes()
         seed = int(context.rng.integers(2**32))
         groups, others = [], []
-        for group in weight_groups(graph, select(self.nodes, self.exclude), self.op_types):
+        chosen = select(self.nodes, self.exclude)
+        for group in weight_groups(graph, chosen, self.op_types):
             if refusal := group.refusal(self.min_size) or self.refusal(group, graph):
                 changes.skip(refusal)
                 others.append(group)
@@ -86,13 +87,14 @@ class LowRank(Pass):
         read = inputs_of(groups, graph, context)
         plan = RankPlan(graph, context, timed=not self.allow_slower and self.bytes is None)
         forms = [self.forms(*each, seed) for each in zip(groups, read, strict=True)]
+        original = list(weight_groups(context.reference, chosen, self.op_types))
         if self.macs is not None:
-            chosen = plan.together(forms, others, "macs", self.macs)
+            plans = plan.together(forms, others, original, "macs", self.macs)
         elif self.bytes is not None:
-            chosen = plan.together(forms, others, "bytes", self.bytes)
+            plans = plan.together(forms, others, original, "bytes", self.bytes)
         else:
-            chosen = [plan.alone(each, self._budget) for each in forms]
-        for each, found in zip(forms, chosen, strict=True):
+            plans = [plan.alone(each, self._budget) for each in forms]
+        for each, found in zip(forms, plans, strict=True):
             if isinstance(found, str):
                 changes.skip(each.group.name, found)
             else:

@@ -62,7 +62,12 @@ class RankPlan:
         return found if ratio <= 1 else f"{found.words} takes {ratio:.2f}x its time here"
 
     def together(
-        self, forms: Sequence[Forms], others: Sequence[WeightGroup], kind: Kind, share: float
+        self,
+        forms: Sequence[Forms],
+        others: Sequence[WeightGroup],
+        original: Sequence[WeightGroup],
+        kind: Kind,
+        share: float,
     ) -> list[Factored | str]:
         """The forms of all layers within one budget, or why they stay.
 
@@ -72,16 +77,19 @@ class RankPlan:
         Args:
             forms: Of the layers that can have any.
             others: Layers that cannot; they count with what they cost.
+            original: The layers of the graph before the first lossy pass.
             kind: What is counted.
-            share: Of what all of them cost now.
+            share: Of what the original ones cost.
         """
-        dense = [self._cost(each.group, kind) for each in forms]
-        fixed = [self._cost(group, kind) for group in others]
+        dense = [self._cost(each.group, kind, self._shapes) for each in forms]
+        whole = self._cost_of(original, kind, run_shapes(self.context.reference, self.context))
+        rest = self._cost_of(others, kind, self._shapes)
         known = [cost for cost in dense if cost is not None]
-        if len(known) < len(dense) or None in fixed or not sum(known):
+        if len(known) < len(dense) or rest is None or whole is None or not sum(known):
             return [self._even(each, kind, share) for each in forms]
-        rest = sum(cost for cost in fixed if cost is not None)
-        budget = share * (sum(known) + rest) - rest
+        budget = share * whole - rest
+        if sum(known) <= budget:
+            return [f"all together have no more {kind} than that already" for _ in forms]
         if not self.context.calibrated:
             return [self._even(each, kind, budget / sum(known)) for each in forms]
         return self._spread(forms, known, kind, budget)
@@ -120,18 +128,23 @@ class RankPlan:
 
     def _even(self, forms: Forms, kind: Kind, share: float) -> Factored | str:
         """The form of a layer that keeps the same share as all others."""
-        if not 0 < share < 1:
-            return "it need not get cheaper" if share >= 1 else "the others alone cost too much"
+        if share <= 0:
+            return "the others alone cost too much"
         if kind == "macs":
             return self.alone(forms, Budget("macs", share))
         fitting = [each for each in forms.grid(share) if _share(each, forms, kind) <= share]
         return max(fitting, key=lambda each: each.energy, default="no form of it is small enough")
 
-    def _cost(self, group: WeightGroup, kind: Kind) -> float | None:
-        """What the layers of a weight cost now; None where nobody knows."""
+    def _cost_of(self, groups: Sequence[WeightGroup], kind: Kind, shapes: Shapes) -> float | None:
+        """What some weights cost together; None where nobody knows."""
+        found = [self._cost(group, kind, shapes) for group in groups]
+        return None if None in found else sum(each or 0.0 for each in found)
+
+    def _cost(self, group: WeightGroup, kind: Kind, shapes: Shapes) -> float | None:
+        """What the layers of a weight cost: elements for bytes, whatever holds them for now."""
         if kind == "bytes":
-            return float(group.constant.nbytes)
-        found = [node_macs(each.scope, each.node, self._shapes) for each in group.layers]
+            return float(math.prod(group.constant.shape))
+        found = [node_macs(each.scope, each.node, shapes) for each in group.layers]
         return None if None in found else float(sum(each or 0 for each in found))
 
     @cached_property

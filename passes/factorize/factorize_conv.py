@@ -50,10 +50,10 @@ class FactorizeConv(LowRank):
 
     The ranks follow from one budget: a fixed ``rank``, or the ``energy`` to keep (share of the sum
     of squares of the output, or without samples of the weight), the same for every layer; or the
-    ``macs`` or ``bytes`` that all chosen layers keep together, those that cannot be factorized
-    with them. With samples these two go where the answers need them: each layer alone is measured
-    at two ranks, and then greedily the step is taken whose measured damage rises least for what it
-    saves. Without any budget energy is 0.95.
+    ``macs`` or ``bytes`` that all chosen layers keep together of what they had before the first
+    lossy pass, those that cannot be factorized with them. With samples these two go where the
+    answers need them: each layer alone is measured at two ranks, and then greedily the step is
+    taken whose measured damage rises least for what it saves. Without any budget energy is 0.95.
 
     A form that takes longer on this machine than the layer did is not taken, unless ``bytes`` are
     asked for or ``allow_slower`` is set: layer and form are timed side by side, at batch size and

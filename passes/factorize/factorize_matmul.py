@@ -47,14 +47,14 @@ class FactorizeMatmul(LowRank):
 
     The ranks follow from one budget: a fixed ``rank``, or the ``energy`` to keep (share of the sum
     of squares of the output, or without samples of the weight), the same for every layer; or the
-    ``macs`` or ``bytes`` that all chosen layers keep together, those that cannot be factorized
-    with them. With samples these two go where the answers need them: each layer alone is measured
-    at two ranks, and then greedily the step is taken whose measured damage rises least for what it
-    saves. Without any budget energy is 0.95. A layer whose rank is not below break-even,
-    K N / (K + N), stays, and so does one whose product takes longer on this machine than it did,
-    unless ``bytes`` are asked for or ``allow_slower`` is set. The bias stays on the second product,
-    which keeps name and output of the layer. A weight that several layers share is factorized once.
-    Put it before any quantize pass.
+    ``macs`` or ``bytes`` that all chosen layers keep together of what they had before the first
+    lossy pass, those that cannot be factorized with them. With samples these two go where the
+    answers need them: each layer alone is measured at two ranks, and then greedily the step is
+    taken whose measured damage rises least for what it saves. Without any budget energy is 0.95.
+    A layer whose rank is not below break-even, K N / (K + N), stays, and so does one whose product
+    takes longer on this machine than it did, unless ``bytes`` are asked for or ``allow_slower`` is
+    set. The bias stays on the second product, which keeps name and output of the layer. A weight
+    that several layers share is factorized once. Put it before any quantize pass.
     Source: Denton et al. 2014, Exploiting Linear Structure Within Convolutional Networks; Eckart
     and Young 1936; with samples Yuan et al. 2023, ASVD, and Wang et al. 2024, SVD-LLM.
     """

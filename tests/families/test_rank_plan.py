@@ -21,6 +21,7 @@ from graphopt.passes.factorize import FactorizeConv, FactorizeMatmul
 from graphopt.run import drive
 from graphopt.run.record import PassRecord
 from graphopt.testing import apply_pass, model_from_text
+from graphopt.testing.apply import apply_passes
 
 TEXT = """<ir_version: 8, opset_import: ["" : 13]>
   g (float[N,48] x) => (float y) {
@@ -213,3 +214,16 @@ def test_damage_never_falls_with_the_loss(measured: list[tuple[float, float]], l
     assert damage(loss) <= damage(loss * 1.5) * (1 + 1e-9)
     for at, found in points:
         assert damage(at) == pytest.approx(found)
+
+
+@pytest.mark.parametrize("kind", ["macs", "bytes"])
+@pytest.mark.parametrize("samples", [None, 300])
+def test_once_more_the_budget_is_kept_already(kind: str, samples: int | None) -> None:
+    options: dict[str, Any] = {kind: 0.7, "allow_slower": True, "min_size": 0}
+    item = FactorizeMatmul(**options)
+    data = None if samples is None else _samples(samples)
+    _, records = apply_passes([item, item], _model(), samples=data)
+    assert [each.status for each in records] == ["done", "nothing to do"]
+    reasons = {each.reason for each in records[1].skipped}
+    known = {"it is part of a low-rank product already"}
+    assert reasons <= known | {f"all together have no more {kind} than that already"}
