@@ -28,12 +28,14 @@ class Downstream:
         beside: What is added to it there, in the same shape.
         low: Values of the total below this are told apart by nobody.
         high: Nor are those above this.
+        norm: The BatchNormalization that it goes through first; None without one.
     """
 
     total: str
     beside: tuple[str, ...] = ()
     low: float = -math.inf
     high: float = math.inf
+    norm: NodeProto | None = None
 
 
 def result_of(layer: Layer) -> str:
@@ -51,13 +53,17 @@ def downstream(layer: Layer, shapes: Shapes) -> Downstream:
     """
     scope, total = layer.scope, result_of(layer)
     beside: list[str] = []
+    norm = None
+    use = only_reader(scope, total)
+    if use is not None and use.scope is scope and is_op(use.node, "BatchNormalization"):
+        norm, total = use.node, use.node.output[0]
     while (use := only_reader(scope, total)) is not None and use.scope is scope:
         others = _added(use.node, use.index, scope, shapes)
         if others is None:
             break
         beside += others
         total = use.node.output[0]
-    return Downstream(total, tuple(beside), *_told_apart(scope, total))
+    return Downstream(total, tuple(beside), *_told_apart(scope, total), norm)
 
 
 def _added(node: NodeProto, index: int, scope: Scope, shapes: Shapes) -> list[str] | None:

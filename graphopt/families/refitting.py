@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import NodeProto
 
 from graphopt.analysis.downstream import Downstream, downstream, result_of, unpooled
 from graphopt.contract.passes import Context, SampledRows
@@ -17,6 +18,8 @@ from graphopt.facts.live import peak_elements
 from graphopt.families.padding import Padding
 from graphopt.families.run_shapes import run_shapes
 from graphopt.graph.graph import Graph
+from graphopt.graph.node import attribute
+from graphopt.numerics.batchnorm import scale_shift
 from graphopt.numerics.least_squares import Behind, Solved, solve_layer
 from graphopt.numerics.moments import Moments, MomentSums
 from graphopt.rewrite.absorb import absorber, store
@@ -29,6 +32,8 @@ Singles = NDArray[np.float32]
 
 _ROW_BYTES = 256 << 20
 """Most that the rows of one layer may take."""
+_HIDDEN = 1e-4
+"""A normalization that scales a channel by no more of its largest factor hides what it was."""
 _HELD_BYTES = 5 << 28
 """About what each of the two walks may hold; of samples that take more there are fewer."""
 
@@ -151,6 +156,8 @@ class Refit:
         added = None if given.added is None else given.added.reshape(shape)
         behind = Behind(added, given.look.low, given.look.high)
         wanted = given.wanted.reshape(shape)
+        if given.scaled is not None:
+            behind, wanted = given.scaled.undone(behind, wanted)
         start = self._start(one)
         if start is None or start.shape != weight.shape:
             start = weight
@@ -198,8 +205,10 @@ class Refit:
         if (before := unpooled(one, shapes)) is not None:
             return self._before_pooling(one, *before, most)
         look = downstream(one, shapes)
-        if not all(self._settled(name) for name in look.beside):
-            look = Downstream(result_of(one))
+        scaled = None if look.norm is None else _scaled(one, look.norm)
+        known = look.norm is None or scaled is not None
+        if not known or not all(self._settled(name) for name in look.beside):
+            look, scaled = Downstream(result_of(one)), None
         if context.reference.main.producer(look.total) is None:
             return Refusal(one.node, f"the float model has no tensor {look.total!r}")
         rows = self._present.ask(replace(request, most=most))
@@ -211,7 +220,7 @@ class Refit:
         wanted = self._left(wanted, look.total, axis)
         if wanted.shape != (len(rows), 1, one.channels):
             return Refusal(one.node, "its result has another shape than in the float model")
-        return _Given(rows, wanted, added, look)
+        return _Given(rows, wanted, added, look, scaled)
 
     def _before_pooling(self, one: Layer, name: str, axis: int, most: int) -> _Given | Refusal:
         result, found = result_of(one), self._float_layer(one)
@@ -247,12 +256,45 @@ class _Given:
         wanted: ``(rows, 1, out)``.
         added: The same of what is added to the result; None for nothing.
         look: What becomes of the result.
+        scaled: What a normalization does in between; None without one.
     """
 
     rows: Singles
     wanted: Singles
     added: Singles | None
     look: Downstream
+    scaled: _Scaled | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Scaled:
+    """A BatchNormalization behind a layer as ``factor * x + shift``, each ``(groups, out)``."""
+
+    factor: Floats
+    shift: Floats
+
+    def undone(self, behind: Behind, wanted: Singles) -> tuple[Behind, Singles]:
+        """The same as it is in front of the normalization."""
+        factor = self.factor.astype(np.float32)
+        added = None if behind.added is None else behind.added / factor
+        bounds = [(each - self.shift) / self.factor for each in (behind.low, behind.high)]
+        low, high = np.minimum(*bounds), np.maximum(*bounds)
+        return Behind(added, low, high), (wanted - self.shift.astype(np.float32)) / factor
+
+
+def _scaled(one: Layer, norm: NodeProto) -> _Scaled | None:
+    """What a BatchNormalization does; None where it cannot be told, or hides a channel."""
+    constants = [one.scope.constant(name) for name in norm.input[1:5]]
+    values = [each.values for each in constants if each is not None]
+    if len(values) < 4 or attribute(norm, "training_mode", 0):
+        return None
+    gamma, beta, mean, var = values
+    factor, shift = scale_shift(gamma, beta, mean, var, attribute(norm, "epsilon", 1e-5))
+    plain = np.isfinite(factor).all() and np.isfinite(shift).all()
+    if not plain or np.abs(factor).min() <= _HIDDEN * np.abs(factor).max():
+        return None
+    groups = (one.groups, -1)
+    return _Scaled(factor.reshape(groups), shift.reshape(groups))
 
 
 def blocks_of(one: Layer, values: Floats) -> Floats:

@@ -37,23 +37,24 @@ class Behind:
 
     Attributes:
         added: What is added to them, ``(rows, groups, out)``; None for nothing.
-        low: Sums below this are told apart by nobody: a Relu has 0.
-        high: Nor are those above this: a Clip at 6 has 6.
+        low: Sums below this are told apart by nobody: a Relu has 0. One for all, or
+            ``(groups, out)``.
+        high: Nor are those above this: a Clip at 6 has 6. Likewise.
     """
 
     added: Singles | None = None
-    low: float = -np.inf
-    high: float = np.inf
+    low: float | Floats = -np.inf
+    high: float | Floats = np.inf
 
     @property
     def flat(self) -> bool:
         """Whether there are sums that nobody tells apart."""
-        return self.low > -np.inf or self.high < np.inf
+        return bool(np.isfinite(self.low).any() or np.isfinite(self.high).any())
 
     def of(self, group: int) -> Behind:
         """The same for one group, ``added`` being ``(rows, out)``."""
         added = None if self.added is None else self.added[:, group]
-        return Behind(added, self.low, self.high)
+        return Behind(added, *(_part(each, group) for each in (self.low, self.high)))
 
     def nearest(self, wanted: Singles, now: Singles) -> Singles:
         """Of all sums that look the same as the wanted ones, those nearest to what they are now.
@@ -62,9 +63,14 @@ class Behind:
         >>> relu.nearest(np.float32([2, -3, -3]), np.float32([-1, -1, 5])).tolist()
         [2.0, -1.0, 0.0]
         """
-        low, high = np.float32(self.low), np.float32(self.high)
+        low, high = np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
         near = np.where(wanted <= low, np.minimum(now, low), wanted)
         return np.where(wanted >= high, np.maximum(now, high), near)
+
+
+def _part(bound: float | Floats, at: int | list[int]) -> float | Floats:
+    """A bound of one group or of some outputs."""
+    return bound[at] if isinstance(bound, np.ndarray) else bound
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,7 +299,8 @@ class _Aim:
         """The same of some outputs."""
         added = self.behind.added
         parts = None if added is None else added[:, columns]
-        return _Aim(self.wanted[:, columns], Behind(parts, self.behind.low, self.behind.high))
+        bounds = (_part(each, columns) for each in (self.behind.low, self.behind.high))
+        return _Aim(self.wanted[:, columns], Behind(parts, *bounds))
 
     def targets(self, now: Singles | None) -> Singles:
         """What the layer alone should give, when it gives ``now``; None before the first round."""

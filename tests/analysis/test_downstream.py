@@ -58,6 +58,14 @@ def test_what_is_added_and_what_is_flat_behind(body: str, expected: Downstream) 
     assert downstream(layer_of(graph, node.output[0]), shapes.infer(graph)) == expected
 
 
+def test_a_normalization_is_gone_through() -> None:
+    body = "c = Conv(x, W) n = BatchNormalization(c, B, B, B, B) s = Add(n, x) y = Relu(s)"
+    graph = graph_of(body, PICTURES)
+    found = downstream(layer_of(graph, "c"), shapes.infer(graph))
+    assert found.norm is graph.main.producer("n")
+    assert (found.total, found.beside, found.low) == ("s", ("x",), 0)
+
+
 def test_the_bias_of_a_product_belongs_to_it() -> None:
     ports = "(float[N, 5, 4] x) => (float[N, 5, 4] y)"
     graph = graph_of("m = MatMul(x, V) b = Add(m, B) s = Add(b, x) y = Relu(s)", ports)

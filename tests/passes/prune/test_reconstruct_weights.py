@@ -53,6 +53,22 @@ class CutLast(Pass):
         return changes
 
 
+@dataclass(frozen=True, kw_only=True)
+class ZeroFirst(Pass):
+    """Sets the first input channel of a weight to zero."""
+
+    name = "mask-weights"
+    lossy: ClassVar[bool] = True
+
+    def run(self, graph: Graph, context: Context) -> Changes:
+        changes = Changes()
+        values = values_of(graph, "W").copy()
+        values[:, 0] = 0
+        graph.main.define("W", values)
+        changes.edit("W", "zeroed")
+        return changes
+
+
 def values_of(graph: Graph, name: str) -> NDArray[Any]:
     constant = graph.main.constant(name)
     assert constant is not None
@@ -264,3 +280,45 @@ def test_samples_that_would_take_too_much_memory_are_left_out(
     repaired(two_convs(), MaskWeights(min_size=0))
     assert counts[:2] == [24, 24]
     assert 1 < counts[2] == counts[3] < 24
+
+
+@pytest.mark.parametrize("flat", [0, 1])
+def test_behind_a_normalization_it_is_as_if_that_were_part_of_the_layer(flat: int) -> None:
+    rng = np.random.default_rng(9)
+    factor = rng.normal(size=8)
+    factor[0] *= flat
+    params = {"G": factor, "H": rng.normal(size=8), "M": rng.normal(size=8), "V": np.ones(8) * 2}
+    weight = rng.normal(size=(8, 3, 3, 3))
+    model = model_from_text(
+        f"""{HEAD} g (float[N, 3, 8, 8] x) => (float[N, 8, 6, 6] y) {{
+            [a] c = Conv(x, W) n = BatchNormalization<epsilon = 0.0>(c, G, H, M, V)
+            z = Slice(x, S, E, A) t = Tile(z, R) s = Add(n, t) y = Relu(s) }}""",
+        {
+            "W": weight.astype(F32),
+            "S": np.array([0, 0, 0]),
+            "E": np.array([1, 6, 6]),
+            "A": np.array([1, 2, 3]),
+            "R": np.array([1, 8, 1, 1]),
+            **{name: values.astype(F32) for name, values in params.items()},
+        },
+    )
+    k = factor / np.sqrt(2)
+    fused = model_from_text(
+        f"""{HEAD} g (float[N, 3, 8, 8] x) => (float[N, 8, 6, 6] y) {{
+            [a] c = Conv(x, W, B) z = Slice(x, S, E, A) t = Tile(z, R) s = Add(c, t)
+            y = Relu(s) }}""",
+        {
+            **{each.name: model_values(model, each.name) for each in model.graph.initializer},
+            "W": (weight * k[:, None, None, None]).astype(F32),
+            "B": (params["H"] - params["M"] * k).astype(F32),
+        },
+    )
+    for name in "GHMV":
+        del fused.graph.initializer[[t.name for t in fused.graph.initializer].index(name)]
+    item = ReconstructWeights(ridge=1e-6)
+    plain, _ = repaired(model, ZeroFirst(), item=item)
+    one, _ = repaired(fused, ZeroFirst(), item=item)
+    answers = [run_model(each)["y"] for each in (plain, one)]
+    if flat:
+        np.testing.assert_allclose(answers[0], answers[1], atol=2e-2)
+    assert (values_of(plain, "W") != model_values(model, "W")).any()
