@@ -11,7 +11,6 @@ followed, so that Concat, Split, Pad and reshapes need no rules of their own.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,12 +18,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from onnx import NodeProto
 
+from graphopt.analysis.amounts import Amount, PositionCosts
 from graphopt.analysis.coupling import Coupling, Reason, couple
 from graphopt.analysis.knots import Ints
-from graphopt.facts.cost import parameter_constants
 from graphopt.facts.layers import Layer, layers_of
-from graphopt.facts.mac_axes import mac_axes
-from graphopt.facts.macs import node_macs
 from graphopt.facts.operators import find
 from graphopt.facts.shapes import Shapes
 from graphopt.facts.weighted_calls import weighted_calls
@@ -32,25 +29,12 @@ from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import is_op, label
 from graphopt.rewrite.shrunk import Place
 
-__all__ = ["Amount", "ChannelGroup", "Channels", "Fixed", "channel_groups"]
+__all__ = ["ChannelGroup", "Channels", "Fixed", "channel_groups"]
 
 _ALONE = Reason("it is the only one of its kind", "")
 _INNER = Reason("it is in a body", "")
 _PACKED = Reason("one operator holds its projections and the attention", "")
 _CALL = Reason("it calls a local function; put inline-functions before", "")
-
-
-@dataclass(frozen=True)
-class Amount:
-    """What a part of a model holds.
-
-    Attributes:
-        params: Parameters.
-        macs: Multiply-accumulates of one run; None where they are not known.
-    """
-
-    params: int
-    macs: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +102,7 @@ class Channels:
     fixed: tuple[Fixed, ...]
     share: Amount
     whole: Amount
-    _costs: _Costs = field(repr=False)
+    _costs: PositionCosts = field(repr=False)
 
     def amount(self, removed: Mapping[ChannelGroup, Collection[int]]) -> Amount:
         """What goes with some units of each group, all together."""
@@ -150,7 +134,7 @@ def channel_groups(graph: Graph, shapes: Shapes) -> Channels:
         why = _reason(coupling, numbers)
         if why is not None:
             fixed.setdefault(id(layer.node), why)
-    costs = _Costs(graph, shapes)
+    costs = PositionCosts(graph, shapes)
     groups: list[ChannelGroup] = []
     names: Counter[str] = Counter()
     for units, places in _grouped(coupling, [place for _, place in made]):
@@ -286,42 +270,3 @@ def _counts(held: Iterable[Mapping[Place, tuple[tuple[int, ...], ...]]]) -> Coun
         for place, units in positions.items():
             counts[place] += sum(map(len, units))
     return counts
-
-
-class _Costs:
-    """Parameters and MACs that go with positions."""
-
-    def __init__(self, graph: Graph, shapes: Shapes) -> None:
-        scope = graph.main
-        self._sizes = {
-            constant.origin: constant.shape
-            for constant in parameter_constants(graph)
-            if constant.scope.parent is None
-        }
-        self._macs: list[tuple[int, dict[Place, int]]] = []
-        self._counted: dict[Place, list[int]] = {}
-        params = sum(math.prod(constant.shape) for constant in parameter_constants(graph))
-        total: int | None = 0
-        for node in scope.nodes:
-            macs = node_macs(scope, node, shapes)
-            total = None if macs is None or total is None else total + macs
-            if macs:
-                axes = mac_axes(scope, node, shapes)
-                for place in axes:
-                    self._counted.setdefault(place, []).append(len(self._macs))
-                self._macs.append((macs, axes))
-        self.whole = Amount(params, total)
-
-    def gone(self, counts: Mapping[Place, int]) -> Amount:
-        """What goes with so many positions of each axis."""
-        params = 0
-        for name in {name for name, _ in counts if name in self._sizes}:
-            shape = self._sizes[name]
-            left = math.prod(size - counts.get((name, at), 0) for at, size in enumerate(shape))
-            params += math.prod(shape) - left
-        macs = 0.0
-        for index in sorted({at for place in counts for at in self._counted.get(place, ())}):
-            whole, sizes = self._macs[index]
-            parts = [1 - counts.get(place, 0) / sizes[place] for place in sizes]
-            macs += whole * (1 - math.prod(parts))
-        return Amount(params, None if self.whole.macs is None else round(macs))
