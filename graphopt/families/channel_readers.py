@@ -14,7 +14,7 @@ from graphopt.analysis.downstream import unpooled
 from graphopt.contract.passes import Observe, RowMoments
 from graphopt.facts.layers import Layer, Refusal
 from graphopt.facts.shapes import Shapes
-from graphopt.graph.node import is_op
+from graphopt.graph.node import attribute, is_op
 from graphopt.numerics.elimination import Reader, refit
 from graphopt.numerics.moments import Moments
 from graphopt.rewrite.absorb import absorber, store
@@ -30,8 +30,10 @@ class LayerRows:
     """A layer with what it multiplies.
 
     Attributes:
-        layer: A Conv, MatMul or Gemm.
-        weight: ``(out, in / groups, *kernel)`` of a Conv, else ``(in, out)``.
+        layer: A Conv, MatMul or Gemm; or a ConvTranspose of one group, which multiplies what it
+            reads at each position with a matrix ``(in, out * kernel)``.
+        weight: ``(out, in / groups, *kernel)`` of a Conv, ``(in, out, *kernel)`` of a
+            ConvTranspose, else ``(in, out)``.
         bias: ``(out,)``, zero where it adds none.
         rows: Moments of what it reads, for each group of a Conv.
     """
@@ -44,7 +46,12 @@ class LayerRows:
     @property
     def taps(self) -> int:
         """Columns of the rows that one input channel has."""
-        return math.prod(self.weight.shape[2:])
+        return 1 if self.spreads else math.prod(self.weight.shape[2:])
+
+    @property
+    def spreads(self) -> bool:
+        """Whether it is a ConvTranspose."""
+        return is_op(self.layer.node, "ConvTranspose")
 
     @property
     def takes_mean(self) -> bool:
@@ -59,8 +66,8 @@ class LayerRows:
 
     def matrix(self, block: int) -> Floats:
         """The weight of one group of a Conv, or of all, as ``(columns, out)``."""
-        if self.weight.ndim == 2 and self.layer.kind == "linear":
-            return self.weight
+        if self.layer.kind == "linear" or self.spreads:
+            return self.weight.reshape(len(self.weight), -1)
         outs = len(self.weight) // self.layer.groups
         part = self.weight[block * outs : (block + 1) * outs]
         return part.reshape(outs, -1).T
@@ -83,9 +90,15 @@ class LayerRows:
                 continue
             before = self.matrix(block)
             after = refit(self.moments(block), before, lost, damping)
+            lost_means = self.rows.mean[block] @ (before - after)
+            if self.spreads:
+                weight = after.reshape(weight.shape)
+                strides = math.prod(attribute(self.layer.node, "strides", []))
+                bias += lost_means.reshape(len(bias), -1).sum(axis=1) / strides
+                continue
             outs = after.shape[1]
             here = slice(block * outs, (block + 1) * outs)
-            bias[here] += self.rows.mean[block] @ (before - after)
+            bias[here] += lost_means
             if self.layer.kind == "linear":
                 weight = after
             else:
@@ -105,6 +118,8 @@ def layer_rows(
     for layer in layers:
         effective = absorber(layer.scope, layer.node)
         request = RowMoments.of(layer)
+        if is_op(layer.node, "ConvTranspose") and layer.groups == 1:
+            request = RowMoments(layer.data, 1)
         if isinstance(effective, Refusal) or isinstance(request, Refusal):
             continue
         if (info := shapes.get(layer.data)) is None or info.shape is None:

@@ -7,8 +7,11 @@ from graphopt.numerics.narrowing import widths_of
 
 __all__ = ["allowed_widths", "timed_widths"]
 
-_WIDE = 32
-"""Wider layers gain time by multiples of 16 only, narrower ones by those of 8 as well."""
+_WIDE = 64
+_FINE, _COARSE = 4, 16
+"""Blocked kernels of convolutions take half as long again where widths are no multiples of 4, and
+depthwise ones five times as long; they gain by multiples of 16, more than narrow layers can spare.
+"""
 _STEPS = (4, 8, 16, 32, 64, 128, 256)
 _MOST_WIDTHS = 12
 
@@ -18,11 +21,11 @@ def allowed_widths(group: ChannelGroup, round_to: int | None, max_share: float) 
 
     Args:
         group: The units.
-        round_to: What widths are multiples of; None for what kernels like.
+        round_to: What widths are multiples of; None for what kernels do not mind.
         max_share: Most of the units that may go.
     """
     held = _held(group)
-    step = round_to or (16 if group.size * held > _WIDE else 8)
+    step = round_to or (_COARSE if group.size * held > _WIDE else _FINE)
     return widths_of(group.size, max(1, step // held), _least(group, max_share))
 
 

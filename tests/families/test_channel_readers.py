@@ -77,17 +77,33 @@ def test_each_group_of_a_conv_is_a_reader() -> None:
     assert sorted(held.tolist()) == sorted([*range(36)] * 2)
 
 
+def test_a_transposed_conv_reads_channels_at_each_position() -> None:
+    graph = Graph(
+        model_from_text(
+            """<ir_version: 8, opset_import: ["" : 17]>
+            g (float[4,3,8,8] x) => (float[4,6,16,16] y) {
+              c = Conv <pads = [1, 1, 1, 1]> (x, W1)
+              y = ConvTranspose <strides = [2, 2]> (c, W2)
+            }""",
+            {"W1": (8, 3, 3, 3), "W2": (8, 6, 2, 2)},
+        )
+    )
+    (readers,) = _readers(graph, 4).values()
+    assert not isinstance(readers, Refusal)
+    assert (readers[0].moments.shape, readers[0].weight.shape) == ((8, 8), (8, 24))
+
+
 def test_a_group_that_no_known_layer_reads_is_refused() -> None:
     graph = Graph(
         model_from_text(
             """<ir_version: 8, opset_import: ["" : 17]>
-            g (float[4,3,8,8] x) => (float[4,6,10,10] y) {
-              c = Conv <pads = [1, 1, 1, 1]> (x, W1)
-              y = ConvTranspose (c, W2)
+            g (float[4,5,8] x) => (float[4,1,5,6] y) {
+              c = MatMul (x, W1)
+              y, h = LSTM <hidden_size = 6> (c, W2, R)
             }""",
-            {"W1": (8, 3, 3, 3), "W2": (8, 6, 3, 3)},
+            {"W1": (8, 8), "W2": (1, 24, 8), "R": (1, 24, 6)},
         )
     )
     (found,) = _readers(graph, 4).values()
     assert isinstance(found, Refusal)
-    assert found.reason == "what its ConvTranspose reads is not known by rows"
+    assert found.reason == "what its LSTM reads is not known by rows"
