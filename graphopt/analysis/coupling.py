@@ -39,7 +39,7 @@ __all__ = ["Coupling", "Reason", "couple"]
 _LONGEST = 1 << 22
 _LISTED = "it is listed as an input; put freeze-initializers before"
 _NO_SIZE = "its size is not known, or immense"
-_STAYS = "only another of the loops of its axis can lose values"
+_STAYS = "it is one of the parts that an axis is cut into, and another is the one that can go"
 
 
 class Reason(NamedTuple):
