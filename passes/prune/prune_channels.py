@@ -132,7 +132,7 @@ class PruneChannels(Pass):
         if not ways:
             changes.nothing = "no group of channels can get narrower"
             return changes
-        cuts = self._cuts(graph, context, shapes, ways, known)
+        cuts = self._cuts(graph, context, shapes, ways, known, changes)
         if cuts:
             changes.kept = cut_out(graph, shapes, cuts, known)
         else:
@@ -156,8 +156,9 @@ class PruneChannels(Pass):
         shapes: Shapes,
         ways: Sequence[Way],
         known: Mapping[str, LayerRows],
+        changes: Changes,
     ) -> list[Cut]:
-        """What goes."""
+        """What goes; where that is not enough for the budget it is noted."""
         groups = [way.group for way in ways]
         timed = None
         if self.budget.kind == "latency":
@@ -180,7 +181,14 @@ class PruneChannels(Pass):
             pairs = zip(ways, widths, strict=True)
             return [way.cut(way.group.size - w) for way, w in pairs if w < way.group.size]
 
-        return within(most) if timed is None else timed.kept(within, self.budget.value)
+        if timed is not None:
+            return timed.kept(within, self.budget.value)
+        cuts = within(most)
+        lost = {cut.group.name: len(cut.gone) for cut in cuts}
+        if cost([group.size - lost.get(group.name, 0) for group in groups]) > most:
+            given = f"{self.budget.kind}={self.budget.value:g}"
+            changes.skip(self.name, f"{given} is out of reach: no more channels can go")
+        return cuts
 
     def _most(
         self, graph: Graph, context: Context, shapes: Shapes, groups: Sequence[ChannelGroup]
@@ -190,7 +198,7 @@ class PruneChannels(Pass):
         unshare_vectors(original)
         if not context.kept:
             return self.budget.most(original, shapes, groups)
-        shapes = run_shapes(original, context)
+        shapes = run_shapes(context.reference, context)
         names = {group.name for group in groups}
         whole = [each for each in channel_groups(original, shapes).groups if each.name in names]
         return self.budget.most(original, shapes, whole)

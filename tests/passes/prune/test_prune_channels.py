@@ -282,3 +282,9 @@ def test_a_model_without_groups_is_left_alone() -> None:
     )
     _, record = _apply(model)
     assert record.reason == "no group of channels can get narrower"
+
+
+def test_a_budget_out_of_reach_is_told() -> None:
+    _, record = _apply(_stream(), macs=0.1, max_share=0.25)
+    assert record.status == "done"
+    assert record.skipped[-1].reason == "macs=0.1 is out of reach: no more channels can go"
