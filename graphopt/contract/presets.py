@@ -17,7 +17,11 @@ A second time it changes nothing."""
 _LIFTED = f"{CLEAN},convert-to-float32,fuse-batchnorm,fold-constants,upgrade-opset"
 
 _PRESETS: dict[str, tuple[str, str | None]] = {
-    "auto": ("clean-up, then the int8 form that measures best on this machine and data", None),
+    "auto": (
+        "clean-up, then the int8 form that measures best on this machine and data; within a limit "
+        "of yours also fewer channels",
+        None,
+    ),
     "clean": ("lossless clean-up only", CLEAN),
     "int8-static": (
         "static int8 (QDQ, per channel) with bias correction; needs calibration data",
