@@ -70,7 +70,8 @@ class MaskWeights(Pass):
       have their zeros already, with Add, Relu and Clip behind it in view. Needs calibration
       samples and nothing else. This keeps far more than the others: of 83.2 % top-1 a small
       residual network kept 81.5 at 80 % zeros, by magnitude 17. No repair is needed behind it.
-    - ``wanda``: ``|w|`` times the norm of the input. Needs samples; moves no weights.
+    - ``wanda``: ``|w|`` times the norm of the input, compared over the whole layer and not, as in
+      the paper, within each output. Needs samples; moves no weights.
     - ``taylor`` and ``snip``: the mean over batches of ``(g * w)^2`` or ``|g * w|``, g being the
       gradient of the loss against labels or, without them, against answers that the model itself
       might give, as its own outputs leave no gradient. Needs torch; judges each weight alone.
