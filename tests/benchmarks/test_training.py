@@ -100,7 +100,7 @@ def test_a_row_from_the_command_line(
     for source, name in (("cnn.onnx", "model.onnx"), ("calib.npz",) * 2, ("eval.npz",) * 2):
         shutil.copy(models / f"digits-{source}", tmp_path / "digits" / name)
     (tmp_path / "recipes" / "quick.toml").write_text(
-        '[[passes]]\nname = "factorize-conv"\nmacs = 0.5\n'
+        '[[passes]]\nname = "factorize-conv"\nrank = 1\nallow_slower = true\n'
         '[[passes]]\nname = "distill"\nsteps = 3\nevaluations = 1\n'
     )
     monkeypatch.setattr(training, "HERE", tmp_path)
