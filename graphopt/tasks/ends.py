@@ -25,7 +25,6 @@ EndKind = Literal[
 places and numbers of things, ``packed`` parts of different kinds one beside the other."""
 
 _COORDINATES = 4
-_ARITHMETIC = ("Add", "Mul", "Div", "Sub")
 _NEAR = 1e-3
 """How exactly shares stay within 0 and 1, in half precision too."""
 _DEFAULT_AXIS_OPSET = 13  # Softmax normalizes all axes from `axis` on before
@@ -87,7 +86,7 @@ class _End:
             return 1 if is_op(node, "Where") else 0
         if is_op(node, "Gather", "GatherElements", "GatherND"):
             return 0 if self.scope.constant(node.input[0]) is None else None
-        if not is_op(node, *_ARITHMETIC):
+        if not _is_arithmetic(node):
             return None
         computed = [i for i, name in enumerate(node.input) if self.scope.constant(name) is None]
         if len(computed) != 1:
@@ -98,7 +97,7 @@ class _End:
         """Whether what lies from 0 to 1 at a chain's upper end still does at its lower end."""
         low, high = 0.0, 1.0
         for node, index in reversed(chain):
-            if not is_op(node, *_ARITHMETIC):
+            if not _is_arithmetic(node):
                 continue
             other = self.scope.constant(node.input[1 - index])
             assert other is not None  # else nothing leads through the node
@@ -197,6 +196,10 @@ class _End:
     def _rank(self, name: str) -> int | None:
         info = self.shapes.get(name)
         return None if info is None or info.shape is None else len(info.shape)
+
+
+def _is_arithmetic(node: NodeProto) -> bool:
+    return is_op(node, "Add", "Mul", "Div", "Sub")
 
 
 def _computed(
