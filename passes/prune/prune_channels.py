@@ -20,18 +20,18 @@ from graphopt.facts.layers import Refusal
 from graphopt.facts.select import select
 from graphopt.facts.shapes import Shapes
 from graphopt.facts.weights import grouped
-from graphopt.families.channel_budget import BUDGETS, ChannelBudget, KeptShare
-from graphopt.families.channel_curves import Way, measured_curves, plain_curves
-from graphopt.families.channel_cuts import Cut, cut_out
-from graphopt.families.channel_drops import branch_of
-from graphopt.families.channel_order import Criterion, Ordering
-from graphopt.families.channel_readers import LayerRows, layer_rows
-from graphopt.families.channel_steps import allowed_widths, timed_widths
-from graphopt.families.channel_times import Form
+from graphopt.families.channels.budget import BUDGETS, ChannelBudget, KeptShare
+from graphopt.families.channels.curves import Way, measured_curves, plain_curves
+from graphopt.families.channels.cuts import Cut, cut_out
+from graphopt.families.channels.drops import branch_of
+from graphopt.families.channels.order import Criterion, Ordering
+from graphopt.families.channels.readers import LayerRows, layer_rows
+from graphopt.families.channels.steps import allowed_widths, timed_widths
+from graphopt.families.channels.time_budget import TimeBudget
+from graphopt.families.channels.times import Form
 from graphopt.families.chosen import Exclude, Nodes
 from graphopt.families.masking import gradient_scores
 from graphopt.families.run_shapes import run_shapes
-from graphopt.families.time_budget import TimeBudget
 from graphopt.graph.graph import Graph
 from graphopt.numerics.elimination import Elimination
 from graphopt.numerics.narrowing import allocate, even_widths
@@ -167,7 +167,7 @@ class PruneChannels(Pass):
             most = timed.most(self.budget.value)
         else:
             cost = self.budget.cost(graph, shapes, groups)
-            most = self._most(graph, context, shapes, groups)
+            most = self._most(context, shapes, groups)
         if cost([group.size for group in groups]) <= most:
             return []
         if self.allocation == "sensitivity":
@@ -190,9 +190,7 @@ class PruneChannels(Pass):
             changes.skip(self.name, f"{given} is out of reach: no more channels can go")
         return cuts
 
-    def _most(
-        self, graph: Graph, context: Context, shapes: Shapes, groups: Sequence[ChannelGroup]
-    ) -> float:
+    def _most(self, context: Context, shapes: Shapes, groups: Sequence[ChannelGroup]) -> float:
         """What the model may cost: a share of the original, of which some may be gone already."""
         original = context.reference.copy()
         unshare_vectors(original)

@@ -11,7 +11,7 @@ from onnx import NodeProto
 from graphopt.analysis.channels import ChannelGroup
 from graphopt.facts.layers import Layer
 from graphopt.facts.shapes import Shapes
-from graphopt.families.channel_readers import channel_axis
+from graphopt.families.channels.readers import channel_axis
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import attribute, is_op
 from graphopt.numerics.batchnorm import scale_shift

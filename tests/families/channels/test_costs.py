@@ -9,7 +9,7 @@ from graphopt.analysis.channels import channel_groups
 from graphopt.facts.cost import params
 from graphopt.facts.macs import count_macs
 from graphopt.facts.shapes import infer
-from graphopt.families.channel_costs import ChannelCosts, TimeTable, mac_terms, size_terms
+from graphopt.families.channels.costs import ChannelCosts, TimeTable, mac_terms, size_terms
 from graphopt.graph.graph import Graph
 from graphopt.rewrite.remove_channels import remove_channels
 from graphopt.testing import MODELS

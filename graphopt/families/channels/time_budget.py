@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from graphopt.contract.passes import Context
 from graphopt.facts.shapes import Shapes
-from graphopt.families.channel_curves import Way
-from graphopt.families.channel_cuts import Cut, cut_out
-from graphopt.families.channel_times import Form, timed_costs
+from graphopt.families.channels.curves import Way
+from graphopt.families.channels.cuts import Cut, cut_out
+from graphopt.families.channels.times import Form, timed_costs
 from graphopt.graph.graph import Graph
 from graphopt.runtime.session import Session
 from graphopt.runtime.side_by_side import side_by_side

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from graphopt.analysis.channels import ChannelGroup
 from graphopt.facts.layers import Layer, Refusal, layer
 from graphopt.facts.shapes import Shapes
-from graphopt.families.channel_drops import Branch, drop_branch
-from graphopt.families.channel_readers import LayerRows, channel_axis, set_layer
+from graphopt.families.channels.drops import Branch, drop_branch
+from graphopt.families.channels.readers import LayerRows, channel_axis, set_layer
 from graphopt.graph.graph import Graph
 from graphopt.rewrite.edit import remove_dead
 from graphopt.rewrite.remove_channels import remove_channels

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from graphopt.analysis.channels import ChannelGroup, channel_groups
 from graphopt.facts.shapes import infer
-from graphopt.families.channel_cuts import Cut, cut_out
-from graphopt.families.channel_drops import branch_of
+from graphopt.families.channels.cuts import Cut, cut_out
+from graphopt.families.channels.drops import branch_of
 from graphopt.graph.graph import Graph
 from graphopt.runtime.session import Session
 from graphopt.testing import model_from_text

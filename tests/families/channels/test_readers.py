@@ -11,7 +11,7 @@ from graphopt.analysis.channels import channel_groups
 from graphopt.data import SyntheticSamples
 from graphopt.facts.layers import Layer, Refusal, layers
 from graphopt.facts.shapes import infer
-from graphopt.families.channel_readers import layer_rows, readers_of
+from graphopt.families.channels.readers import layer_rows, readers_of
 from graphopt.graph.graph import Graph
 from graphopt.numerics.elimination import Reader, eliminate
 from graphopt.observe.observer import Observer

@@ -13,7 +13,7 @@ from graphopt.analysis.channels import ChannelGroup
 from graphopt.facts.layers import Refusal
 from graphopt.facts.operators import find
 from graphopt.facts.shapes import Shapes
-from graphopt.families.channel_readers import LayerRows, readers_of
+from graphopt.families.channels.readers import LayerRows, readers_of
 from graphopt.graph.graph import Graph
 from graphopt.numerics.channel_scores import filter_scores, in_order
 from graphopt.numerics.elimination import Elimination, Reader, eliminate, output_energy

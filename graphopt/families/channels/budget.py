@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from graphopt.analysis.channels import ChannelGroup
 from graphopt.contract.passes import Option
 from graphopt.facts.shapes import Shapes
-from graphopt.families.channel_costs import ChannelCosts, Term, mac_terms, size_terms
+from graphopt.families.channels.costs import ChannelCosts, Term, mac_terms, size_terms
 from graphopt.graph.graph import Graph
 
 __all__ = ["BUDGETS", "ChannelBudget", "KeptShare"]
@@ -27,7 +27,7 @@ class ChannelBudget:
 
     Attributes:
         kind: What is counted; of ``share`` the units of all groups. Times are measured elsewhere:
-            see ``graphopt.families.channel_times``.
+            see ``graphopt.families.channels.times``.
         value: The share that may be left; of ``share`` the one that goes.
     """
 

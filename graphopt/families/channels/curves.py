@@ -11,9 +11,9 @@ from graphopt.analysis.channels import ChannelGroup
 from graphopt.contract.passes import Context
 from graphopt.facts.shapes import Shapes
 from graphopt.families.answer_damage import AnswerDamage
-from graphopt.families.channel_cuts import Cut, emptied
-from graphopt.families.channel_drops import Branch
-from graphopt.families.channel_readers import LayerRows
+from graphopt.families.channels.cuts import Cut, emptied
+from graphopt.families.channels.drops import Branch
+from graphopt.families.channels.readers import LayerRows
 from graphopt.graph.graph import Graph
 from graphopt.numerics.elimination import Elimination
 from graphopt.numerics.narrowing import Curve, damage_between
