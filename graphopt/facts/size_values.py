@@ -81,7 +81,8 @@ def _own_types(node: NodeProto, sweep: NodeTypes) -> dict[str, TypeProto]:
         tensor = sweep.values.get(node.input[index])
         return None if tensor is None or not _is_small(tensor) else to_array(tensor)
 
-    if is_kind(node, "integer", "quantize") or shape(node.input[0]) is None:
+    reads = bool(node.input) and shape(node.input[0]) is not None
+    if not reads or is_kind(node, "integer", "quantize"):
         return {}  # what type they give is not that of what they read
     inputs = tuple(map(shape, node.input))
     made = nest_of(Call(node, inputs, tuple(None for _ in node.output), constant, 1))

@@ -7,7 +7,7 @@ the product of what it reads and what it makes; so groups give way step by step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -169,34 +169,48 @@ def _exchange(
 ) -> bool:
     """Let one group give a little more, or none, and another get back what it hurt more to lose.
 
+    What the pair costs is told from what each of the two moves costs alone: never less than it
+    really does, where costs are sums of products of widths.
+
     Returns:
         Whether there was such a pair; the best of them was taken.
     """
-    best: tuple[float, list[int]] = (0.0, [])
-    givers = [(None, 0), *((group, stride) for group in range(len(curves)) for stride in _GIVEN)]
-    for giver, stride in givers:
-        given, rise = list(at), 0.0
-        if giver is not None:
-            given[giver] += stride
-            if given[giver] >= len(curves[giver].widths):
-                continue
-            rise = float(curves[giver].damage[given[giver]] - curves[giver].damage[at[giver]])
-        for taker, curve in enumerate(curves):
-            if taker == giver:
-                continue
-            for back in _GIVEN:
-                to = at[taker] - back
-                if to < 0:
-                    break
-                change = rise + float(curve.damage[to] - curve.damage[at[taker]])
-                if change >= best[0]:
-                    continue
-                taken = list(given)
-                taken[taker] = to
-                if cost(_widths(curves, taken)) <= budget:
-                    best = change, taken
-    at[:] = best[1] or at
-    return bool(best[1])
+    now = cost(_widths(curves, at))
+    moves = list(_moves(curves, at, cost))
+    gives = [_Step(-1, 0, 0.0, now), *(move for move in moves if move.rise >= 0)]
+    takes = [move for move in moves if move.rise < 0]
+    pairs = sorted(
+        (
+            (give.rise + take.rise, one, two)
+            for one, give in enumerate(gives)
+            for two, take in enumerate(takes)
+            if give.rise + take.rise < 0
+            and give.group != take.group
+            and give.cost + take.cost - now <= budget
+        ),
+    )
+    for _, one, two in pairs:
+        changed = list(at)
+        for move in (gives[one], takes[two]):
+            if move.group >= 0:
+                changed[move.group] = move.at
+        if cost(_widths(curves, changed)) <= budget:
+            at[:] = changed
+            return True
+    return False
+
+
+def _moves(
+    curves: Sequence[Curve], at: Sequence[int], cost: Callable[[Sequence[int]], float]
+) -> Iterator[_Step]:
+    """A few widths down and up of each group, with what the whole costs then."""
+    for group, curve in enumerate(curves):
+        for stride in (*_GIVEN, *(-each for each in _GIVEN)):
+            to = at[group] + stride
+            if 0 <= to < len(curve.widths):
+                then = cost(_widths(curves, [*at[:group], to, *at[group + 1 :]]))
+                rise = float(curve.damage[to] - curve.damage[at[group]])
+                yield _Step(group, to, rise if stride > 0 else min(rise, 0.0), then)
 
 
 def _widths(curves: Sequence[Curve], at: Sequence[int]) -> list[int]:

@@ -179,7 +179,7 @@ def metric_title(metric: Metric, outputs: int) -> str:
 def metric_figures(metric: Metric) -> tuple[str, str, str]:
     """Before, after and change: shares to a hundredth of a percent, errors to four digits.
 
-    >>> from graphopt.run.record import Metric
+    >>> from graphopt.run.quality import Metric
     >>> metric_figures(Metric("mse", 0.0012, 0.00125, higher_is_better=False))
     ('0.0012', '0.00125', '+5e-05')
     """

@@ -129,10 +129,9 @@ class PruneChannels(Pass):
         groups = self._groups(graph, shapes, changes)
         known = self._known(groups, shapes, context)
         ways = self._ways(graph, context, shapes, groups, known, changes)
+        cuts = self._cuts(graph, context, shapes, ways, known, changes) if ways else []
         if not ways:
             changes.nothing = "no group of channels can get narrower"
-            return changes
-        cuts = self._cuts(graph, context, shapes, ways, known, changes)
         if cuts:
             changes.kept = cut_out(graph, shapes, cuts, known)
         else:
