@@ -21,6 +21,9 @@ __all__ = ["MOST_ROWS", "RowMoments", "SampledRows"]
 
 A = TypeVar("A")
 
+_MOST_SQUARED = 1e17
+"""Sums of some thousand products of larger values are beyond float32."""
+
 MOST_ROWS = 32768
 """A quarter of it costs the repair of a small residual network 0.8 points, four times as many gain
 nothing."""
@@ -127,6 +130,8 @@ class _RowFolder(Folder[A]):
         values = request.without_filling(arrays[self.whole], rows)
         if not np.isfinite(values).all():
             raise not_finite(request.tensor, "NaN or infinite values")
+        if np.abs(values).max(initial=0) > _MOST_SQUARED:
+            raise not_finite(request.tensor, "values too large to be squared")
         request.same_width(request.blocks(values.shape), self.blocks)
         if window is not None:
             count = len(values) * math.prod(window.positions(values.shape[2:]))

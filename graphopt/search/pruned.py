@@ -61,10 +61,18 @@ def pruned_forms(
             return found, [f"no candidate with fewer channels: {err}"]
         if new[0].quality is None:
             return found, [f"no candidate with fewer channels: {new[0].problem}"]
+        if any(new[0].name == item.name for item in found):
+            return found, [f"no candidate with less than {new[0].name}: no more can go"]
         weigh(base, new, means)
         found += new
         share = _NEXT.get((share, any(not item.problem for item in new)))
     return found, []
+
+
+def _reached(made: Candidate, lifted: Candidate, share: float) -> float:
+    """The share of the MACs that is left, which the one asked for may be out of reach of."""
+    before, after = lifted.stage.macs, made.stage.macs
+    return share if not before or after is None else after / before
 
 
 def _named(share: float) -> str:
@@ -90,6 +98,7 @@ def _of_share(
     trial, name = replace(means, limits=Limits()), _named(share)
     logger.info("one more form: %s", name)
     alone = attempt(lifted, trial, Proposal("pruned", name, _REMOVE.format(share=share) + AFTER))
+    alone.name = name = _named(_reached(alone, lifted, share))
     if behind is None or alone.quality is None:
         return [alone]
     logger.info("one more form: %s, %s", name, behind.name)

@@ -200,3 +200,12 @@ def test_values_that_are_not_finite_and_widths_that_change_are_refused() -> None
     folder.take({tap: np.zeros((1, 2, 3))}, Rows(1, 1, first=True))
     with pytest.raises(DataError, match="rows of 2 values on one sample and of 4 on another"):
         folder.take({tap: np.zeros((1, 4, 3))}, Rows(1, 1, first=False))
+
+
+@pytest.mark.parametrize("large", [3.4e38, -1e20])
+def test_values_whose_squares_are_beyond_float32_are_refused(large: float) -> None:
+    graph = graph_of("y = MatMul(x, w)", "(float[N, 2] x) => (float[N, 3] y)", w=(2, 3))
+    samples = Stub([({"x": np.array([[1.0, large]], np.float32)}, 1)])
+    for request in (RowMoments("x"), SampledRows("x")):
+        with pytest.raises(DataError, match="tensor 'x' holds values too large to be squared"):
+            asked(graph, samples, request)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import pytest
@@ -64,6 +64,14 @@ def test_page(name: str) -> None:
     pass_class = registry.find(name)
     assert name.replace("-", "_") == pass_class.__module__.rsplit(".", 1)[-1]
     assert "becomes" in str(inspect.getdoc(pass_class)), "the page shows what becomes what"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def steady_clock() -> Iterator[None]:
+    """What a pass makes here must not hang on how busy the machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("graphopt.run.drive.ratio_of_times", lambda *_: 0.5)
+        yield
 
 
 @pytest.mark.parametrize("name", registry.names())

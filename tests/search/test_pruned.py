@@ -48,6 +48,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[Proposal]:
 
     monkeypatch.setattr(pruned, "_REMOVE", "mask-weights{{sparsity={share:g}}}")
     monkeypatch.setattr(pruned, "attempt", attempt)
+    monkeypatch.setattr(pruned, "_reached", lambda made, lifted, share: share)
     return seen
 
 
@@ -95,6 +96,21 @@ def test_the_best_form_so_far_stands_behind(
         "correct-bias",
         "eliminate-dead",
     ]
+
+
+def test_it_ends_where_no_more_can_go(
+    tried: list[Proposal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holding(0.3, monkeypatch)
+    monkeypatch.setattr(pruned, "_reached", lambda made, lifted, share: max(share, 0.59))
+    found, messages = pruned_forms(BASE, LIFTED, [BASE], MEANS)
+    names = ["channels at 70% of the MACs", "channels at 59% of the MACs"]
+    assert [item.name for item in found] == names
+    assert messages == ["no candidate with less than channels at 59% of the MACs: no more can go"]
+
+
+def test_the_share_is_the_one_that_is_left() -> None:
+    assert pruned._reached(BASE, LIFTED, 0.7) == 1.0  # nothing went
 
 
 def test_without_a_limit_nothing_is_removed(tried: list[Proposal]) -> None:
