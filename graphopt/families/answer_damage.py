@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto, ValueInfoProto
 
 from graphopt.contract.passes import Context, Values
+from graphopt.errors import DataError
 from graphopt.graph.graph import Graph
 from graphopt.numerics.divergence import class_divergence, relative_error
 from graphopt.tasks.reading import read_tasks
@@ -22,17 +24,24 @@ class AnswerDamage:
     """How far the answers of an edited model are from those of the model itself.
 
     Of scores of classes it is their softened KL divergence, of everything else the squared error
-    over the energy; of several outputs the mean.
+    over the energy; of several outputs the mean. Texts, sequences and maps say nothing.
 
     Args:
         graph: The model.
         context: Has the samples.
         samples: How many of them to look at.
+
+    Raises:
+        DataError: No output holds numbers, or one holds NaN or infinity.
+        LimitError: They take too much memory.
     """
 
     def __init__(self, graph: Graph, context: Context, samples: int) -> None:
         self._context, self._samples = context, samples
-        self._names = graph.main.outputs
+        outputs = graph.main.proto.output
+        self._names = [value.name for value in outputs if _holds_numbers(value)]
+        if not self._names:
+            raise DataError("no output holds numbers, by which answers could be told apart")
         self._before = self._answers(graph)
         count = len(next(iter(self._before.values())))
         seen = [{name: self._before[name][at] for name in self._names} for at in range(count)]
@@ -64,3 +73,8 @@ class AnswerDamage:
             chances = task.form == "probabilities"
             return class_divergence(wanted, given, task.axis, chances=chances)
         return relative_error(wanted, given)
+
+
+def _holds_numbers(value: ValueInfoProto) -> bool:
+    kind = value.type.tensor_type.elem_type if value.type.HasField("tensor_type") else 0
+    return kind not in (TensorProto.UNDEFINED, TensorProto.STRING)

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
+from graphopt.errors import DataError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 
@@ -202,6 +203,8 @@ class Whole(Tap):
     """All values as float32, for what only the host can reduce."""
 
     def compute(self, values: Array, drawn: Mapping[int, int]) -> Array:
+        if not isinstance(values, np.ndarray) or values.dtype.kind in "OSU":
+            raise DataError(f"tensor {self.tensor!r} holds no numbers that could be observed")
         return np.asarray(values, dtype=np.float32)
 
 
