@@ -204,6 +204,8 @@ class Pass(Options, ABC):
     uses_samples: ClassVar[bool] = False
     """Does better with calibration samples, and something without: it looks at
     ``context.calibrated`` before it asks."""
+    quantizes: ClassVar[bool] = False
+    """Its reasons for leaving a layer alone say why that layer stays float."""
     may_grow: ClassVar[str] = ""
     """Why the weights may be larger afterwards; empty where that would be a fault."""
 

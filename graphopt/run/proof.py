@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from graphopt.analysis.audit import Audit, audit, expected
+from graphopt.contract import registry
 from graphopt.contract.recipe import METADATA_KEY
 from graphopt.errors import ModelError
 from graphopt.facts import cost
@@ -211,11 +212,15 @@ def _ports(before: Graph, after: Graph) -> list[str]:
 def _audited(
     graph: Graph, passes: Sequence[PassRecord], target: Target
 ) -> tuple[Audit | None, list[str]]:
-    """The audit, with the reasons that the passes gave for what they left alone.
+    """The audit, with the reasons that quantizing passes gave for what they left alone.
 
     Where the target runs other operators on integers than this machine, its table speaks.
     """
-    reasons = {skip.node: skip.reason for item in passes for skip in item.skipped}
+    known = registry.names()
+    quantizing = [
+        item for item in passes if item.name in known and registry.find(item.name).quantizes
+    ]
+    reasons = {skip.node: skip.reason for item in quantizing for skip in item.skipped}
     if target.rules != find("host").rules:
         return expected(graph, reasons, target=target), []
     try:

@@ -63,6 +63,7 @@ class QuantizeDynamic(Pass):
     nodes: Nodes = ()
     exclude: Exclude = ()
     lossy: ClassVar[bool] = True
+    quantizes: ClassVar[bool] = True
     requires = (MinOpset("DynamicQuantizeLinear", 11), TargetTakes("weights"))
 
     def run(self, graph: Graph, context: Context) -> Changes:

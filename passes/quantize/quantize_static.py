@@ -106,6 +106,7 @@ class QuantizeStatic(Pass):
     nodes: Nodes = ()
     exclude: Exclude = ()
     lossy: ClassVar[bool] = True
+    quantizes: ClassVar[bool] = True
     requires = (
         CalibrationSamples(),
         FloatActivations(),

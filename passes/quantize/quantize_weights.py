@@ -76,6 +76,7 @@ class QuantizeWeights(Pass):
     nodes: Nodes = ()
     exclude: Exclude = ()
     lossy: ClassVar[bool] = True
+    quantizes: ClassVar[bool] = True
     requires = (
         MinOpset("Mul that broadcasts", 7),
         MinOpset("4-bit integers", CODE_TYPES["int4"].opset, when=When("weight_type", "int4")),

@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from graphopt.contract.passes import Skip
 from graphopt.contract.recipe import METADATA_KEY
 from graphopt.contract.settings import Limits
 from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import Need
 from graphopt.graph import io
+from graphopt.graph.node import label
 from graphopt.run.means import Means
 from graphopt.run.proof import describe, prove, with_recipe
 from graphopt.run.quality import Caveat, Metric, Quality
-from graphopt.run.record import LimitRecord
+from graphopt.run.record import LimitRecord, PassRecord
 from graphopt.run.stage import Stage
 from graphopt.run.verify import verify
 from graphopt.runtime import side_by_side
@@ -106,6 +108,20 @@ def test_layers_are_counted_as_the_target_runs_them() -> None:
     proof = prove(halved(stage, means), means, None, [], Caveat())
     assert proof.audit is not None
     assert proof.audit.table == "generic"
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("quantize-static", True), ("mask-weights", False), ("elsewhere", False)]
+)
+def test_only_passes_that_quantize_say_why_a_layer_is_float(name: str, told: bool) -> None:
+    stage, means = staged(MODELS["cnn"](), calibrated=False)
+    nodes = [label(node) for node in stage.graph.main.nodes]
+    skips = [Skip(node, "for a reason of its own") for node in nodes]
+    record = PassRecord(name, name, "nothing to do", "", 0.0, [], skips, 0, None, None)
+    proof = prove(halved(stage, means), means, None, [record], Caveat())
+    assert proof.audit is not None
+    reasons = {entry.reason for entry in proof.audit.float_}
+    assert ("for a reason of its own" in reasons) is told
 
 
 @pytest.mark.parametrize(("wall_ms", "words"), [(1.0, 0), (9.0, 1)])
