@@ -79,8 +79,8 @@ def resnet() -> tuple[nn.Module, Feeds]:
 
 def bottleneck(groups: int, width: int, excite: bool = False) -> Made:
     def block(a: int, b: int, s: int) -> nn.Module:
-        layers = [conv(a, width, 1), conv(width, width, 3, s, groups)]
-        layers += [Excite(width)] if excite else []  # type: ignore[list-item]
+        layers: list[nn.Module] = [conv(a, width, 1), conv(width, width, 3, s, groups)]
+        layers += [Excite(width)] if excite else []
         branch = nn.Sequential(*layers, conv(width, b, 1, act=nn.Identity))
         return Add(branch, None if a == b else conv(a, b, 1, s, act=nn.Identity))
 
