@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
-from graphopt.facts.operands import Operand
+from graphopt.facts.operands import FLOATS, Operand
 from graphopt.graph.graph import Scope
 from graphopt.graph.node import attribute, is_op
 
@@ -271,8 +271,11 @@ def _bias_missing(one: Layer) -> str:
     constant = one.bias.constant
     size = math.prod(constant.shape)
     a_channel = size == one.channels and constant.shape[-1] == size
-    if one.bias.data_type != TensorProto.FLOAT or not (size == 1 or a_channel):
+    if one.bias.data_type not in FLOATS or not (size == 1 or a_channel):
         return _PLAIN_BIAS
+    if one.bias.data_type != TensorProto.FLOAT:
+        kind = TensorProto.DataType.Name(one.bias.data_type).lower()
+        return f"its bias is {kind}, not float; put convert-to-float32 before"
     if constant.overridable:
         return f"its bias is listed as an input; {_FREEZE}"
     return "" if np.isfinite(constant.values).all() else "its bias holds NaN or infinity"

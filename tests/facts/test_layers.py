@@ -240,6 +240,7 @@ BIASES: dict[str, tuple[str, tuple[str, int] | None]] = {
 
 @pytest.mark.parametrize("body", BIASES)
 def test_who_reads_the_bias(body: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CONSTANTS, "half", np.ones(4, np.float16))
     monkeypatch.setitem(CONSTANTS, "i4", np.arange(4, dtype=np.int32))
     one = only(graph_of(body))
     name, place = BIASES[body]
@@ -321,6 +322,12 @@ PORTS = "(float[2, 6] x, float[4] c) => (float[2, 4] y)"
         ("y = Gemm(x, w, c)", PORTS, "", PLAIN),
         ("y = Gemm(x, w, column)", ROWS, "", PLAIN),
         ("v = DequantizeLinear(i4, s) y = Gemm(x, w, v)", ROWS, "", PLAIN),
+        (
+            "y = Gemm(x, w, half)",
+            ROWS,
+            "",
+            "its bias is float16, not float; put convert-to-float32",
+        ),
         ("y = Gemm(x, w, infinite)", ROWS, "", "its bias holds NaN"),
         ("y = Gemm(x, w, b)", ROWS, "b", "its bias is listed as an input; put freeze-initializers"),
         ("m = MatMul(x, w) y = Add(m, b)", ROWS, "b", "its bias is listed as an input"),
