@@ -61,7 +61,12 @@ def test_distributions_come_near_whatever_form_they_have(mine: str, theirs: str)
     assert after < 0.35 * before
     told = "\n".join(result.report.messages)
     assert "outputs of the teacher that the student has not are left out: 'r'" in told
-    assert ("the agreement of their decisions does" in told) == (mine != theirs)
+    forms = {"Identity": "logits", "Softmax": "probabilities"}
+    words = (
+        f"output 'logits' holds {forms[theirs]} of the teacher and {forms[mine]} of the student: "
+        "both are compared as probabilities"
+    )
+    assert (words in told) == (mine != theirs)
     curves = result.report.passes[0].curves
     assert curves is not None
     assert curves.metric == "agreement %"

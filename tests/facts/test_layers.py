@@ -240,7 +240,6 @@ BIASES: dict[str, tuple[str, tuple[str, int] | None]] = {
 
 @pytest.mark.parametrize("body", BIASES)
 def test_who_reads_the_bias(body: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(CONSTANTS, "half", np.ones(4, np.float16))
     monkeypatch.setitem(CONSTANTS, "i4", np.arange(4, dtype=np.int32))
     one = only(graph_of(body))
     name, place = BIASES[body]
@@ -323,7 +322,7 @@ PORTS = "(float[2, 6] x, float[4] c) => (float[2, 4] y)"
         ("y = Gemm(x, w, column)", ROWS, "", PLAIN),
         ("v = DequantizeLinear(i4, s) y = Gemm(x, w, v)", ROWS, "", PLAIN),
         (
-            "y = Gemm(x, w, half)",
+            "y = Gemm(x, half, four)",
             ROWS,
             "",
             "its bias is float16, not float; put convert-to-float32",
@@ -340,6 +339,7 @@ PORTS = "(float[2, 6] x, float[4] c) => (float[2, 4] y)"
 def test_what_is_a_plain_bias(
     body: str, ports: str, listed: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(CONSTANTS, "four", np.ones(4, np.float16))
     monkeypatch.setitem(CONSTANTS, "column", np.ones((2, 1), np.float32))
     monkeypatch.setitem(CONSTANTS, "infinite", np.full(4, np.inf, np.float32))
     monkeypatch.setitem(CONSTANTS, "i4", np.arange(4, dtype=np.int32))

@@ -73,7 +73,8 @@ class Loop:
         )
         self._average = Average(module, options.ema) if options.ema else None
         self._best: dict[str, Tensor] = {}
-        decides = self._scoring is not None and self._scoring.decides
+        held_out = task.batches.held_out_count > 0
+        decides = held_out and self._scoring is not None and self._scoring.decides
         self._so_far = BestSoFar(self._scoring.figure if self._scoring and decides else None)
         self._sum, self._summed = 0.0, 0
         half = options.precision == "bfloat16" or (
