@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from graphopt.data.samples import Feeds
 from graphopt.errors import DataError, LimitError, ModelError
 from graphopt.facts.layers import Layer, Refusal, layer
 from graphopt.graph.graph import Graph
-from graphopt.graph.tensors import Array
 from graphopt.numerics.im2col import AutoPad, Window
 from graphopt.observe import gram
 from graphopt.observe.gram import Gram
@@ -25,21 +22,7 @@ from graphopt.observe.run import observe
 from graphopt.observe.walk import Walk
 from graphopt.runtime.session import Session
 from graphopt.testing import model_from_text
-
-
-@dataclass
-class Stub:
-    """Feeds in memory, each with its number of real rows."""
-
-    held: Sequence[tuple[Feeds, int]]
-    labels: Array | None = None
-
-    @property
-    def count(self) -> int:
-        return sum(real for _, real in self.held)
-
-    def feeds(self, batch: int = 1, limit: int | None = None) -> Iterator[tuple[Feeds, int]]:
-        yield from self.held[:limit]
+from tests.observe.stub import Stub
 
 
 def graph_of(body: str, ports: str, **weights: Any) -> Graph:

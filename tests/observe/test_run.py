@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,21 +19,7 @@ from graphopt.observe.means import ChannelMean
 from graphopt.observe.request import Request
 from graphopt.observe.run import observe
 from graphopt.runtime.session import Session
-
-
-@dataclass
-class Stub:
-    """Feeds in memory, each with its number of real rows."""
-
-    held: Sequence[tuple[Feeds, int]]
-    labels: Array | None = None
-
-    @property
-    def count(self) -> int:
-        return sum(real for _, real in self.held)
-
-    def feeds(self, batch: int = 1, limit: int | None = None) -> Iterator[tuple[Feeds, int]]:
-        yield from self.held[:limit]
+from tests.observe.stub import Stub
 
 
 def graph(text: str) -> Graph:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -23,23 +22,9 @@ from graphopt.rewrite import qdq
 from graphopt.rewrite.integer_layers import WeightGrid, set_integer_weight
 from graphopt.runtime.session import Session
 from graphopt.testing import model_from_text
+from tests.observe.stub import Stub
 
 RNG = np.random.default_rng(11)
-
-
-@dataclass
-class Stub:
-    """Feeds in memory, each with its number of real rows."""
-
-    held: Sequence[tuple[Feeds, int]]
-    labels: Array | None = None
-
-    @property
-    def count(self) -> int:
-        return sum(real for _, real in self.held)
-
-    def feeds(self, batch: int = 1, limit: int | None = None) -> Iterator[tuple[Feeds, int]]:
-        yield from self.held[:limit]
 
 
 def graph_of(body: str, ports: str, **weights: Any) -> Graph:
