@@ -122,7 +122,7 @@ class PruneChannels(Pass):
             raise UsageError(f"{self.name}: {' and '.join(given)} exclude each other; give one")
 
     def run(self, graph: Graph, context: Context) -> Changes:
-        changes = Changes(nothing="the model keeps to the budget already")
+        changes = Changes(nothing="the budget is out of reach: no more channels can go")
         before = graph.copy()
         unshare_vectors(graph)
         shapes = run_shapes(graph, context)
@@ -168,6 +168,7 @@ class PruneChannels(Pass):
             cost = self.budget.cost(graph, shapes, groups)
             most = self._most(context, shapes, groups)
         if cost([group.size for group in groups]) <= most:
+            changes.nothing = "the model keeps to the budget already"
             return []
         if self.allocation == "sensitivity":
             curves = measured_curves(graph, context, shapes, ways, known, self.samples)

@@ -288,3 +288,9 @@ def test_a_budget_out_of_reach_is_told() -> None:
     _, record = _apply(_stream(), macs=0.1, max_share=0.25)
     assert record.status == "done"
     assert record.skipped[-1].reason == "macs=0.1 is out of reach: no more channels can go"
+
+
+def test_what_is_out_of_reach_is_not_said_to_be_kept() -> None:
+    _, record = _apply(_doubled(), macs=0.01, max_share=0.0)
+    assert record.status == "nothing to do"
+    assert record.reason == "the budget is out of reach: no more channels can go"
