@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -21,9 +21,10 @@ from graphopt.facts.select import select
 from graphopt.facts.shapes import Shapes
 from graphopt.facts.weights import grouped
 from graphopt.families.channels.budget import BUDGETS, ChannelBudget, KeptShare
-from graphopt.families.channels.curves import Way, measured_curves, plain_curves
+from graphopt.families.channels.curves import measured_curves, plain_curves
 from graphopt.families.channels.cuts import Cut, cut_out
 from graphopt.families.channels.drops import branch_of
+from graphopt.families.channels.narrowable import Narrowable, Way
 from graphopt.families.channels.order import Criterion, Ordering
 from graphopt.families.channels.readers import LayerRows, layer_rows
 from graphopt.families.channels.steps import allowed_widths, timed_widths
@@ -129,9 +130,10 @@ class PruneChannels(Pass):
         groups = self._groups(graph, shapes, changes)
         known = self._known(groups, shapes, context)
         ways = self._ways(graph, context, shapes, groups, known, changes)
-        cuts = self._cuts(graph, context, shapes, ways, known, changes) if ways else []
-        if not ways:
-            changes.nothing = "no group of channels can get narrower"
+        if ways:
+            cuts = self._cuts(Narrowable(graph, context, shapes, ways, known), changes)
+        else:
+            cuts, changes.nothing = [], "no group of channels can get narrower"
         if cuts:
             changes.kept = cut_out(graph, shapes, cuts, known)
         else:
@@ -148,58 +150,30 @@ class PruneChannels(Pass):
                 return ChannelBudget(kind, value)
         return ChannelBudget("macs", 0.5)
 
-    def _cuts(
-        self,
-        graph: Graph,
-        context: Context,
-        shapes: Shapes,
-        ways: Sequence[Way],
-        known: Mapping[str, LayerRows],
-        changes: Changes,
-    ) -> list[Cut]:
+    def _cuts(self, model: Narrowable, changes: Changes) -> list[Cut]:
         """What goes; where that is not enough for the budget it is noted."""
-        groups = [way.group for way in ways]
-        timed = None
-        if self.budget.kind == "latency":
-            timed = TimeBudget(graph, context, shapes, ways, self.form)
-            cost: Callable[[Sequence[int]], float] = timed.cost
-            most = timed.most(self.budget.value)
-        else:
-            cost = self.budget.cost(graph, shapes, groups)
-            most = self._most(context, shapes, groups)
-        if cost([group.size for group in groups]) <= most:
+        timed = TimeBudget(model, self.form) if self.budget.kind == "latency" else None
+        cost = self.budget.cost(model) if timed is None else timed.cost
+        most = self.budget.most(model) if timed is None else timed.most(self.budget.value)
+        if cost(model.whole) <= most:
             changes.nothing = "the model keeps to the budget already"
             return []
         if self.allocation == "sensitivity":
-            curves = measured_curves(graph, context, shapes, ways, known, self.samples)
+            curves = measured_curves(model, self.samples)
         else:
-            curves = plain_curves(ways)
+            curves = plain_curves(model.ways)
         share_out = even_widths if self.allocation == "uniform" else allocate
 
         def within(most: float) -> list[Cut]:
-            widths = share_out(curves, cost, most)
-            pairs = zip(ways, widths, strict=True)
-            return [way.cut(way.group.size - w) for way, w in pairs if w < way.group.size]
+            return model.cuts(share_out(curves, cost, most))
 
         if timed is not None:
             return timed.kept(within, self.budget.value)
         cuts = within(most)
-        lost = {cut.group.name: len(cut.gone) for cut in cuts}
-        if cost([group.size - lost.get(group.name, 0) for group in groups]) > most:
+        if cost(model.widths(cuts)) > most:
             given = f"{self.budget.kind}={self.budget.value:g}"
             changes.skip(self.name, f"{given} is out of reach: no more channels can go")
         return cuts
-
-    def _most(self, context: Context, shapes: Shapes, groups: Sequence[ChannelGroup]) -> float:
-        """What the model may cost: a share of the original, of which some may be gone already."""
-        original = context.reference.copy()
-        unshare_vectors(original)
-        if not context.kept:
-            return self.budget.most(original, shapes, groups)
-        shapes = run_shapes(context.reference, context)
-        names = {group.name for group in groups}
-        whole = [each for each in channel_groups(original, shapes).groups if each.name in names]
-        return self.budget.most(original, shapes, whole)
 
     def _ways(
         self,

@@ -6,11 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from graphopt.analysis.channels import ChannelGroup
+from graphopt.analysis.channels import ChannelGroup, channel_groups
 from graphopt.contract.passes import Option
 from graphopt.facts.shapes import Shapes
 from graphopt.families.channels.costs import ChannelCosts, Term, mac_terms, size_terms
+from graphopt.families.channels.narrowable import Narrowable
+from graphopt.families.run_shapes import run_shapes
 from graphopt.graph.graph import Graph
+from graphopt.rewrite.unshare import unshare_vectors
 
 __all__ = ["BUDGETS", "ChannelBudget", "KeptShare"]
 
@@ -34,25 +37,25 @@ class ChannelBudget:
     kind: BudgetKind
     value: float
 
-    def most(self, original: Graph, shapes: Shapes, groups: Sequence[ChannelGroup]) -> float:
-        """What the model may cost.
-
-        Args:
-            original: The model before anything was taken from it.
-            shapes: Of its tensors in a run.
-            groups: Its groups.
-        """
+    def most(self, model: Narrowable) -> float:
+        """What a model may cost: a share of the original, of which some may be gone already."""
+        original, shapes = model.context.reference.copy(), model.shapes
+        unshare_vectors(original)
+        groups: Sequence[ChannelGroup] = model.groups
+        if model.context.kept:
+            shapes = run_shapes(model.context.reference, model.context)
+            names = {group.name for group in groups}
+            found = channel_groups(original, shapes).groups
+            groups = [group for group in found if group.name in names]
         if self.kind == "share":
             return (1 - self.value) * sum(group.size for group in groups)
         return self.value * sum(part for part, _ in self._terms(original, shapes))
 
-    def cost(
-        self, graph: Graph, shapes: Shapes, groups: Sequence[ChannelGroup]
-    ) -> Callable[[Sequence[int]], float]:
-        """What a graph costs, by the widths of its groups."""
+    def cost(self, model: Narrowable) -> Callable[[Sequence[int]], float]:
+        """What a model costs, by the widths of its groups."""
         if self.kind == "share":
             return sum
-        return ChannelCosts(self._terms(graph, shapes), groups)
+        return ChannelCosts(self._terms(model.graph, model.shapes), model.groups)
 
     def _terms(self, graph: Graph, shapes: Shapes) -> list[Term]:
         if self.kind == "macs":

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from graphopt.contract.passes import Context
-from graphopt.facts.shapes import Shapes
-from graphopt.families.channels.curves import Way
 from graphopt.families.channels.cuts import Cut, cut_out
+from graphopt.families.channels.narrowable import Narrowable
 from graphopt.families.channels.times import Form, timed_costs
 from graphopt.graph.graph import Graph
 from graphopt.runtime.session import Session
@@ -24,25 +22,23 @@ class TimeBudget:
     """Times of a model by the widths of its groups.
 
     Args:
-        graph: The model.
-        context: Has the samples.
-        shapes: Of the tensors in a run on the first of them.
-        ways: The groups.
+        model: It.
         form: What its layers will compute in.
     """
 
-    def __init__(
-        self, graph: Graph, context: Context, shapes: Shapes, ways: Sequence[Way], form: Form
-    ) -> None:
-        assert context.training is not None, "a precondition"
-        self._graph, self._original, self._shapes = graph, context.reference, shapes
-        self._form, self._threads = form, context.training.threads
-        self._feeds = next(feeds for feeds, _ in context.training.samples.feeds(limit=1))
-        self.cost = timed_costs(graph, shapes, ways, self._feeds, form=form, threads=self._threads)
-        self._whole = self.cost([way.group.size for way in ways])
+    def __init__(self, model: Narrowable, form: Form) -> None:
+        training = model.context.training
+        assert training is not None, "a precondition"
+        self._graph, self._original = model.graph, model.context.reference
+        self._shapes, self._form, self._threads = model.shapes, form, training.threads
+        self._feeds = next(feeds for feeds, _ in training.samples.feeds(limit=1))
+        self.cost = timed_costs(
+            model.graph, model.shapes, model.ways, self._feeds, form=form, threads=self._threads
+        )
+        self._whole = self.cost(model.whole)
         self._before = 1.0
-        if context.kept:
-            self._before = self._ratio(graph)
+        if model.context.kept:
+            self._before = self._ratio(model.graph)
 
     def most(self, share: float) -> float:
         """Milliseconds that a share of the original's time is."""

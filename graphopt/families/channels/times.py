@@ -11,7 +11,7 @@ from graphopt.analysis.channels import ChannelGroup
 from graphopt.facts.layers import Layer, layers_of
 from graphopt.facts.shapes import Shapes
 from graphopt.families.channels.costs import ChannelCosts, Term, TimeTable
-from graphopt.families.channels.curves import Way
+from graphopt.families.channels.narrowable import Way
 from graphopt.families.channels.readers import channel_axis
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import attribute, label
