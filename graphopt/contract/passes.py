@@ -143,6 +143,16 @@ class Walk(Protocol):
             DataError: The tensor holds NaN or infinite values.
         """
 
+    def advance(self, node: NodeProto) -> None:
+        """Run on to a node of the graph, so that it and all behind it can be run from there."""
+
+    def fork(self, graph: Graph) -> Walk:
+        """A walk along another graph from where this one has come to.
+
+        Args:
+            graph: One that computes the same in front of the last node advanced to.
+        """
+
 
 @dataclass(frozen=True)
 class Context:

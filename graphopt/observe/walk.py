@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from copy import copy
 from typing import TypeVar
 
 import numpy as np
@@ -71,6 +73,7 @@ class Walk:
             self._rows.append(rows)
         self._per_run = values_per_run(len(self._held))
         self._done: set[int] = set()
+        self._ends: set[str] = set()
 
     def ask(self, request: Request[A]) -> A:
         """The answer of the graph as it is now.
@@ -85,24 +88,63 @@ class Walk:
         piece = self.graph.main.ancestors([tensor], stop=self._held[0])
         self._done |= {id(n) for n in piece if n is not last and not _is_cheap(n)}
         outputs = [name for name in (tensor, *self._kept(piece)) if name not in self._held[0]]
-        session = self._session(tensor, outputs) if outputs else None
         rng = np.random.default_rng(0)
         folder: Folder[A] | None = None
-        total = 0
-        for held, rows in zip(self._held, self._rows, strict=True):
-            self._deadline.check("before all layers were walked through")
-            arrays = {} if session is None else session.run({n: held[n] for n in session.inputs})
+        for (held, arrays), rows in zip(self._runs([tensor], outputs), self._rows, strict=True):
             values = held[tensor] if tensor in held else np.asarray(arrays.pop(tensor))
             if folder is None:
                 folder = request.folder(values.shape, self._per_run)
             drawn = draw(folder.taps, rng)
             folder.take({tap: tap.compute(values, drawn) for tap in folder.taps}, rows)
+        assert folder is not None
+        return folder.result()
+
+    def advance(self, node: NodeProto) -> None:
+        """Run on to a node of the graph, and hold what it and those behind it read.
+
+        What the model gives to its callers is held as well, so that all of it can be asked for.
+        """
+        scope = self.graph.main
+        order = [id(each) for each in scope.nodes]
+        passed = scope.nodes[: order.index(id(node))]
+        self._done |= {id(each) for each in passed if not _is_cheap(each)}
+        self._ends = set(scope.outputs)
+        fed = set(scope.inputs)
+        for each in passed:
+            if not fed.isdisjoint(scope.reads(each)):
+                fed.update(each.output)
+        # What depends on constants alone is the same for all samples and costs one run a piece.
+        outputs = [name for name in self._kept(passed) if name in fed and name not in self._held[0]]
+        for _ in self._runs(outputs, outputs):
+            pass
+
+    def fork(self, graph: Graph) -> Walk:
+        """A walk along another graph from where this one has come to.
+
+        Args:
+            graph: One that computes the same in front of the last node advanced to.
+        """
+        twin = copy(self)
+        twin.graph, twin._held, twin._done = graph, [dict(each) for each in self._held], set()
+        return twin
+
+    def _runs(
+        self, tensors: list[str], outputs: list[str]
+    ) -> Iterator[tuple[dict[str, Array], dict[str, Array]]]:
+        """Run the piece that gives some tensors; what is held, and what was computed, by feed.
+
+        What is left of the latter, once the next is asked for, is held from then on.
+        """
+        session = self._session(tensors, outputs) if outputs else None
+        total = 0
+        for held in self._held:
+            self._deadline.check("before all layers were walked through")
+            arrays = {} if session is None else session.run({n: held[n] for n in session.inputs})
+            yield held, arrays
             held.update(arrays)
             total += sum(each.nbytes for each in held.values() if isinstance(each, np.ndarray))
             self._refuse_more_than_allowed(total)
         self._forget()
-        assert folder is not None
-        return folder.result()
 
     def _refuse_more_than_allowed(self, needed: int) -> None:
         if needed > self._most:
@@ -115,6 +157,8 @@ class Walk:
         return [name for node in finished for name in node.output if name and self._wanted(name)]
 
     def _wanted(self, name: str) -> bool:
+        if name in self._ends:
+            return True
         for use in self.graph.main.uses(name):
             node, scope = use.node, use.scope
             while scope.parent is not None and scope.owner is not None:
@@ -133,9 +177,9 @@ class Walk:
             for name in names:
                 held.pop(name, None)
 
-    def _session(self, tensor: str, outputs: list[str]) -> Session:
-        """A session of the nodes from what is held to ``tensor``."""
-        part = extract(self.graph, [tensor], self._held[0])
+    def _session(self, tensors: list[str], outputs: list[str]) -> Session:
+        """A session of the nodes from what is held to some tensors."""
+        part = extract(self.graph, tensors, self._held[0])
         return Session(part, threads=self.threads, outputs=outputs)
 
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper
 
+from graphopt.contract.passes import Context
+from graphopt.facts.shapes import infer
+from graphopt.families.answer_damage import AnswerDamage
 from graphopt.graph.graph import Graph
+from graphopt.observe.walk import Walk
 from graphopt.passes.prune import PruneChannels
 from graphopt.testing import apply_pass, model_from_text
+from tests.observe.stub import Stub
 
 
 def _named(*, scores: bool) -> onnx.ModelProto:
@@ -52,3 +60,43 @@ def test_where_all_are_texts_it_is_refused() -> None:
     assert record.status == "refused"
     assert record.reason == "no output holds numbers, by which answers could be told apart"
     assert isinstance(graph, Graph)
+
+
+class _Around:
+    """As much of a context as is asked for."""
+
+    training = None
+
+    def __init__(self, graph: Graph) -> None:
+        rng = np.random.default_rng(1)
+        self.samples = Stub(
+            [({"x": rng.normal(size=(2, 8)).astype(np.float32)}, 2) for _ in range(3)]
+        )
+        self.shapes, self.walks = infer(graph), 0
+
+    def walk(self, graph: Graph, samples: int) -> Walk:
+        self.walks += 1
+        return Walk(graph, self.samples, threads=1)
+
+
+def test_edits_in_any_order_are_measured_as_if_each_were_run_from_the_start() -> None:
+    graph = Graph(_named(scores=True))
+    around: Any = _Around(graph)
+    damage = AnswerDamage(graph, cast(Context, around), 6)
+
+    def edited(name: str) -> Graph:
+        copy = graph.copy()
+        constant = copy.main.constant(name)
+        assert constant is not None
+        constant.set(constant.values * 0.5)
+        return copy
+
+    names = ("B1", "W1", "W2", "W1", "B2")
+    found = {name: damage.of(edited(name)) for name in names}
+    walks = around.walks
+    assert damage.of(graph.copy()) == 0
+    for name, value in found.items():
+        alone = AnswerDamage(graph, cast(Context, _Around(graph)), 6)
+        assert value == pytest.approx(alone.of(edited(name)), rel=1e-5)
+        assert value > 0
+    assert walks == 3  # for the answers, to go along, and once more for W1 behind W2

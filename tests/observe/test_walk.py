@@ -113,10 +113,10 @@ class Watched(Walk):
         super().__init__(graph, samples, threads=1)
         self.pieces: list[list[str]] = []
 
-    def _session(self, tensor: str, outputs: list[str]) -> Session:
-        piece = self.graph.main.ancestors([tensor], stop=self.held())
+    def _session(self, tensors: list[str], outputs: list[str]) -> Session:
+        piece = self.graph.main.ancestors(tensors, stop=self.held())
         self.pieces.append([str(node.output[0]) for node in piece])
-        return super()._session(tensor, outputs)
+        return super()._session(tensors, outputs)
 
     def held(self) -> set[str]:
         return set(self._held[0])
@@ -141,6 +141,45 @@ def test_each_node_runs_about_twice_and_no_more_is_held_than_is_read() -> None:
         "c3": {"x", "r1"},
         "c4": {"s", "t"},  # y reads s, and c4 runs again from t
     }
+
+
+def test_an_edited_copy_is_run_from_where_it_was_edited() -> None:
+    graph, samples = residual(), images(2)
+    walk = Watched(graph, samples)
+    edited = graph.copy()
+    shift(edited, "b3")
+    for place, held in ((0, {"x"}), (3, {"r1", "c2", "x"}), (5, {"s", "c3"})):
+        walk.advance(graph.main.nodes[place])
+        assert walk.held() == held
+        if place == 3:  # c3 reads b3
+            fork = walk.fork(edited)
+            given, wanted = fork.ask(ChannelMean("y", 1)), plain_mean(edited, samples, "y", 1)
+            np.testing.assert_allclose(given, wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        walk.ask(ChannelMean("y", 1)), plain_mean(graph, samples, "y", 1), rtol=1e-5, atol=1e-6
+    )
+    assert walk.pieces == [
+        ["c1", "r1", "c2"],
+        ["c3", "s", "t", "c4", "y"],  # the fork's
+        ["c3", "s"],
+        ["t", "c4", "y"],
+    ]
+
+
+def test_what_the_model_gives_early_is_held_and_what_follows_from_constants_is_not() -> None:
+    graph = graph_of(
+        "v = Transpose <perm = [1, 0]> (w) early = MatMul(x, v) r = Relu(early) y = MatMul(r, v)",
+        "(float[N, 4] x) => (float[N, 4] y, float[N, 4] early)",
+        w=(4, 4),
+    )
+    samples = Stub([({"x": values(2, 4)}, 2)])
+    walk = Watched(graph, samples)
+    walk.advance(graph.main.nodes[3])
+    assert walk.held() == {"early", "r"}
+    fork = walk.fork(graph.copy())
+    for name in ("y", "early"):
+        given, wanted = fork.ask(ChannelMean(name, 1)), plain_mean(graph, samples, name, 1)
+        np.testing.assert_allclose(given, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_codes_are_held_in_place_of_what_they_stand_for() -> None:

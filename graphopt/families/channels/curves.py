@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from graphopt.families.answer_damage import AnswerDamage
 from graphopt.families.channels.cuts import emptied
 from graphopt.families.channels.narrowable import Narrowable, Way
@@ -28,8 +30,13 @@ def measured_curves(model: Narrowable, samples: int) -> list[Curve]:
         samples: How many samples answer.
     """
     damage = AnswerDamage(model.graph, model.context, samples)
-    curves = []
-    for way in model.ways:
+    place = {id(node): at for at, node in enumerate(model.graph.main.nodes)}
+    first = [
+        min((place[id(each.node)] for each in way.group.consumers), default=0) for way in model.ways
+    ]
+    curves: dict[int, Curve] = {}
+    for at in np.argsort(first, kind="stable").tolist():
+        way = model.ways[at]
         size = way.group.size
         counts = sorted({min(max(1, round(share * size)), size - 1) for share in _POINTS})
         if not way.widths[-1]:
@@ -38,5 +45,5 @@ def measured_curves(model: Narrowable, samples: int) -> list[Curve]:
             damage.of(emptied(model.graph, model.shapes, way.cut(count), model.known))
             for count in counts
         ]
-        curves.append(way.curve(damage_between(way.units.errors, counts, found)))
-    return curves
+        curves[at] = way.curve(damage_between(way.units.errors, counts, found))
+    return [curves[at] for at in range(len(curves))]
