@@ -59,7 +59,9 @@ from graphopt.cli.streams import stdout_to_stderr
 @ops_option
 @trial_option
 @seed_option("Of all random numbers", default=None)
-@click.option("--strict", is_flag=True, help="Stop at the first refused pass or broken limit.")
+@click.option(
+    "--strict", is_flag=True, help="Stop at the first refused pass, broken limit or missed budget."
+)
 @click.option("--keep-going", is_flag=True, help="A refused pass is no failure: exit code 0.")
 @click.option("--dry-run", is_flag=True, help="Say what would run; write nothing.")
 @json_option

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
+from graphopt.contract.budgets import Missed, missed_budget
 from graphopt.contract.curves import TrainingCurves
 from graphopt.contract.kept import Kept
 from graphopt.contract.preconditions import Precondition
@@ -43,6 +44,7 @@ __all__ = [
     "MeanOutput",
     "MeanSquare",
     "MinMax",
+    "Missed",
     "Observe",
     "Option",
     "Pass",
@@ -53,6 +55,7 @@ __all__ = [
     "Values",
     "Walk",
     "body_reason",
+    "missed_budget",
 ]
 
 
@@ -81,7 +84,8 @@ class Changes:
 
     ``curves`` is the course of a training, where the pass trained; ``nothing`` says why there are
     no edits, for a pass that knows better than that there was nothing to do; ``kept`` says which
-    positions of the graph handed over are left, from a pass that removes channels.
+    positions of the graph handed over are left, from a pass that removes channels; ``missed`` is
+    the budget of a pass that could not keep to it.
     """
 
     edits: list[Edit] = field(default_factory=list)
@@ -89,6 +93,7 @@ class Changes:
     curves: TrainingCurves | None = None
     nothing: str = "found nothing in this model that it changes"
     kept: Kept = field(default_factory=dict)
+    missed: Missed | None = None
 
     def edit(self, node: NodeProto | str, what: str) -> None:
         """Note a change."""

@@ -29,7 +29,7 @@ class Limits:
         min_agreement: Least share of decisions that stay the same, percent: of each output that
             decides, such as the largest class.
         max_drop: Most that the metric may get worse, in the metric's own unit.
-        strict: End the run at the first refused pass or broken limit.
+        strict: End the run at the first refused pass, broken limit or missed budget of a pass.
 
     Raises:
         UsageError: A value is no finite number, a drop is below zero, or ``strict`` no bool.

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from graphopt.contract.passes import Changes, Context, Option, Pass
+from graphopt.contract.passes import Changes, Context, Option, Pass, missed_budget
 from graphopt.contract.preconditions import Precondition, Unquantized
 from graphopt.errors import UsageError
 from graphopt.facts.layers import Refusal
@@ -15,7 +15,7 @@ from graphopt.facts.weights import WeightGroup, weight_groups
 from graphopt.families.chosen import Exclude, MinSize, Nodes
 from graphopt.families.layer_inputs import Inputs, inputs_of
 from graphopt.families.low_rank_forms import Factored, Forms
-from graphopt.families.rank_plan import RankPlan
+from graphopt.families.rank_plan import Counted, RankPlan
 from graphopt.graph.graph import Graph
 from graphopt.numerics.lowrank import Budget
 from graphopt.rewrite.values import drop_unread
@@ -88,18 +88,27 @@ class LowRank(Pass):
         plan = RankPlan(graph, context, timed=not self.allow_slower and self.bytes is None)
         forms = [self.forms(*each, seed) for each in zip(groups, read, strict=True)]
         original = list(weight_groups(context.reference, chosen, self.op_types))
-        if self.macs is not None:
-            plans = plan.together(forms, others, original, "macs", self.macs)
-        elif self.bytes is not None:
-            plans = plan.together(forms, others, original, "bytes", self.bytes)
-        else:
+        shared = self._shared
+        if shared is None:
             plans = [plan.alone(each, self._budget) for each in forms]
+        else:
+            plans = plan.together(forms, others, original, *shared)
+            kind, share = shared
+            left = plan.left(forms, plans, others, original, kind)
+            changes.missed = missed_budget(kind, share, left, "no more forms may be taken")
         for each, found in zip(forms, plans, strict=True):
             if isinstance(found, str):
                 changes.skip(each.group.name, found)
             else:
                 _put(each, each.finished(found), changes)
         return changes
+
+    @property
+    def _shared(self) -> tuple[Counted, float] | None:
+        """What all layers keep together; None where each has its own budget."""
+        if self.macs is not None:
+            return "macs", self.macs
+        return None if self.bytes is None else ("bytes", self.bytes)
 
     @property
     def _budget(self) -> Budget:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from graphopt.contract.passes import Changes, Context
+from graphopt.contract.passes import Changes, Context, Missed, missed_budget
 from graphopt.errors import PassError
 from graphopt.facts.operators import TRAINED
 from graphopt.facts.weights import WeightGroup, weight_groups
@@ -27,8 +28,10 @@ __all__ = [
     "has_zeros",
     "held_values",
     "input_axis",
+    "missed_zeros",
     "prunable",
     "reached",
+    "zero_share",
     "zeros_of",
 ]
 
@@ -52,6 +55,38 @@ def prunable(
         else:
             found.append(group)
     return found
+
+
+def missed_zeros(
+    graph: Graph,
+    chosen: Callable[[NodeProto], bool],
+    zeros: AskedZeros,
+    masked: Sequence[WeightGroup],
+    spared: Callable[[WeightGroup], bool],
+) -> Missed | None:
+    """The share of zeros, where some weights that were to have them could not get theirs.
+
+    Args:
+        graph: The model with its zeros.
+        chosen: The nodes whose weights were to.
+        zeros: What was asked.
+        masked: The weights that got theirs.
+        spared: Weights that were not to after all.
+    """
+    got = {group.constant.origin for group in masked}
+    groups = [each for each in weight_groups(graph, chosen, TRAINED) if not spared(each)]
+    stay = sum(each.constant.origin not in got for each in groups)
+    if not stay:
+        return None  # what is missing is the rounding to whole weights
+    asked = zeros.sparsity if zeros.pattern is None else zeros.pattern.sparsity
+    reason = "1 weight stays as it was" if stay == 1 else f"{stay} weights stay as they were"
+    return missed_budget("sparsity", asked, zero_share(groups), reason, least=True)
+
+
+def zero_share(groups: Sequence[WeightGroup]) -> float:
+    """Share of zeros among weights as they are in the graph now, at least one."""
+    size = sum(math.prod(each.constant.shape) for each in groups)
+    return 1 - sum(int(np.count_nonzero(held_values(each))) for each in groups) / size
 
 
 def _undivided(group: WeightGroup, zeros: AskedZeros) -> str:

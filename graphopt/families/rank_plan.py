@@ -25,7 +25,7 @@ from graphopt.numerics.allocation import Priced, allot
 from graphopt.numerics.lowrank import Budget
 from graphopt.rewrite.alone import alone
 
-__all__ = ["RankPlan"]
+__all__ = ["Counted", "RankPlan"]
 
 _SAMPLES = (8, 64)
 """On so many, as the model's size allows, it is measured what a lower rank does to the answers."""
@@ -35,7 +35,7 @@ _MEASURED = (0.7, 0.35)
 """Shares of what a form costs at which that is done; in between and beyond it follows the loss."""
 _LEAST_DAMAGE, _RUIN = 1e-9, 1e6
 
-Kind = Literal["macs", "bytes"]
+Counted = Literal["macs", "bytes"]
 
 
 @dataclass(eq=False)
@@ -66,7 +66,7 @@ class RankPlan:
         forms: Sequence[Forms],
         others: Sequence[WeightGroup],
         original: Sequence[WeightGroup],
-        kind: Kind,
+        kind: Counted,
         share: float,
     ) -> list[Factored | str]:
         """The forms of all layers within one budget, or why they stay.
@@ -94,8 +94,41 @@ class RankPlan:
             return [self._even(each, kind, budget / sum(known)) for each in forms]
         return self._spread(forms, known, kind, budget)
 
+    def left(
+        self,
+        forms: Sequence[Forms],
+        plans: Sequence[Factored | str],
+        others: Sequence[WeightGroup],
+        original: Sequence[WeightGroup],
+        kind: Counted,
+    ) -> float | None:
+        """What all layers cost with their plans, as a share of what the original ones did.
+
+        None where costs are unknown and some layers stay.
+
+        Args:
+            forms: As for ``together``, which gave the ``plans``; no layer was edited since.
+            plans: The form of each; a reason where it stays.
+            others: As for ``together``.
+            original: As for ``together``.
+            kind: What is counted.
+        """
+        shares = [
+            1.0 if isinstance(found, str) else _share(found, each, kind)
+            for each, found in zip(forms, plans, strict=True)
+        ]
+        dense = [self._cost(each.group, kind, self._shapes) for each in forms]
+        whole = self._cost_of(original, kind, run_shapes(self.context.reference, self.context))
+        rest = self._cost_of(others, kind, self._shapes)
+        known = [cost for cost in dense if cost is not None]
+        if len(known) < len(dense) or rest is None or whole is None:
+            stays = others or any(isinstance(found, str) for found in plans)
+            return None if stays else max(shares, default=0.0)
+        cost = rest + sum(share * each for share, each in zip(shares, known, strict=True))
+        return cost / whole if whole else 0.0
+
     def _spread(
-        self, forms: Sequence[Forms], dense: Sequence[float], kind: Kind, budget: float
+        self, forms: Sequence[Forms], dense: Sequence[float], kind: Counted, budget: float
     ) -> list[Factored | str]:
         """Forms by measured damage; those that turn out to be slower are left out, one by one."""
         least = max(budget / sum(dense), 0) / 2
@@ -126,7 +159,7 @@ class RankPlan:
             for grid, index, reason in zip(grids, chosen, slow, strict=True)
         ]
 
-    def _even(self, forms: Forms, kind: Kind, share: float) -> Factored | str:
+    def _even(self, forms: Forms, kind: Counted, share: float) -> Factored | str:
         """The form of a layer that keeps the same share as all others."""
         if share <= 0:
             return "the others alone cost too much"
@@ -135,12 +168,14 @@ class RankPlan:
         fitting = [each for each in forms.grid(share) if _share(each, forms, kind) <= share]
         return max(fitting, key=lambda each: each.energy, default="no form of it is small enough")
 
-    def _cost_of(self, groups: Sequence[WeightGroup], kind: Kind, shapes: Shapes) -> float | None:
+    def _cost_of(
+        self, groups: Sequence[WeightGroup], kind: Counted, shapes: Shapes
+    ) -> float | None:
         """What some weights cost together; None where nobody knows."""
         found = [self._cost(group, kind, shapes) for group in groups]
         return None if None in found else sum(each or 0.0 for each in found)
 
-    def _cost(self, group: WeightGroup, kind: Kind, shapes: Shapes) -> float | None:
+    def _cost(self, group: WeightGroup, kind: Counted, shapes: Shapes) -> float | None:
         """What the layers of a weight cost: elements for bytes, whatever holds them for now."""
         if kind == "bytes":
             return float(math.prod(group.constant.shape))
@@ -152,7 +187,7 @@ class RankPlan:
         return run_shapes(self.graph, self.context)
 
     def _damages(
-        self, forms: Sequence[Forms], grids: Sequence[Sequence[Factored]], kind: Kind
+        self, forms: Sequence[Forms], grids: Sequence[Sequence[Factored]], kind: Counted
     ) -> list[_Damage]:
         """What the answers lose by what the outputs of each layer lose, measured one by one."""
         samples, shares = self._extent(len(forms))
@@ -259,7 +294,7 @@ def _layer(graph: Graph, node: NodeProto) -> Layer:
     return found
 
 
-def _share(found: Factored, forms: Forms, kind: Kind) -> float:
+def _share(found: Factored, forms: Forms, kind: Counted) -> float:
     """What a form costs over what the layer does."""
     if kind == "macs":
         return found.macs_share

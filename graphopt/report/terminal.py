@@ -92,6 +92,8 @@ def _passes(console: Console, record: RunRecord) -> None:
     for item in record.passes:
         if item.status in ("refused", "rolled back"):
             line(console, f"{item.name} {_outcome(item)}")
+        if item.missed is not None:
+            line(console, f"{item.name}: {item.missed}")
 
 
 def _trainings(console: Console, record: RunRecord) -> None:

@@ -114,6 +114,8 @@ def _driven(item: Pass, stage: Stage, means: Means, until: Depth) -> Outcome:
     skip_void(item, stage.graph, changes)
     for node in weighted_calls(stage.graph) if item.lossy and not item.joins else ():
         changes.skip(node, "its function holds weights, which only inline-functions brings out")
+    if changes.missed is not None and means.limits.strict and until == "verify":
+        raise LimitError(f"{item.name}: {changes.missed}")
     if not changes:
         return Outcome(stage, "nothing to do", changes.nothing, changes)
     restore(graph, halves, rounded=item.rounds_halves)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from graphopt.analysis.audit import Audit
+from graphopt.contract.budgets import Missed
 from graphopt.contract.curves import TrainingCurves
 from graphopt.contract.passes import Edit, Skip
 from graphopt.errors import Need
@@ -128,7 +129,8 @@ class PassRecord:
     ``needs``, what was not given) or ``rolled back`` (a limit; ``reason`` and ``broken``).
     ``bytes`` and ``macs`` are those after the pass, ``sqnr_db`` that of the worst output against
     the input model, ``curves`` the course of a training, ``note`` what the pass destroyed of what
-    others before it had made.
+    others before it had made, ``missed`` the budget of its own that it could not keep to, None
+    where it kept to it or its work was taken back.
     """
 
     name: str
@@ -145,6 +147,7 @@ class PassRecord:
     broken: Broken | None = None
     needs: tuple[Need, ...] = ()
     note: str = ""
+    missed: Missed | None = None
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,7 @@ def taken_back(records: Sequence[PassRecord], step: Driven, broken: Broken) -> l
                 reason=str(broken),
                 broken=broken,
                 changes=[],
+                missed=None,
                 bytes=size,
                 macs=macs,
             )
@@ -141,6 +142,7 @@ def record_of(item: Pass, outcome: Outcome) -> PassRecord:
         broken=outcome.broken,
         needs=outcome.needs,
         note=outcome.note if done else "",
+        missed=outcome.changes.missed if done or outcome.status == "nothing to do" else None,
     )
 
 

@@ -22,7 +22,7 @@ from graphopt.contract.training import NMPattern, Sparsity
 from graphopt.errors import PassError, UsageError
 from graphopt.facts.layers import Refusal
 from graphopt.facts.select import select
-from graphopt.facts.weights import WeightGroup
+from graphopt.facts.weights import WeightGroup, too_small
 from graphopt.families.chosen import Exclude, MinSize, Nodes
 from graphopt.families.masking import (
     arranged,
@@ -30,6 +30,7 @@ from graphopt.families.masking import (
     gradient_scores,
     has_zeros,
     held_values,
+    missed_zeros,
     prunable,
     zeros_of,
 )
@@ -165,17 +166,25 @@ class MaskWeights(Pass):
             ranks = self._ranks(graph, context, seen, criterion)
             for layer, keep in zip(seen, self._masks(seen, ranks), strict=True):
                 self._mask(layer, keep, changes)
+        if self.threshold is None:
+            chosen = select(self.nodes, self.exclude)
+            changes.missed = missed_zeros(graph, chosen, self._zeros, layers, self._spares)
         return changes
 
     def _layers(self, graph: Graph, changes: Changes) -> list[WeightGroup]:
         """The weights that are to lose elements."""
         chosen, found = select(self.nodes, self.exclude), []
         for layer in prunable(graph, chosen, self.min_size, self._zeros, changes):
-            if any(each.depthwise for each in layer.layers) and not self.depthwise:
+            if self._spares(layer):
                 changes.skip(layer.name, "a depthwise convolution, whose few weights all matter")
             else:
                 found.append(layer)
         return found
+
+    def _spares(self, layer: WeightGroup) -> bool:
+        """Whether a weight is too small, or depthwise where these are not asked for."""
+        depthwise = any(each.depthwise for each in layer.layers) and not self.depthwise
+        return depthwise or bool(too_small(layer.constant, self.min_size))
 
     @property
     def _zeros(self) -> AskedZeros:

@@ -20,13 +20,14 @@ from graphopt.facts.layers import Refusal
 from graphopt.facts.select import select
 from graphopt.facts.shapes import Shapes
 from graphopt.facts.weights import grouped
-from graphopt.families.channels.budget import BUDGETS, ChannelBudget, KeptShare
+from graphopt.families.channels.budget import BUDGETS, ChannelBudget, Costs, KeptShare
 from graphopt.families.channels.curves import measured_curves, plain_curves
 from graphopt.families.channels.cuts import Cut, cut_out
 from graphopt.families.channels.drops import branch_of
 from graphopt.families.channels.narrowable import Narrowable, Way
 from graphopt.families.channels.order import Criterion, Ordering
 from graphopt.families.channels.readers import LayerRows, layer_rows
+from graphopt.families.channels.size_budget import SizeBudget
 from graphopt.families.channels.steps import allowed_widths, timed_widths
 from graphopt.families.channels.time_budget import TimeBudget
 from graphopt.families.channels.times import Form
@@ -123,21 +124,22 @@ class PruneChannels(Pass):
             raise UsageError(f"{self.name}: {' and '.join(given)} exclude each other; give one")
 
     def run(self, graph: Graph, context: Context) -> Changes:
-        changes = Changes(nothing="the budget is out of reach: no more channels can go")
+        changes = Changes(nothing="no group of channels can get narrower")
         before = graph.copy()
         unshare_vectors(graph)
         shapes = run_shapes(graph, context)
         groups = self._groups(graph, shapes, changes)
         known = self._known(groups, shapes, context)
         ways = self._ways(graph, context, shapes, groups, known, changes)
-        if ways:
-            cuts = self._cuts(Narrowable(graph, context, shapes, ways, known), changes)
-        else:
-            cuts, changes.nothing = [], "no group of channels can get narrower"
+        cuts, left = self._cuts(Narrowable(graph, context, shapes, ways, known))
         if cuts:
             changes.kept = cut_out(graph, shapes, cuts, known)
         else:
             graph.become(before)
+        changes.missed = self.budget.missed(left, _why_no_more(ways, cuts))
+        if ways:
+            kept = "the model keeps to the budget already"
+            changes.nothing = kept if changes.missed is None else changes.missed.reason
         for cut in cuts:
             changes.edit(cut.group.name, _told(cut))
         return changes
@@ -150,14 +152,11 @@ class PruneChannels(Pass):
                 return ChannelBudget(kind, value)
         return ChannelBudget("macs", 0.5)
 
-    def _cuts(self, model: Narrowable, changes: Changes) -> list[Cut]:
-        """What goes; where that is not enough for the budget it is noted."""
-        timed = TimeBudget(model, self.form) if self.budget.kind == "latency" else None
-        cost = self.budget.cost(model) if timed is None else timed.cost
-        most = self.budget.most(model) if timed is None else timed.most(self.budget.value)
-        if cost(model.whole) <= most:
-            changes.nothing = "the model keeps to the budget already"
-            return []
+    def _cuts(self, model: Narrowable) -> tuple[list[Cut], float]:
+        """What goes, and what that leaves of the original's costs."""
+        budget = self._costs(model)
+        if not model.ways or budget.now <= self.budget.most:
+            return [], budget.now
         if self.allocation == "sensitivity":
             curves = measured_curves(model, self.samples)
         else:
@@ -165,15 +164,14 @@ class PruneChannels(Pass):
         share_out = even_widths if self.allocation == "uniform" else allocate
 
         def within(most: float) -> list[Cut]:
-            return model.cuts(share_out(curves, cost, most))
+            return model.cuts(share_out(curves, budget.cost, most))
 
-        if timed is not None:
-            return timed.kept(within, self.budget.value)
-        cuts = within(most)
-        if cost(model.widths(cuts)) > most:
-            given = f"{self.budget.kind}={self.budget.value:g}"
-            changes.skip(self.name, f"{given} is out of reach: no more channels can go")
-        return cuts
+        return budget.kept(within, self.budget.most)
+
+    def _costs(self, model: Narrowable) -> Costs:
+        if self.budget.kind == "latency":
+            return TimeBudget(model, self.form)
+        return SizeBudget(model, self.budget.kind)
 
     def _ways(
         self,
@@ -255,6 +253,14 @@ class PruneChannels(Pass):
             Example("mlp", {"share": 0.25, "round_to": 1, "exclude": ("Gelu",)}),
             Example("mlp", {"share": 0.25, "round_to": 1, "nodes": ("Gemm",)}),
         ]
+
+
+def _why_no_more(ways: Sequence[Way], cuts: Sequence[Cut]) -> str:
+    """Why no more was cut, where that was too little."""
+    widths = {cut.group.name: cut.width for cut in cuts}
+    if any(widths.get(way.group.name, way.group.size) > way.widths[-1] for way in ways):
+        return "no widths were found that keep to it"
+    return "no more channels can go"
 
 
 def _told(cut: Cut) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from graphopt.contract.examples import Example
-from graphopt.contract.passes import Changes, Context, Option
+from graphopt.contract.passes import Changes, Context, Option, missed_budget
 from graphopt.contract.preconditions import Unquantized
 from graphopt.contract.registry import register
 from graphopt.contract.training import PruningOptions
@@ -21,6 +21,7 @@ from graphopt.families.masking import (
     input_axis,
     prunable,
     reached,
+    zero_share,
     zeros_of,
 )
 from graphopt.families.training import DistillingPass, distilling_examples, told
@@ -99,11 +100,13 @@ class PruneIteratively(PruningOptions, DistillingPass):
             raise PassError(f"{self.name}: {curves.stopped}, before all that should go was gone")
         told(curves, changes, trainee.write_back(graph) if curves.best_step else [])
         if hook.stopped is not None:
-            changes.skip(
-                "sparsity",
-                f"{self.sparsity:.1%} was not reached: the held-out score fell below "
-                f"{self.min_score:g} at step {hook.stopped} of {curves.steps}",
+            asked = self.sparsity if pattern is None else pattern.sparsity
+            reason = (
+                f"the held-out score fell below {self.min_score:g} at step {hook.stopped} of "
+                f"{curves.steps}"
             )
+            left = zero_share(layers)
+            changes.missed = missed_budget("sparsity", asked, left, reason, least=True)
         for layer in layers if curves.best_step else []:
             changes.edit(layer.name, zeros_of(held_values(layer)))
         return changes

@@ -227,3 +227,25 @@ def test_once_more_the_budget_is_kept_already(kind: str, samples: int | None) ->
     reasons = {each.reason for each in records[1].skipped}
     known = {"it is part of a low-rank product already"}
     assert reasons <= known | {f"all together have no more {kind} than that already"}
+
+
+@pytest.mark.parametrize("kind", ["macs", "bytes"])
+@pytest.mark.parametrize("samples", [None, _samples()])
+def test_a_budget_is_kept_or_told_as_missed(kind: str, samples: Any) -> None:
+    _, record = _apply({kind: 0.5, "allow_slower": True}, samples)
+    assert record.missed is None
+    graph, record = _apply(
+        {kind: 0.5, "allow_slower": True, "nodes": ("Gemm",), "min_size": 48 * 48 + 1}, samples
+    )
+    assert record.missed is not None
+    assert record.missed.reached == _share(graph) == 1
+    assert record.missed.budget == kind
+
+
+def test_what_is_left_is_counted_with_the_layers_that_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(drive, "ratio_of_times", lambda *_: 1.25)
+    for samples in (None, _samples()):
+        _, record = _apply({"macs": 0.5}, samples)
+        assert str(record.missed) == "macs=0.5 is missed at 1.000: no more forms may be taken"

@@ -5,6 +5,7 @@ import pytest
 from rich.console import Console
 
 from graphopt.analysis.audit import Audit, Entry
+from graphopt.contract.budgets import Missed
 from graphopt.report import terminal
 from graphopt.run.quality import Metric
 from graphopt.run.record import LimitRecord, RunRecord
@@ -104,3 +105,13 @@ def test_many_reasons_are_cut_short(show: Callable[..., str], record: RunRecord)
     assert "and 12 more reasons; -v shows every layer" in text
     assert "reason 19" not in text
     assert "reason 19" in show(many, verbose=True)
+
+
+def test_a_missed_budget_is_told_below_the_passes(
+    show: Callable[..., str], record: RunRecord
+) -> None:
+    first, *rest = record.passes
+    missed = Missed("macs", 0.5, 0.6204, "no more channels can go")
+    told = dataclasses.replace(record, passes=[dataclasses.replace(first, missed=missed), *rest])
+    line = f"{first.name}: macs=0.5 is missed at 0.620: no more channels can go"
+    assert line in show(told).splitlines()

@@ -204,3 +204,14 @@ def test_the_metric_is_measured_once_for_a_group() -> None:
     metric = Falling()
     run_passes(*_staged(metric, max_drop=4.0), [Scale(), Repair(factor=1.5)])
     assert metric.calls == 2  # the reference and the group
+
+
+def test_a_budget_that_was_missed_is_told_unless_the_pass_was_taken_back() -> None:
+    item = MaskWeights(pattern="2:4", min_size=0)
+    _, (record,) = run_passes(*_staged(), [item])
+    assert (record.status, record.missed is None) == ("done", False)
+    start, means = _staged(min_sqnr_db=60.0)
+    _, (record,) = run_passes(start, means, [item])
+    assert (record.status, record.missed) == ("rolled back", None)
+    with pytest.raises(LimitError, match=r"mask-weights: sparsity=0\.5 is missed at 0\.4"):
+        run_passes(*_staged(strict=True), [item])

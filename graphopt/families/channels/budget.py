@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
-from graphopt.analysis.channels import ChannelGroup, channel_groups
-from graphopt.contract.passes import Option
-from graphopt.facts.shapes import Shapes
-from graphopt.families.channels.costs import ChannelCosts, Term, mac_terms, size_terms
-from graphopt.families.channels.narrowable import Narrowable
-from graphopt.families.run_shapes import run_shapes
-from graphopt.graph.graph import Graph
-from graphopt.rewrite.unshare import unshare_vectors
+from graphopt.contract.passes import Missed, Option, missed_budget
+from graphopt.families.channels.cuts import Cut
 
-__all__ = ["BUDGETS", "ChannelBudget", "KeptShare"]
+__all__ = ["BUDGETS", "ChannelBudget", "Costs", "KeptShare"]
 
 KeptShare = Annotated[
     float | None, Option("share to keep", low=0, high=1, low_open=True, high_open=True)
@@ -24,40 +18,56 @@ BudgetKind = Literal["macs", "params", "bytes", "share", "latency"]
 BUDGETS: tuple[BudgetKind, ...] = ("macs", "params", "bytes", "share", "latency")
 
 
+class Costs(Protocol):
+    """What a model costs by the widths of its groups, in a unit of its own."""
+
+    @property
+    def cost(self) -> Callable[[Sequence[int]], float]:
+        """By widths, as predicted."""
+
+    @property
+    def now(self) -> float:
+        """What the model costs as it is, as a share of the original's costs."""
+
+    def most(self, share: float) -> float:
+        """What a share of the original's costs is."""
+
+    def kept(self, within: Callable[[float], list[Cut]], share: float) -> tuple[list[Cut], float]:
+        """Cuts that keep to a share of the original's costs, as far as can be.
+
+        Args:
+            within: The cuts by what the rest may cost as predicted.
+            share: It.
+
+        Returns:
+            The cuts, and what they leave, as a share of the original's costs.
+        """
+
+
 @dataclass(frozen=True)
 class ChannelBudget:
     """What a model may cost, as a share of what the original costs.
 
     Attributes:
-        kind: What is counted; of ``share`` the units of all groups. Times are measured elsewhere:
-            see ``graphopt.families.channels.times``.
+        kind: What is counted; of ``share`` the units of all groups.
         value: The share that may be left; of ``share`` the one that goes.
     """
 
     kind: BudgetKind
     value: float
 
-    def most(self, model: Narrowable) -> float:
-        """What a model may cost: a share of the original, of which some may be gone already."""
-        original, shapes = model.context.reference.copy(), model.shapes
-        unshare_vectors(original)
-        groups: Sequence[ChannelGroup] = model.groups
-        if model.context.kept:
-            shapes = run_shapes(model.context.reference, model.context)
-            names = {group.name for group in groups}
-            found = channel_groups(original, shapes).groups
-            groups = [group for group in found if group.name in names]
-        if self.kind == "share":
-            return (1 - self.value) * sum(group.size for group in groups)
-        return self.value * sum(part for part, _ in self._terms(original, shapes))
+    @property
+    def most(self) -> float:
+        """The share that may be left."""
+        return 1 - self.value if self.kind == "share" else self.value
 
-    def cost(self, model: Narrowable) -> Callable[[Sequence[int]], float]:
-        """What a model costs, by the widths of its groups."""
-        if self.kind == "share":
-            return sum
-        return ChannelCosts(self._terms(model.graph, model.shapes), model.groups)
+    def missed(self, left: float, reason: str) -> Missed | None:
+        """The budget, where more is left than may be.
 
-    def _terms(self, graph: Graph, shapes: Shapes) -> list[Term]:
-        if self.kind == "macs":
-            return mac_terms(graph, shapes)
-        return size_terms(graph, in_bytes=self.kind == "bytes")
+        Args:
+            left: Share of the original's costs.
+            reason: Why it is no less.
+        """
+        if self.kind == "share":
+            return missed_budget(self.kind, self.value, 1 - left, reason, least=True)
+        return missed_budget(self.kind, self.value, left, reason)

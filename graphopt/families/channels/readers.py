@@ -58,6 +58,11 @@ class LayerRows:
         """Whether it has, or can get, a bias."""
         return self.layer.bias_place is not None
 
+    @property
+    def bare(self) -> bool:
+        """Whether it adds no bias so far."""
+        return self.layer.bias is None
+
     def moments(self, block: int) -> Floats:
         """What a reader of one group goes by: centred, where the bias takes up the means."""
         centred: Floats = self.rows.covariance[block]

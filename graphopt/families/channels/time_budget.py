@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from graphopt.families.channels.cuts import Cut, cut_out
 from graphopt.families.channels.narrowable import Narrowable
@@ -29,6 +29,7 @@ class TimeBudget:
     def __init__(self, model: Narrowable, form: Form) -> None:
         training = model.context.training
         assert training is not None, "a precondition"
+        self._model = model
         self._graph, self._original = model.graph, model.context.reference
         self._shapes, self._form, self._threads = model.shapes, form, training.threads
         self._feeds = next(feeds for feeds, _ in training.samples.feeds(limit=1))
@@ -36,34 +37,41 @@ class TimeBudget:
             model.graph, model.shapes, model.ways, self._feeds, form=form, threads=self._threads
         )
         self._whole = self.cost(model.whole)
-        self._before = 1.0
+        self.now = 1.0
         if model.context.kept:
-            self._before = self._ratio(model.graph)
+            self.now = self._ratio(model.graph)
 
     def most(self, share: float) -> float:
         """Milliseconds that a share of the original's time is."""
-        return share * self._whole / self._before
+        return share * self._whole / self.now
 
-    def kept(self, within: Callable[[float], list[Cut]], share: float) -> list[Cut]:
+    def kept(self, within: Callable[[float], list[Cut]], share: float) -> tuple[list[Cut], float]:
         """Cuts that keep the budget once they are measured; of ``int8`` the prediction counts.
 
         Args:
             within: The cuts by the milliseconds that are predicted for what is left.
             share: Of the original's time.
+
+        Returns:
+            The cuts, and what they leave of that time.
         """
         asked = self.most(share)
         cuts = within(asked)
-        if self._form == "int8":
-            return cuts
-        for _ in range(_TRIES):
+        left = self._predicted(cuts) / self._whole * self.now
+        for number in range(_TRIES if self._form == "float" else 0):
+            if number:
+                asked *= min(0.97, share / left)
+                cuts = within(asked)
             trial = self._graph.copy()
             cut_out(trial, self._shapes, cuts, {})
-            ratio = self._ratio(trial)
-            if ratio <= share:
+            left = self._ratio(trial)
+            if left <= share or self._predicted(cuts) > asked:
                 break
-            asked *= min(0.97, share / ratio)
-            cuts = within(asked)
-        return cuts
+        return cuts, left
+
+    def _predicted(self, cuts: Sequence[Cut]) -> float:
+        """Milliseconds that a run of what cuts leave should take."""
+        return self.cost(self._model.widths(cuts))
 
     def _ratio(self, graph: Graph) -> float:
         """What a graph takes of the original's time."""

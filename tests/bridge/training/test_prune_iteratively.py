@@ -91,7 +91,8 @@ def test_a_limit_ends_it_early_and_is_told() -> None:
     )
     assert record.status == "done"
     assert 0 < sum(_zeros(graph).values()) < round(0.9 * sum(SIZES.values()))
-    assert any("90.0% was not reached" in skip.reason for skip in record.skipped)
+    assert record.missed is not None
+    assert str(record.missed).startswith("sparsity=0.9 is missed at ")
 
 
 @pytest.mark.parametrize(

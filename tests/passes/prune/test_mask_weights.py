@@ -329,3 +329,17 @@ def test_depthwise_convolutions_stay_unless_asked_for() -> None:
     for criterion in ("magnitude", "second-order"):
         item = MaskWeights(min_size=0, depthwise=True, criterion=criterion)
         assert _zeros(apply_pass(item, MODELS["cnn"]())[0])["W3"] == 0.5
+
+
+def test_zeros_that_a_weight_cannot_have_are_told_as_missed() -> None:
+    graph, record = apply_pass(MaskWeights(pattern="2:4", min_size=0), MODELS["cnn"]())
+    assert record.missed is not None
+    zeros = size = 0
+    for layer in layers(graph):
+        if isinstance(layer, Layer) and not layer.depthwise:
+            zeros += int((layer.weight.values() == 0).sum())
+            size += layer.weight.values().size
+    assert record.missed.reached == pytest.approx(zeros / size)
+    assert (record.missed.budget, record.missed.asked) == ("sparsity", 0.5)
+    item = MaskWeights(pattern="2:4", min_size=0, exclude=("conv_0",))
+    assert apply_pass(item, MODELS["cnn"]())[1].missed is None

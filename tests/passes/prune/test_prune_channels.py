@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from graphopt.errors import Need, UsageError
+from graphopt.facts.cost import params
 from graphopt.facts.macs import count_macs
 from graphopt.facts.shapes import infer
 from graphopt.graph.graph import Graph
@@ -285,12 +286,63 @@ def test_a_model_without_groups_is_left_alone() -> None:
 
 
 def test_a_budget_out_of_reach_is_told() -> None:
-    _, record = _apply(_stream(), macs=0.1, max_share=0.25)
+    graph, record = _apply(_stream(), macs=0.1, max_share=0.25)
     assert record.status == "done"
-    assert record.skipped[-1].reason == "macs=0.1 is out of reach: no more channels can go"
+    assert record.missed is not None
+    assert record.missed.reached == pytest.approx(_macs(graph) / _macs(Graph(_stream())))
+    assert str(record.missed).endswith(": no more channels can go")
+
+
+@pytest.mark.parametrize("kind", ["macs", "params", "bytes", "share"])
+def test_a_budget_that_is_kept_is_not_said_to_be_missed(kind: str) -> None:
+    _, record = _apply(_stream(), round_to=1, allocation="global", **{kind: 0.4})
+    assert record.status == "done"
+    assert record.missed is None
+
+
+@pytest.mark.parametrize(
+    ("options", "reached"),
+    [
+        ({"params": 0.1}, None),
+        ({"bytes": 0.1}, None),
+        ({"share": 0.9}, 0.25),
+        ({"latency": 0.01, "form": "int8"}, None),
+        ({"latency": 0.01}, None),
+    ],
+)
+def test_every_budget_says_that_it_was_missed(
+    options: dict[str, Any], reached: float | None
+) -> None:
+    model = _stream()
+    graph, record = _apply(model, max_share=0.25, round_to=1, allocation="global", **options)
+    assert record.missed is not None
+    assert record.missed.budget in options
+    if "params" in options:
+        reached = params(graph) / params(Graph(model))
+    if reached is not None:
+        assert record.missed.reached == pytest.approx(reached)
+
+
+def test_parameters_are_those_of_the_file_that_came() -> None:
+    """Vectors that several layers share are counted once, and biases that come in too."""
+    rng = np.random.default_rng(0)
+    shapes = {"W1": (8, 3, 1, 1), "W2": (8, 8, 1, 1), "W3": (8, 8, 1, 1), "W4": (40, 8, 1, 1)}
+    model = model_from_text(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[N,3,8,8] x) => (float[N,40,8,8] y) {
+          a = Conv (x, W1, b) ar = Relu (a) c = Conv (ar, W2, b) cr = Relu (c)
+          d = Conv (cr, W3, b) dr = Relu (d) y = Conv (dr, W4)
+        }""",
+        {**{name: rng.normal(size=s).astype(np.float32) for name, s in shapes.items()}, "b": (8,)},
+    )
+    for kept in (0.8, 0.7, 0.6):
+        graph, record = _apply(model, params=kept, round_to=1, allocation="global")
+        assert record.missed is None
+        assert params(graph) <= kept * params(Graph(model))
 
 
 def test_what_is_out_of_reach_is_not_said_to_be_kept() -> None:
     _, record = _apply(_doubled(), macs=0.01, max_share=0.0)
     assert record.status == "nothing to do"
-    assert record.reason == "the budget is out of reach: no more channels can go"
+    assert record.reason == "no more channels can go"
+    assert str(record.missed) == "macs=0.01 is missed at 1.000: no more channels can go"
