@@ -8,7 +8,7 @@ from graphopt.facts.sized import Sized
 from graphopt.graph.graph import Graph
 from graphopt.run.sizing import sized_run
 
-__all__ = ["run_shapes", "sizes_of"]
+__all__ = ["run_shapes", "run_sizes"]
 
 
 def run_shapes(graph: Graph, context: Context) -> Shapes:
@@ -22,7 +22,7 @@ def run_shapes(graph: Graph, context: Context) -> Shapes:
     return _sized(graph, context, known).shapes
 
 
-def sizes_of(graph: Graph, context: Context) -> Sized:
+def run_sizes(graph: Graph, context: Context) -> Sized:
     """Shapes and MACs at the sizes of the first sample of any graph that takes it.
 
     Args:

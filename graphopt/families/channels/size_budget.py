@@ -10,7 +10,7 @@ from graphopt.families.channels.costs import ChannelCosts, Term, mac_terms, size
 from graphopt.families.channels.cuts import Cut, cut_out
 from graphopt.families.channels.narrowable import Narrowable
 from graphopt.families.channels.readers import LayerRows
-from graphopt.families.run_shapes import run_shapes, sizes_of
+from graphopt.families.run_shapes import run_shapes, run_sizes
 from graphopt.graph.graph import Graph
 from graphopt.rewrite.unshare import unshare_vectors
 
@@ -104,7 +104,7 @@ class SizeBudget:
     def _count(self, graph: Graph) -> float:
         """What a graph costs."""
         if self._kind == "macs":
-            found = sizes_of(graph, self._model.context)
+            found = run_sizes(graph, self._model.context)
             if found.macs.total is not None:
                 return found.macs.total
             return sum(size for size, _ in mac_terms(graph, found.shapes))
