@@ -125,7 +125,7 @@ class _Planner:
         if refusal is None and (width := self._narrow_group(found)) is not None:
             reason = f"{width} channels a group; its integer kernel is slower than the float one"
             return Refusal(node, reason)
-        refusal = refusal or (found.refusal("bias") if found.adds else None)
+        refusal = refusal or (found.refusal("float32 bias") if found.adds else None)
         return refusal or found.refusal("fixed", "finite") or found
 
     def _narrow_group(self, found: Layer) -> int | None:

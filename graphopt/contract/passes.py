@@ -128,7 +128,8 @@ class Observe(Protocol):
 
         Raises:
             PassError: There are no samples.
-            DataError: A tensor holds NaN, infinite values or no numbers.
+            DataError: A tensor holds no numbers. Of one that holds NaN or infinite values it is
+                raised when its answer is read.
         """
 
 

@@ -21,11 +21,13 @@ Kind = Literal["conv", "linear", "contraction", "table", "recurrent"]
 """Conv and ConvTranspose; MatMul and Gemm; Einsum; a Gather or Slice of a constant; RNN, GRU and
 LSTM. Operators that are integer by definition are of the kind that they replace."""
 
-Need = Literal["float", "float32", "codable", "fixed", "right", "matrix", "finite", "bias"]
+Need = Literal[
+    "float", "float32", "codable", "fixed", "right", "matrix", "finite", "bias", "float32 bias"
+]
 """What a pass may ask of a layer: a weight stored as floats of any width; as float32; as that, or
 as codes of 8 bits that a node turns into it; that no caller may replace; that is the right operand,
-the left one not transposed; of rank 2; without NaN or infinity; and a bias, if any, that is a
-finite float32 constant of one value, or one a channel, which no caller may replace."""
+the left one not transposed; of rank 2; without NaN or infinity; a bias, if any, that is a finite
+constant of floats, one value or one a channel, which no caller may replace; and one of float32."""
 
 Floats = NDArray[np.float64]
 
@@ -273,12 +275,18 @@ def _bias_missing(one: Layer) -> str:
     a_channel = size == one.channels and constant.shape[-1] == size
     if one.bias.data_type not in FLOATS or not (size == 1 or a_channel):
         return _PLAIN_BIAS
-    if one.bias.data_type != TensorProto.FLOAT:
-        kind = TensorProto.DataType.Name(one.bias.data_type).lower()
-        return f"its bias is {kind}, not float; put convert-to-float32 before"
     if constant.overridable:
         return f"its bias is listed as an input; {_FREEZE}"
-    return "" if np.isfinite(constant.values).all() else "its bias holds NaN or infinity"
+    finite = np.isfinite(constant.values.astype(np.float64)).all()
+    return "" if finite else "its bias holds NaN or infinity"
+
+
+def _float32_bias_missing(one: Layer) -> str:
+    kind = TensorProto.FLOAT if one.bias is None else one.bias.data_type
+    if kind in FLOATS and kind != TensorProto.FLOAT:
+        name = TensorProto.DataType.Name(kind).lower()
+        return f"its bias is {name}, not float; put convert-to-float32 before"
+    return _bias_missing(one)
 
 
 _PLAIN_BIAS = "its bias is not a constant of one value per output channel"
@@ -291,4 +299,5 @@ _MISSING: Mapping[Need, Callable[[Layer], str]] = {
     "matrix": _matrix_missing,
     "finite": _finite_missing,
     "bias": _bias_missing,
+    "float32 bias": _float32_bias_missing,
 }

@@ -13,6 +13,7 @@ from onnx import NodeProto
 
 from graphopt.analysis.downstream import Downstream, downstream, result_of, unpooled
 from graphopt.contract.passes import Context, SampledRows
+from graphopt.errors import DataError
 from graphopt.facts.layers import Layer, Refusal, layer
 from graphopt.facts.live import peak_elements
 from graphopt.families.padding import Padding
@@ -143,7 +144,10 @@ class Refit:
             most: Rows to take.
         """
         found = absorber(one.scope, one.node)
-        given = found if isinstance(found, Refusal) else self._given(one, most)
+        try:
+            given = found if isinstance(found, Refusal) else self._given(one, most)
+        except DataError as err:
+            given = Refusal(one.node, str(err))
         self._pending.discard(id(one.node))
         if isinstance(given, Refusal):
             return given

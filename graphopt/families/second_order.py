@@ -15,7 +15,7 @@ from graphopt.graph.tensors import Array
 from graphopt.numerics.removal import damped, second_order_mask
 from graphopt.numerics.scores import AskedZeros, Mask
 
-__all__ = ["input_scores", "remove_weights", "unseen_reason"]
+__all__ = ["input_scores", "remove_weights", "unseen_reasons"]
 
 Floats = NDArray[np.float64]
 
@@ -23,13 +23,38 @@ _ROUNDS = 3
 """Solutions behind a function that is flat."""
 
 
-def unseen_reason(group: WeightGroup) -> str:
-    """Why samples tell nothing of a weight; empty where they do."""
+def unseen_reasons(
+    context: Context, groups: Sequence[WeightGroup], samples: int, *, scored: bool
+) -> dict[str, str]:
+    """By name of the weights of which samples tell nothing, why that is so.
+
+    Args:
+        context: Has the samples.
+        groups: Weights that are to lose elements.
+        samples: How many to look at.
+        scored: Whether ``input_scores`` is to be asked of them.
+    """
+    found = {group.name: _unseen(group) for group in groups}
+    seen = [group for group in groups if not found[group.name]] if scored else []
+    requests = [_powers(group) for group in seen]
+    answers = context.observe(requests, limit=samples)
+    for group, request in zip(seen, requests, strict=True):
+        failure = answers.failure(request)
+        found[group.name] = "" if failure is None else str(failure)
+    return {name: reason for name, reason in found.items() if reason}
+
+
+def _unseen(group: WeightGroup) -> str:
     one = group.layers[0]
     if one.scope.parent is not None:
         return body_reason(one.scope)
     refusal = refit_refusal(one)
     return "" if refusal is None else refusal.reason
+
+
+def _powers(group: WeightGroup) -> MeanSquare:
+    one = group.layers[0]
+    return MeanSquare(one.data, 1 if one.kind == "conv" else -1)
 
 
 def input_scores(context: Context, groups: Sequence[WeightGroup], samples: int) -> Iterator[Array]:
@@ -46,10 +71,10 @@ def input_scores(context: Context, groups: Sequence[WeightGroup], samples: int) 
     Source: Sun et al., A Simple and Effective Pruning Approach for Large Language Models (2024),
     equation 1 (Wanda), squared.
     """
-    ones = [group.layers[0] for group in groups]
-    requests = [MeanSquare(one.data, 1 if one.kind == "conv" else -1) for one in ones]
+    requests = [_powers(group) for group in groups]
     answers = context.observe(requests, limit=samples)
-    for one, request in zip(ones, requests, strict=True):
+    for group, request in zip(groups, requests, strict=True):
+        one = group.layers[0]
         weight = blocks_of(one, one.values().astype(np.float64))
         powers = answers[request].reshape(one.groups, -1)
         by_row = np.repeat(powers, weight.shape[1] // powers.shape[1], axis=1)

@@ -63,7 +63,9 @@ class _ChannelMean(Folder[NDArray[np.float64]]):
     def take(self, arrays: Mapping[Tap, Array], rows: Rows) -> None:
         means = arrays[self.mean].astype(np.float64)
         if not np.isfinite(means).all():
-            raise not_finite(self.tensor, "NaN or infinite values")
+            large = self.mean.squared and not np.isnan(means).any()
+            what = "values that are infinite or too large to be squared" if large else None
+            raise not_finite(self.tensor, what or "NaN or infinite values")
         sizes = arrays[self.size].tolist()
         if self.axis == 0:
             means = means[None]

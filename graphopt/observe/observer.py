@@ -51,7 +51,7 @@ class Observer:
 
         Raises:
             PassError: There are no samples, or the time is over.
-            DataError, ModelError, LimitError: As ``observe``.
+            DataError, ModelError, LimitError: As ``observe``; see ``Answers`` as well.
         """
         asked = list(dict.fromkeys(requests))
         if not asked:
@@ -70,7 +70,8 @@ class Observer:
             progress=self.progress,
             deadline=self.deadline,
         )
-        for request, answer in new.items():
+        for request in new:
+            answer = new.failure(request) or new[request]
             for array in _arrays(answer):
                 array.flags.writeable = False  # whoever asks next gets the same array
             self._kept[request, limit] = answer

@@ -117,14 +117,25 @@ class Request(ABC, Generic[A]):
 
 
 class Answers(Mapping[Request[Any], Any]):
-    """Answers by request, each of the type that its request promises."""
+    """Answers by request, each of the type that its request promises.
+
+    Reading the answer to a request that cannot be answered raises why, a DataError: that a tensor
+    is not finite on the samples is a matter of those who read it alone.
+    """
 
     def __init__(self, answers: Mapping[Request[Any], Any]) -> None:
         self._answers = dict(answers)
 
     def __getitem__(self, request: Request[B]) -> B:
-        answer: B = self._answers[request]
+        answer: B | DataError = self._answers[request]
+        if isinstance(answer, DataError):
+            raise answer
         return answer
+
+    def failure(self, request: Request[Any]) -> DataError | None:
+        """Why a request cannot be answered; None where it can."""
+        answer = self._answers[request]
+        return answer if isinstance(answer, DataError) else None
 
     def __iter__(self) -> Iterator[Request[Any]]:
         return iter(self._answers)

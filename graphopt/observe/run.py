@@ -62,7 +62,8 @@ def observe(
         deadline: Asked before each run of the model; None for no limit.
 
     Raises:
-        DataError: There is no sample, or a tensor holds NaN, infinite values or no numbers.
+        DataError: There is no sample, or a tensor holds no numbers. Of one that holds NaN or
+            infinite values it is raised when its answer is read.
         ModelError: A tensor does not exist, or onnxruntime cannot run the model.
         LimitError: One tensor alone is too large for the memory limit.
         PassError: The time is over.
@@ -121,15 +122,23 @@ class _Group:
         taps = list(dict.fromkeys(tap for folder in folders.values() for tap in folder.taps))
         runner = _Runner(self.graph, taps, self.sizes, self.threads)
         rng = np.random.default_rng(0)
+        failures: dict[Request[Any], DataError] = {}
         for feeds, rows in with_rows(self.graph, self.samples):
             self.deadline.check("before all samples were observed")
             arrays = runner.run(feeds, rng)
-            for folder in folders.values():
-                folder.take(arrays, rows)
+            for request, folder in folders.items():
+                if request in failures:
+                    continue
+                try:
+                    folder.take(arrays, rows)
+                except DataError as err:
+                    failures[request] = err
             done += rows.real
             if progress is not None:
                 progress("observing", done, total)
-        return {request: folder.result() for request, folder in folders.items()}
+        return {
+            request: failures.get(request) or folder.result() for request, folder in folders.items()
+        }
 
 
 def values_per_run(count: int) -> int:

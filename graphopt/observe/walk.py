@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from onnx import NodeProto
+from onnx.helper import tensor_dtype_to_np_dtype
 
 from graphopt.data.samples import Samples, bytes_of
 from graphopt.deadline import Deadline
-from graphopt.errors import Need, PassError
+from graphopt.errors import DataError, Need, PassError
+from graphopt.facts.operands import FLOATS
+from graphopt.facts.shapes import infer
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import is_op
 from graphopt.graph.tensors import Array
@@ -79,7 +82,7 @@ class Walk:
         """The answer of the graph as it is now.
 
         Raises:
-            DataError: The tensor holds NaN or infinite values.
+            DataError: The tensor holds NaN or infinite values. Others may still be asked for.
             ModelError: onnxruntime cannot run the piece.
             PassError: What must be held takes more memory than is allowed, or the time is over.
         """
@@ -90,12 +93,19 @@ class Walk:
         outputs = [name for name in (tensor, *self._kept(piece)) if name not in self._held[0]]
         rng = np.random.default_rng(0)
         folder: Folder[A] | None = None
+        failure: DataError | None = None
         for (held, arrays), rows in zip(self._runs([tensor], outputs), self._rows, strict=True):
             values = held[tensor] if tensor in held else np.asarray(arrays.pop(tensor))
             if folder is None:
                 folder = request.folder(values.shape, self._per_run)
             drawn = draw(folder.taps, rng)
-            folder.take({tap: tap.compute(values, drawn) for tap in folder.taps}, rows)
+            if failure is None:
+                try:
+                    folder.take({tap: tap.compute(values, drawn) for tap in folder.taps}, rows)
+                except DataError as err:  # others may still be asked
+                    failure = err
+        if failure is not None:
+            raise failure
         assert folder is not None
         return folder.result()
 
@@ -136,15 +146,30 @@ class Walk:
         What is left of the latter, once the next is asked for, is held from then on.
         """
         session = self._session(tensors, outputs) if outputs else None
+        types = {} if session is None else self._types(session)
         total = 0
         for held in self._held:
             self._deadline.check("before all layers were walked through")
             arrays = {} if session is None else session.run({n: held[n] for n in session.inputs})
+            for name in arrays.keys() & types:
+                arrays[name] = arrays[name].astype(types[name])
             yield held, arrays
             held.update(arrays)
             total += sum(each.nbytes for each in held.values() if isinstance(each, np.ndarray))
             self._refuse_more_than_allowed(total)
         self._forget()
+
+    def _types(self, session: Session) -> dict[str, np.dtype[Any]]:
+        """Types that tensors have in the graph, where a session gives them as float32."""
+        if not (session.stands_in_for or session.widened):
+            return {}
+        shapes = infer(self.graph)
+        infos = {name: shapes.get(name) for name in session.outputs}
+        return {
+            name: np.dtype(tensor_dtype_to_np_dtype(info.data_type))
+            for name, info in infos.items()
+            if info is not None and info.data_type in FLOATS
+        }
 
     def _refuse_more_than_allowed(self, needed: int) -> None:
         if needed > self._most:

@@ -58,8 +58,8 @@ def store(one: Layer, values: Floats | None, bias: Floats | None) -> str | Refus
         stored = None if values is None else values.astype(kind)
         stored_bias = None if bias is None else bias.astype(bias_kind)
     for part in (stored, stored_bias):
-        if part is not None and not np.isfinite(part).all():
-            return Refusal(node, f"the fused weights do not fit into {part.dtype}")
+        if part is not None and not np.isfinite(part.astype(np.float64)).all():
+            return Refusal(node, f"its new weights do not fit into {part.dtype}")
     copied = stored is not None and set_values(weight, stored)
     if stored_bias is not None and not is_op(node, "MatMul"):
         if one.bias is not None:

@@ -19,7 +19,7 @@ def has_bias(one: Layer) -> bool:
 
 
 def shift_bias(one: Layer, shift: NDArray[np.float64]) -> None:
-    """Add to the bias of a layer, for that layer alone.
+    """Add to the bias of a layer, for that layer alone; where it cannot hold a sum, it stays.
 
     Args:
         one: A layer that has one.
@@ -28,4 +28,7 @@ def shift_bias(one: Layer, shift: NDArray[np.float64]) -> None:
     assert one.bias is not None
     values = one.bias.values()
     moved = values + (shift / one.beta).reshape(values.shape)
-    set_values(one.bias, moved.astype(values.dtype))
+    with np.errstate(over="ignore"):
+        stored = moved.astype(values.dtype)
+    if np.isfinite(stored.astype(np.float64)).all():
+        set_values(one.bias, stored)

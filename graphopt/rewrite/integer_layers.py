@@ -72,7 +72,7 @@ def set_integer_weight(
         target's kernels do not saturate.
     """
     scope, node, weight, values = layer.scope, layer.node, layer.weight, layer.values()
-    place = layer.bias if layer.refusal("bias") is None else None
+    place = layer.bias if layer.refusal("float32 bias") is None else None
     bias = None
     if place is not None:
         bias = np.ravel(place.values()).astype(np.float64) * layer.beta

@@ -22,13 +22,11 @@ from graphopt.runtime.stand_in import stand_in
 
 __all__ = ["Session", "serialized", "thread_count"]
 
-_NO_NUMPY = (
-    TensorProto.BFLOAT16,
-    TensorProto.FLOAT8E4M3FN,
-    TensorProto.FLOAT8E4M3FNUZ,
-    TensorProto.FLOAT8E5M2,
-    TensorProto.FLOAT8E5M2FNUZ,
+_UNREADABLE = tuple(
+    f"tensor({kind})"
+    for kind in ("bfloat16", "float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz")
 )
+"""Types of onnxruntime's that numpy lacks."""
 
 
 def thread_count(threads: int) -> int:
@@ -56,6 +54,12 @@ class Session:
         as_is: Raise, where else the model is computed in float32 if nothing but floats of other
             widths keep it from being loaded; ``stands_in_for`` then has the error.
 
+    Attributes:
+        inputs: Types of the inputs by name.
+        outputs: The tensors that are handed back.
+        stands_in_for: Why the model is computed in float32; empty where it is computed as it is.
+        widened: Whether some of these tensors come as float32 since numpy lacks their type.
+
     Raises:
         ModelError: onnxruntime cannot load the model; the message names the cause.
         UsageError: A library of the model's operators cannot be registered.
@@ -78,6 +82,7 @@ class Session:
         self.inputs = {value.name: value.type for value in graph.main.proto.input}
         self.outputs = list(graph.main.outputs if outputs is None else outputs)
         self.stands_in_for = ""
+        self.widened = False
 
         def options() -> Any:
             made = session_options(
@@ -115,10 +120,19 @@ class Session:
         model = graph.references()
         model.graph.node.extend(probes)
         self._computed = self._request(graph, model, probes)
-        self._fetched = [_readable(graph, model, name) for name in self._computed]
         self._lent = lend(lent_weights(graph, model), options)
-        payload = serialized(model)
+        self._start(graph, model, options)
+        unreadable = {name for name, kind in self.types().items() if kind in _UNREADABLE}
+        self._fetched = [
+            _readable(graph, model, name) if name in unreadable else name for name in self._computed
+        ]
+        self.widened = bool(unreadable)
+        if unreadable:
+            self._start(graph, model, options)
         del model
+
+    def _start(self, graph: Graph, model: ModelProto, options: Any) -> None:
+        payload = serialized(model)
         try:
             self._session = onnxruntime.InferenceSession(payload, options, providers=[PROVIDER])
         except Exception as err:  # onnxruntime's errors share no base class below Exception
@@ -197,10 +211,7 @@ class Session:
 
 
 def _readable(graph: Graph, model: ModelProto, name: str) -> str:
-    """The output to fetch for ``name``: itself, or a cast to float where numpy lacks its type."""
-    kinds = {v.name: v.type.tensor_type.elem_type for v in graph.main.proto.output}
-    if kinds.get(name) not in _NO_NUMPY:
-        return name
+    """The output to fetch for ``name``, of a type that numpy lacks: a cast of it to float."""
     fetched = graph.unique_name(f"{name}_float")
     model.graph.node.add(op_type="Cast", input=[name], output=[fetched]).attribute.add(
         name="to", type=AttributeProto.INT, i=TensorProto.FLOAT

@@ -35,7 +35,7 @@ from graphopt.families.masking import (
     zeros_of,
 )
 from graphopt.families.refitting import Refit
-from graphopt.families.second_order import input_scores, remove_weights, unseen_reason
+from graphopt.families.second_order import input_scores, remove_weights, unseen_reasons
 from graphopt.graph.graph import Graph
 from graphopt.graph.sparse_tensors import sparse_bytes
 from graphopt.graph.tensors import Array
@@ -155,7 +155,8 @@ class MaskWeights(Pass):
         criterion = self._criterion(context)
         unseen: dict[str, str] = {}
         if criterion in ("second-order", "wanda"):
-            unseen = {each.name: reason for each in layers if (reason := unseen_reason(each))}
+            scored = criterion == "wanda" or self._competing
+            unseen = unseen_reasons(context, layers, self.samples, scored=scored)
         for layer in [each for each in layers if each.name in unseen]:
             (keep,) = self._masks([layer], [scores.magnitudes(layer.constant.values)])
             self._mask(layer, keep, changes, f", by magnitude: {unseen[layer.name]}")

@@ -321,12 +321,7 @@ PORTS = "(float[2, 6] x, float[4] c) => (float[2, 4] y)"
         ("y = Gemm(x, w, c)", PORTS, "", PLAIN),
         ("y = Gemm(x, w, column)", ROWS, "", PLAIN),
         ("v = DequantizeLinear(i4, s) y = Gemm(x, w, v)", ROWS, "", PLAIN),
-        (
-            "y = Gemm(x, half, four)",
-            ROWS,
-            "",
-            "its bias is float16, not float; put convert-to-float32",
-        ),
+        ("y = Gemm(x, half, four)", ROWS, "", ""),
         ("y = Gemm(x, w, infinite)", ROWS, "", "its bias holds NaN"),
         ("y = Gemm(x, w, b)", ROWS, "b", "its bias is listed as an input; put freeze-initializers"),
         ("m = MatMul(x, w) y = Add(m, b)", ROWS, "b", "its bias is listed as an input"),
@@ -345,6 +340,17 @@ def test_what_is_a_plain_bias(
     monkeypatch.setitem(CONSTANTS, "i4", np.arange(4, dtype=np.int32))
     refusal = only(graph_of(body, ports, listed)).refusal("bias")
     assert (refusal is not None and reason in refusal.reason) if reason else refusal is None
+
+
+def test_a_bias_of_other_floats_is_none_of_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CONSTANTS, "four", np.ones(4, np.float16))
+    refusal = only(graph_of("y = Gemm(x, half, four)", ROWS)).refusal("float32 bias")
+    assert refusal is not None
+    assert refusal.reason == "its bias is float16, not float; put convert-to-float32 before"
+    assert only(graph_of("y = Gemm(x, w, b)", ROWS)).refusal("float32 bias") is None
+    assert only(graph_of("y = Gemm(x, w)", ROWS)).refusal("float32 bias") is None
+    refusal = only(graph_of("y = Gemm(x, w, b)", ROWS, "b")).refusal("float32 bias")
+    assert refusal is not None and "listed as an input" in refusal.reason
 
 
 def test_a_reshaped_weight_is_one_that_nobody_can_use() -> None:

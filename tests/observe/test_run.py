@@ -219,8 +219,10 @@ def test_a_tensor_that_is_always_empty() -> None:
 
 
 def test_channels_that_change_have_no_mean() -> None:
+    request = ChannelMean("y", axis=2)
+    answers = observe(graph(DYNAMIC), [request], dynamic_samples())
     with pytest.raises(DataError, match="5 channels on one sample and 9 on another"):
-        observe(graph(DYNAMIC), [ChannelMean("y", axis=2)], dynamic_samples())
+        answers[request]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -235,8 +237,23 @@ def test_what_is_not_finite_is_named(bad: float, kind: type, tensor: str) -> Non
     )
     samples = images(3, 1, 3, 8, 8)
     samples.held[1][0]["x"][0, 1, 5, 3] = bad
+    answers = observe(made, [kind(tensor)], samples)
     with pytest.raises(DataError, match=f"'{tensor}' holds"):
-        observe(made, [kind(tensor)], samples)
+        answers[kind(tensor)]
+
+
+def test_what_is_not_finite_is_a_matter_of_who_asks_for_it() -> None:
+    made = graph(
+        """
+        <ir_version: 8, opset_import: ["": 17]>
+        g (float[1, 4] x) => (float[1, 4] y, float[1, 4] z) { y = Log(x) z = Abs(x) }
+        """
+    )
+    samples = Stub([({"x": np.array([[-2, 1, 3, 4]], np.float32)}, 1)])
+    answers = observe(made, [MinMax("y"), MinMax("z")], samples)
+    assert answers[MinMax("z")] == (1, 4)
+    assert "'y' holds NaN" in str(answers.failure(MinMax("y")))
+    assert answers.failure(MinMax("z")) is None
 
 
 def test_constants_are_observed_like_the_rest() -> None:

@@ -12,7 +12,7 @@ import pytest
 from graphopt.data import open_data
 from graphopt.data.samples import Feeds
 from graphopt.deadline import Deadline
-from graphopt.errors import Need, PassError
+from graphopt.errors import DataError, Need, PassError
 from graphopt.facts.layers import Layer, layers
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
@@ -320,3 +320,37 @@ def test_the_clock_is_asked_before_each_run_of_a_piece() -> None:
     assert (
         len(Walk(graph, samples, threads=1, deadline=Deadline(1e6)).ask(ChannelMean("a", 1))) == 8
     )
+
+
+@pytest.mark.parametrize("kind", ["double", "bfloat16", "float16"])
+def test_floats_of_other_widths_are_walked_in_float32_where_there_are_no_kernels(kind: str) -> None:
+    number = {"double": 11, "bfloat16": 16, "float16": 10}[kind]
+    body = f"""
+        h = Cast<to = {number}>(x) k = Cast<to = {number}>(w)
+        c = Conv(h, k) r = Relu(c) d = Conv(r, v) z = Cast<to = 1>(d) y = Abs(z)
+    """
+    wide = onnx.helper.tensor_dtype_to_np_dtype(number)
+    ports = "(float[N, 3, 4, 4] x) => (float[N, 8, 4, 4] y)"
+    graph = graph_of(body, ports, w=(8, 3, 1, 1), v=values(8, 8, 1, 1).astype(wide))
+    data = images(2, 1)
+    walk = Walk(graph, data, threads=1)
+    for tensor in ("h", "c", "d"):
+        means = walk.ask(ChannelMean(tensor, 1))
+        feeds = [Session(graph, outputs=[tensor]).run(feeds)[tensor] for feeds, _ in data.held]
+        expected = np.concatenate(feeds).astype(np.float64).mean(axis=(0, 2, 3))
+        # halves round what lies between two pieces
+        np.testing.assert_allclose(means, expected, rtol=2e-2, atol=2e-2)
+
+
+def test_behind_values_that_are_not_finite_others_may_be_asked_for() -> None:
+    body = "a = Log(x) b = Sigmoid(a) c = Abs(b) y = Mul(c, x)"
+    graph = graph_of(body, "(float[N, 3, 4, 4] x) => (float[N, 3, 4, 4] y)")
+    data = Stub([({"x": np.abs(values(2, 3, 4, 4))}, 2) for _ in range(2)])
+    for feeds, _ in data.held:
+        feeds["x"][0, 0] = 0
+    walk = Walk(graph, data, threads=1)
+    with pytest.raises(DataError, match="tensor 'a' holds NaN or infinite values"):
+        walk.ask(ChannelMean("a", 1))
+    for tensor in ("c", "y"):
+        expected = plain_mean(graph, data, tensor, 1)
+        np.testing.assert_allclose(walk.ask(ChannelMean(tensor, 1)), expected, rtol=1e-5)

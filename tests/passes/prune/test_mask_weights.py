@@ -218,6 +218,92 @@ def test_inputs_that_are_never_there_go_first(criterion: Any) -> None:
     assert values[16:].all()
 
 
+@pytest.mark.parametrize("kind", ["float16", "double", "bfloat16"])
+def test_floats_of_other_widths_are_solved_and_stored_as_they_were(kind: str) -> None:
+    number = onnx.TensorProto.DataType.Value(kind.upper())
+    model = model_from_text(
+        f"""<ir_version: 8, opset_import: ["" : 13]>
+        g (float[N,3,8,8] x) => (float[N,10] y) {{
+            h = Cast<to = {number}>(x) c = Conv(h, W1, B1) r = Relu(c) p = GlobalAveragePool(r)
+            f = Flatten(p) g = Gemm<transB = 1>(f, W2, B2) y = Cast<to = 1>(g) }}""",
+        {
+            "W1": _kind(number, 16, 3, 3, 3),
+            "B1": _kind(number, 16),
+            "W2": _kind(number, 10, 16),
+            "B2": _kind(number, 10),
+        },
+    )
+    errors = {}
+    for criterion in ("magnitude", "second-order"):
+        item = MaskWeights(criterion=criterion, min_size=0)
+        graph, record = apply_pass(item, model, samples=_pictures())
+        errors[criterion] = _error(graph, model)
+        assert _zeros(graph)["W1"] == _zeros(graph)["W2"] == 0.5
+        assert {t.data_type for t in graph.main.initializers.values()} == {number}
+    assert all("error of its result" in edit.what for edit in record.changes)
+    assert errors["second-order"] < 0.5 * errors["magnitude"]
+
+
+def _kind(number: int, *shape: int) -> Any:
+    values = np.random.default_rng(shape[0]).normal(0.1, 0.4, shape)
+    return values.astype(onnx.helper.tensor_dtype_to_np_dtype(number))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"criterion": "wanda"}, "tensor 'z' holds values that are infinite or too large to be"),
+        ({"criterion": "second-order"}, "tensor 'z' holds values too large to be squared"),
+        (
+            {"criterion": "second-order", "scope": "layer-adaptive"},
+            "tensor 'z' holds values that are infinite or too large to be",
+        ),
+    ],
+)
+def test_values_that_cannot_be_squared_cost_their_layer_alone(
+    options: dict[str, Any], words: str
+) -> None:
+    model = model_from_text(
+        """<ir_version: 8, opset_import: ["" : 13]>
+        g (float[N,16] x) => (float[N,8] y) {
+            [a] h = MatMul(x, A) z = Mul(h, K) [b] c = MatMul(z, B) d = Mul(c, L)
+            e = Add(d, h) [c] y = MatMul(e, C) }""",
+        {
+            "A": (16, 16),
+            "B": (16, 16),
+            "C": (16, 8),
+            "K": np.array([1e22], np.float32),
+            "L": np.array([1e-22], np.float32),
+        },
+    )
+    x = np.random.default_rng(0).normal(size=(24, 16)).astype(np.float32)
+    _, record = apply_pass(MaskWeights(min_size=0, **options), model, samples={"x": x})
+    assert record.status == "done", record.reason
+    told = {edit.node: edit.what for edit in record.changes}
+    assert sorted(told) == ["a", "b", "c"]
+    assert ", by magnitude: " + words in told["b"]
+    assert "magnitude" not in told["a"] + told["c"]
+
+
+def test_weights_that_half_floats_do_not_hold_are_not_stored() -> None:
+    """Of two inputs that are nearly alike one goes: what is left would need twice the weight."""
+    model = model_from_text(
+        """<ir_version: 8, opset_import: ["" : 13]>
+        g (float[N,2] x) => (float[N,4] y) {
+            s = Mul(x, K) h = Cast<to = 10>(s) [a] m = MatMul(h, A) c = Cast<to = 1>(m)
+            y = Mul(c, K) }""",
+        {"A": np.full((2, 4), 6e4, np.float16), "K": np.array([1e-3], np.float32)},
+    )
+    one = np.random.default_rng(0).normal(size=(48, 1)).astype(np.float32)
+    x = np.hstack([one, one + np.float32(1e-3)])
+    item = MaskWeights(criterion="second-order", min_size=0, ridge=1e-4)
+    graph, record = apply_pass(item, model, samples={"x": x})
+    (edit,) = record.changes
+    assert edit.what.endswith(", by magnitude: its new weights do not fit into float16")
+    values = graph.read(graph.main.initializers["A"])
+    assert np.isfinite(values).all() and (values == 0).sum() == 4
+
+
 def test_layer_adaptive_takes_the_same_share_however_large_a_layer_is() -> None:
     model = MODELS["mlp"]()
     first, _ = apply_pass(MaskWeights(scope="layer-adaptive"), model)

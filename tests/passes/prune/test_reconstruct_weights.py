@@ -213,6 +213,47 @@ def test_weights_that_are_codes_stay_as_they_are() -> None:
     assert values_of(graph, "W1").dtype == np.float32
 
 
+@pytest.mark.parametrize("kind", ["float16", "double"])
+def test_floats_of_other_widths_are_solved_and_stored_as_they_were(kind: str) -> None:
+    rng = np.random.default_rng(2)
+    shapes: dict[str, Any] = {"W1": (8, 3, 3, 3), "B1": 8, "W2": (4, 8, 1, 1), "B2": 4}
+    model = model_from_text(
+        f"""{HEAD} g ({kind}[N, 3, 8, 8] x) => ({kind}[N, 4, 6, 6] y) {{
+            [a] c = Conv(x, W1, B1) [b] y = Conv(c, W2, B2) }}""",
+        {name: rng.normal(0, 0.4, shape).astype(kind) for name, shape in shapes.items()},
+    )
+    errors = []
+    for passes in ([MaskWeights(min_size=0)], [MaskWeights(min_size=0), ReconstructWeights()]):
+        graph, records = apply_passes(
+            passes, model, samples={"x": IMAGES.astype(kind)}, strict=True
+        )
+        assert {values_of(graph, name).dtype for name in ("W1", "B1", "W2")} == {np.dtype(kind)}
+        errors.append(records[-1].sqnr_db or 0)
+    assert [each.node for each in records[-1].changes] == ["a", "b"]
+    assert errors[1] > errors[0] + 1
+
+
+def test_a_layer_that_cannot_be_measured_is_left_and_the_others_are_solved() -> None:
+    model = model_from_text(
+        f"""{HEAD} g (float[N, 16] x) => (float[N, 8] y) {{
+            [a] h = MatMul(x, A) z = Mul(h, K) [b] c = MatMul(z, B) d = Mul(c, L)
+            e = Add(d, h) [c] y = MatMul(e, C) }}""",
+        {
+            "A": (16, 16),
+            "B": (16, 16),
+            "C": (16, 8),
+            "K": np.array([1e22], F32),
+            "L": np.array([1e-22], F32),
+        },
+    )
+    x = np.random.default_rng(0).normal(size=(24, 6)) @ np.random.default_rng(1).normal(
+        size=(6, 16)
+    )
+    _, record = repaired(model, MaskWeights(min_size=0), x=x.astype(F32))
+    assert sorted(each.node for each in record.changes) == ["a", "c"]
+    assert told(record)["b"].startswith("tensor 'z' holds values too large to be squared")
+
+
 def test_without_a_pass_that_took_something_there_is_nothing_to_repair() -> None:
     _, records = apply_passes([ReconstructWeights()], two_convs(), samples={"x": IMAGES})
     assert records[0].status == "refused"
