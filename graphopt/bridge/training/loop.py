@@ -77,6 +77,7 @@ class Loop:
         decides = held_out and self._scoring is not None and self._scoring.decides
         self._so_far = BestSoFar(self._scoring.figure if self._scoring and decides else None)
         self._sum, self._summed = 0.0, 0
+        self._began = time.perf_counter()
         half = options.precision == "bfloat16" or (
             options.precision == "auto" and team.device.type == "cuda"
         )
@@ -99,7 +100,7 @@ class Loop:
         )
 
     def run(self) -> TrainingCurves:
-        """Train.
+        """Train; where a deadline comes before the last step, the rate has fallen by then.
 
         Raises:
             PassError: The loss does not depend on any weight.
@@ -141,6 +142,13 @@ class Loop:
             if step not in self._marks:
                 self._evaluate(step)
 
+    def _reached(self, step: int) -> float:
+        """The step by which the rate goes: a later one where the time ends before the steps do."""
+        deadline = self.training.deadline
+        if deadline.seconds is None:
+            return step
+        return max(step, self.team.mean(deadline.passed(self._began)) * self._total)
+
     # one step
 
     def _step(self, step: int) -> bool:
@@ -149,7 +157,7 @@ class Loop:
         module.train()
         self._seed(step)
         for group in self._optimizer.param_groups:
-            group["lr"] = options.lr * rate(step, self._total, options.warmup)
+            group["lr"] = options.lr * rate(self._reached(step), self._total, options.warmup)
         self._optimizer.zero_grad()
         pieces = self.task.batches.at(step)
         total = 0.0

@@ -8,11 +8,11 @@ from typing import Literal
 __all__ = ["rate", "sparsity"]
 
 
-def rate(step: int, total: int, warmup: float) -> float:
+def rate(step: float, total: int, warmup: float) -> float:
     """Share of the highest rate at a step: linear warm-up, then half a cosine down to zero.
 
     Args:
-        step: 0 to ``total - 1``.
+        step: 0 to ``total``; further on where the time will end before the steps do.
         total: Number of steps.
         warmup: Share of the steps that climb.
 
@@ -22,7 +22,7 @@ def rate(step: int, total: int, warmup: float) -> float:
     """
     climb = round(warmup * total)
     if step < climb:
-        return (step + 1) / climb
+        return min(1.0, (step + 1) / climb)
     return 0.5 * (1 + math.cos(math.pi * (step - climb) / max(1, total - climb)))
 
 

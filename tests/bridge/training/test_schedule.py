@@ -24,6 +24,12 @@ def test_without_warm_up_it_begins_at_the_top() -> None:
     assert rate(0, 10, 0.0) == 1.0
 
 
+def test_between_steps_and_at_the_end_of_the_time() -> None:
+    assert rate(1.5, 4, 0.5) == 1.0
+    assert rate(3.0, 4, 0.5) < rate(2.5, 4, 0.5) < 1.0
+    assert rate(4.0, 4, 0.5) == pytest.approx(0.0)
+
+
 def test_all_steps_may_climb() -> None:
     assert [rate(step, 4, 1.0) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
 

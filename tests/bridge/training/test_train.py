@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -700,6 +701,25 @@ def test_labels_that_do_not_fit_the_scores_in_front_are_told_which(options: Opti
     losses = LossOptions(alpha=1.0, beta=0.0)
     with pytest.raises(DataError, match=r"'h' takes class numbers 0 to 3 .*'h': output 'y' gives"):
         run(student, student, {"x": vectors(), "labels": np.arange(32)}, options(), losses=losses)
+
+
+def test_the_rate_has_fallen_when_the_time_is_over(
+    convnet: Any, pictures: Any, options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = list[float]()
+    step = torch.optim.Adam.step
+
+    def noted(self: torch.optim.Adam, *args: Any) -> Any:
+        rates.append(self.param_groups[0]["lr"])  # and a second goes by with each step
+        return step(self, *args)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", noted)
+    monkeypatch.setattr("time.perf_counter", lambda: float(len(rates)))
+    x, given = {"x": pictures(32)}, options(steps=40, lr=1.0, warmup=0.0)
+    _, history = run(convnet(1), convnet(0), x, given, deadline=Deadline(10.0, 0.0))
+    assert history.stopped.startswith("step 10 of 40 was the last")
+    falling = [0.5 * (1 + math.cos(math.pi * done / 10)) for done in range(10)]
+    assert rates == pytest.approx(falling)
 
 
 def test_when_the_time_is_over_the_best_so_far_is_kept(
