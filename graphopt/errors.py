@@ -46,6 +46,8 @@ class Need(StrEnum):
     """A function that judges by the labels."""
     TASK = "task"
     """What an output means."""
+    LIMIT = "limit"
+    """What may be lost."""
     MEMORY_LIMIT = "memory_limit"
     TIME_LIMIT = "time_limit"
     IMAGE_SIZE = "image_size"

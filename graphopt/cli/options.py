@@ -202,7 +202,7 @@ time_option = click.option(
     "--time-limit",
     type=AMOUNT,
     metavar="SECONDS",
-    help="When auto (default: 600) and training end.",
+    help="When auto (default: 600, to train 1800) and training end.",
 )
 ops_option = click.option(
     "--ops-library",

@@ -20,7 +20,7 @@ from graphopt.contract.patterns import check_patterns
 from graphopt.contract.recipe import Recipe
 from graphopt.contract.settings import Limits, Machine
 from graphopt.errors import Need, UsageError
-from graphopt.families.training import beyond_memory, pairs_of, require_torch_for
+from graphopt.families.training import beyond_memory, pairs_of, require_torch, require_torch_for
 from graphopt.graph.graph import Graph
 from graphopt.progress import Progress
 from graphopt.rewrite.teacher import FittedTeacher, fitted
@@ -80,9 +80,11 @@ def optimize(
     started = time.perf_counter()
     data, limits, machine = grouped(data, limits, machine, settings)
     plan = planned(passes, preset, recipe_file, data, limits, machine)
-    ends = deadline(plan, machine, started)
+    ends = deadline(plan, machine, started, trains=data.training is not None)
     require_torch_for(plan.passes)
     refuse_unused(plan, {"training": data.training, "teacher": teacher, "checkpoints": checkpoints})
+    if plan.auto and data.training is not None:
+        require_torch("auto with samples to train on")
     with Trial(machine.trial and not dry_run) as trial:  # it starts while the model is read
         graph = load(model, machine.ops_libraries)
         check_patterns(plan.passes, graph)

@@ -16,13 +16,14 @@ from graphopt.contract.settings import Limits, Machine
 from graphopt.contract.spec import format_passes, parse_passes
 from graphopt.data.source import Source
 from graphopt.deadline import Deadline
-from graphopt.errors import UsageError
+from graphopt.errors import Need, UsageError
 from graphopt.passes.foreign import Foreign
 from graphopt.tasks.words import TasksGiven, parse_tasks, split_tasks
 
 __all__ = ["Passes", "Settings", "deadline", "grouped", "plan_text", "planned", "refuse_unused"]
 
 _SEARCH_SECONDS = 600.0
+_WITH_TRAINING_SECONDS = 1800.0
 Passes = str | Pass | Callable[[Any], Any] | Sequence[Pass | Callable[[Any], Any]]
 """Spec text, a pass or several; a function from model to model is one too."""
 
@@ -125,15 +126,22 @@ def plan_text(plan: Recipe) -> str:
     return "auto" if plan.auto else format_passes(plan.passes)
 
 
-def deadline(plan: Recipe, machine: Machine, started: float) -> Deadline:
+def deadline(plan: Recipe, machine: Machine, started: float, *, trains: bool = False) -> Deadline:
     """When the search of ``auto`` starts nothing new, and a training ends.
+
+    Args:
+        plan: What to do.
+        machine: Has the limit that was given.
+        started: When the run did.
+        trains: Whether ``auto`` was given samples to train on, which takes its time.
 
     Raises:
         UsageError: A time is given, and nothing is searched or trained.
     """
     given = machine.time_limit
     if plan.auto:
-        return Deadline(_SEARCH_SECONDS if given is None else given, started)
+        usual = _WITH_TRAINING_SECONDS if trains else _SEARCH_SECONDS
+        return Deadline(usual if given is None else given, started)
     if given is not None and not any(item.asks(TrainingSamples) for item in plan.passes):
         raise UsageError(
             "a time limit bounds the search of auto and trainings; here the passes are named and "
@@ -148,7 +156,16 @@ def refuse_unused(plan: Recipe, given: Mapping[str, Any]) -> None:
     Raises:
         UsageError: It is; the message has its name in ``given``.
     """
-    if not any(item.asks(TrainingSamples) for item in plan.passes):
-        for name, value in given.items():
-            if value is not None:
-                raise UsageError(f"{name} is given and no pass trains; add distill or another one")
+    if any(item.asks(TrainingSamples) for item in plan.passes):
+        return
+    for name, value in given.items():
+        if value is None:
+            continue
+        if not plan.auto:
+            raise UsageError(f"{name} is given and no pass trains; add distill or another one")
+        if name != "training":
+            raise UsageError(f"{name} is given; auto trains towards the model itself, at one go")
+        if (plan.max_drop, plan.min_agreement, plan.min_sqnr_db) == (None, None, None):
+            raise UsageError(
+                "training is given, and auto trains only what a limit allows to prune", Need.LIMIT
+            )

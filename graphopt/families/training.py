@@ -29,6 +29,7 @@ __all__ = [
     "require_torch",
     "require_torch_for",
     "told",
+    "torch_is_there",
     "training_examples",
 ]
 
@@ -163,13 +164,18 @@ def pairs_of(passes: Iterable[Pass]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(pairs))
 
 
+def torch_is_there() -> bool:
+    """Whether torch is installed; it is not loaded."""
+    return importlib.util.find_spec("torch") is not None
+
+
 def require_torch(name: str) -> None:
     """Say what to install where torch is missing.
 
     Raises:
         SystemFailure: It is.
     """
-    if importlib.util.find_spec("torch") is None:
+    if not torch_is_there():
         raise SystemFailure(f"{name} needs PyTorch; install it with: pip install 'graphopt[train]'")
 
 

@@ -18,6 +18,7 @@ _ADVICE = {
     Need.TEACHER: "give it with --teacher MODEL",
     Need.TASK: "the option is --task OUTPUT=KIND",
     Need.METRIC: "say what an output is with --task OUTPUT=KIND, or give --metric module:function",
+    Need.LIMIT: "give --max-drop, --min-agreement or --min-sqnr",
     Need.MEMORY_LIMIT: "give a larger --memory-limit",
     Need.TIME_LIMIT: "give a longer --time-limit",
     Need.IMAGE_SIZE: "the options are --image-size and --image-crop",

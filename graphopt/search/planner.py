@@ -30,6 +30,7 @@ from graphopt.search.proving import first_proven, told_causes
 from graphopt.search.pruned import pruned_forms
 from graphopt.search.sensitivity import sensitive_layers
 from graphopt.search.shares import Forecast, worth_trying
+from graphopt.search.trained import trained_forms
 from graphopt.search.trials import NO_EVIDENCE, attempt, weigh, weigh_again
 
 __all__ = ["cleanup_passes", "intentions", "search"]
@@ -99,7 +100,8 @@ def search(stage: Stage, means: Means) -> Choice:
     weigh(base, mixed, means)
     tried += mixed
     fewer, why = pruned_forms(base, lifted, tried, means)
-    tried, messages = tried + fewer, messages + why
+    trained, ways = trained_forms(base, lifted, tried, fewer, means)
+    tried, messages = tried + fewer + trained, messages + why + ways
     weigh_again(base, tried, means)
     chosen, verified = first_proven(base, tried, means)
     messages += told_causes(tried, means)

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from graphopt.contract.settings import Limits
-from graphopt.contract.spec import format_passes
+from graphopt.contract.spec import format_passes, parse_passes
 from graphopt.errors import DataError, LimitError, ModelError, PassError
 from graphopt.run.means import Means
 from graphopt.search.candidate import Candidate, choose
 from graphopt.search.proposals import AFTER, Proposal
 from graphopt.search.trials import attempt, weigh
 
-__all__ = ["pruned_forms"]
+__all__ = ["form_behind", "pruned_alone", "pruned_forms"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def pruned_forms(
     """
     if not base.limited or means.judge is None or means.calibration is None:
         return [], []
-    behind = _behind(choose(base, tried), lifted)
+    behind = form_behind(choose(base, tried), lifted)
     found = list[Candidate]()
     share: float | None = _FIRST
     while share is not None:
@@ -79,12 +79,37 @@ def _named(share: float) -> str:
     return f"channels at {share:.0%} of the MACs"
 
 
-def _behind(best: Candidate, lifted: Candidate) -> Proposal | None:
+def form_behind(best: Candidate, lifted: Candidate) -> Proposal | None:
     """The passes of the best form so far, to be put behind; None where it is the model itself."""
     passes = best.passes[len(lifted.passes) :]
     if best.kind in ("float", "float32") or not passes:
         return None
     return Proposal("pruned", best.name, format_passes(passes) + AFTER)
+
+
+def pruned_alone(
+    share: float, lifted: Candidate, tried: Sequence[Candidate], means: Means
+) -> Candidate:
+    """The model with a share of its MACs, as it was tried already or else made.
+
+    Args:
+        share: What should be left.
+        lifted: Where trials start.
+        tried: Forms with fewer channels.
+        means: What to measure with.
+
+    Raises:
+        GraphoptError: As ``attempt``.
+    """
+    spec, name = _REMOVE.format(share=share) + AFTER, _named(share)
+    removal = parse_passes(spec)[0]
+    for item in tried:
+        if removal in item.passes and not any(p.name.startswith("quantize") for p in item.passes):
+            return item
+    logger.info("one more form: %s", name)
+    made = attempt(lifted, means, Proposal("pruned", name, spec))
+    made.name = _named(_reached(made, lifted, share))
+    return made
 
 
 def _of_share(
@@ -95,10 +120,9 @@ def _of_share(
     Raises:
         GraphoptError: As ``attempt``.
     """
-    trial, name = replace(means, limits=Limits()), _named(share)
-    logger.info("one more form: %s", name)
-    alone = attempt(lifted, trial, Proposal("pruned", name, _REMOVE.format(share=share) + AFTER))
-    alone.name = name = _named(_reached(alone, lifted, share))
+    trial = replace(means, limits=Limits())
+    alone = pruned_alone(share, lifted, [], trial)
+    name = alone.name
     if behind is None or alone.quality is None:
         return [alone]
     logger.info("one more form: %s, %s", name, behind.name)

@@ -57,6 +57,12 @@ TOO_LARGE = "the memory limit leaves 0.005 MB"
             2,
             "training is given and no pass trains; add distill or another one",
         ),
+        (
+            "--train calib.npz",
+            2,
+            "training is given, and auto trains only what a limit allows to prune; give "
+            "--max-drop, --min-agreement or --min-sqnr",
+        ),
     ],
 )
 def test_an_error_names_the_option(run: Run, arguments: str, code: int, line: str) -> None:

@@ -45,6 +45,7 @@ def test_help_shows_bounds_free_defaults_of_the_pass() -> None:
     [
         ["distill", "no.onnx", "--teacher", "no.onnx", "--data", "no.npz"],
         ["optimize", "no.onnx", "-p", "fuse-batchnorm,finetune", "--train", "no.npz"],
+        ["optimize", "no.onnx", "--max-drop", "1", "--train", "no.npz"],
     ],
 )
 def test_without_torch_one_line_says_what_to_install(arguments: list[str]) -> None:

@@ -1,0 +1,197 @@
+"""Which pruned forms are trained within a limit, how, and what is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import onnx
+import pytest
+
+from graphopt.contract.curves import TrainingCurves
+from graphopt.contract.settings import Limits, Machine
+from graphopt.contract.spec import parse_passes
+from graphopt.data.synthetic import SyntheticSamples
+from graphopt.deadline import Deadline
+from graphopt.errors import ModelError
+from graphopt.graph import io
+from graphopt.run.means import Means
+from graphopt.run.quality import Quality
+from graphopt.run.record import PassRecord
+from graphopt.run.sequence import run_passes
+from graphopt.runtime.latency import Ratio
+from graphopt.search import trained
+from graphopt.search.candidate import Candidate, Kind
+from graphopt.search.proposals import Proposal
+from graphopt.search.trained import trained_forms, training_spec
+from graphopt.testing import MODELS, staged
+
+STAGE, MEANS = staged(io.load(MODELS["cnn"]()), limits=Limits(min_sqnr_db=10.0))
+
+
+def form(kind: Kind, name: str, spec: str = "", ratio: float = 1.0) -> Candidate:
+    passes = parse_passes(spec) if spec else []
+    return Candidate(
+        kind, name, passes, STAGE, [], 1000, Ratio(ratio, 0.01), Quality({"y": 20.0}), limited=True
+    )
+
+
+BASE = form("float", "float, cleaned")
+STATIC = form("static", "int8 static", "quantize-static,correct-bias", 0.5)
+PRUNED = [form("pruned", "channels at 70% of the MACs", "mask-weights")]
+
+
+def record(status: str, reason: str = "") -> PassRecord:
+    losses = [(0, 2.0), (250, 0.5)]
+    curves = TrainingCurves(250, 95, 5, "", [], losses, best_step=250, seconds=12.3)
+    record = PassRecord("distill", "distill", status, reason, 12.3, [], [], 1000, None, None)
+    return replace(record, curves=curves)
+
+
+@pytest.fixture
+def trials(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of what is tried; training always does something."""
+    seen: list[str] = []
+
+    def alone(share: float, lifted: Candidate, tried: object, means: Means) -> Candidate:
+        return replace(PRUNED[0], name=f"channels at {share:.0%} of the MACs")
+
+    def train(start: Candidate, means: Means, name: str) -> Candidate:
+        assert means.deadline.seconds is None or means.deadline.seconds < 1e6
+        seen.append(name)
+        return replace(start, name=name, records=[record("done")])
+
+    def attempt(start: Candidate, means: Means, proposal: Proposal) -> Candidate:
+        assert not means.limits.any
+        seen.append(proposal.name)
+        return replace(start, kind=proposal.kind, name=proposal.name)
+
+    monkeypatch.setattr(trained, "torch_is_there", lambda: True)
+    monkeypatch.setattr(trained, "pruned_alone", alone)
+    monkeypatch.setattr(trained, "_trained", train)
+    monkeypatch.setattr(trained, "attempt", attempt)
+    return seen
+
+
+def holding(least: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From that share of the MACs on limits are held."""
+
+    def weigh(base: Candidate, new: Sequence[Candidate], means: Means) -> None:
+        for item in new:
+            share = int(item.name.split("%")[0].split()[-1]) / 100
+            item.problem = "" if share >= least else "too far"
+
+    monkeypatch.setattr(trained, "weigh", weigh)
+
+
+@pytest.mark.parametrize(
+    ("untrained", "least", "shares"),
+    [
+        (0.85, 0.2, [50, 35, 25]),
+        (0.85, 0.4, [50, 35]),
+        (0.85, 0.6, [50, 70]),
+        (0.7, 0.6, [50]),  # what trains to 70 % is no smaller than what needs no training
+        (0.5, 0.2, [35, 25]),
+        (0.35, 0.3, [25]),
+        (0.2, 0.1, []),
+    ],
+)
+def test_shares_below_what_holds_untrained(
+    untrained: float,
+    least: float,
+    shares: list[int],
+    trials: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    holding(least, monkeypatch)
+    monkeypatch.setattr(trained, "_share", lambda item, lifted: untrained)
+    found, told = trained_forms(BASE, BASE, [BASE], PRUNED, MEANS)
+    names = [f"channels at {share}% of the MACs, trained" for share in shares]
+    assert [item.name for item in found] == names
+    words = "250 steps on 95 samples in 12 s; loss of the 5 held out 2 -> 0.5"
+    assert told == [f"{name}: {words}" for name in names]
+
+
+def test_the_best_form_so_far_stands_behind(
+    trials: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holding(0.45, monkeypatch)
+    found, _ = trained_forms(BASE, BASE, [STATIC], PRUNED, MEANS)
+    names = [item.name for item in found]
+    assert names == [
+        "channels at 50% of the MACs, trained",
+        "channels at 50% of the MACs, trained, int8 static",
+        "channels at 35% of the MACs, trained",
+        "channels at 35% of the MACs, trained, int8 static",
+    ]
+    assert {item.kind for item in found} == {"pruned"}
+    assert trials[:2] == ["channels at 50% of the MACs, trained", "int8 static"]
+
+
+def test_nothing_pruned_nothing_trained(trials: list[str]) -> None:
+    assert trained_forms(BASE, BASE, [STATIC], [], MEANS) == ([], [])
+    assert trained_forms(BASE, BASE, [], PRUNED, replace(MEANS, calibration=None)) == ([], [])
+    assert trials == []
+
+
+def test_without_torch_a_line_says_so(trials: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trained, "torch_is_there", lambda: False)
+    words = "no form with fewer channels was trained: PyTorch is not installed"
+    assert trained_forms(BASE, BASE, [STATIC], PRUNED, MEANS) == ([], [words])
+    assert trials == []
+
+
+def test_when_the_time_is_over_it_is_told(trials: list[str]) -> None:
+    late = replace(MEANS, deadline=Deadline(0.0))
+    words = ["not trained: 50% of the MACs; the time limit of 0 s was over"]
+    assert trained_forms(BASE, BASE, [STATIC], PRUNED, late) == ([], words)
+
+
+def test_what_training_did_not_help_is_told(
+    trials: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why = "no step was better on the held-out samples; kept untrained"
+    idle = [record("nothing to do", why)]
+    monkeypatch.setattr(trained, "_trained", lambda start, *_: replace(start, records=idle))
+    words = [f"channels at 50% of the MACs: not trained: {why}"]
+    assert trained_forms(BASE, BASE, [STATIC], PRUNED, MEANS) == ([], words)
+
+
+def test_what_cannot_be_trained_is_told(trials: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> Candidate:
+        raise ModelError("torch has no such operator")
+
+    monkeypatch.setattr(trained, "_trained", refuse)
+    words = ["no form with fewer channels was trained: torch has no such operator"]
+    assert trained_forms(BASE, BASE, [STATIC], PRUNED, MEANS) == ([], words)
+
+
+def test_the_memory_limit_does_not_hold_for_a_training(
+    trials: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holding(0.9, monkeypatch)
+    tight = replace(MEANS, machine=Machine(threads=1, memory_limit=1 << 30))
+    _, told = trained_forms(BASE, BASE, [STATIC], PRUNED, tight)
+    assert told[0].startswith("the memory limit does not hold for distill")
+
+
+def test_few_samples_are_gone_through_many_times() -> None:
+    spec = "distill{steps=250,batch=1,evaluations=4,flip=true,shift=1}"
+    assert training_spec(STAGE, MEANS) == spec
+
+
+def test_normalizations_that_were_folded_come_back() -> None:
+    stage, _ = run_passes(STAGE, MEANS, parse_passes("fuse-batchnorm"))
+    assert "batch_norm=insert" in training_spec(stage, MEANS)
+
+
+@pytest.mark.parametrize(
+    ("shape", "views"),
+    [("3,16,24", ",flip=true,shift=2"), ("16,24,3", ""), ("8,16,16", ""), ("12", "")],
+)
+def test_pictures_are_moved_and_mirrored(shape: str, views: str) -> None:
+    model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[N,{shape}] x) => (float[N,{shape}] y) {{ y = Relu(x) }}""")
+    samples = SyntheticSamples(io.load(model), count=40_000, seed=0)
+    stage, means = staged(model, samples=samples, judged=False)
+    assert training_spec(stage, means) == f"distill{{steps=312,batch=128,evaluations=4{views}}}"
