@@ -74,7 +74,10 @@ class RowMoments(LayerInput[Moments]):
 
     def bytes(self, shape: tuple[int, ...]) -> int:
         groups, width = self.blocks(shape)
-        rows = 2 * self.most * groups * width * _FLOAT_BYTES  # all of them in one run at worst
+        positions = math.prod(shape) // max(1, shape[self.axis_of(shape, self.axis)])
+        if self.window is not None:
+            positions = shape[0] * math.prod(self.window.positions(shape[2:]))
+        rows = 2 * min(self.most, positions) * groups * width * _FLOAT_BYTES  # of one run
         return 2 * groups * width * width * _DOUBLE_BYTES + rows + _padded(self, shape)
 
 

@@ -28,6 +28,7 @@ from graphopt.run.promises import destroyed
 from graphopt.run.quality import Quality
 from graphopt.run.record import Broken
 from graphopt.run.stage import Stage
+from graphopt.runtime.blas import one_blas_thread
 from graphopt.runtime.pieces import ratio_of_times
 
 __all__ = ["Depth", "Outcome", "Status", "drive"]
@@ -84,7 +85,8 @@ def drive(item: Pass, stage: Stage, means: Means, until: Depth = "verify") -> Ou
     """
     started = time.perf_counter()
     try:
-        outcome = _driven(item, stage, means, until)
+        with one_blas_thread():
+            outcome = _driven(item, stage, means, until)
     except (PassError, DataError, ModelError) as err:
         if means.limits.strict:
             raise

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto
 
 from graphopt.errors import ModelError, NotRun
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
+from graphopt.runtime.cores import core_count
 from graphopt.runtime.lending import lend, lent_weights
 from graphopt.runtime.library import onnxruntime
 from graphopt.runtime.options import PROVIDER, SILENT, Level, session_options
@@ -30,11 +29,8 @@ _UNREADABLE = tuple(
 
 
 def thread_count(threads: int) -> int:
-    """Threads that a session of ``threads`` uses: 0 stands for every core of this process."""
-    if threads > 0:
-        return threads
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(psutil.cpu_count(logical=False) or 1, allowed or 1))
+    """Threads that a session of ``threads`` uses: 0 stands for every core it may have."""
+    return threads if threads > 0 else core_count()
 
 
 class Session:
