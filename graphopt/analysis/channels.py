@@ -20,6 +20,7 @@ from onnx import NodeProto
 
 from graphopt.analysis.amounts import Amount, PositionCosts
 from graphopt.analysis.coupling import Coupling, Reason, couple
+from graphopt.analysis.heads import are_heads, head_numbers
 from graphopt.analysis.knots import Ints
 from graphopt.facts.layers import Layer, layers_of
 from graphopt.facts.operators import find
@@ -64,6 +65,7 @@ class ChannelGroup:
         producers: Layers whose output channels they are.
         consumers: Layers that sum over them.
         share: What would go with all of them.
+        heads: Whether they are attention heads, or some together that share keys.
     """
 
     name: str
@@ -72,6 +74,7 @@ class ChannelGroup:
     producers: tuple[Layer, ...]
     consumers: tuple[Layer, ...]
     share: Amount
+    heads: bool = False
 
     def gone(self, units: Collection[int]) -> dict[Place, list[int]]:
         """The positions that go with some of the units."""
@@ -135,6 +138,7 @@ def channel_groups(graph: Graph, shapes: Shapes) -> Channels:
         if why is not None:
             fixed.setdefault(id(layer.node), why)
     costs = PositionCosts(graph, shapes)
+    heads = head_numbers(scope, coupling.knots)
     groups: list[ChannelGroup] = []
     names: Counter[str] = Counter()
     for units, places in _grouped(coupling, [place for _, place in made]):
@@ -154,6 +158,7 @@ def channel_groups(graph: Graph, shapes: Shapes) -> Channels:
                 producers,
                 _at(readers, places),
                 costs.gone(_counts([positions])),
+                are_heads(positions, heads),
             )
         )
     nodes = [layer.node for layer, _ in made]

@@ -62,11 +62,13 @@ class Coupling:
         spans: Where the points of an axis begin, and how many it has.
         together: For each point the number of what goes with it.
         reasons: Numbers of that which stays, each with the reason.
+        knots: The nodes with their loops.
     """
 
     spans: dict[Place, tuple[int, int]]
     together: Ints
     reasons: dict[int, Reason]
+    knots: Sequence[Knot]
 
     def at(self, place: Place) -> Ints | None:
         """Numbers for each position of an axis; None where its size is not known."""
@@ -117,7 +119,7 @@ def couple(graph: Graph, shapes: Shapes) -> Coupling:
         together = _tied(net, graph.main, knots, chosen)
         more = _hopeless(net, knots, [each.values() for each in chosen], families, together)
         if more <= refused:
-            return Coupling(net.spans, together, _reasons(net, together))
+            return Coupling(net.spans, together, _reasons(net, together), knots)
         refused |= more
 
 

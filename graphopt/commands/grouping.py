@@ -41,6 +41,7 @@ def _share(group: ChannelGroup) -> GroupShare:
     return GroupShare(
         name=group.name,
         size=group.size,
+        heads=group.heads,
         params=group.share.params,
         macs=group.share.macs,
         producers=[label(layer.node) for layer in group.producers],

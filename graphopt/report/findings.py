@@ -72,13 +72,14 @@ class Outlook:
 class GroupShare:
     """Channels that can go one by one, each with what must go with it.
 
-    ``size`` is how many there are; ``params`` and ``macs`` are what would go with all of them,
-    ``producers`` the layers whose output channels they are, ``consumers`` those that sum over
-    them.
+    ``size`` is how many there are, ``heads`` whether they are attention heads; ``params`` and
+    ``macs`` are what would go with all of them, ``producers`` the layers whose output channels they
+    are, ``consumers`` those that sum over them.
     """
 
     name: str
     size: int
+    heads: bool
     params: int
     macs: int | None
     producers: list[str]

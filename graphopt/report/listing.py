@@ -217,7 +217,7 @@ def _print_channels(console: Console, found: Grouping) -> None:
     rows = [
         (
             group.name,
-            str(group.size),
+            f"{group.size}{' heads' if group.heads else ''}",
             str(len(group.producers)),
             str(len(group.consumers)),
             _share(group.params, found.of_params),

@@ -76,9 +76,15 @@ class PruneChannels(Pass):
     they can, and their biases take up its mean. Put reconstruct-weights behind it, which solves all
     layers again on what is really left, and any quantize pass behind that.
 
+    What goes is a channel, a neuron or an attention head, with its rows and columns in all
+    projections. ``units`` takes one kind alone, so that each may give another share:
+
+        prune-channels{units=channels,share=0.25}, prune-channels{units=heads,share=0.17}
+
     Widths are multiples of ``round_to``; by default of 16 where a group is wider than 64, else of
     4: convolutions on CPUs are slower at other widths than at the next multiple of 4, and gain by
-    blocks of 8 or 16 channels. With ``latency`` the times decide.
+    blocks of 8 or 16 channels; a head counts with all its channels. With ``latency`` the times
+    decide.
     Source: Hassibi and Stork 1993, Optimal Brain Surgeon, by blocks (error); Li et al. 2017 (l1);
     He et al. 2019 (median); Liu et al. 2017, Network Slimming (batchnorm); Molchanov et al. 2019
     (taylor); Fang et al. 2023, DepGraph, for groups.
@@ -104,6 +110,10 @@ class PruneChannels(Pass):
     max_share: Annotated[
         float, Option("most of a group that may go", low=0, high=1, high_open=True)
     ] = 0.9
+    units: Annotated[
+        Literal["all", "heads", "channels"],
+        Option("what goes: attention heads, channels and neurons, or both"),
+    ] = "all"
     rows: Annotated[int, Option("rows of each layer to judge by", low=64)] = 32768
     samples: Annotated[int, Option("samples that say what the answers suffer", low=1)] = 128
     nodes: Nodes = ()
@@ -205,6 +215,7 @@ class PruneChannels(Pass):
 
     def _groups(self, graph: Graph, shapes: Shapes, changes: Changes) -> list[ChannelGroup]:
         """The groups that may lose units; the reasons of the others are noted."""
+        kinds = {"all": (True, False), "heads": (True,), "channels": (False,)}[self.units]
         chosen = select(self.nodes, self.exclude)
         channels = channel_groups(graph, shapes)
         for one in channels.fixed:
@@ -213,7 +224,7 @@ class PruneChannels(Pass):
         return [
             group
             for group in channels.groups
-            if all(chosen(layer.node) for layer in group.producers)
+            if group.heads in kinds and all(chosen(layer.node) for layer in group.producers)
         ]
 
     def _way(self, group: ChannelGroup, units: Elimination, graph: Graph, shapes: Shapes) -> Way:

@@ -54,4 +54,6 @@ def _least(group: ChannelGroup, max_share: float) -> int:
 
 def _held(group: ChannelGroup) -> int:
     """Channels of a unit: those of a head, mostly one."""
-    return max(1, min(min(map(len, units)) for units in group.positions.values()))
+    made = [(each.weight.constant.origin, each.out_axis) for each in group.producers]
+    places = [place for place in made if place in group.positions] or list(group.positions)
+    return max(1, min(min(map(len, group.positions[place])) for place in places))

@@ -13,6 +13,7 @@ from graphopt.facts.cost import params
 from graphopt.facts.macs import count_macs
 from graphopt.facts.shapes import infer
 from graphopt.graph.graph import Graph
+from graphopt.graph.node import attribute
 from graphopt.numerics.sqnr import sqnr_db
 from graphopt.passes.prune import PruneChannels
 from graphopt.runtime.session import Session
@@ -168,6 +169,43 @@ def test_only_chosen_layers_get_narrower() -> None:
     graph, _ = _apply(_stream(), **options, nodes=("Conv(c1)",))
     assert _shape(graph, "W1")[0] == 12
     assert _shape(graph, "W0")[0] == 16
+
+
+def _transformer() -> onnx.ModelProto:
+    """Four heads of 8 columns, then 64 neurons."""
+    return model_from_text(
+        """<ir_version: 10, opset_import: ["" : 23]>
+        block (float[N,6,16] x) => (float[N,6,16] y) {
+          q = MatMul (x, WQ)
+          k = MatMul (x, WK)
+          v = MatMul (x, WV)
+          a = Attention <q_num_heads = 4, kv_num_heads = 4> (q, k, v)
+          o = MatMul (a, WO)
+          s = Add (x, o)
+          h = MatMul (s, W1)
+          g = Relu (h)
+          y = MatMul (g, W2)
+        }""",
+        {"WQ": (16, 32), "WK": (16, 32), "WV": (16, 32), "WO": (32, 16), "W1": (16, 64),
+         "W2": (64, 16)},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("units", "heads", "neurons"),
+    [("heads", 3, 64), ("channels", 4, 48), ("all", 3, 48)],
+)
+def test_heads_and_neurons_give_apart(units: str, heads: int, neurons: int) -> None:
+    x = np.random.default_rng(0).normal(size=(8, 6, 16)).astype(np.float32)
+    options = {"share": 0.25, "allocation": "uniform", "units": units}
+    graph, record = _apply(_transformer(), samples={"x": x}, **options)
+    assert record.status == "done"
+    attention = graph.main.producer("a")
+    assert attention is not None
+    assert attribute(attention, "q_num_heads", 0) == attribute(attention, "kv_num_heads", 0)
+    assert attribute(attention, "q_num_heads", 0) == heads
+    assert _shape(graph, "WO") == (8 * heads, 16)
+    assert _shape(graph, "W1") == (16, neurons)
 
 
 def test_no_group_loses_more_than_it_may() -> None:
