@@ -204,7 +204,9 @@ def _summed(scope: Scope) -> Iterator[tuple[Layer, Place]]:
     """Each layer with the axis of its weight that it sums over."""
     for node in scope.nodes:
         for layer in layers_of(scope, node):
-            if isinstance(layer, Layer) and layer.kind != "table":
+            if not isinstance(layer, Layer) or layer.kind == "table":
+                continue
+            if layer.groups < max(2, layer.in_channels):  # else each channel stays by itself
                 yield layer, (node.input[layer.weight.index], layer.read_axes[1])
 
 

@@ -31,6 +31,7 @@ from graphopt.families.channels.size_budget import SizeBudget
 from graphopt.families.channels.steps import allowed_widths, timed_widths
 from graphopt.families.channels.time_budget import TimeBudget
 from graphopt.families.channels.times import Form
+from graphopt.families.channels.unsolved import Energies, input_energies
 from graphopt.families.chosen import Exclude, Nodes
 from graphopt.families.masking import gradient_scores
 from graphopt.families.run_shapes import run_shapes
@@ -67,6 +68,10 @@ class PruneChannels(Pass):
         l1, l2, median, batchnorm   weights of the layers that make it, or its scale
         taylor      (g w)^2 by the gradient g of the loss; needs torch
         random      nothing: what a criterion has to beat
+
+    Recurrent layers and an Einsum keep their weights: with ``error`` they count with what a channel
+    adds to their sums by itself. What no layer with a weight sums over goes by ``l2`` of what makes
+    it. Both are told with the group.
 
     How much each group gives: with ``allocation=sensitivity`` each is cut to three widths on its
     own, the answers are compared, and then the group gives whose loss hurts the answers least for
@@ -140,7 +145,8 @@ class PruneChannels(Pass):
         shapes = run_shapes(graph, context)
         groups = self._groups(graph, shapes, changes)
         known = self._known(groups, shapes, context)
-        ways = self._ways(graph, context, shapes, groups, known, changes)
+        ordering = self._ordering(graph, context, shapes, groups, known)
+        ways = self._ways(graph, shapes, groups, ordering, changes)
         cuts, left = self._cuts(Narrowable(graph, context, shapes, ways, known))
         if cuts:
             changes.kept = cut_out(graph, shapes, cuts, known)
@@ -151,7 +157,7 @@ class PruneChannels(Pass):
             kept = "the model keeps to the budget already"
             changes.nothing = kept if changes.missed is None else changes.missed.reason
         for cut in cuts:
-            changes.edit(cut.group.name, _told(cut))
+            changes.edit(cut.group.name, _told(cut, ordering.basis(cut.group)))
         return changes
 
     @property
@@ -183,18 +189,30 @@ class PruneChannels(Pass):
             return TimeBudget(model, self.form)
         return SizeBudget(model, self.budget.kind)
 
-    def _ways(
+    def _ordering(
         self,
         graph: Graph,
         context: Context,
         shapes: Shapes,
         groups: Sequence[ChannelGroup],
         known: Mapping[str, LayerRows],
+    ) -> Ordering:
+        """What says who goes first."""
+        slopes = self._slopes(graph, groups, context) if self.criterion == "taylor" else {}
+        energies: Energies = {}
+        if self.asks(CalibrationSamples):
+            energies = input_energies(groups, known, shapes, context.observe, self.rows)
+        return Ordering(self.criterion, graph, shapes, known, context.rng, energies, slopes)
+
+    def _ways(
+        self,
+        graph: Graph,
+        shapes: Shapes,
+        groups: Sequence[ChannelGroup],
+        ordering: Ordering,
         changes: Changes,
     ) -> list[Way]:
         """How each group gets narrower; the reasons of those that cannot are noted."""
-        slopes = self._slopes(graph, groups, context) if self.criterion == "taylor" else {}
-        ordering = Ordering(self.criterion, graph, shapes, known, context.rng, slopes)
         ways = []
         for group in groups:
             found = ordering.of(group)
@@ -274,10 +292,12 @@ def _why_no_more(ways: Sequence[Way], cuts: Sequence[Cut]) -> str:
     return "no more channels can go"
 
 
-def _told(cut: Cut) -> str:
+def _told(cut: Cut, basis: str) -> str:
+    """What became of a group, and what decided besides the criterion."""
     if not cut.width:
         return f"the branch of {cut.group.size} channels is a constant now"
-    return f"{cut.group.size} -> {cut.width} channels"
+    told = f"{cut.group.size} -> {cut.width} channels"
+    return f"{told}: {basis}" if basis else told
 
 
 def _wide() -> onnx.ModelProto:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphopt.analysis.channels import ChannelGroup
-from graphopt.facts.layers import Layer, Refusal, layer
+from graphopt.facts.layers import Layer, Refusal, layers_of
 from graphopt.facts.shapes import Shapes
 from graphopt.families.channels.drops import Branch, drop_branch
 from graphopt.families.channels.readers import LayerRows, channel_axis, set_layer
@@ -145,8 +145,10 @@ def _stored_axes(each: Layer, rank: int) -> list[int]:
 
 def _in(graph: Graph, each: Layer) -> Layer:
     """The layer of a copy of a graph, or of the graph as it is now."""
-    node = graph.main.producer(each.node.output[0])
+    node = graph.main.producer(next(filter(None, each.node.output)))
     assert node is not None
-    found = layer(graph.main, node)
-    assert isinstance(found, Layer)
-    return found
+    return next(
+        found
+        for found in layers_of(graph.main, node)
+        if isinstance(found, Layer) and found.weight.index == each.weight.index
+    )

@@ -46,7 +46,7 @@ class Branch:
 
 def branch_of(group: ChannelGroup, graph: Graph, shapes: Shapes) -> Branch | None:
     """The branch that is nothing but a constant once a group is gone; None where there is none."""
-    if len(group.consumers) != 1:
+    if len(group.consumers) != 1 or not group.consumers[0].multiplies:
         return None
     end, scope = group.consumers[0], graph.main
     data, result = shapes.get(end.data), shapes.get(end.node.output[0])
@@ -54,7 +54,7 @@ def branch_of(group: ChannelGroup, graph: Graph, shapes: Shapes) -> Branch | Non
         return None
     axis = channel_axis(end, shapes)
     held = sum(map(len, group.positions.get((end.data, axis), ())))
-    if held != data.shape[axis] or not end.multiplies or end.groups > 1:
+    if held != data.shape[axis] or end.groups > 1:
         return None
     uses = scope.uses(end.node.output[0])
     norm = None

@@ -14,8 +14,9 @@ from graphopt.facts.layers import Refusal
 from graphopt.facts.operators import find
 from graphopt.facts.shapes import Shapes
 from graphopt.families.channels.readers import LayerRows, readers_of
+from graphopt.families.channels.unsolved import Energies, reads_like
 from graphopt.graph.graph import Graph
-from graphopt.numerics.channel_scores import filter_scores, in_order
+from graphopt.numerics.channel_scores import ByWeights, filter_scores, in_order
 from graphopt.numerics.elimination import Elimination, Reader, eliminate, output_energy
 
 __all__ = ["Criterion", "Ordering"]
@@ -24,6 +25,9 @@ Criterion = Literal[
     "error", "energy", "activation", "l1", "l2", "batchnorm", "median", "taylor", "random"
 ]
 Floats = NDArray[np.float64]
+
+_SAID = 2
+"""Layers that are named one by one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +40,7 @@ class Ordering:
         shapes: Of its tensors.
         known: The layers that read the groups, where samples were observed.
         rng: For ``random``.
+        energies: Of what the other layers read that do, where samples were observed.
         slopes: For ``taylor``, by origin of the weight: what the loss says of each element.
     """
 
@@ -44,14 +49,13 @@ class Ordering:
     shapes: Shapes
     known: Mapping[str, LayerRows]
     rng: np.random.Generator
+    energies: Energies = field(default_factory=dict)
     slopes: Mapping[str, Floats] = field(default_factory=dict)
 
     def of(self, group: ChannelGroup) -> Elimination | Refusal:
         """Who goes first; the errors are relative to those of all going."""
-        if self.criterion in ("error", "energy", "activation"):
-            readers = readers_of(group, self.known, self.shapes)
-            if isinstance(readers, Refusal):
-                return readers
+        if self._by_readers and group.consumers:
+            readers = readers_of(group, self.known, self.shapes, self.energies)
             if self.criterion == "error":
                 return eliminate(readers)
             scores = output_energy(readers) if self.criterion == "energy" else _inputs(readers)
@@ -61,6 +65,24 @@ class Ordering:
                 return found
             scores = found
         return Elimination(*in_order(scores))
+
+    def basis(self, group: ChannelGroup) -> str:
+        """What else than the criterion the order of a group goes by, in words; empty for nothing.
+
+        A group that no layer with a weight sums over goes by the weights that make it.
+        """
+        if not self._by_readers:
+            return ""
+        if not group.consumers:
+            return "by l2 of what makes them, as no layer with a weight sums over them"
+        stay = [each for each in group.consumers if each.node.output[0] not in self.known]
+        said = list(dict.fromkeys(reads_like(each, self.energies) for each in stay))
+        more = [f"so do {len(said) - _SAID} more"] if len(said) > _SAID else []
+        return "; ".join(said[:_SAID] + more)
+
+    @property
+    def _by_readers(self) -> bool:
+        return self.criterion in ("error", "energy", "activation")
 
     def _by_weights(self, group: ChannelGroup) -> Floats | Refusal:
         if self.criterion == "random":
@@ -84,8 +106,10 @@ class Ordering:
             held = [filters[list(unit)].reshape(-1) for unit in places]
             if self.criterion == "taylor":
                 scores += [part.sum() for part in held]
-            elif self.criterion in ("l1", "l2", "median"):
-                scores += filter_scores(np.array(held), self.criterion)
+            else:
+                kind = self.criterion
+                by: ByWeights = kind if kind in ("l1", "l2", "median") else "l2"
+                scores += filter_scores(np.array(held), by)
         if not scores.any():
             first = group.producers[0]
             return Refusal(first.node, f"its weights say nothing by {self.criterion}")

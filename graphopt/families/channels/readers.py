@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from graphopt.analysis.downstream import unpooled
 from graphopt.contract.passes import Observe, RowMoments
 from graphopt.facts.layers import Layer, Refusal
 from graphopt.facts.shapes import Shapes
+from graphopt.families.channels.unsolved import Energies, kept_reader
 from graphopt.graph.node import attribute, is_op
 from graphopt.numerics.elimination import Reader, refit
 from graphopt.numerics.moments import Moments
@@ -30,12 +32,12 @@ class LayerRows:
     """A layer with what it multiplies.
 
     Attributes:
-        layer: A Conv, MatMul or Gemm; or a ConvTranspose of one group, which multiplies what it
-            reads at each position with a matrix ``(in, out * kernel)``.
-        weight: ``(out, in / groups, *kernel)`` of a Conv, ``(in, out, *kernel)`` of a
+        layer: A Conv, MatMul or Gemm; or a ConvTranspose, which multiplies what a group reads at
+            each position with a matrix ``(in / groups, out / groups * kernel)``.
+        weight: ``(out, in / groups, *kernel)`` of a Conv, ``(in, out / groups, *kernel)`` of a
             ConvTranspose, else ``(in, out)``.
         bias: ``(out,)``, zero where it adds none.
-        rows: Moments of what it reads, for each group of a Conv.
+        rows: Moments of what it reads: for each group of a Conv; of all of a ConvTranspose.
     """
 
     layer: Layer
@@ -63,23 +65,46 @@ class LayerRows:
         """Whether it adds no bias so far."""
         return self.layer.bias is None
 
+    @property
+    def blocks(self) -> int:
+        """Groups, each of which reads rows of its own."""
+        return self.layer.groups
+
+    def mean(self, block: int) -> Floats:
+        """Of the rows of one group: ``(columns,)``."""
+        if self.spreads:
+            return np.asarray(self.rows.mean[0, self._held(block)])
+        return np.asarray(self.rows.mean[block])
+
     def moments(self, block: int) -> Floats:
         """What a reader of one group goes by: centred, where the bias takes up the means."""
-        centred: Floats = self.rows.covariance[block]
-        mean = self.rows.mean[block]
+        if self.spreads:
+            held = self._held(block)
+            centred: Floats = self.rows.covariance[0, held, held]
+        else:
+            centred = self.rows.covariance[block]
+        mean = self.mean(block)
         return centred if self.takes_mean else centred + np.outer(mean, mean)
 
+    def _held(self, block: int) -> slice:
+        """The inputs of one group of a ConvTranspose."""
+        width = len(self.weight) // self.blocks
+        return slice(block * width, (block + 1) * width)
+
     def matrix(self, block: int) -> Floats:
-        """The weight of one group of a Conv, or of all, as ``(columns, out)``."""
-        if self.layer.kind == "linear" or self.spreads:
+        """The weight of one group as ``(columns, out)``."""
+        if self.layer.kind == "linear":
             return self.weight.reshape(len(self.weight), -1)
+        if self.spreads:
+            part = self.weight[self._held(block)]
+            return part.reshape(len(part), -1)
         outs = len(self.weight) // self.layer.groups
         part = self.weight[block * outs : (block + 1) * outs]
         return part.reshape(outs, -1).T
 
     def columns(self, places: Iterable[int], block: int) -> list[int]:
         """Which columns of a group's rows input channels hold."""
-        width = self.rows.mean.shape[1] // self.taps
+        width = len(self.mean(block)) // self.taps
         held = [place - block * width for place in places if place // width == block]
         return [place * self.taps + tap for place in held for tap in range(self.taps)]
 
@@ -89,17 +114,19 @@ class LayerRows:
         The bias is None where there is none that could.
         """
         weight, bias = self.weight.copy(), self.bias.copy()
-        for block in range(len(self.rows.mean)):
+        for block in range(self.blocks):
             lost = np.array(self.columns(places, block), np.intp)
             if not len(lost):
                 continue
             before = self.matrix(block)
             after = refit(self.moments(block), before, lost, damping)
-            lost_means = self.rows.mean[block] @ (before - after)
+            lost_means = self.mean(block) @ (before - after)
             if self.spreads:
-                weight = after.reshape(weight.shape)
+                held, outs = self._held(block), len(bias) // self.blocks
+                weight[held] = after.reshape(weight[held].shape)
                 strides = math.prod(attribute(self.layer.node, "strides", []))
-                bias += lost_means.reshape(len(bias), -1).sum(axis=1) / strides
+                here = slice(block * outs, (block + 1) * outs)
+                bias[here] += lost_means.reshape(outs, -1).sum(axis=1) / strides
                 continue
             outs = after.shape[1]
             here = slice(block * outs, (block + 1) * outs)
@@ -123,7 +150,7 @@ def layer_rows(
     for layer in layers:
         effective = absorber(layer.scope, layer.node)
         request = RowMoments.of(layer)
-        if is_op(layer.node, "ConvTranspose") and layer.groups == 1:
+        if is_op(layer.node, "ConvTranspose"):
             request = RowMoments(layer.data, 1)
         if isinstance(effective, Refusal) or isinstance(request, Refusal):
             continue
@@ -144,19 +171,20 @@ def layer_rows(
 
 
 def readers_of(
-    group: ChannelGroup, known: Mapping[str, LayerRows], shapes: Shapes
-) -> list[Reader] | Refusal:
-    """The readers of a group; a refusal where there are none, or one of them is not known."""
-    if not group.consumers:
-        node = group.producers[0].node
-        return Refusal(node, "no layer with a weight sums over its channels")
+    group: ChannelGroup,
+    known: Mapping[str, LayerRows],
+    shapes: Shapes,
+    energies: Energies = MappingProxyType({}),
+) -> list[Reader]:
+    """The readers of a group: those that are solved anew by rows, others as they are."""
     readers = []
     for layer in group.consumers:
         one = known.get(layer.node.output[0])
         if one is None:
-            return Refusal(layer.node, f"what its {layer.node.op_type} reads is not known by rows")
+            readers.append(kept_reader(group, layer, energies))
+            continue
         units = group.positions[layer.data, channel_axis(layer, shapes)]
-        for block in range(len(one.rows.mean)):
+        for block in range(one.blocks):
             columns = [one.columns(places, block) for places in units]
             most = max(map(len, columns), default=0)
             if most:

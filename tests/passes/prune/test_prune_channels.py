@@ -12,6 +12,7 @@ from graphopt.errors import Need, UsageError
 from graphopt.facts.cost import params
 from graphopt.facts.macs import count_macs
 from graphopt.facts.shapes import infer
+from graphopt.families.channels.order import Criterion
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import attribute
 from graphopt.numerics.sqnr import sqnr_db
@@ -384,3 +385,100 @@ def test_what_is_out_of_reach_is_not_said_to_be_kept() -> None:
     assert record.status == "nothing to do"
     assert record.reason == "no more channels can go"
     assert str(record.missed) == "macs=0.01 is missed at 1.000: no more channels can go"
+
+
+def _speech(cell: str) -> onnx.ModelProto:
+    """Two recurrent layers, as exporters join them, behind a product and before one."""
+    gates = 4 if cell == "LSTM" else 3
+    rng = np.random.default_rng(4)
+    shapes: dict[str, tuple[int, ...]] = {"W0": (6, 12), "Wy": (20, 5)}
+    for number, (read, hidden, ways) in enumerate([(12, 10, 2), (20, 20, 1)], 1):
+        shapes[f"W{number}"] = (ways, gates * hidden, read)
+        shapes[f"R{number}"] = (ways, gates * hidden, hidden)
+        shapes[f"B{number}"] = (ways, 2 * gates * hidden)
+    weights = {name: 0.3 * rng.normal(size=shape) for name, shape in shapes.items()}
+    return model_from_text(
+        f"""<ir_version: 8, opset_import: ["" : 17]>
+        speech (float[N,7,6] x) => (float[7,N,5] y) {{
+          xt = Transpose <perm = [1, 0, 2]> (x)
+          e = MatMul (xt, W0)
+          r = Relu (e)
+          a = {cell} <hidden_size = 10, direction = "bidirectional"> (r, W1, R1, B1)
+          at = Transpose <perm = [0, 2, 1, 3]> (a)
+          j = Reshape (at, joined)
+          b, last = {cell} <hidden_size = 20> (j, W2, R2, B2)
+          s = Squeeze (b, one)
+          y = MatMul (s, Wy)
+        }}""",
+        {
+            **{name: value.astype(np.float32) for name, value in weights.items()},
+            "joined": np.array([0, 0, -1]),
+            "one": np.array([1]),
+        },
+    )
+
+
+@pytest.mark.parametrize("cell", ["LSTM", "GRU"])
+def test_hidden_values_of_recurrent_layers_go(cell: str) -> None:
+    model = _speech(cell)
+    rng = np.random.default_rng(7)
+    feeds = {"x": rng.normal(size=(16, 7, 6)).astype(np.float32)}
+    found = {}
+    criteria: tuple[Criterion, ...] = ("error", "random")
+    for criterion in criteria:
+        options: dict[str, Any] = {"share": 0.5, "round_to": 1, "allocation": "uniform"}
+        item = PruneChannels(criterion=criterion, **options)
+        graph, record = apply_pass(item, model, samples=feeds)
+        assert record.status == "done"
+        assert record.missed is None
+        gates = 4 if cell == "LSTM" else 3
+        assert _shape(graph, "R1") == (2, gates * 5, 5)
+        assert _shape(graph, "R2") == (1, gates * 10, 10)
+        assert _shape(graph, "W2") == (1, gates * 10, 10)
+        found[criterion] = sqnr_db(_answers(model, feeds), _answers(graph, feeds))
+        whats = [edit.what for edit in record.changes]
+        assert any("keeps its weights" in what for what in whats) == (criterion == "error")
+    assert found["error"] is not None
+    assert found["random"] is not None
+    assert found["error"] > found["random"]
+
+
+def test_what_nobody_sums_over_goes_by_the_weights_that_make_it() -> None:
+    """Queries and keys of one head: only activations read them."""
+    rng = np.random.default_rng(5)
+    weights = {name: rng.normal(size=(8, 12)) for name in ("Wq", "Wk")}
+    weights["Wq"][:, :4] *= 1e-3
+    weights["Wk"][:, :4] *= 1e-3
+    model = model_from_text(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        scores (float[N,5,8] x) => (float[N,5,5] y) {
+          q = MatMul (x, Wq) k = MatMul (x, Wk)
+          t = Transpose <perm = [0, 2, 1]> (k)
+          y = MatMul (q, t)
+        }""",
+        {name: value.astype(np.float32) for name, value in weights.items()},
+    )
+    feeds = {"x": rng.normal(size=(9, 5, 8)).astype(np.float32)}
+    item = PruneChannels(macs=0.7, round_to=1, allocation="global")
+    graph, record = apply_pass(item, model, samples=feeds)
+    assert record.status == "done"
+    assert "by l2 of what makes them" in record.changes[0].what
+    left = graph.main.constant("Wq")
+    assert left is not None
+    assert left.shape == (8, 8)
+    assert np.abs(left.values).max(axis=0).min() > 0.01
+
+
+def test_an_einsum_that_reads_channels_keeps_its_weight() -> None:
+    model = model_from_text(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[N,5,8] x) => (float[N,5,3,2] y) {
+          a = MatMul (x, W) r = Relu (a) y = Einsum <equation = "btc,cde->btde"> (r, V)
+        }""",
+        {"W": (8, 12), "V": (12, 3, 2)},
+    )
+    feeds = {"x": np.random.default_rng(0).normal(size=(9, 5, 8)).astype(np.float32)}
+    graph, record = apply_pass(PruneChannels(share=0.5, round_to=1), model, samples=feeds)
+    assert _shape(graph, "V") == (6, 3, 2)
+    (change,) = record.changes
+    assert change.what.startswith("12 -> 6 channels: Einsum 'Einsum(y)' keeps its weights")
