@@ -143,10 +143,12 @@ class Walk:
     ) -> Iterator[tuple[dict[str, Array], dict[str, Array]]]:
         """Run the piece that gives some tensors; what is held, and what was computed, by feed.
 
-        What is left of the latter, once the next is asked for, is held from then on.
+        What is left of the latter, once the next is asked for, is held from then on, without what
+        nobody reads any more.
         """
         session = self._session(tensors, outputs) if outputs else None
         types = {} if session is None else self._types(session)
+        over = [name for name in self._held[0] if not self._wanted(name)]
         total = 0
         for held in self._held:
             self._deadline.check("before all layers were walked through")
@@ -155,9 +157,10 @@ class Walk:
                 arrays[name] = arrays[name].astype(types[name])
             yield held, arrays
             held.update(arrays)
+            for name in over:
+                held.pop(name, None)
             total += sum(each.nbytes for each in held.values() if isinstance(each, np.ndarray))
             self._refuse_more_than_allowed(total)
-        self._forget()
 
     def _types(self, session: Session) -> dict[str, np.dtype[Any]]:
         """Types that tensors have in the graph, where a session gives them as float32."""
@@ -194,13 +197,6 @@ class Walk:
             elif id(node) not in self._done:
                 return True
         return False
-
-    def _forget(self) -> None:
-        """Let go of what nobody reads any more."""
-        names = [name for name in self._held[0] if not self._wanted(name)]
-        for held in self._held:
-            for name in names:
-                held.pop(name, None)
 
     def _session(self, tensors: list[str], outputs: list[str]) -> Session:
         """A session of the nodes from what is held to some tensors."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from graphopt.facts.macs import count_macs
 from graphopt.families.answer_damage import AnswerDamage
 from graphopt.families.channels.cuts import emptied
 from graphopt.families.channels.narrowable import Narrowable, Way
@@ -15,6 +16,10 @@ __all__ = ["measured_curves", "plain_curves"]
 
 _POINTS = (0.25, 0.5, 0.75)
 """Shares of a group that are cut alone to see what the answers suffer."""
+_MOST_MACS = 12_000_000_000_000
+"""What that multiplies at most, if so few samples as the least allow it: some minutes on two cores.
+"""
+_LEAST_SAMPLES = 16
 
 
 def plain_curves(ways: Sequence[Way]) -> list[Curve]:
@@ -27,9 +32,9 @@ def measured_curves(model: Narrowable, samples: int) -> list[Curve]:
 
     Args:
         model: Its groups.
-        samples: How many samples answer.
+        samples: How many samples answer; fewer where the model is large.
     """
-    damage = AnswerDamage(model.graph, model.context, samples)
+    damage = AnswerDamage(model.graph, model.context, _affordable(model, samples))
     place = {id(node): at for at, node in enumerate(model.graph.main.nodes)}
     first = [
         min((place[id(each.node)] for each in way.group.consumers), default=0) for way in model.ways
@@ -47,3 +52,10 @@ def measured_curves(model: Narrowable, samples: int) -> list[Curve]:
         ]
         curves[at] = way.curve(damage_between(way.units.errors, counts, found))
     return [curves[at] for at in range(len(curves))]
+
+
+def _affordable(model: Narrowable, samples: int) -> int:
+    """As many samples as the size of the model allows; each edit runs half of it on the average."""
+    macs = count_macs(model.graph, model.shapes).total or 1
+    runs = len(_POINTS) * len(model.ways) / 2 + 1
+    return min(samples, max(_LEAST_SAMPLES, round(_MOST_MACS / (runs * macs))))
