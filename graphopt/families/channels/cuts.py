@@ -12,7 +12,7 @@ from graphopt.analysis.channels import ChannelGroup
 from graphopt.facts.layers import Layer, Refusal, layers_of
 from graphopt.facts.shapes import Shapes
 from graphopt.families.channels.drops import Branch, drop_branch
-from graphopt.families.channels.readers import LayerRows, channel_axis, set_layer
+from graphopt.families.channels.readers import LayerRows, channel_axis
 from graphopt.graph.graph import Graph
 from graphopt.rewrite.edit import remove_dead
 from graphopt.rewrite.remove_channels import remove_channels
@@ -56,11 +56,15 @@ def emptied(graph: Graph, shapes: Shapes, cut: Cut, known: Mapping[str, LayerRow
     places = cut.places
     for each in cut.group.consumers:
         rows = known.get(each.node.output[0])
+        twin = _in(copy, each)
         if rows is None:
-            _silence(each, _in(copy, each), places)
-        else:
-            lost = places[each.data, channel_axis(each, shapes)]
-            set_layer(_in(copy, each), *rows.without(lost, _DAMPING))
+            _silence(each, twin, places)
+            continue
+        lost = places[each.data, channel_axis(each, shapes)]
+        weight, bias = rows.without(lost, _DAMPING)
+        if weight is None:
+            _silence(each, twin, places)
+        rows.put(twin, weight, bias)
     return copy
 
 
@@ -106,21 +110,24 @@ def cut_out(
     kept = remove_channels(graph, shapes, gone)
     for name, fitted in weights.items():
         if graph.main.producer(name) is not None:
-            set_layer(_in(graph, readers[name]), *_narrowed(readers[name], *fitted, kept))
+            twin = _in(graph, readers[name])
+            known[name].put(twin, *_narrowed(readers[name], *fitted, kept))
     return dict(kept)
 
 
 def _narrowed(
     each: Layer,
-    weight: NDArray[np.float64],
+    weight: NDArray[np.float64] | None,
     bias: NDArray[np.float64] | None,
     kept: Mapping[tuple[str, int], NDArray[np.intp]],
-) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
     """Weight and bias at the positions that are left."""
-    for number, stored in enumerate(_stored_axes(each, weight.ndim)):
+    rank = len(each.weight.constant.shape)
+    for number, stored in enumerate(_stored_axes(each, rank)):
         left = kept.get((each.weight.constant.origin, stored))
         if left is not None:
-            weight = weight.take(left, number)
+            if weight is not None:
+                weight = weight.take(left, number)
             if bias is not None and stored == each.out_axis:
                 bias = bias[left]
     return weight, bias

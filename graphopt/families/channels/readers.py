@@ -22,7 +22,7 @@ from graphopt.numerics.moments import Moments
 from graphopt.rewrite.absorb import absorber, store
 from graphopt.rewrite.values import set_values
 
-__all__ = ["LayerRows", "channel_axis", "layer_rows", "readers_of", "set_layer"]
+__all__ = ["LayerRows", "channel_axis", "layer_rows", "readers_of"]
 
 Floats = NDArray[np.float64]
 
@@ -38,12 +38,15 @@ class LayerRows:
             ConvTranspose, else ``(in, out)``.
         bias: ``(out,)``, zero where it adds none.
         rows: Moments of what it reads: for each group of a Conv; of all of a ConvTranspose.
+        sharers: All layers that read its weight, itself among them, which are solved together;
+            None where others read it too, and it stays; empty where nobody else does.
     """
 
     layer: Layer
     weight: Floats
     bias: Floats
     rows: Moments
+    sharers: tuple[LayerRows, ...] | None = ()
 
     @property
     def taps(self) -> int:
@@ -77,7 +80,15 @@ class LayerRows:
         return np.asarray(self.rows.mean[block])
 
     def moments(self, block: int) -> Floats:
-        """What a reader of one group goes by: centred, where the bias takes up the means."""
+        """What a reader of one group goes by: centred, where the bias takes up the means.
+
+        Summed over the layers that share the weight.
+        """
+        parts = [each._moments(block) for each in self.sharers or (self,)]
+        return np.asarray(sum(parts[1:], parts[0]))
+
+    def _moments(self, block: int) -> Floats:
+        """The same of this layer alone."""
         if self.spreads:
             held = self._held(block)
             centred: Floats = self.rows.covariance[0, held, held]
@@ -108,18 +119,26 @@ class LayerRows:
         held = [place - block * width for place in places if place // width == block]
         return [place * self.taps + tap for place in held for tap in range(self.taps)]
 
-    def without(self, places: Collection[int], damping: float) -> tuple[Floats, Floats | None]:
+    def without(
+        self, places: Collection[int], damping: float
+    ) -> tuple[Floats | None, Floats | None]:
         """Weight and bias that make up for lost input channels; the weight is zero there.
 
-        The bias is None where there is none that could.
+        The weight is None where it stays for the sake of others, the bias where there is none that
+        could make up.
         """
+        stays = self.sharers is None
         weight, bias = self.weight.copy(), self.bias.copy()
         for block in range(self.blocks):
             lost = np.array(self.columns(places, block), np.intp)
             if not len(lost):
                 continue
             before = self.matrix(block)
-            after = refit(self.moments(block), before, lost, damping)
+            if stays:
+                after = before.copy()
+                after[lost] = 0
+            else:
+                after = refit(self.moments(block), before, lost, damping)
             lost_means = self.mean(block) @ (before - after)
             if self.spreads:
                 held, outs = self._held(block), len(bias) // self.blocks
@@ -135,7 +154,29 @@ class LayerRows:
                 weight = after
             else:
                 weight[here] = after.T.reshape(outs, *weight.shape[1:])
-        return weight, bias if self.takes_mean else None
+        told = bias if self.takes_mean and not (stays and self.layer.alpha != 1) else None
+        return None if stays else weight, told
+
+    def put(self, layer: Layer, weight: Floats | None, bias: Floats | None) -> None:
+        """Give the layer, or its twin in another graph, the weight and the bias ``without`` some.
+
+        Args:
+            layer: As ``absorber`` takes it.
+            weight: See above; None to leave it as it is.
+            bias: ``(out,)``; None to leave it as it is.
+        """
+        if weight is not None and layer.kind == "linear" and not layer.read_axes[0] % 2:
+            weight = weight.T
+        if weight is not None and self.sharers:  # for all of them, who get the same
+            layer.weight.constant.set(layer.weight.stored(weight.astype(layer.weight.dtype)))
+            weight = None
+        if weight is None and bias is None:
+            return
+        store(layer, weight, bias)
+        if is_op(layer.node, "MatMul") and bias is not None and layer.bias is not None:
+            shape = layer.bias.constant.shape
+            spread = bias if math.prod(shape) == 1 else bias.reshape(shape)
+            set_values(layer.bias, spread.astype(layer.bias.dtype))
 
 
 def layer_rows(
@@ -164,10 +205,36 @@ def layer_rows(
             asked = RowMoments(before[0], before[1], most=rows)
         found[layer.node.output[0]] = one, weight, bias, asked
     answers = observe(asked for *_, asked in found.values())
-    return {
+    known = {
         name: LayerRows(layer, weight, bias, answers[asked])
         for name, (layer, weight, bias, asked) in found.items()
     }
+    return {name: replace(each, sharers=_sharers(each, known)) for name, each in known.items()}
+
+
+def _sharers(one: LayerRows, known: Mapping[str, LayerRows]) -> tuple[LayerRows, ...] | None:
+    """See ``LayerRows``."""
+    weight = one.layer.weight
+    if weight.alone:
+        return ()
+    names = [use.node.output[0] if use.node.output else "" for use in weight.readers]
+    found = [known[name] for name in names if name in known]
+    if weight.given_out or len(found) < len(names) or not all(_alike(one, each) for each in found):
+        return None
+    return tuple(found)
+
+
+def _alike(one: LayerRows, other: LayerRows) -> bool:
+    """Whether two layers multiply what they read with their common weight in the same way."""
+    first, second = one.layer, other.layer
+    return (
+        first.node.op_type == second.node.op_type
+        and first.weight.constant.origin == second.weight.constant.origin
+        and (first.weight.order, first.read_axes) == (second.weight.order, second.read_axes)
+        and first.groups == second.groups
+        and first.alpha == second.alpha == 1
+        and one.rows.mean.shape == other.rows.mean.shape
+    )
 
 
 def readers_of(
@@ -203,20 +270,3 @@ def channel_axis(layer: Layer, shapes: Shapes) -> int:
     info = shapes.get(layer.data)
     assert isinstance(request, RowMoments) and info is not None and info.shape is not None
     return request.axis % len(info.shape)
-
-
-def set_layer(layer: Layer, weight: Floats, bias: Floats | None) -> None:
-    """Give a layer the weight and the bias that it is really to apply.
-
-    Args:
-        layer: As ``absorber`` takes it.
-        weight: See ``LayerRows``.
-        bias: ``(out,)``; None to leave it as it is.
-    """
-    if layer.kind == "linear" and not layer.read_axes[0] % 2:
-        weight = weight.T
-    store(layer, weight, bias)
-    if is_op(layer.node, "MatMul") and bias is not None and layer.bias is not None:
-        shape = layer.bias.constant.shape
-        spread = bias if math.prod(shape) == 1 else bias.reshape(shape)
-        set_values(layer.bias, spread.astype(layer.bias.dtype))

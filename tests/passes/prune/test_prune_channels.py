@@ -482,3 +482,70 @@ def test_an_einsum_that_reads_channels_keeps_its_weight() -> None:
     assert _shape(graph, "V") == (6, 3, 2)
     (change,) = record.changes
     assert change.what.startswith("12 -> 6 channels: Einsum 'Einsum(y)' keeps its weights")
+
+
+def _shared(doubled: bool = False) -> onnx.ModelProto:
+    """A head that two levels of a pyramid share, as detectors have it."""
+    rng = np.random.default_rng(6)
+    first = rng.normal(size=(6, 3, 3, 3))
+    shapes = {"Wa": (12, 3, 3, 3), "Wh": (16, 12, 3, 3), "Wo": (5, 16, 1, 1)}
+    weights = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    if doubled:
+        weights["Wa"] = np.concatenate([first, 2 * first])
+    return model_from_text(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        pyramid (float[N,3,8,8] x) => (float[N,5,8,8] y, float[N,5,4,4] z) {
+          a = Conv <pads = [1, 1, 1, 1]> (x, Wa) ar = Relu (a)
+          p = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (ar)
+          h = Conv <pads = [1, 1, 1, 1]> (ar, Wh) hr = Relu (h) y = Conv (hr, Wo)
+          g = Conv <pads = [1, 1, 1, 1]> (p, Wh) gr = Relu (g) z = Conv (gr, Wo)
+        }""",
+        {name: value.astype(np.float32) for name, value in weights.items()},
+    )
+
+
+@pytest.mark.parametrize("kind", ["params", "bytes", "macs"])
+def test_weights_that_are_shared_stay_so_and_budgets_are_kept(kind: str) -> None:
+    model = _shared()
+    graph, record = _apply(model, round_to=1, allocation="global", **{kind: 0.6})
+    assert record.status == "done"
+    assert record.missed is None
+    reads = [node.input[1] for node in graph.main.nodes if node.op_type == "Conv"]
+    assert reads == ["Wa", "Wh", "Wo", "Wh", "Wo"]
+    left = {"params": params, "bytes": lambda each: each.weight_bytes, "macs": _macs}[kind]
+    assert left(graph) <= 0.6 * left(Graph(model))
+
+
+def test_layers_that_share_a_weight_are_solved_together() -> None:
+    model, feeds = _shared(doubled=True), {"x": _images(seed=5)}
+    graph, _ = _apply(model, share=0.5, round_to=1, nodes=("Conv(a)",))
+    assert _shape(graph, "Wh") == (16, 6, 3, 3)
+    db = sqnr_db(_answers(model, feeds), _answers(graph, feeds))
+    assert db is not None
+    assert db > EXACT_DB
+
+
+def test_a_table_that_is_also_the_last_layer_stays_one() -> None:
+    rng = np.random.default_rng(8)
+    model = model_from_text(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        tied (int64[N,5] x) => (float[N,5,30] y) {
+          e = Gather (T, x)
+          u = MatMul (e, W1) r = Relu (u) d = MatMul (r, W2)
+          s = Add (e, d)
+          Tt = Transpose <perm = [1, 0]> (T)
+          y = MatMul (s, Tt)
+        }""",
+        {
+            "T": rng.normal(size=(30, 12)).astype(np.float32),
+            "W1": rng.normal(size=(12, 24)).astype(np.float32),
+            "W2": rng.normal(size=(24, 12)).astype(np.float32),
+        },
+    )
+    feeds = {"x": rng.integers(0, 30, (20, 5))}
+    item = PruneChannels(params=0.6, round_to=1, allocation="global")
+    graph, record = apply_pass(item, model, samples=feeds)
+    assert record.status == "done"
+    assert record.missed is None
+    assert params(graph) <= 0.6 * params(Graph(model))
+    assert _answers(graph, feeds).shape == (20, 5, 30)
