@@ -13,6 +13,7 @@ from graphopt.contract.budgets import Missed, missed_budget
 from graphopt.contract.curves import TrainingCurves
 from graphopt.contract.kept import Kept
 from graphopt.contract.preconditions import Precondition
+from graphopt.contract.taken import Taken
 from graphopt.facts.layers import Refusal
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import label
@@ -85,7 +86,8 @@ class Changes:
     ``curves`` is the course of a training, where the pass trained; ``nothing`` says why there are
     no edits, for a pass that knows better than that there was nothing to do; ``kept`` says which
     positions of the graph handed over are left, from a pass that removes channels; ``missed`` is
-    the budget of a pass that could not keep to it.
+    the budget of a pass that could not keep to it; ``taken`` is what was taken from where, for the
+    report.
     """
 
     edits: list[Edit] = field(default_factory=list)
@@ -94,6 +96,7 @@ class Changes:
     nothing: str = "found nothing in this model that it changes"
     kept: Kept = field(default_factory=dict)
     missed: Missed | None = None
+    taken: Taken = field(default_factory=Taken)
 
     def edit(self, node: NodeProto | str, what: str) -> None:
         """Note a change."""

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 
 from graphopt.contract.passes import Changes, Context, Option, Pass, missed_budget
 from graphopt.contract.preconditions import Precondition, Unquantized
+from graphopt.contract.taken import LayerRank
 from graphopt.errors import UsageError
 from graphopt.facts.layers import Refusal
 from graphopt.facts.select import select
@@ -17,6 +18,7 @@ from graphopt.families.layer_inputs import Inputs, inputs_of
 from graphopt.families.low_rank_forms import Factored, Forms
 from graphopt.families.rank_plan import Counted, RankPlan
 from graphopt.graph.graph import Graph
+from graphopt.graph.node import label
 from graphopt.numerics.lowrank import Budget
 from graphopt.rewrite.values import drop_unread
 
@@ -127,5 +129,8 @@ def _put(forms: Forms, found: Factored, changes: Changes) -> None:
             layer.node,
             f"{found.words}: keeps {found.energy:.1%} of the energy "
             f"at {found.macs_share:.0%} of the MACs",
+        )
+        changes.taken.ranks.append(
+            LayerRank(label(layer.node), found.kind, found.full_ranks, found.ranks)
         )
     drop_unread(group.constant.scope, [group.constant.origin])

@@ -31,6 +31,18 @@ class Factored(Protocol):
         """Elements of all its weights."""
 
     @property
+    def kind(self) -> str:
+        """What it is but for its ranks, such as ``spatial``."""
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """Its ranks, one for each axis between its weights."""
+
+    @property
+    def full_ranks(self) -> tuple[int, ...]:
+        """The most that these could be for a weight of that shape."""
+
+    @property
     def words(self) -> str:
         """What it is, such as ``spatial, rank 8``; two forms of a weight have other words."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from graphopt.contract.passes import Changes, Context, Missed, missed_budget
+from graphopt.contract.taken import LayerZeros
 from graphopt.errors import PassError
 from graphopt.facts.operators import TRAINED
 from graphopt.facts.weights import WeightGroup, weight_groups
@@ -29,9 +30,11 @@ __all__ = [
     "held_values",
     "input_axis",
     "missed_zeros",
+    "note_zeros",
     "prunable",
     "reached",
     "zero_share",
+    "zeros_in",
     "zeros_of",
 ]
 
@@ -136,6 +139,16 @@ def zeros_of(values: Array) -> str:
     """How many of a weight's elements are zero, in words."""
     share = 1 - np.count_nonzero(values) / values.size
     return f"{share:.1%} of {values.size} weights are zero"
+
+
+def zeros_in(values: Array) -> int:
+    """How many elements are zero."""
+    return values.size - int(np.count_nonzero(values))
+
+
+def note_zeros(changes: Changes, group: WeightGroup, before: int, values: Array) -> None:
+    """Note how many elements of a weight were zero before, and how many of its values are."""
+    changes.taken.zeros.append(LayerZeros(group.name, values.size, before, zeros_in(values)))
 
 
 def reached(pool: Sequence[WeightGroup], sparsity: float, pattern: Pattern | None) -> bool:

@@ -303,9 +303,4 @@ def _share(found: Factored, forms: Forms, kind: Counted) -> float:
 
 def _without(grid: Sequence[Factored], slow: Factored) -> list[Factored]:
     """The forms that may still be faster: of the same kind only those of fewer elements."""
-    kind = slow.words.partition(",")[0]
-    return [
-        each
-        for each in grid
-        if each.words.partition(",")[0] != kind or each.elements < slow.elements
-    ]
+    return [each for each in grid if each.kind != slow.kind or each.elements < slow.elements]

@@ -153,6 +153,26 @@ class ConvFactors:
         return sum(stage.weight.size for stage in self.stages)
 
     @property
+    def kind(self) -> str:
+        """The scheme."""
+        return self.scheme
+
+    @property
+    def full_ranks(self) -> tuple[int, ...]:
+        """For each rank the least at which every weight of that shape has this form exactly.
+
+        Of ``cp``, of which that is not known, what is always enough.
+        """
+        first, last = self.stages[0].weight, self.stages[-1].weight
+        inputs, outputs = first.shape[1], len(last)
+        if self.scheme == "tucker":
+            return tuple(outputs if stage.axes else inputs for stage in self.stages[:-1])
+        if self.scheme == "cp":
+            sizes = sorted((inputs, outputs, math.prod(self.stages[1].weight.shape[2:])))
+            return (sizes[0] * sizes[1],)
+        return (min(first[0].size, last[:, 0].size),)
+
+    @property
     def words(self) -> str:
         """Scheme and ranks."""
         return f"{self.scheme}, rank {' and '.join(map(str, self.ranks))}"

@@ -9,7 +9,17 @@ from typing import Any
 
 from graphopt.run.record import LayerRecord
 
-__all__ = ["HEIGHT", "Bar", "Group", "Ranking", "Strip", "grouped", "rankings", "strips"]
+__all__ = [
+    "HEIGHT",
+    "Bar",
+    "Group",
+    "Ranking",
+    "Strip",
+    "grouped",
+    "rankings",
+    "strip_of",
+    "strips",
+]
 
 _TOP = 15
 _FOLDED = 300  # rows behind the fold; a reader of more takes the JSON report
@@ -124,14 +134,24 @@ def strips(layers: Sequence[LayerRecord]) -> list[Strip]:
 
 def _strip(unit: str, layers: Sequence[LayerRecord], before: Value, after: Value) -> Strip:
     pairs = [(_height(unit, before(item)), _height(unit, after(item))) for item in layers]
-    peak = max((value for pair in pairs for value in pair), default=0.0)
+    return strip_of(unit, pairs, [item.node for item in layers])
+
+
+def strip_of(
+    unit: str,
+    pairs: Sequence[tuple[float, float]],
+    names: Sequence[str],
+    peak: float | None = None,
+) -> Strip:
+    """Bars before and after, with names for the pointer; ``peak`` is the largest unless given."""
+    peak = max((value for pair in pairs for value in pair), default=0.0) if peak is None else peak
     return Strip(
         unit=unit,
-        width=len(layers),
+        width=len(pairs),
         peak=peak,
         before=_bars([pair[0] for pair in pairs], peak, 0.84),
         after=_bars([pair[1] for pair in pairs], peak, 0.5 if unit != "db" else 0.84),
-        names=[item.node for item in layers] if len(layers) <= _NAMED else [],
+        names=list(names) if len(names) <= _NAMED else [],
     )
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphopt import __version__
 from graphopt.errors import SystemFailure
-from graphopt.report import charts, curves, words
+from graphopt.report import charts, curves, taken, widths, words
 from graphopt.report.advice import advised
 from graphopt.report.answers import answers, closeness
 from graphopt.run.record import RunRecord
@@ -60,6 +60,10 @@ def render(record: RunRecord) -> str:
             strips=charts.strips(record.layers),
             trainings=_trainings(record),
             width=curves.WIDTH,
+            span=widths.SPAN,
+            widths=widths.widths(record.passes),
+            zeros=taken.zero_lists(record.passes),
+            ranks=taken.rank_lists(record.passes),
         )
     )
 

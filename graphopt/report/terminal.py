@@ -11,6 +11,7 @@ from graphopt.report.answers import answers, closeness
 from graphopt.report.charts import grouped
 from graphopt.report.console import facts, heading, line, table, terminal
 from graphopt.report.curves import course
+from graphopt.report.widths import merged, totals
 from graphopt.report.words import (
     NONE,
     change,
@@ -35,6 +36,7 @@ from graphopt.tasks.words import grouped_tasks
 __all__ = ["print_run"]
 
 _REASONS = 8
+_WIDTHS = 12
 
 
 def print_run(record: RunRecord, *, verbose: bool = False) -> None:
@@ -50,6 +52,7 @@ def print_run(record: RunRecord, *, verbose: bool = False) -> None:
         _plan(console, record)
     else:
         _passes(console, record)
+        _channels(console, record)
         _trainings(console, record)
         _candidates(console, record)
         _models(console, record)
@@ -94,6 +97,26 @@ def _passes(console: Console, record: RunRecord) -> None:
             line(console, f"{item.name} {_outcome(item)}")
         if item.missed is not None:
             line(console, f"{item.name}: {item.missed}")
+
+
+def _channels(console: Console, record: RunRecord) -> None:
+    """Widths of what got narrower; groups of the same widths in one line."""
+    rows = merged(record.passes)
+    if not rows:
+        return
+    heading(console, totals(record.passes))
+    shown = rows[:_WIDTHS]
+    lines = [
+        (str(each.groups), f"{each.before} -> {each.after}", each.first + _more(each.groups))
+        for each in shown
+    ]
+    table(console, (">groups", ">channels", "made by"), lines)
+    if len(rows) > len(shown):
+        line(console, f"and {len(rows) - len(shown)} more such lines; -v shows every group", "dim")
+
+
+def _more(groups: int) -> str:
+    return f" and {groups - 1} more" if groups > 1 else ""
 
 
 def _trainings(console: Console, record: RunRecord) -> None:

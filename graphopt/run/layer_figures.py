@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from onnx import NodeProto
 
+from graphopt.contract.kept import Kept
 from graphopt.data.samples import Feeds
 from graphopt.errors import ModelError
 from graphopt.facts.layers import Layer, layer
@@ -21,6 +22,7 @@ from graphopt.facts.quantized import quantizers
 from graphopt.facts.shapes import Shapes
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import is_op, label
+from graphopt.graph.tensors import Array
 from graphopt.numerics.sqnr import ErrorSums
 from graphopt.observe.sizes import shapes_on
 from graphopt.run.record import LayerRecord
@@ -63,6 +65,7 @@ def describe(
     *,
     threads: int = 0,
     memory: int | None = None,
+    kept: Kept | None = None,
 ) -> tuple[list[LayerRecord], list[str]]:
     """The layers in figures, in the order of the input model.
 
@@ -72,6 +75,7 @@ def describe(
         samples: Feeds to measure the noise with, of large tensors fewer; the first is timed.
         threads: Threads of onnxruntime; 0 for all cores.
         memory: Bytes that tensors of both models may take together; None for 64 MB.
+        kept: Which channels of the input model's tensors are left; the noise is of these.
 
     Returns:
         The records, and a sentence on each figure that could not be had.
@@ -84,7 +88,9 @@ def describe(
     except ModelError as err:
         messages.append(f"no times of single layers: {err}")
     try:
-        noise = _noise(reference, result, layers, samples, threads, memory or _GROUP_BYTES)
+        noise = _noise(
+            reference, result, layers, samples, threads, memory or _GROUP_BYTES, kept or {}
+        )
     except ModelError as err:
         messages.append(f"no SQNR of single layers: {err}")
     records = [
@@ -208,6 +214,7 @@ def _noise(
     samples: Sequence[Feeds],
     threads: int,
     memory: int,
+    kept: Kept,
 ) -> dict[str, float | None]:
     """SQNR of each layer's tensor, in dB, over the samples; fewer where the tensors are large."""
     pairs = {x.tensor: x.observed for x in layers if x.tensor is not None and x.observed}
@@ -225,12 +232,22 @@ def _noise(
         for feeds in samples:
             right, answer = (session.run(feeds) for session in sessions)
             for name in names:
-                if right[name].shape == answer[pairs[name]].shape:
-                    sums[name].add(right[name], answer[pairs[name]])
+                wanted = _left(name, right[name], kept)
+                if wanted.shape == answer[pairs[name]].shape:
+                    sums[name].add(wanted, answer[pairs[name]])
                 else:
                     sums[name].fail()
         found.update((name, total.sqnr_db) for name, total in sums.items())
     return found
+
+
+def _left(name: str, values: Array, kept: Kept) -> Array:
+    """Those of a tensor's values whose channels are left."""
+    for axis in range(values.ndim):
+        positions = kept.get((name, axis))
+        if positions is not None:
+            values = values.take(positions, axis)
+    return values
 
 
 def _groups(names: Sequence[str], shapes: Shapes, most: int) -> Iterator[list[str]]:

@@ -130,7 +130,12 @@ def prove(
     feeds = [sample.feeds for sample in means.judge.samples[:_LAYER_SAMPLES]]
     before_graph, after_graph = inlined(means.reference), inlined(stage.graph)
     layers, notes = layer_figures.describe(
-        before_graph, after_graph, feeds, threads=means.threads, memory=means.memory(8)
+        before_graph,
+        after_graph,
+        feeds,
+        threads=means.threads,
+        memory=means.memory(8),
+        kept=stage.kept,
     )
     kernels, missing = _audited(after_graph, passes, means.target)
     return Proof(

@@ -9,6 +9,7 @@ from graphopt.analysis.audit import Audit
 from graphopt.contract.budgets import Missed
 from graphopt.contract.curves import TrainingCurves
 from graphopt.contract.passes import Edit, Skip
+from graphopt.contract.taken import Taken
 from graphopt.errors import Need
 from graphopt.run.quality import Quality
 from graphopt.runtime.latency import Clock
@@ -130,7 +131,8 @@ class PassRecord:
     ``bytes`` and ``macs`` are those after the pass, ``sqnr_db`` that of the worst output against
     the input model, ``curves`` the course of a training, ``note`` what the pass destroyed of what
     others before it had made, ``missed`` the budget of its own that it could not keep to, None
-    where it kept to it or its work was taken back.
+    where it kept to it or its work was taken back, ``taken`` what it took from where: nothing where
+    that is so.
     """
 
     name: str
@@ -148,6 +150,7 @@ class PassRecord:
     needs: tuple[Need, ...] = ()
     note: str = ""
     missed: Missed | None = None
+    taken: Taken = field(default_factory=Taken)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from graphopt.contract.passes import Pass
 from graphopt.contract.spec import format_passes
+from graphopt.contract.taken import Taken
 from graphopt.errors import LimitError
 from graphopt.run.drive import Outcome, drive
 from graphopt.run.limits import broken_by_user
@@ -114,6 +115,7 @@ def taken_back(records: Sequence[PassRecord], step: Driven, broken: Broken) -> l
                 broken=broken,
                 changes=[],
                 missed=None,
+                taken=Taken(),
                 bytes=size,
                 macs=macs,
             )
@@ -143,6 +145,7 @@ def record_of(item: Pass, outcome: Outcome) -> PassRecord:
         needs=outcome.needs,
         note=outcome.note if done else "",
         missed=outcome.changes.missed if done or outcome.status == "nothing to do" else None,
+        taken=outcome.changes.taken if done else Taken(),
     )
 
 

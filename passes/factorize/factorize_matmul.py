@@ -117,6 +117,18 @@ class _Pair:
     elements: int
 
     @property
+    def kind(self) -> str:
+        return "two matrices"
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        return (self.rank,)
+
+    @property
+    def full_ranks(self) -> tuple[int, ...]:
+        return (self.full,)
+
+    @property
     def words(self) -> str:
         return f"rank {self.rank} of {self.full}"
 

@@ -31,7 +31,9 @@ from graphopt.families.masking import (
     has_zeros,
     held_values,
     missed_zeros,
+    note_zeros,
     prunable,
+    zeros_in,
     zeros_of,
 )
 from graphopt.families.refitting import Refit
@@ -212,6 +214,7 @@ class MaskWeights(Pass):
             changes.edit(layer.name, zeros_of(masked) + how)
         else:
             changes.skip(layer.name, "it has the zeros that are asked for already")
+        note_zeros(changes, layer, zeros_in(values), masked)
         self._store(layer, masked, changes)
 
     def _store(self, layer: WeightGroup, values: Array, changes: Changes) -> None:
@@ -226,11 +229,14 @@ class MaskWeights(Pass):
         for layer, zeros in zip(layers, self._wanted(context, layers), strict=True):
             if has_zeros(layer, zeros):
                 changes.skip(layer.name, "it has the zeros that are asked for already")
-                self._store(layer, layer.constant.values, changes)
+                values = layer.constant.values
+                note_zeros(changes, layer, zeros_in(values), values)
+                self._store(layer, values, changes)
             else:
                 wanted.append((layer, zeros))
         refit = Refit(graph, context, [layer.layers[0] for layer, _ in wanted], self.samples)
         for layer, zeros in wanted:
+            before = zeros_in(layer.constant.values)
             fit = refit.fit(layer.layers[0])
             told = fit if isinstance(fit, Refusal) else remove_weights(fit, zeros, self.ridge)
             if isinstance(told, Refusal):
@@ -239,6 +245,7 @@ class MaskWeights(Pass):
             else:
                 values = held_values(layer)
                 changes.edit(layer.name, f"{zeros_of(values)}; {told}")
+                note_zeros(changes, layer, before, values)
                 self._store(layer, values, changes)
 
     def _wanted(self, context: Context, layers: Sequence[WeightGroup]) -> Iterator[AskedZeros]:

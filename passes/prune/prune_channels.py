@@ -31,6 +31,7 @@ from graphopt.families.channels.size_budget import SizeBudget
 from graphopt.families.channels.steps import allowed_widths, timed_widths
 from graphopt.families.channels.time_budget import TimeBudget
 from graphopt.families.channels.times import Form
+from graphopt.families.channels.told import taken
 from graphopt.families.channels.unsolved import Energies, input_energies
 from graphopt.families.chosen import Exclude, Nodes
 from graphopt.families.masking import gradient_scores
@@ -147,7 +148,7 @@ class PruneChannels(Pass):
         known = self._known(groups, shapes, context)
         ordering = self._ordering(graph, context, shapes, groups, known)
         ways = self._ways(graph, shapes, groups, ordering, changes)
-        cuts, left = self._cuts(Narrowable(graph, context, shapes, ways, known))
+        cuts, left = self._cuts(Narrowable(graph, context, shapes, ways, known), changes)
         if cuts:
             changes.kept = cut_out(graph, shapes, cuts, known)
         else:
@@ -168,21 +169,21 @@ class PruneChannels(Pass):
                 return ChannelBudget(kind, value)
         return ChannelBudget("macs", 0.5)
 
-    def _cuts(self, model: Narrowable) -> tuple[list[Cut], float]:
-        """What goes, and what that leaves of the original's costs."""
+    def _cuts(self, model: Narrowable, changes: Changes) -> tuple[list[Cut], float]:
+        """What goes, which is told in figures, and what that leaves of the original's costs."""
         budget = self._costs(model)
         if not model.ways or budget.now <= self.budget.most:
             return [], budget.now
-        if self.allocation == "sensitivity":
-            curves = measured_curves(model, self.samples)
-        else:
-            curves = plain_curves(model.ways)
+        measured = self.allocation == "sensitivity"
+        curves = measured_curves(model, self.samples) if measured else plain_curves(model.ways)
         share_out = even_widths if self.allocation == "uniform" else allocate
 
         def within(most: float) -> list[Cut]:
             return model.cuts(share_out(curves, budget.cost, most))
 
-        return budget.kept(within, self.budget.most)
+        cuts, left = budget.kept(within, self.budget.most)
+        changes.taken = taken(model, cuts, curves if measured else (), self.criterion)
+        return cuts, left
 
     def _costs(self, model: Narrowable) -> Costs:
         if self.budget.kind == "latency":

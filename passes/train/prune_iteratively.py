@@ -19,9 +19,11 @@ from graphopt.families.masking import (
     gradient_scores,
     held_values,
     input_axis,
+    note_zeros,
     prunable,
     reached,
     zero_share,
+    zeros_in,
     zeros_of,
 )
 from graphopt.families.training import DistillingPass, distilling_examples, told
@@ -93,6 +95,7 @@ class PruneIteratively(PruningOptions, DistillingPass):
             for layer in layers:
                 changes.skip(layer.name, "it has the zeros that are asked for already")
             return changes
+        before = [zeros_in(layer.constant.values) for layer in layers]
         trainee = self.trainee(graph, context)
         hook = self._hook(graph, context, trainee.module, layers)
         curves = self.train(trainee, context, self, [hook])
@@ -107,8 +110,9 @@ class PruneIteratively(PruningOptions, DistillingPass):
             )
             left = zero_share(layers)
             changes.missed = missed_budget("sparsity", asked, left, reason, least=True)
-        for layer in layers if curves.best_step else []:
+        for layer, zeros in zip(layers, before, strict=True) if curves.best_step else []:
             changes.edit(layer.name, zeros_of(held_values(layer)))
+            note_zeros(changes, layer, zeros, held_values(layer))
         return changes
 
     def _pools(self, layers: Sequence[WeightGroup]) -> list[list[WeightGroup]]:

@@ -163,11 +163,24 @@ def test_tucker_leaves_out_mixes_of_all_channels() -> None:
     weight = np.random.default_rng(0).standard_normal((32, 4, 3, 3))
     found = factorize_conv(weight, Budget("rank", 6), schemes=["tucker"])
     assert found is not None
-    assert found.ranks == (6,)
+    assert (found.ranks, found.full_ranks) == ((6,), (32,))
     assert [stage.weight.shape for stage in found.stages] == [(6, 4, 3, 3), (32, 6, 1, 1)]
     channel = factorize_conv(weight, Budget("rank", 6), schemes=["channel"])
     assert channel is not None
     assert found.energy == pytest.approx(channel.energy)  # it is the same form then
+
+
+@pytest.mark.parametrize(
+    ("scheme", "full"),
+    [("channel", (20,)), ("spatial", (24,)), ("tucker", (8, 20)), ("cp", (72,))],
+)
+def test_the_most_that_a_rank_could_be(scheme: Scheme, full: tuple[int, ...]) -> None:
+    weight = np.random.default_rng(0).standard_normal((20, 8, 3, 3))
+    found = factorize_conv(weight, Budget("rank", 4), schemes=[scheme])
+    assert found is not None
+    assert (found.kind, found.full_ranks) == (scheme, full)
+    if scheme in ("channel", "spatial"):
+        assert full == (np.linalg.matrix_rank(unfold(weight, scheme)),)
 
 
 @pytest.mark.parametrize("scheme", ["tucker", "cp"])

@@ -10,6 +10,7 @@ import pytest
 from graphopt.analysis.audit import Audit, Entry
 from graphopt.contract.curves import TrainingCurves
 from graphopt.contract.passes import Edit, Skip
+from graphopt.contract.taken import GroupWidth, LayerRank, LayerZeros, Taken
 from graphopt.run.quality import Fresh, Metric, Quality
 from graphopt.run.record import (
     CandidateRecord,
@@ -105,6 +106,34 @@ def trained(record: RunRecord, curves: TrainingCurves) -> RunRecord:
         messages=[],
         start=StartRecord(student, before),
     )
+
+
+@pytest.fixture
+def sparser(record: RunRecord) -> RunRecord:
+    """60 groups of channels, of which all but the last ten lost some; zeros and ranks besides."""
+    groups = [_group(index) for index in range(60)]
+    zeros = [LayerZeros(f"/layer{index}/Conv", 2304, 0, 1150 + index) for index in range(60)]
+    ranks = [
+        LayerRank(f"/layer{index}/Conv", "spatial", (48,), (index + 1,)) for index in range(40)
+    ]
+    passes = [
+        dataclasses.replace(record.passes[0], name=name, spec=name, taken=taken)
+        for name, taken in (
+            ("prune-channels", Taken("error", groups)),
+            ("mask-weights", Taken(zeros=zeros)),
+            ("factorize-conv", Taken(ranks=ranks)),
+        )
+    ]
+    return dataclasses.replace(record, passes=passes, candidates=[])
+
+
+def _group(index: int) -> GroupWidth:
+    before = 16 * (1 + index // 20)
+    after = before - 4 * (index % 3 + 1) if index < 50 else before
+    loss = [(gone, (gone / before) ** (1 + index % 4)) for gone in range(before + 1)]
+    damage = [(gone, 0.3 * value) for gone, value in loss[::4]]
+    name = f"/features/features.{index}/conv/pointwise.{index % 3}/Conv"
+    return GroupWidth(name, [name], [f"{name}_next"], before, after, 1, loss, damage)
 
 
 def _record(layers: int = 60) -> RunRecord:

@@ -15,6 +15,7 @@ import pytest
 
 from graphopt.analysis.audit import Audit, Entry
 from graphopt.contract.passes import Edit, Skip
+from graphopt.contract.taken import GroupWidth, LayerRank, LayerZeros, Taken
 from graphopt.errors import SystemFailure
 from graphopt.report import html
 from graphopt.run.quality import Quality
@@ -111,6 +112,36 @@ def test_a_training_is_drawn_with_the_kept_step(trained: RunRecord) -> None:
     assert (lines.count("kept"), lines.count("line")) == (2, 3)
 
 
+def test_what_was_taken_is_drawn_group_by_group(sparser: RunRecord) -> None:
+    text = html.render(sparser)
+    page = Page(text)
+    words = " ".join(page.text.split())
+    assert "Which channels went" in words
+    assert "396 of 1920 channels went, from 50 of 60 groups" in words
+    assert "squared error of the layers that read the group" in words
+    assert "30 more groups" in words
+    assert "50.9% \u2192 51.2% of" not in words
+    assert "0.0% \u2192 51.2% of 138,240 weights in 60 layers are zero" in words
+    assert "40 layers became products of thin ones" in words
+    panels = [tag for tag in page.find("figure") if tag.get("class") == "panel"]
+    assert len(panels) == 60
+    lines = [tag for tag in page.find("path") if tag.get("class") == "line"]
+    assert len(lines) == 120
+    assert all("\u2026" not in (tag["d"] or "") for tag in page.find("path")), (
+        "no path is cut short"
+    )
+    assert "made by /features/features.0/conv/pointwise.0/Conv; read by" in page.text
+
+
+def test_a_criterion_without_samples_is_named_for_what_it_is(sparser: RunRecord) -> None:
+    first = sparser.passes[0]
+    groups = [dataclasses.replace(each, damage=[]) for each in first.taken.groups]
+    plain = dataclasses.replace(first, taken=Taken("l1", groups))
+    text = html.render(dataclasses.replace(sparser, passes=[plain]))
+    assert "share of the group's scores (criterion l1) that goes" in unescape(text)
+    assert "what the answers suffer" not in text
+
+
 def test_text_from_a_model_is_never_markup(record: RunRecord) -> None:
     nasty = dataclasses.replace(
         record,
@@ -129,6 +160,12 @@ def test_text_from_a_model_is_never_markup(record: RunRecord) -> None:
                 reason=HOSTILE,
                 changes=[Edit(HOSTILE, HOSTILE)],
                 skipped=[Skip(HOSTILE, HOSTILE)],
+                taken=Taken(
+                    HOSTILE,
+                    [GroupWidth(HOSTILE, [HOSTILE], [HOSTILE], 4, 2, 1, [(0, 0.0), (4, 1.0)], [])],
+                    [LayerZeros(HOSTILE, 4, 0, 2)],
+                    [LayerRank(HOSTILE, HOSTILE, (4,), (2,))],
+                ),
             )
         ],
         messages=[HOSTILE],
@@ -139,7 +176,7 @@ def test_text_from_a_model_is_never_markup(record: RunRecord) -> None:
     assert page.find("script") == []
     assert page.find("img") == []
     assert all(not name.startswith("on") for _, found in page.tags for name in found)
-    assert len(page.find("title")) == 1 + len(nasty.layers) * 3
+    assert len(page.find("title")) == 1 + len(nasty.layers) * 3 + 4, "of the page, strips, a panel"
     assert "{{7*7}}" in page.text
     assert page.text.count("alert(1)") >= 12
 
@@ -205,9 +242,9 @@ def test_a_missing_extra_is_named(record: RunRecord, monkeypatch: pytest.MonkeyP
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium here")
 @pytest.mark.parametrize("width", [1280, 390])
 def test_chromium_shows_it_without_complaint(
-    make_record: MakeRecord, tmp_path: Path, width: int
+    make_record: MakeRecord, sparser: RunRecord, tmp_path: Path, width: int
 ) -> None:
-    text = html.render(make_record(300))
+    text = html.render(dataclasses.replace(make_record(300), passes=sparser.passes))
     found, log = _open(text, tmp_path, width)
     assert found["title"] == "mobilenet.opt.onnx - graphopt"
     assert found["inner"] == width

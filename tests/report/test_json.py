@@ -44,6 +44,23 @@ def test_a_training_keeps_the_schema(
         assert not validator.is_valid(_set(document, path, value))
 
 
+def test_what_was_taken_keeps_the_schema(
+    sparser: RunRecord, validator: jsonschema.Draft202012Validator
+) -> None:
+    document = standard.loads(json.dump(json.document(sparser)))
+    validator.validate(document)
+    group = document["passes"][0]["taken"]["groups"][1]
+    assert (group["before"], group["after"], group["loss"][0]) == (16, 8, [0, 0.0])
+    assert document["passes"][1]["taken"]["zeros"][0]["after"] == 1150
+    assert document["passes"][2]["taken"]["ranks"][0]["after"] == [1]
+    for path, value in (
+        ("passes/0/taken/surplus", 1),
+        ("passes/0/taken/groups", [{"name": "x"}]),
+        ("passes/2/taken/ranks", [{"node": "x", "form": "", "before": [0], "after": [0]}]),
+    ):
+        assert not validator.is_valid(_set(document, path, value))
+
+
 def test_a_loss_that_was_not_finite_becomes_null(
     trained: RunRecord, validator: jsonschema.Draft202012Validator
 ) -> None:

@@ -51,6 +51,15 @@ def test_a_training(
     golden(f"trained{'-verbose' if verbose else ''}.txt", show(trained, verbose=verbose))
 
 
+def test_widths_are_a_few_lines(
+    show: Callable[..., str], sparser: RunRecord, golden: Golden
+) -> None:
+    text = show(sparser)
+    lines = text.splitlines()
+    start = lines.index("396 of 1920 channels went, from 50 of 60 groups")
+    golden("widths.txt", "\n".join(lines[start : lines.index("", start)]) + "\n")
+
+
 def test_a_dry_run(show: Callable[..., str], record: RunRecord, golden: Golden) -> None:
     plan = [
         dataclasses.replace(item, status="planned", reason="", changes=[], skipped=[])

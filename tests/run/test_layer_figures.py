@@ -101,6 +101,26 @@ def test_noise_is_that_of_the_rounded_tensor() -> None:
     assert [(item.bytes_before, item.bytes_after) for item in records] == [(32, 24), (16, 10)]
 
 
+def test_noise_is_that_of_the_channels_that_are_left() -> None:
+    narrow = """
+    <ir_version: 8, opset_import: ["": 17]>
+    main (float[1, 2, 3, 3] x) => (float[1, 2, 3, 3] z)
+    <float[1, 2, 1, 1] w = {3, 4}, float[1] one = {1}, float[1] zero = {0},
+     float[2, 1, 1, 1] v = {0, 1}> {
+      y = Conv (x, w)
+      n = BatchNormalization (y, one, zero, zero, one)
+      r = Relu (n)
+      z = Conv (r, v)
+    }
+    """
+    left = {(name, 1): np.array([1]) for name in ("y", "n", "r")}
+    records, _ = layers.describe(graph(FLOAT), graph(narrow), [X], kept=left)
+    assert records[0].sqnr_db == 300.0, "the channel that is left is what it was"
+    assert records[1].sqnr_db is not None and 0 < records[1].sqnr_db < 30
+    blind, _ = layers.describe(graph(FLOAT), graph(narrow), [X])
+    assert blind[0].sqnr_db == -300.0
+
+
 def test_a_layer_that_is_gone_keeps_its_bytes_before() -> None:
     gone = FLOAT.replace("[second] z = Conv (r, v)", "[same] z = Identity (r)")
     record = layers.describe(graph(FLOAT), graph(gone), [X])[0][1]

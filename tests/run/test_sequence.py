@@ -11,6 +11,7 @@ import pytest
 
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.settings import Limits
+from graphopt.contract.taken import Taken
 from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import LimitError
 from graphopt.graph import io
@@ -110,7 +111,7 @@ def test_a_limit_that_is_broken_takes_a_lossy_pass_back(
 ) -> None:
     start, means = _staged(metric, **limits)
     stage, (record,) = run_passes(start, means, [MaskWeights()])
-    assert (record.status, record.changes) == ("rolled back", [])
+    assert (record.status, record.changes, record.taken) == ("rolled back", [], Taken())
     assert words in record.reason
     assert record.broken is not None
     assert record.broken.limit == limit

@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphopt.analysis.channels import ChannelGroup
 from graphopt.numerics.narrowing import widths_of
 
-__all__ = ["allowed_widths", "timed_widths"]
+__all__ = ["allowed_widths", "channels_of", "timed_widths"]
 
 _WIDE = 64
 _FINE, _COARSE = 4, 16
@@ -24,7 +24,7 @@ def allowed_widths(group: ChannelGroup, round_to: int | None, max_share: float) 
         round_to: What widths are multiples of; None for what kernels do not mind.
         max_share: Most of the units that may go.
     """
-    held = _held(group)
+    held = channels_of(group)
     step = round_to or (_COARSE if group.size * held > _WIDE else _FINE)
     return widths_of(group.size, max(1, step // held), _least(group, max_share))
 
@@ -43,7 +43,7 @@ def timed_widths(
     step = round_to or next(
         (each for each in _STEPS if group.size <= each * _MOST_WIDTHS), group.size
     )
-    step = max(1, step // _held(group))
+    step = max(1, step // channels_of(group))
     widths = widths_of(group.size, step, _least(group, max_share))
     return (*widths, 0) if drops else widths
 
@@ -52,7 +52,7 @@ def _least(group: ChannelGroup, max_share: float) -> int:
     return max(1, group.size - int(max_share * group.size))
 
 
-def _held(group: ChannelGroup) -> int:
+def channels_of(group: ChannelGroup) -> int:
     """Channels of a unit: those of a head, mostly one."""
     made = [(each.weight.constant.origin, each.out_axis) for each in group.producers]
     places = [place for place in made if place in group.positions] or list(group.positions)

@@ -40,6 +40,18 @@ def test_each_layer_loses_its_smallest_weights() -> None:
     assert record.changes[0].what == "25.0% of 432 weights are zero"
 
 
+@pytest.mark.parametrize("criterion", ["magnitude", "second-order"])
+def test_zeros_are_told_of_each_layer(criterion: Any) -> None:
+    first = MaskWeights(sparsity=0.25, criterion=criterion)
+    _, records = apply_passes([first, MaskWeights(sparsity=0.5), first], MODELS["mlp"]())
+    once, twice, again = ({each.node: each for each in record.taken.zeros} for record in records)
+    assert set(once) == set(twice) and not again, "a pass that changed nothing took nothing"
+    for node, each in twice.items():
+        assert (once[node].before, once[node].after) == (0, each.before)
+        assert each.before == each.elements // 4 and each.after == each.elements // 2
+    assert sum(each.elements for each in twice.values()) == 48 * 32 + 48 * 24
+
+
 def test_a_weight_behind_a_transpose_is_one_too() -> None:
     text = """<ir_version: 8, opset_import: ["" : 13]>
     g (float[N,32] x) => (float[N,16] y) { t = Transpose (W)  y = MatMul (x, t) }"""

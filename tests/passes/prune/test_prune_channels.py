@@ -80,6 +80,45 @@ def test_what_others_can_stand_in_for_goes() -> None:
     assert db is not None and db > EXACT_DB
 
 
+def test_what_was_taken_is_told_with_what_it_costs() -> None:
+    _, record = _apply(_doubled(), share=0.5, round_to=1)
+    assert record.taken.criterion == "error"
+    (group,) = record.taken.groups
+    assert (group.before, group.after, group.channels) == (8, 4, 1)
+    assert (group.makers, group.readers) == (["Conv(c)", "Conv(d)"], ["Conv(y)"])
+    gone, loss = zip(*group.loss, strict=True)
+    assert gone == tuple(range(9))
+    assert loss[0] == 0 and loss[4] < 1e-3, "the doubles stand in for each other"
+    assert list(loss) == sorted(loss) and loss[8] == pytest.approx(1, abs=0.01)
+    counts, damage = zip(*group.damage, strict=True)
+    assert counts == tuple(range(8)) and list(damage) == sorted(damage)
+
+
+def test_without_a_measurement_no_damage_is_told() -> None:
+    _, record = _apply(_doubled(), share=0.5, round_to=1, criterion="l1", allocation="global")
+    (group,) = record.taken.groups
+    assert (record.taken.criterion, group.damage) == ("l1", [])
+    assert group.loss[-1] == (8, 1.0)
+
+
+def test_of_long_curves_some_points_are_told_and_the_chosen_one() -> None:
+    model = model_from_text(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[N,3] x) => (float[N,5] y) {
+          h = Gemm (x, W1, B1)
+          r = Relu (h)
+          y = Gemm (r, W2)
+        }""",
+        {"W1": (3, 200), "B1": (200,), "W2": (200, 5)},
+    )
+    feeds = {"x": np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)}
+    _, record = _apply(model, samples=feeds, share=0.155, round_to=1, allocation="uniform")
+    (group,) = record.taken.groups
+    gone = [at for at, _ in group.loss]
+    assert group.before - group.after in gone
+    assert len(gone) <= 50 and gone[0] == 0 and gone[-1] == 200 and gone == sorted(set(gone))
+
+
 def test_chance_does_not_see_that() -> None:
     model = _doubled()
     graph, _ = _apply(model, share=0.5, round_to=1, criterion="random")
