@@ -11,6 +11,7 @@ import numpy as np
 
 from graphopt.contract.budgets import Missed, missed_budget
 from graphopt.contract.curves import TrainingCurves
+from graphopt.contract.findings import Findings
 from graphopt.contract.kept import Kept
 from graphopt.contract.preconditions import Precondition
 from graphopt.contract.taken import Taken
@@ -183,6 +184,8 @@ class Context:
         training: What passes that train work with; None without samples.
         kept: Which positions of the tensors of ``reference`` those of the graph handed over hold,
             where passes have removed channels; what is not listed is whole.
+        findings: What passes found out about the graph handed over: the same pass with other
+            options does not measure again.
     """
 
     target: Target
@@ -195,6 +198,7 @@ class Context:
     calibrated: bool
     training: Training | None = None
     kept: Kept = field(default_factory=dict)
+    findings: Findings = field(default_factory=Findings)
 
 
 class Pass(Options, ABC):

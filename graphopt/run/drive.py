@@ -185,6 +185,7 @@ def _context(stage: Stage, means: Means, *, timed: bool) -> Context:
         reference=stage.float_stage.graph,
         training=means.lessons(),
         kept=stage.kept,
+        findings=stage.findings,
     )
 
 

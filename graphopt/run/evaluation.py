@@ -15,6 +15,7 @@ from graphopt.observe.run import with_rows
 from graphopt.run.measuring import BATCH, feed_size, metric_answers
 from graphopt.run.metrics import TaskMetric
 from graphopt.run.quality import Quality
+from graphopt.run.recall import Recall
 from graphopt.run.rolling import STEPS, roll, rollouts
 from graphopt.run.sizing import joined_samples
 from graphopt.run.tally import Tally
@@ -34,6 +35,7 @@ def answered(
     samples: Samples,
     progress: Callable[[int, int], None] | None = None,
     batch: int = BATCH,
+    recall: Recall | None = None,
 ) -> Iterator[tuple[list[dict[str, Array]], Rows]]:
     """The answers of all models to one feed after another, and what of them counts.
 
@@ -43,13 +45,19 @@ def answered(
         samples: All of them are run.
         progress: Called with the samples done and asked.
         batch: Samples that a feed may join.
+        recall: What the first model answered when it was run before.
 
     Raises:
         ModelError: onnxruntime cannot run one of them.
     """
     done, batch = 0, largest_batch(sessions[0], samples, batch)
-    for feeds, rows in with_rows(graph, samples, batch):
-        yield [session.run(feeds) for session in sessions], rows
+    for number, (feeds, rows) in enumerate(with_rows(graph, samples, batch)):
+        first, *others = sessions
+        if recall is None:
+            own = first.run(feeds)
+        else:
+            own = recall.answer(first, samples, batch, number, feeds)
+        yield [own, *(session.run(feeds) for session in others)], rows
         done += rows.real
         if progress is not None:
             progress(done, samples.count)
@@ -66,6 +74,7 @@ def evaluate(
     memory_limit: int | None = None,
     clipped: Sequence[bool] = (),
     progress: Callable[[int, int], None] | None = None,
+    recall: Recall | None = None,
 ) -> list[Quality]:
     """Models against the first one over all samples: each output by its kind, and the metric.
 
@@ -81,6 +90,7 @@ def evaluate(
             fewer samples by it.
         clipped: Which of the models behind the first have fixed ranges.
         progress: Called with the samples done and asked.
+        recall: What the first model answered when it was run before.
 
     Raises:
         ModelError: onnxruntime cannot run one of them.
@@ -104,7 +114,7 @@ def evaluate(
         held = metric_answers(metric, measured, samples.labels, memory_limit)
     batch = feed_size(tasks or {}, held)
     batch = joined_samples(reference, samples, batch, memory_limit)
-    for answers, rows in answered(reference, sessions, samples, progress, batch):
+    for answers, rows in answered(reference, sessions, samples, progress, batch, recall):
         for tally, answer in zip(tallies, answers[1:], strict=True):
             tally.add(answers[0], answer, rows)
         if held is not None:

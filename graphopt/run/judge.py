@@ -20,6 +20,7 @@ from graphopt.observe.request import Rows
 from graphopt.observe.run import with_rows
 from graphopt.run.measuring import run_bytes
 from graphopt.run.quality import Caveat, Quality
+from graphopt.run.recall import Recall
 from graphopt.run.rolling import STEPS, Rollout, roll, rollouts
 from graphopt.run.tally import Tally
 from graphopt.runtime.session import Session, thread_count
@@ -97,6 +98,8 @@ class Judge:
         self._rounding: Quality | None = None
         self.stands_in_for = ""  # see ``Session``
         most = _HELD_BYTES if memory is None else min(memory, _HELD_BYTES)
+        self.recall = Recall(most)
+        """What it answered to the samples that results are measured on."""
         self.samples = self._hold(FirstSamples(samples, limit), most)
 
     @property

@@ -107,6 +107,7 @@ def limited_metric(stage: Stage, means: Means) -> Metric | None:
         source="eval",
         tasks=means.tasks,
         memory_limit=means.machine.memory_limit,
+        recall=None if means.judge is None else means.judge.recall,
     )
     assert quality.metric is not None
     return quality.metric

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from graphopt.contract.findings import Findings
 from graphopt.contract.kept import Kept
 from graphopt.facts import shapes
 from graphopt.facts.sized import Sized
@@ -40,6 +41,7 @@ class Stage:
     ) -> None:
         self.graph, self.origin = graph, origin
         self.kept: Kept = {} if kept is None or origin is None else kept
+        self.findings = Findings()
         self._means = means
         self._session: Session | None = None
 

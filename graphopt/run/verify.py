@@ -18,7 +18,7 @@ from graphopt.runtime.latency import Timed, joint
 from graphopt.runtime.session import Session
 from graphopt.runtime.side_by_side import side_by_side
 
-__all__ = ["Verified", "verify"]
+__all__ = ["Verified", "judged", "verify"]
 
 _TRAIN_SAMPLES = 1000
 """Samples to judge on of those that were trained on, where there are no others."""
@@ -59,7 +59,7 @@ def verify(stage: Stage, means: Means, start: Stage | None = None) -> Verified:
         DataError: The metric cannot be computed.
     """
     assert means.judge is not None
-    quality, *before = _judged([stage] if start is None else [stage, start], means)
+    quality, *before = judged([stage] if start is None else [stage, start], means)
     graphs = [means.reference, stage.graph]
     light = room_beside(graphs, stage.macs, means.machine.memory_limit)
     first, second = _timed(graphs, [means.judge.session, stage.session], means, light=light)
@@ -87,8 +87,17 @@ def _timed(
     return found
 
 
-def _judged(stages: Sequence[Stage], means: Means) -> list[Quality]:
-    """Closeness of models to the reference, on the best samples that there are."""
+def judged(stages: Sequence[Stage], means: Means) -> list[Quality]:
+    """Closeness of models to the reference, on the best samples that there are.
+
+    Args:
+        stages: The models.
+        means: What to measure with; there is a judge.
+
+    Raises:
+        ModelError: onnxruntime cannot run one of them.
+        DataError: The metric cannot be computed.
+    """
     judge = means.judge
     assert judge is not None
     offered: list[tuple[Samples | None, str]] = [
@@ -111,4 +120,5 @@ def _judged(stages: Sequence[Stage], means: Means) -> list[Quality]:
         memory_limit=means.machine.memory_limit,
         clipped=[has_fixed_ranges(stage.graph) for stage in stages],
         progress=lambda done, of: means.tell("evaluate", done, of),
+        recall=judge.recall,
     )

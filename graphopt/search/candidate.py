@@ -41,6 +41,8 @@ _BYTES_WEIGHT = 0.25
 MARGIN = 0.05
 """What is cheaper by less than this is no better: clocks and samples are not that exact."""
 
+_SAME_BYTES = 0.01
+
 SAME_DB = 3.0
 """Forms whose accuracy differs by less are equally accurate: half the noise power is no more than
 another draw of samples makes."""
@@ -54,7 +56,8 @@ class Candidate:
     """One form of the model that was tried.
 
     ``problem`` says why it cannot be chosen, ``needs`` what would help. Where it is ``limited``,
-    limits of the user say what is close enough: what holds them misses nothing.
+    limits of the user say what is close enough: what holds them misses nothing; ``used`` is how
+    much of what they allow it takes, where that was measured.
     """
 
     kind: Kind
@@ -68,6 +71,7 @@ class Candidate:
     problem: str = ""
     needs: tuple[Need, ...] = ()
     limited: bool = False
+    used: float | None = None
 
     def cost(self, base_bytes: int) -> float:
         """What is weighed: log of time and bytes against the cleaned model, and missing dB.
@@ -110,8 +114,9 @@ def missing_db(quality: Quality | None, goal_db: float = GOAL_DB) -> float:
 def choose(base: Candidate, tried: Sequence[Candidate]) -> Candidate:
     """The cheapest one; where others cost hardly more, the most accurate of these.
 
-    Of equally accurate ones it is the one that was proposed first. The cleaned model comes before
-    all that gain hardly more.
+    Of equally accurate ones it is the one that was proposed first, unless another one is no worse
+    in time, bytes and dB and better in one of the former. The cleaned model comes before all that
+    gain hardly more.
     """
     costs = {id(item): item.cost(base.bytes) for item in tried if not item.problem}
     least = min(costs.values(), default=0.0)
@@ -121,7 +126,24 @@ def choose(base: Candidate, tried: Sequence[Candidate]) -> Candidate:
     for figure in (_accuracy, _numbers):
         best = max(map(figure, near))
         near = [item for item in near if figure(item) >= best - SAME_DB]
-    return near[0]
+    return _undominated(near[0], near)
+
+
+def _undominated(item: Candidate, others: Sequence[Candidate]) -> Candidate:
+    """The form itself, or one that is as good in every way and clearly better in time or bytes."""
+    while better := [other for other in others if _beats(other, item)]:
+        item = better[0]
+    return item
+
+
+def _beats(item: Candidate, other: Candidate) -> bool:
+    """Times are the same unless they are further apart than their spreads; so no clock decides."""
+    if item.bytes > other.bytes or _accuracy(item) < _accuracy(other):
+        return False
+    spreads = [each.ratio.spread for each in (item, other) if each.ratio is not None]
+    later, noise = item.time - other.time, math.hypot(*spreads)
+    smaller = item.bytes < (1 - _SAME_BYTES) * other.bytes
+    return later < -noise or (smaller and later <= noise)
 
 
 def _accuracy(item: Candidate) -> float:

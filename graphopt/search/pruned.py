@@ -11,6 +11,7 @@ from graphopt.contract.spec import format_passes, parse_passes
 from graphopt.errors import DataError, LimitError, ModelError, PassError
 from graphopt.run.means import Means
 from graphopt.search.candidate import Candidate, choose
+from graphopt.search.nearing import Nearing
 from graphopt.search.proposals import AFTER, Proposal
 from graphopt.search.trials import attempt, weigh
 
@@ -18,25 +19,20 @@ __all__ = ["form_behind", "pruned_alone", "pruned_forms"]
 
 logger = logging.getLogger(__name__)
 
-_FIRST = 0.7
-_NEXT = {
-    (0.7, True): 0.5,
-    (0.5, True): 0.35,
-    (0.7, False): 0.85,
-    (0.5, False): 0.6,
-    (0.35, False): 0.42,
-}
-"""Shares of the MACs: which one is tried next, by whether the last one held the limits."""
-_REMOVE = "prune-channels{{macs={share:g}}},reconstruct-weights"
+_REMOVE = "prune-channels{{latency={share:g},form={form}}}"
+_REPAIR = "reconstruct-weights"
+_INTEGERS = ("quantize-static", "quantize-dynamic")
+"""Passes behind which layers compute in integers: widths that pay there are not those of floats."""
 
 
 def pruned_forms(
     base: Candidate, lifted: Candidate, tried: Sequence[Candidate], means: Means
 ) -> tuple[list[Candidate], list[str]]:
-    """The model with fewer channels, at shares of its MACs that near what the limit allows.
+    """The model with fewer channels, at shares of its time that near what the limit allows.
 
-    Each is tried alone and, where that is the best form so far, on integers. Without a limit of the
-    user's nothing says how much may be lost, and none is tried.
+    The widths are those that pay in the form in the end, in front of whose passes they are tried;
+    the best of them is tried alone as well. Without a limit of the user's nothing says how much
+    may be lost, and none is tried.
 
     Args:
         base: The cleaned model.
@@ -50,33 +46,45 @@ def pruned_forms(
     if not base.limited or means.judge is None or means.calibration is None:
         return [], []
     behind = form_behind(choose(base, tried), lifted)
-    found = list[Candidate]()
-    share: float | None = _FIRST
-    while share is not None:
+    found, alone = list[Candidate](), dict[str, Candidate]()
+    near, messages = Nearing(), list[str]()
+    while (share := near.share) is not None:
         if means.deadline.over:
-            return found, [means.deadline.told(f"not tried: {_named(share)}")]
+            messages.append(means.deadline.told(f"not tried: {_asked(share)}"))
+            break
         try:
-            new = _of_share(share, lifted, behind, means)
+            first, made = _of_share(share, lifted, behind, means)
         except (PassError, DataError, ModelError, LimitError) as err:
-            return found, [f"no candidate with fewer channels: {err}"]
-        if new[0].quality is None:
-            return found, [f"no candidate with fewer channels: {new[0].problem}"]
-        if any(new[0].name == item.name for item in found):
-            return found, [f"no candidate with less than {new[0].name}: no more can go"]
-        weigh(base, new, means)
-        found += new
-        share = _NEXT.get((share, any(not item.problem for item in new)))
-    return found, []
+            messages.append(f"no candidate with fewer channels: {err}")
+            break
+        if made.quality is None:
+            messages.append(f"no candidate with fewer channels: {made.problem}")
+            break
+        same = next((item for item in found if item.name == made.name), None)
+        if same is None:
+            weigh(base, [made], means)
+            found.append(made)
+            alone[made.name] = first
+        elif not same.problem:
+            messages.append(f"no candidate with less than {made.name}: no more can go")
+            break
+        near.tell(not (same or made).problem, (same or made).used)
+    held = [item for item in found if not item.problem]
+    if behind is not None and held:
+        best = alone[min(held, key=lambda item: item.cost(base.bytes)).name]
+        weigh(base, [best], means)
+        found.insert(0, best)
+    return found, messages
 
 
-def _reached(made: Candidate, lifted: Candidate, share: float) -> float:
-    """The share of the MACs that is left, which the one asked for may be out of reach of."""
+def _reached(made: Candidate, lifted: Candidate) -> float | None:
+    """The share of the MACs that is left; None where they are not known."""
     before, after = lifted.stage.macs, made.stage.macs
-    return share if not before or after is None else after / before
+    return None if not before or after is None else after / before
 
 
-def _named(share: float) -> str:
-    return f"channels at {share:.0%} of the MACs"
+def _asked(share: float) -> str:
+    return f"channels at {share:.0%} of the time"
 
 
 def form_behind(best: Candidate, lifted: Candidate) -> Proposal | None:
@@ -88,12 +96,12 @@ def form_behind(best: Candidate, lifted: Candidate) -> Proposal | None:
 
 
 def pruned_alone(
-    share: float, lifted: Candidate, tried: Sequence[Candidate], means: Means
+    removal: str, lifted: Candidate, tried: Sequence[Candidate], means: Means
 ) -> Candidate:
-    """The model with a share of its MACs, as it was tried already or else made.
+    """The model with fewer channels, repaired, as it was tried already or else made.
 
     Args:
-        share: What should be left.
+        removal: The pass that removes them, as a spec.
         lifted: Where trials start.
         tried: Forms with fewer channels.
         means: What to measure with.
@@ -101,30 +109,32 @@ def pruned_alone(
     Raises:
         GraphoptError: As ``attempt``.
     """
-    spec, name = _REMOVE.format(share=share) + AFTER, _named(share)
-    removal = parse_passes(spec)[0]
+    (removes,) = parse_passes(removal)
     for item in tried:
-        if removal in item.passes and not any(p.name.startswith("quantize") for p in item.passes):
+        if removes in item.passes and not any(p.name.startswith("quantize") for p in item.passes):
             return item
-    logger.info("one more form: %s", name)
-    made = attempt(lifted, means, Proposal("pruned", name, spec))
-    made.name = _named(_reached(made, lifted, share))
+    made = attempt(lifted, means, Proposal("pruned", removal, f"{removal},{_REPAIR}{AFTER}"))
+    left = _reached(made, lifted)
+    if left is not None:
+        made.name = f"channels at {left:.0%} of the MACs"
     return made
 
 
 def _of_share(
     share: float, lifted: Candidate, behind: Proposal | None, means: Means
-) -> list[Candidate]:
-    """The trials at one share of the MACs: channels alone, and the best form so far of these.
+) -> tuple[Candidate, Candidate]:
+    """The trial at one share of the time: channels alone, and in the form in the end.
 
     Raises:
         GraphoptError: As ``attempt``.
     """
     trial = replace(means, limits=Limits())
-    alone = pruned_alone(share, lifted, [], trial)
-    name = alone.name
+    logger.info("one more form: %s", _asked(share))
+    integers = behind is not None and any(name in behind.spec for name in _INTEGERS)
+    removal = _REMOVE.format(share=share, form="int8" if integers else "float")
+    alone = pruned_alone(removal, lifted, [], trial)
     if behind is None or alone.quality is None:
-        return [alone]
-    logger.info("one more form: %s, %s", name, behind.name)
-    both = attempt(alone, trial, replace(behind, name=f"{name}, {behind.name}"))
-    return [alone, replace(both, kind="pruned", name=f"{name}, {behind.name}")]
+        return alone, alone
+    name = f"{alone.name}, {behind.name}"
+    both = attempt(alone, trial, replace(behind, name=name))
+    return alone, replace(both, kind="pruned", name=name)

@@ -111,7 +111,7 @@ def _of_share(
         GraphoptError: As ``attempt``.
     """
     trial = replace(means, limits=Limits())
-    start = pruned_alone(share, lifted, pruned, trial)
+    start = pruned_alone(f"prune-channels{{macs={share:g}}}", lifted, pruned, trial)
     if start.quality is None:
         raise PassError(start.problem)
     name = f"{start.name}, trained"

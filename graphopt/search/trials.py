@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from graphopt.contract.passes import Pass
+from graphopt.contract.settings import Limits
 from graphopt.contract.spec import parse_passes
 from graphopt.graph import io
 from graphopt.run.floor import held_outputs, too_far
-from graphopt.run.limits import broken_by, limited_metric
+from graphopt.run.limits import broken_by
+from graphopt.run.margins import agreement_error, drop_error, used_by
 from graphopt.run.means import Means
+from graphopt.run.quality import Quality
 from graphopt.run.record import PassRecord
 from graphopt.run.sequence import done_passes, run_passes
 from graphopt.run.stage import Stage
+from graphopt.run.verify import judged
 from graphopt.runtime.latency import joint
 from graphopt.search.called import called
 from graphopt.search.candidate import Candidate
@@ -77,18 +82,43 @@ def weigh(base: Candidate, tried: Sequence[Candidate], means: Means) -> None:
 
 def _problem(item: Candidate, means: Means) -> str:
     """Why a measured candidate must not be chosen; empty where it may."""
-    limits = means.limits
+    limits, pruned = means.limits, item.kind == "pruned"
+    assert item.quality is not None
     if problem := too_far(item.quality, limits.min_sqnr_db, held_outputs(item.quality, means)):
         return problem
-    broken = None if item.quality is None else broken_by(item.quality, limits)
+    broken = None if pruned else broken_by(item.quality, limits)
     if broken is not None:
         return str(broken)
     if item.ratio is not None and item.ratio.slower:
         return "slower than float"
-    metric = limited_metric(item.stage, means)
-    if metric is not None and limits.max_drop is not None and metric.fall > limits.max_drop:
-        return f"{metric.worsens} by {metric.fall:.3g}, at most {limits.max_drop:g} allowed"
-    return ""
+    if limits.max_drop is None and not pruned:
+        return ""
+    (measured,) = judged([item.stage], means)
+    item.quality = replace(item.quality, metric=measured.metric)
+    item.used = used_by(measured, limits) if limits.any else None
+    return _fallen(measured, limits, pruned)
+
+
+def _fallen(quality: Quality, limits: Limits, pruned: bool) -> str:
+    """Why what all samples show is too far from the model as it came; empty where it is not.
+
+    What was made to come as near as it can to the limits needs a standard error to spare.
+    """
+    error = drop_error(quality) if pruned else None
+    about = "" if error is None else f" +-{error:.2g}"
+    metric = quality.metric
+    if limits.max_drop is not None and metric is not None and metric.fall > limits.max_drop:
+        return f"{metric.worsens} by {metric.fall:.3g}{about}, at most {limits.max_drop:g} allowed"
+    broken = broken_by(quality, limits)
+    if broken is not None:
+        return str(broken)
+    if not pruned or not limits.any or used_by(quality, limits) <= 1:
+        return ""
+    where = f"on the {quality.samples} samples that it is chosen by"
+    if metric is not None and error is not None and metric.fall + error > (limits.max_drop or 0):
+        return f"{metric.worsens} by {metric.fall:.3g}{about} {where}: no standard error to spare"
+    agreement, error = quality.least_agreement, agreement_error(quality)
+    return f"{agreement:.2f} % +-{error:.2g} agree {where}: no standard error to spare"
 
 
 def weigh_again(base: Candidate, tried: Sequence[Candidate], means: Means) -> None:

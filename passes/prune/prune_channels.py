@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 import numpy as np
 import onnx
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from graphopt.analysis.channels import ChannelGroup, channel_groups
 from graphopt.contract.examples import Example
-from graphopt.contract.passes import Changes, Context, Option, Pass
+from graphopt.contract.passes import Changes, Context, Option, Pass, Skip
 from graphopt.contract.preconditions import CalibrationSamples, TrainingSamples, Unquantized, When
 from graphopt.contract.registry import register
 from graphopt.errors import UsageError
@@ -38,10 +38,12 @@ from graphopt.families.masking import gradient_scores
 from graphopt.families.run_shapes import run_shapes
 from graphopt.graph.graph import Graph
 from graphopt.numerics.elimination import Elimination
-from graphopt.numerics.narrowing import allocate, even_widths
+from graphopt.numerics.narrowing import Curve, allocate, even_widths
 from graphopt.rewrite.unshare import unshare_vectors
 
 __all__ = ["PruneChannels"]
+
+T = TypeVar("T")
 
 
 @register("prune-channels")
@@ -143,22 +145,19 @@ class PruneChannels(Pass):
         changes = Changes(nothing="no group of channels can get narrower")
         before = graph.copy()
         unshare_vectors(graph)
-        shapes = run_shapes(graph, context)
-        groups = self._groups(graph, shapes, changes)
-        known = self._known(groups, shapes, context)
-        ordering = self._ordering(graph, context, shapes, groups, known)
-        ways = self._ways(graph, shapes, groups, ordering, changes)
-        cuts, left = self._cuts(Narrowable(graph, context, shapes, ways, known), changes)
+        model = self._model(graph, context, changes)
+        cuts, left = self._cuts(model, changes)
         if cuts:
-            changes.kept = cut_out(graph, shapes, cuts, known)
+            changes.kept = cut_out(graph, model.shapes, cuts, model.known)
         else:
             graph.become(before)
-        changes.missed = self.budget.missed(left, _why_no_more(ways, cuts))
-        if ways:
+        changes.missed = self.budget.missed(left, _why_no_more(model.ways, cuts))
+        if model.ways:
             kept = "the model keeps to the budget already"
             changes.nothing = kept if changes.missed is None else changes.missed.reason
+        bases = {way.group.name: way.basis for way in model.ways}
         for cut in cuts:
-            changes.edit(cut.group.name, _told(cut, ordering.basis(cut.group)))
+            changes.edit(cut.group.name, _told(cut, bases[cut.group.name]))
         return changes
 
     @property
@@ -169,59 +168,78 @@ class PruneChannels(Pass):
                 return ChannelBudget(kind, value)
         return ChannelBudget("macs", 0.5)
 
+    def _once(self, context: Context, what: str, make: Callable[[], T]) -> T:
+        """What does not depend on how much may be left is found once for all budgets of a kind."""
+        free = replace(self, macs=None, params=None, bytes=None, share=None, latency=None)
+        return context.findings.once((free, self.budget.kind, what), make)
+
+    def _model(self, graph: Graph, context: Context, changes: Changes) -> Narrowable:
+        """The model with the ways in which it may get narrower.
+
+        Args:
+            graph: It is edited later, so the model is a copy.
+            context: Of the pass.
+            changes: Notes the reasons of groups that cannot get narrower.
+        """
+        whole = self._once(context, "graph", graph.copy)
+        shapes = self._once(context, "shapes", lambda: run_shapes(whole, context))
+        groups, fixed = self._once(context, "groups", lambda: self._groups(whole, shapes))
+        known = self._known(groups, shapes, context)
+        free = Narrowable(whole, context, shapes, (), known)
+        ways, refused = self._once(context, "ways", lambda: self._ways(free, groups))
+        changes.skips += [*fixed, *refused]
+        return replace(free, ways=ways)
+
     def _cuts(self, model: Narrowable, changes: Changes) -> tuple[list[Cut], float]:
         """What goes, which is told in figures, and what that leaves of the original's costs."""
         budget = self._costs(model)
         if not model.ways or budget.now <= self.budget.most:
             return [], budget.now
-        measured = self.allocation == "sensitivity"
-        curves = measured_curves(model, self.samples) if measured else plain_curves(model.ways)
+        curves = self._once(model.context, "curves", lambda: self._curves(model))
         share_out = even_widths if self.allocation == "uniform" else allocate
 
         def within(most: float) -> list[Cut]:
             return model.cuts(share_out(curves, budget.cost, most))
 
         cuts, left = budget.kept(within, self.budget.most)
-        changes.taken = taken(model, cuts, curves if measured else (), self.criterion)
+        shown = curves if self.allocation == "sensitivity" else ()
+        changes.taken = taken(model, cuts, shown, self.criterion)
         return cuts, left
 
     def _costs(self, model: Narrowable) -> Costs:
         if self.budget.kind == "latency":
-            return TimeBudget(model, self.form)
+            bare = replace(model, known={})  # which are not to be held on to
+            return self._once(model.context, "times", lambda: TimeBudget(bare, self.form))
         return SizeBudget(model, self.budget.kind)
 
-    def _ordering(
-        self,
-        graph: Graph,
-        context: Context,
-        shapes: Shapes,
-        groups: Sequence[ChannelGroup],
-        known: Mapping[str, LayerRows],
-    ) -> Ordering:
+    def _ordering(self, model: Narrowable, groups: Sequence[ChannelGroup]) -> Ordering:
         """What says who goes first."""
+        graph, context, shapes, known = model.graph, model.context, model.shapes, model.known
         slopes = self._slopes(graph, groups, context) if self.criterion == "taylor" else {}
         energies: Energies = {}
         if self.asks(CalibrationSamples):
             energies = input_energies(groups, known, shapes, context.observe, self.rows)
         return Ordering(self.criterion, graph, shapes, known, context.rng, energies, slopes)
 
+    def _curves(self, model: Narrowable) -> list[Curve]:
+        if self.allocation == "sensitivity":
+            return measured_curves(model, self.samples)
+        return plain_curves(model.ways)
+
     def _ways(
-        self,
-        graph: Graph,
-        shapes: Shapes,
-        groups: Sequence[ChannelGroup],
-        ordering: Ordering,
-        changes: Changes,
-    ) -> list[Way]:
-        """How each group gets narrower; the reasons of those that cannot are noted."""
-        ways = []
+        self, model: Narrowable, groups: Sequence[ChannelGroup]
+    ) -> tuple[list[Way], list[Skip]]:
+        """How each group gets narrower, and the reasons of those that cannot."""
+        ordering = self._ordering(model, groups)
+        ways, refused = list[Way](), Changes()
         for group in groups:
             found = ordering.of(group)
             if isinstance(found, Refusal):
-                changes.skip(found)
+                refused.skip(found)
             else:
-                ways.append(self._way(group, found, graph, shapes))
-        return ways
+                way = self._way(group, found, model.graph, model.shapes)
+                ways.append(replace(way, basis=ordering.basis(group)))
+        return ways, refused.skips
 
     def _known(
         self, groups: Sequence[ChannelGroup], shapes: Shapes, context: Context
@@ -232,19 +250,20 @@ class PruneChannels(Pass):
         layers = {each.node.output[0]: each for group in groups for each in group.consumers}
         return layer_rows(layers.values(), shapes, context.observe, self.rows)
 
-    def _groups(self, graph: Graph, shapes: Shapes, changes: Changes) -> list[ChannelGroup]:
-        """The groups that may lose units; the reasons of the others are noted."""
+    def _groups(self, graph: Graph, shapes: Shapes) -> tuple[list[ChannelGroup], list[Skip]]:
+        """The groups that may lose units, and the reasons of the others."""
         kinds = {"all": (True, False), "heads": (True,), "channels": (False,)}[self.units]
         chosen = select(self.nodes, self.exclude)
-        channels = channel_groups(graph, shapes)
+        channels, fixed = channel_groups(graph, shapes), Changes()
         for one in channels.fixed:
             if chosen(one.node):
-                changes.skip(one.node, one.reason)
-        return [
+                fixed.skip(one.node, one.reason)
+        groups = [
             group
             for group in channels.groups
             if group.heads in kinds and all(chosen(layer.node) for layer in group.producers)
         ]
+        return groups, fixed.skips
 
     def _way(self, group: ChannelGroup, units: Elimination, graph: Graph, shapes: Shapes) -> Way:
         if self.budget.kind != "latency":

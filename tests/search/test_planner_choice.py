@@ -180,6 +180,18 @@ def test_of_near_equals_the_more_accurate_one_wins() -> None:
     assert choose(FLOAT, [candidate("least", 940, 0.96, 30), hardly]).name == "least"
 
 
+def test_what_another_form_beats_is_not_taken() -> None:
+    more, less = candidate("more", 400, 0.46, 30), candidate("less", 300, 0.45, 31)
+    assert choose(FLOAT, [more, less]) is less
+    assert choose(FLOAT, [less, more]) is less
+    late = candidate("late", 360, 0.47, 31)  # no difference that a clock can tell
+    assert choose(FLOAT, [more, late]) is late
+    further = candidate("further", 390, 0.45, 29.9)
+    assert choose(FLOAT, [more, further]) is more  # each is better in something
+    best = candidate("best", 200, 0.45, 31.5)
+    assert choose(FLOAT, [more, less, best]) is best
+
+
 @pytest.mark.parametrize(
     ("done", "asked", "expected"),
     [

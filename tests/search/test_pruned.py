@@ -12,6 +12,7 @@ from graphopt.contract.spec import parse_passes
 from graphopt.deadline import Deadline
 from graphopt.errors import PassError
 from graphopt.graph import io
+from graphopt.passes.prune import PruneChannels
 from graphopt.run.means import Means
 from graphopt.run.quality import Quality
 from graphopt.runtime.latency import Ratio
@@ -46,26 +47,40 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[Proposal]:
         passes = [*start.passes, *parse_passes(proposal.spec)]
         return replace(start, kind=proposal.kind, name=proposal.name, passes=passes)
 
-    monkeypatch.setattr(pruned, "_REMOVE", "mask-weights{{sparsity={share:g}}}")
     monkeypatch.setattr(pruned, "attempt", attempt)
-    monkeypatch.setattr(pruned, "_reached", lambda made, lifted, share: share)
+    monkeypatch.setattr(pruned, "_reached", lambda made, lifted: asked(made))
     return seen
 
 
-def holding(least: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From that share of the MACs on limits are held."""
+def asked(made: Candidate) -> float:
+    (share,) = (item.latency for item in made.passes if isinstance(item, PruneChannels))
+    assert share is not None
+    return share
+
+
+def holding(least: float, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """From that share on limits are held; what is lost grows with the square of what goes."""
+    weighed = list[str]()
 
     def weigh(base: Candidate, new: Sequence[Candidate], means: Means) -> None:
         for item in new:
+            weighed.append(item.name)
             share = int(item.name.split("%")[0].split()[-1]) / 100
-            item.problem = "" if share >= least else "too far"
+            item.used = ((1 - share) / (1 - least)) ** 2
+            item.problem = "" if item.used <= 1 else "too far"
 
     monkeypatch.setattr(pruned, "weigh", weigh)
+    return weighed
 
 
 @pytest.mark.parametrize(
     ("least", "shares"),
-    [(0.3, [70, 50, 35]), (0.4, [70, 50, 35, 42]), (0.6, [70, 50, 60]), (0.8, [70, 85])],
+    [
+        (0.29, [85, 70, 40, 30, 25]),
+        (0.64, [85, 70, 65, 60]),
+        (0.83, [85, 80]),
+        (0.93, [85, 95, 90]),
+    ],
 )
 def test_shares_near_what_the_limit_allows(
     least: float, shares: list[int], tried: list[Proposal], monkeypatch: pytest.MonkeyPatch
@@ -76,41 +91,69 @@ def test_shares_near_what_the_limit_allows(
     assert [item.kind for item in found] == ["pruned"] * len(shares)
     assert messages == []
     assert found[0].passes[0].name == "upgrade-opset"
+    specs = [f"prune-channels{{latency={n / 100:g},form=float}}" for n in shares]
+    assert [
+        each.spec.removesuffix(",reconstruct-weights,eliminate-dead") for each in tried
+    ] == specs
 
 
-def test_the_best_form_so_far_stands_behind(
+def test_the_best_form_so_far_stands_behind_and_says_what_layers_compute_in(
     tried: list[Proposal], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    holding(0.8, monkeypatch)
+    weighed = holding(0.83, monkeypatch)
     found, _ = pruned_forms(BASE, LIFTED, [STATIC], MEANS)
-    assert [item.name for item in found[:2]] == [
-        "channels at 70% of the MACs",
-        "channels at 70% of the MACs, int8 static",
+    names = [
+        "channels at 85% of the MACs",
+        "channels at 85% of the MACs, int8 static",
+        "channels at 80% of the MACs, int8 static",
     ]
-    names = [item.name for item in found[1].passes]
-    assert names == [
+    assert [item.name for item in found] == names
+    assert weighed == [*names[1:], names[0]]  # alone only the best of those that hold
+    assert [item.name for item in found[1].passes] == [
         "upgrade-opset",
-        "mask-weights",
+        "prune-channels",
+        "reconstruct-weights",
         "eliminate-dead",
         "quantize-static",
         "correct-bias",
         "eliminate-dead",
     ]
+    assert tried[0].spec.startswith("prune-channels{latency=0.85,form=int8},")
+
+
+def test_behind_small_weights_layers_compute_in_floats(
+    tried: list[Proposal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holding(0.83, monkeypatch)
+    weights = form("weights", "int8 weights only", "upgrade-opset,quantize-weights", 0.9)
+    pruned_forms(BASE, LIFTED, [weights], MEANS)
+    assert tried[0].spec.startswith("prune-channels{latency=0.85,form=float},")
 
 
 def test_it_ends_where_no_more_can_go(
     tried: list[Proposal], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     holding(0.3, monkeypatch)
-    monkeypatch.setattr(pruned, "_reached", lambda made, lifted, share: max(share, 0.59))
+    monkeypatch.setattr(pruned, "_reached", lambda made, lifted: max(asked(made), 0.79))
     found, messages = pruned_forms(BASE, LIFTED, [BASE], MEANS)
-    names = ["channels at 70% of the MACs", "channels at 59% of the MACs"]
+    names = ["channels at 85% of the MACs", "channels at 79% of the MACs"]
     assert [item.name for item in found] == names
-    assert messages == ["no candidate with less than channels at 59% of the MACs: no more can go"]
+    assert messages == ["no candidate with less than channels at 79% of the MACs: no more can go"]
+
+
+def test_what_came_out_before_is_not_measured_again(
+    tried: list[Proposal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weighed = holding(0.93, monkeypatch)
+    monkeypatch.setattr(pruned, "_reached", lambda made, lifted: min(asked(made), 0.85))
+    found, messages = pruned_forms(BASE, LIFTED, [BASE], MEANS)
+    assert [item.name for item in found] == weighed == ["channels at 85% of the MACs"]
+    assert messages == []
+    assert len(tried) == 2
 
 
 def test_the_share_is_the_one_that_is_left() -> None:
-    assert pruned._reached(BASE, LIFTED, 0.7) == 1.0  # nothing went
+    assert pruned._reached(BASE, LIFTED) == 1.0  # nothing went
 
 
 def test_without_a_limit_nothing_is_removed(tried: list[Proposal]) -> None:
@@ -123,7 +166,7 @@ def test_when_the_time_is_over_it_is_told(tried: list[Proposal]) -> None:
     late = replace(MEANS, deadline=Deadline(0.0))
     assert pruned_forms(BASE, LIFTED, [STATIC], late) == (
         [],
-        ["not tried: channels at 70% of the MACs; the time limit of 0 s was over"],
+        ["not tried: channels at 85% of the time; the time limit of 0 s was over"],
     )
 
 
@@ -135,6 +178,7 @@ def test_why_nothing_can_be_removed(tried: list[Proposal], monkeypatch: pytest.M
     words = "no candidate with fewer channels: no layer has channels of its own"
     assert pruned_forms(BASE, LIFTED, [STATIC], MEANS) == ([], [words])
     nothing = replace(BASE, quality=None, problem="nothing to remove: it is an output")
+    monkeypatch.setattr(pruned, "_reached", lambda made, lifted: 1.0)
     monkeypatch.setattr(pruned, "attempt", lambda *_: nothing)
     words = "no candidate with fewer channels: nothing to remove: it is an output"
     assert pruned_forms(BASE, LIFTED, [STATIC], MEANS) == ([], [words])

@@ -53,7 +53,8 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of what is tried; training always does something."""
     seen: list[str] = []
 
-    def alone(share: float, lifted: Candidate, tried: object, means: Means) -> Candidate:
+    def alone(removal: str, lifted: Candidate, tried: object, means: Means) -> Candidate:
+        share = float(removal.removeprefix("prune-channels{macs=").removesuffix("}"))
         return replace(PRUNED[0], name=f"channels at {share:.0%} of the MACs")
 
     def train(start: Candidate, means: Means, name: str) -> Candidate:

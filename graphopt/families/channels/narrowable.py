@@ -29,12 +29,14 @@ class Way:
         units: Who goes first, and the error that this makes.
         widths: What it may be cut to, falling; the first is all of it.
         branch: What goes with all of it, where that may be.
+        basis: What else than the criterion the order goes by, in words; empty for nothing.
     """
 
     group: ChannelGroup
     units: Elimination
     widths: tuple[int, ...]
     branch: Branch | None = None
+    basis: str = ""
 
     def cut(self, count: int) -> Cut:
         """The units that go first."""

@@ -12,13 +12,17 @@ from graphopt.errors import Need, UsageError
 from graphopt.facts.cost import params
 from graphopt.facts.macs import count_macs
 from graphopt.facts.shapes import infer
+from graphopt.families.channels import curves
+from graphopt.families.channels.narrowable import Narrowable
 from graphopt.families.channels.order import Criterion
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import attribute
+from graphopt.numerics.narrowing import Curve
 from graphopt.numerics.sqnr import sqnr_db
-from graphopt.passes.prune import PruneChannels
+from graphopt.passes.prune import PruneChannels, prune_channels
+from graphopt.run.drive import drive
 from graphopt.runtime.session import Session
-from graphopt.testing import Applied, apply_pass, model_from_text
+from graphopt.testing import Applied, apply_pass, model_from_text, staged
 
 EXACT_DB = 45.0
 """The weights are held back by a thousandth of the moments, which costs as much."""
@@ -521,6 +525,29 @@ def test_an_einsum_that_reads_channels_keeps_its_weight() -> None:
     assert _shape(graph, "V") == (6, 3, 2)
     (change,) = record.changes
     assert change.what.startswith("12 -> 6 channels: Einsum 'Einsum(y)' keeps its weights")
+
+
+def test_another_budget_from_the_same_state_measures_nothing_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured = list[object]()
+
+    def counted(model: Narrowable, samples: int) -> list[Curve]:
+        measured.append(model)
+        return curves.measured_curves(model, samples)
+
+    monkeypatch.setattr(prune_channels, "measured_curves", counted)
+    stage, means = staged(_doubled(), count=8)
+    for macs in (0.8, 0.6):
+        alone, _ = staged(_doubled(), count=8)
+        item = PruneChannels(macs=macs, round_to=1)
+        here, there = drive(item, stage, means), drive(item, alone, means)
+        assert here.status == "done"
+        assert here.changes.edits == there.changes.edits
+        assert here.stage.graph.to_model() == there.stage.graph.to_model()
+    assert len(measured) == 3
+    drive(PruneChannels(macs=0.8, round_to=2), stage, means)
+    assert len(measured) == 4
 
 
 def _shared(doubled: bool = False) -> onnx.ModelProto:
