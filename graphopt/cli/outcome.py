@@ -62,6 +62,7 @@ def conclude(result: Result, *, as_json: bool, verbose: bool, keep_going: bool =
     """
     from graphopt.report import json, terminal
     from graphopt.report.advice import advised
+    from graphopt.report.words import phrases, rolled_back
 
     if not launch.leads():  # its end with an error would have the launcher stop the leading one
         return
@@ -72,7 +73,9 @@ def conclude(result: Result, *, as_json: bool, verbose: bool, keep_going: bool =
     quality = result.report.quality
     if quality is not None and not quality.samples:
         print_line("note", advised(quality.note, quality.needs))
-    missed = [limit.name for limit in result.report.limits if not limit.met]
+    missed = [
+        phrases(limit.name, rolled_back(limit)) for limit in result.report.limits if not limit.met
+    ]
     if missed:
         raise LimitError(f"not met: {', '.join(missed)}")
     for item in result.report.passes:

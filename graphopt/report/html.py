@@ -92,6 +92,7 @@ def _environment() -> Environment:
         grouped_tasks=grouped_tasks,
         limit=words.limit,
         limit_measured=words.limit_measured,
+        rolled_back=words.rolled_back,
         macs_note=words.macs_note,
         measured_on=words.measured_on,
         ms=words.milliseconds,

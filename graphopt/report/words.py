@@ -29,6 +29,7 @@ __all__ = [
     "phrases",
     "plain",
     "ratio",
+    "rolled_back",
     "size",
     "time_ratio",
     "time_words",
@@ -224,14 +225,24 @@ def limit(record: LimitRecord, quality: Quality | None) -> str:
 
 def limit_measured(record: LimitRecord) -> str:
     """What a limit was measured to be; of the unit of a metric nothing is known."""
-    if record.measured is None:
-        return NONE
-    return f"{record.measured:{'.3g' if record.name == 'max_drop' else '.2f'}}"
+    return _figure(record, record.measured)
+
+
+def _figure(record: LimitRecord, value: float | None) -> str:
+    return NONE if value is None else f"{value:{'.3g' if record.name == 'max_drop' else '.2f'}}"
+
+
+def rolled_back(record: LimitRecord) -> str:
+    """Which passes a limit cost, and what is written without them; empty for none."""
+    if not record.taken_back:
+        return ""
+    without = _figure(record, record.written)
+    return f"so {' and '.join(record.taken_back)} taken back; written without: {without}"
 
 
 def met(record: LimitRecord) -> str:
     """The verdict on a limit; what few samples met by chance is said."""
     if not record.met:
-        return "NOT MET"
+        return phrases("NOT MET", rolled_back(record))
     doubt = "" if record.surely else f" here; fresh samples at least {record.fresh:.2f}"
     return f"met{doubt}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import onnx
@@ -93,7 +94,7 @@ def limited_metric(stage: Stage, means: Means) -> Metric | None:
 
     Raises:
         ModelError: onnxruntime cannot run the model on the evaluation samples.
-        DataError: The metric cannot be computed.
+        DataError: The metric cannot be computed, or is nothing for the reference.
     """
     if means.limits.max_drop is None:
         return None
@@ -110,6 +111,7 @@ def limited_metric(stage: Stage, means: Means) -> Metric | None:
         recall=None if means.judge is None else means.judge.recall,
     )
     assert quality.metric is not None
+    _refuse_nothing(quality.metric)
     return quality.metric
 
 
@@ -126,7 +128,27 @@ def broken_by(quality: Quality, limits: Limits) -> Broken | None:
     return _dropped(quality.metric, limits.max_drop)
 
 
+def _refuse_nothing(metric: Metric) -> None:
+    """Refuse to measure the fall of what is nothing to begin with; functions may count from it.
+
+    Raises:
+        DataError: By the labels the reference itself answers nothing right.
+    """
+    if metric.output and metric.higher_is_better and metric.before <= 0:
+        raise DataError(
+            f"max-drop has nothing to measure: {metric.name} of the model as it came is "
+            f"{metric.before:.2f} by these labels; check that they belong to the samples and count "
+            "as the model does"
+        )
+
+
 def _dropped(metric: Metric, most: float) -> Broken | None:
+    """The limit of the drop, if the metric falls by more.
+
+    Raises:
+        DataError: By the labels the reference itself answers nothing right.
+    """
+    _refuse_nothing(metric)
     if metric.fall > most:
         return Broken("max-drop", asked=most, measured=metric.fall, detail=metric.worsens)
     return None
@@ -182,7 +204,10 @@ def limit_records(
     """Every limit asked for, with what was measured.
 
     A limit for which passes were rolled back is not met by what was asked: the figure is then
-    that of the passes, while the written model, without them, keeps the limit.
+    that of the passes, while the written model, without them, has one of its own.
+
+    Raises:
+        DataError: By the labels the reference itself answers nothing right.
     """
     limits, records = means.limits, list[LimitRecord]()
     if limits.min_sqnr_db is not None:
@@ -191,21 +216,35 @@ def limit_records(
         worst = min(known, default=quality.least_db)
         met = not broken and worst is not None and worst >= limits.min_sqnr_db
         fresh = None if broken else quality.fresh_db
-        records.append(LimitRecord("min_sqnr_db", limits.min_sqnr_db, worst, met, fresh))
+        record = LimitRecord("min_sqnr_db", limits.min_sqnr_db, worst, met, fresh)
+        records.append(_with_written(record, broken, quality.least_db))
     if limits.min_agreement is not None:
         broken = _taken_back(passes, "min-agreement")
         falls = [item.broken.measured for item in broken if item.broken is not None]
         least = min((each for each in falls if each is not None), default=quality.least_agreement)
         met = not broken and least is not None and least >= limits.min_agreement
-        records.append(LimitRecord("min_agreement", limits.min_agreement, least, met))
+        record = LimitRecord("min_agreement", limits.min_agreement, least, met)
+        records.append(_with_written(record, broken, quality.least_agreement))
     if limits.max_drop is not None:
         broken = _taken_back(passes, "max-drop")
         falls = [item.broken.measured for item in broken if item.broken is not None]
-        fall = None if quality.metric is None else quality.metric.fall
-        fall = max((each for each in falls if each is not None), default=fall)
+        written = None if quality.metric is None else quality.metric.fall
+        if quality.metric is not None:
+            _dropped(quality.metric, limits.max_drop)
+        fall = max((each for each in falls if each is not None), default=written)
         met = not broken and fall is not None and fall <= limits.max_drop
-        records.append(LimitRecord("max_drop", limits.max_drop, fall, met))
+        record = LimitRecord("max_drop", limits.max_drop, fall, met)
+        records.append(_with_written(record, broken, written))
     return records
+
+
+def _with_written(
+    record: LimitRecord, cost: Sequence[PassRecord], written: float | None
+) -> LimitRecord:
+    """The record with what the written model has, where passes were taken back for the limit."""
+    if not cost:
+        return record
+    return replace(record, taken_back=tuple(item.name for item in cost), written=written)
 
 
 def _taken_back(passes: Sequence[PassRecord], limit: str) -> list[PassRecord]:

@@ -194,6 +194,9 @@ class LayerRecord:
 class LimitRecord:
     """A limit, as asked and as measured; ``measured`` is None where nothing could be measured.
 
+    Where it cost passes, ``taken_back`` names them, ``measured`` is theirs and ``written`` that of
+    the written model, which does without them.
+
     ``fresh`` is what fresh samples give at least (``Fresh``) where ``measured`` is of few ones:
     below ``asked``, a limit that is met is met by these samples only.
     """
@@ -203,6 +206,8 @@ class LimitRecord:
     measured: float | None
     met: bool
     fresh: float | None = None
+    taken_back: tuple[str, ...] = ()
+    written: float | None = None
 
     @property
     def surely(self) -> bool:

@@ -12,6 +12,7 @@ from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import DataError, Need, UsageError
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
+from graphopt.report.words import met as verdict
 from graphopt.run.judge import Judge
 from graphopt.run.limits import (
     broken_by,
@@ -91,7 +92,9 @@ def test_a_limit_that_cost_a_pass_is_not_met(known: float | None, measured: floa
     passes = [rolled_back(Broken("min-sqnr", 20.0, 11.0, "y"), known)]
     quality = Quality({"y": 60.0}, metric=Metric("top-1", 80.0, 80.0))
     assert limit_records(means_of(min_sqnr_db=20.0, max_drop=2.0), quality, passes) == [
-        LimitRecord("min_sqnr_db", 20.0, measured, False),
+        LimitRecord(
+            "min_sqnr_db", 20.0, measured, False, taken_back=("mask-weights",), written=60.0
+        ),
         LimitRecord("max_drop", 2.0, 0.0, True),
     ]
 
@@ -118,14 +121,31 @@ def test_an_agreement_that_cost_a_pass_is_not_met() -> None:
     passes = [rolled_back(Broken("min-agreement", 98.0, 90.0), None)]
     quality = Quality({"y": 60.0}, agreement_top1=100.0)
     limits = limit_records(means_of(min_agreement=98.0), quality, passes)
-    assert limits == [LimitRecord("min_agreement", 98.0, 90.0, False)]
+    assert limits == [
+        LimitRecord("min_agreement", 98.0, 90.0, False, taken_back=("mask-weights",), written=100.0)
+    ]
+    assert verdict(limits[0]) == "NOT MET, so mask-weights taken back; written without: 100.00"
 
 
 def test_a_metric_limit_that_cost_a_pass_is_not_met() -> None:
     passes = [rolled_back(Broken("max-drop", 2.0, 3.0), None)]
     quality = Quality({"y": 60.0}, metric=Metric("top-1", 80.0, 80.0))
     limits = limit_records(means_of(max_drop=2.0), quality, passes)
-    assert limits == [LimitRecord("max_drop", 2.0, 3.0, False)]
+    assert limits == [
+        LimitRecord("max_drop", 2.0, 3.0, False, taken_back=("mask-weights",), written=0.0)
+    ]
+
+
+def test_a_drop_from_nothing_is_refused() -> None:
+    """Labels that do not belong to the samples hold no limit."""
+    nothing = Metric("top1", 0.0, 0.0, output="y")
+    quality = Quality({"y": 60.0}, metric=nothing)
+    with pytest.raises(DataError, match=r"top1 of the model as it came is 0\.00 by these labels"):
+        limit_records(means_of(max_drop=2.0), quality, [])
+    with pytest.raises(DataError, match="nothing to measure"):
+        broken_by(quality, Limits(max_drop=2.0))
+    losses = Quality({"y": 60.0}, metric=Metric("function", -0.3, -0.3))
+    assert limit_records(means_of(max_drop=2.0), losses, [])[0].met
 
 
 def metric(outputs: Any, labels: Any) -> float:
