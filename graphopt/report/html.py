@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphopt import __version__
 from graphopt.errors import SystemFailure
-from graphopt.report import charts, curves, taken, widths, words
+from graphopt.report import charts, curves, taken, tradeoff, widths, words
 from graphopt.report.advice import advised
 from graphopt.report.answers import answers, closeness
 from graphopt.run.record import RunRecord
@@ -61,6 +61,7 @@ def render(record: RunRecord) -> str:
             trainings=_trainings(record),
             width=curves.WIDTH,
             span=widths.SPAN,
+            tradeoffs=tradeoff.tradeoffs(record),
             widths=widths.widths(record.passes),
             zeros=taken.zero_lists(record.passes),
             ranks=taken.rank_lists(record.passes),
@@ -99,6 +100,7 @@ def _environment() -> Environment:
         pace=words.pace,
         metric_figures=words.metric_figures,
         metric_title=words.metric_title,
+        metric_value=words.metric_value,
         percent=words.percent,
         ratio=words.ratio,
         short=_short,

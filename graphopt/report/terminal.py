@@ -24,6 +24,7 @@ from graphopt.report.words import (
     met,
     metric_figures,
     metric_title,
+    metric_value,
     milliseconds,
     percent,
     size,
@@ -146,6 +147,8 @@ def _candidates(console: Console, record: RunRecord) -> None:
     if not record.candidates:
         return
     heading(console, "Candidates against the cleaned model; latency is processor time")
+    metric = None if record.quality is None else record.quality.metric
+    judged = metric if any(item.metric is not None for item in record.candidates) else None
     rows = [
         (
             item.name,
@@ -153,12 +156,14 @@ def _candidates(console: Console, record: RunRecord) -> None:
             time_ratio(item.latency_ratio, item.latency_spread, item.latency_clock),
             decibel(item.sqnr_db),
             percent(item.agreement_top1),
+            *([] if judged is None else [metric_value(judged, item.metric)]),
             ("chosen: " if item.chosen else "") + advised(item.verdict, item.needs),
         )
         for item in record.candidates
     ]
     chosen = [index for index, item in enumerate(record.candidates) if item.chosen]
-    titles = ("candidate", ">bytes", ">latency", ">SQNR", ">agreement", "verdict")
+    more = [] if judged is None else [f">{judged.name}"]
+    titles = ("candidate", ">bytes", ">latency", ">SQNR", ">agreement", *more, "verdict")
     table(console, titles, rows, strong=chosen)
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "met",
     "metric_figures",
     "metric_title",
+    "metric_value",
     "milliseconds",
     "pace",
     "percent",
@@ -184,10 +185,16 @@ def metric_figures(metric: Metric) -> tuple[str, str, str]:
     >>> metric_figures(Metric("mse", 0.0012, 0.00125, higher_is_better=False))
     ('0.0012', '0.00125', '+5e-05')
     """
-    before, after, change = metric.before, metric.after, metric.after - metric.before
-    if metric.higher_is_better:
-        return f"{before:.2f}", f"{after:.2f}", f"{change:+.2f}"
-    return f"{before:.4g}", f"{after:.4g}", f"{change:+.3g}"
+    change = metric.after - metric.before
+    told = f"{change:+.2f}" if metric.higher_is_better else f"{change:+.3g}"
+    return metric_value(metric, metric.before), metric_value(metric, metric.after), told
+
+
+def metric_value(metric: Metric, value: float | None) -> str:
+    """A value of a metric: shares to a hundredth of a percent, errors to four digits."""
+    if value is None:
+        return NONE
+    return f"{value:.2f}" if metric.higher_is_better else f"{value:.4g}"
 
 
 def phrases(*parts: str) -> str:

@@ -99,6 +99,18 @@ def test_passes_candidates_audit_and_recipe_are_on_the_page(record: RunRecord) -
     assert "AMD EPYC 7763" in text
 
 
+def test_candidates_are_points_of_the_number_of_their_row(record: RunRecord) -> None:
+    page = Page(html.render(record))
+    points = [tag for tag in page.find("span") if (tag.get("class") or "").startswith("point")]
+    assert len(points) == 8, "four of five, in two pictures"
+    assert [tag["class"] for tag in points].count("point chosen") == 2
+    assert len([tag for tag in page.find("path") if tag.get("class") == "limit"]) == 2
+    text = " ".join(page.text.split())
+    assert "SQNRagreementtop1verdict" in text
+    assert "5 weights only" in text
+    assert "the level one the limit that was asked for" in text
+
+
 def test_a_training_is_drawn_with_the_kept_step(trained: RunRecord) -> None:
     page = Page(html.render(trained))
     text = " ".join(page.text.split())

@@ -399,6 +399,7 @@ def test_a_metric_that_falls_too_far(ratios: dict[str, float]) -> None:
     rows = {row.name: row for row in table}
     for name in (STATIC, WEIGHTS):
         assert rows[name].verdict == "falling falls by 5, at most 1 allowed"
+        assert rows[name].metric == 75.0
     assert rows["float, cleaned"].chosen
     means = replace(means, metric=FunctionMetric("falling", Falling(1.0)))
     assert [row.name for row in search(stage, means).candidates if row.chosen] == [STATIC]
