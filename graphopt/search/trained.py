@@ -33,6 +33,9 @@ _NEXT = {(0.5, True): 0.35, (0.35, True): 0.25, (0.5, False): 0.7}
 _OF_THE_TIME = 0.5
 """What one training may take of the time left: what it made is still put on integers, judged and
 timed, and the next share is trained."""
+_RATES = (1e-3, 2e-4)
+"""What is far from its teacher needs a high rate; what is near goes astray at it, and is trained
+once more at the next one where nothing came of the first."""
 _BATCH, _LEAST_STEPS = 128, 250
 _LOOKS = 4
 _MOVED = 8
@@ -116,7 +119,11 @@ def _of_share(
         raise PassError(start.problem)
     name = f"{start.name}, trained"
     logger.info("one more form: %s", name)
-    alone = _trained(start, replace(trial, deadline=means.deadline.part(_OF_THE_TIME)), name)
+    for rate in _RATES:
+        part = replace(trial, deadline=means.deadline.part(_OF_THE_TIME))
+        alone = _trained(start, part, name, rate)
+        if alone.records[-1].status != "nothing to do":
+            break
     record = alone.records[-1]
     if record.status != "done":
         return [], f"{start.name}: not trained: {record.reason}"
@@ -128,13 +135,13 @@ def _of_share(
     return [alone, replace(both, kind="pruned", name=f"{name}, {behind.name}")], words
 
 
-def _trained(start: Candidate, means: Means, name: str) -> Candidate:
+def _trained(start: Candidate, means: Means, name: str, rate: float) -> Candidate:
     """A form after a training; its last record says whether it did anything.
 
     Raises:
         GraphoptError: As ``run_passes``.
     """
-    passes = parse_passes(training_spec(start.stage, means))
+    passes = parse_passes(training_spec(start.stage, means, rate))
     means.tell(f"try {name}", 0, 1)
     stage, records = run_passes(start.stage, means, passes)
     made = replace(start, name=name, passes=start.passes + passes, stage=stage)
@@ -156,7 +163,7 @@ def _told(made: Candidate) -> str:
     )
 
 
-def training_spec(stage: Stage, means: Means) -> str:
+def training_spec(stage: Stage, means: Means, rate: float) -> str:
     """The pass that trains a pruned model: one epoch, but not fewer than some steps.
 
     Convolutions get normalizations for the time of the training, pictures are moved and mirrored:
@@ -166,7 +173,7 @@ def training_spec(stage: Stage, means: Means) -> str:
     assert samples is not None
     batch = min(_BATCH, max(1, samples.count // 2))
     steps = max(_LEAST_STEPS, samples.count // batch)
-    options = [f"steps={steps}", f"batch={batch}", f"evaluations={_LOOKS}"]
+    options = [f"steps={steps}", f"batch={batch}", f"lr={rate:g}", f"evaluations={_LOOKS}"]
     if _has_convolutions(stage):
         options.append("batch_norm=insert")
     if height := _height(samples):

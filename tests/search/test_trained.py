@@ -57,7 +57,7 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         share = float(removal.removeprefix("prune-channels{macs=").removesuffix("}"))
         return replace(PRUNED[0], name=f"channels at {share:.0%} of the MACs")
 
-    def train(start: Candidate, means: Means, name: str) -> Candidate:
+    def train(start: Candidate, means: Means, name: str, rate: float) -> Candidate:
         assert means.deadline.seconds is None or means.deadline.seconds < 1e6
         seen.append(name)
         return replace(start, name=name, records=[record("done")])
@@ -158,6 +158,23 @@ def test_what_training_did_not_help_is_told(
     assert trained_forms(BASE, BASE, [STATIC], PRUNED, MEANS) == ([], words)
 
 
+def test_what_goes_astray_is_trained_at_a_lower_rate(
+    trials: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holding(0.9, monkeypatch)
+    rates = list[float]()
+
+    def train(start: Candidate, means: Means, name: str, rate: float) -> Candidate:
+        rates.append(rate)
+        status = "nothing to do" if rate > 5e-4 else "done"
+        return replace(start, name=name, records=[record(status)])
+
+    monkeypatch.setattr(trained, "_trained", train)
+    found, _ = trained_forms(BASE, BASE, [BASE], PRUNED, MEANS)
+    assert rates == [1e-3, 2e-4] * 2
+    assert [item.name.split()[2] for item in found] == ["50%", "70%"]
+
+
 def test_what_cannot_be_trained_is_told(trials: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> Candidate:
         raise ModelError("torch has no such operator")
@@ -177,13 +194,13 @@ def test_the_memory_limit_does_not_hold_for_a_training(
 
 
 def test_few_samples_are_gone_through_many_times() -> None:
-    spec = "distill{steps=250,batch=1,evaluations=4,flip=true,shift=1}"
-    assert training_spec(STAGE, MEANS) == spec
+    spec = "distill{steps=250,batch=1,lr=0.001,evaluations=4,flip=true,shift=1}"
+    assert training_spec(STAGE, MEANS, 1e-3) == spec
 
 
 def test_normalizations_that_were_folded_come_back() -> None:
     stage, _ = run_passes(STAGE, MEANS, parse_passes("fuse-batchnorm"))
-    assert "batch_norm=insert" in training_spec(stage, MEANS)
+    assert "batch_norm=insert" in training_spec(stage, MEANS, 2e-4)
 
 
 @pytest.mark.parametrize(
@@ -195,4 +212,25 @@ def test_pictures_are_moved_and_mirrored(shape: str, views: str) -> None:
         g (float[N,{shape}] x) => (float[N,{shape}] y) {{ y = Relu(x) }}""")
     samples = SyntheticSamples(io.load(model), count=40_000, seed=0)
     stage, means = staged(model, samples=samples, judged=False)
-    assert training_spec(stage, means) == f"distill{{steps=312,batch=128,evaluations=4{views}}}"
+    spec = f"distill{{steps=312,batch=128,lr=0.0002,evaluations=4{views}}}"
+    assert training_spec(stage, means, 2e-4) == spec
+
+
+def test_a_form_is_trained_towards_the_model_as_it_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.setattr(trained, "_LEAST_STEPS", 40)
+    stage, means = staged(MODELS["cnn"](), count=40)
+    passes = parse_passes("fuse-batchnorm,mask-weights{sparsity=0.9}")
+    stage, records = run_passes(stage, means, passes)
+    start = replace(PRUNED[0], stage=stage, passes=passes, records=records)
+    start.quality = means.judge.compare(stage.answers) if means.judge else None
+    made = trained._trained(start, means, "trained", 1e-2)
+    assert made.records[-1].status == "done"
+    assert [item.name for item in made.passes] == [*(item.name for item in passes), "distill"]
+    assert made.bytes == io.size(made.stage.graph)
+    assert start.quality is not None
+    assert made.quality is not None
+    assert made.quality.sqnr_db["y"] > start.quality.sqnr_db["y"] + 1
+    assert trained._told(made).startswith("trained: 40 steps on 38 samples in ")
