@@ -15,7 +15,7 @@ from graphopt.search.nearing import Nearing
 from graphopt.search.proposals import AFTER, Proposal
 from graphopt.search.trials import attempt, weigh
 
-__all__ = ["form_behind", "pruned_alone", "pruned_forms"]
+__all__ = ["form_behind", "pruned_alone", "pruned_forms", "removal_at"]
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +95,12 @@ def form_behind(best: Candidate, lifted: Candidate) -> Proposal | None:
     return Proposal("pruned", best.name, format_passes(passes) + AFTER)
 
 
+def removal_at(share: float, behind: Proposal | None) -> str:
+    """The pass that leaves a share of the time of the form in the end, as a spec."""
+    integers = behind is not None and any(name in behind.spec for name in _INTEGERS)
+    return _REMOVE.format(share=share, form="int8" if integers else "float")
+
+
 def pruned_alone(
     removal: str, lifted: Candidate, tried: Sequence[Candidate], means: Means
 ) -> Candidate:
@@ -130,9 +136,7 @@ def _of_share(
     """
     trial = replace(means, limits=Limits())
     logger.info("one more form: %s", _asked(share))
-    integers = behind is not None and any(name in behind.spec for name in _INTEGERS)
-    removal = _REMOVE.format(share=share, form="int8" if integers else "float")
-    alone = pruned_alone(removal, lifted, [], trial)
+    alone = pruned_alone(removal_at(share, behind), lifted, [], trial)
     if behind is None or alone.quality is None:
         return alone, alone
     name = f"{alone.name}, {behind.name}"

@@ -19,16 +19,16 @@ from graphopt.run.sequence import run_passes
 from graphopt.run.stage import Stage
 from graphopt.search.candidate import Candidate, choose
 from graphopt.search.proposals import Proposal
-from graphopt.search.pruned import form_behind, pruned_alone
+from graphopt.search.pruned import form_behind, pruned_alone, removal_at
 from graphopt.search.trials import attempt, weigh
 
 __all__ = ["trained_forms", "training_spec"]
 
 logger = logging.getLogger(__name__)
 
-_SHARES = (0.5, 0.35, 0.25)
-"""Shares of the MACs from which training starts; the first that nothing untrained comes down to."""
-_NEXT = {(0.5, True): 0.35, (0.35, True): 0.25, (0.5, False): 0.7}
+_SHARES = (0.7, 0.55, 0.4)
+"""Shares of the time from which training starts; the first that nothing untrained comes down to."""
+_NEXT = {(0.7, True): 0.55, (0.55, True): 0.4, (0.7, False): 0.85, (0.55, False): 0.62}
 """Which share is trained next, by whether the last one held the limits."""
 _OF_THE_TIME = 0.5
 """What one training may take of the time left: what it made is still put on integers, judged and
@@ -71,14 +71,18 @@ def trained_forms(
         return [], []
     if not torch_is_there():
         return [], ["no form with fewer channels was trained: PyTorch is not installed"]
-    behind = form_behind(choose(base, tried), lifted)
-    held = min((_share(item, lifted) for item in pruned if not item.problem), default=1.0)
+    best = choose(base, tried)
+    behind = form_behind(best, lifted)
+    held = min((item.time / best.time for item in pruned if not item.problem), default=1.0)
     found, told = list[Candidate](), list[str]()
     told += beyond_memory(parse_passes("distill"), means.machine.memory_limit)
     share = next((each for each in _SHARES if each < held), None)
     while share is not None and share < held:
         if means.deadline.over:
-            return found, [*told, means.deadline.told(f"not trained: {share:.0%} of the MACs")]
+            return found, [
+                *told,
+                means.deadline.told(f"not trained: channels at {share:.0%} of the time"),
+            ]
         try:
             new, words = _of_share(share, lifted, pruned, behind, means)
         except (PassError, DataError, ModelError, LimitError) as err:
@@ -92,12 +96,6 @@ def trained_forms(
     return found, told
 
 
-def _share(item: Candidate, lifted: Candidate) -> float:
-    """The share of the MACs that a form still takes; 1 where they are not known."""
-    before, after = lifted.stage.macs, item.stage.macs
-    return 1.0 if not before or after is None else after / before
-
-
 def _of_share(
     share: float,
     lifted: Candidate,
@@ -105,7 +103,7 @@ def _of_share(
     behind: Proposal | None,
     means: Means,
 ) -> tuple[list[Candidate], str]:
-    """The trained model with a share of the MACs: alone, and the best form so far of it.
+    """The trained model with a share of the time: alone, and the best form so far of it.
 
     Returns:
         Both, and how the training went; nothing where it did not help.
@@ -114,7 +112,7 @@ def _of_share(
         GraphoptError: As ``attempt``.
     """
     trial = replace(means, limits=Limits())
-    start = pruned_alone(f"prune-channels{{macs={share:g}}}", lifted, pruned, trial)
+    start = pruned_alone(removal_at(share, behind), lifted, pruned, trial)
     if start.quality is None:
         raise PassError(start.problem)
     name = f"{start.name}, trained"
