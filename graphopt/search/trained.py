@@ -36,7 +36,9 @@ timed, and the next share is trained."""
 _RATES = (1e-3, 2e-4)
 """What is far from its teacher needs a high rate; what is near goes astray at it, and is trained
 once more at the next one where nothing came of the first."""
-_BATCH, _LEAST_STEPS = 128, 250
+_BATCH, _LEAST_STEPS = 64, 250
+_NEW = 2
+"""Samples that are seen no more often are not changed: other views only stand for missing ones."""
 _LOOKS = 4
 _MOVED = 8
 """Pictures are moved by up to one part in so many of their height."""
@@ -164,8 +166,9 @@ def _told(made: Candidate) -> str:
 def training_spec(stage: Stage, means: Means, rate: float) -> str:
     """The pass that trains a pruned model: one epoch, but not fewer than some steps.
 
-    Convolutions get normalizations for the time of the training, pictures are moved and mirrored:
-    the teacher answers to what it is shown, so that other views are samples like any other.
+    Convolutions get normalizations for the time of the training. Pictures that are seen many times
+    are moved and mirrored: the teacher answers to what it is shown, so that other views are samples
+    like any other.
     """
     samples = means.training or means.calibration
     assert samples is not None
@@ -174,7 +177,8 @@ def training_spec(stage: Stage, means: Means, rate: float) -> str:
     options = [f"steps={steps}", f"batch={batch}", f"lr={rate:g}", f"evaluations={_LOOKS}"]
     if _has_convolutions(stage):
         options.append("batch_norm=insert")
-    if height := _height(samples):
+    height = _height(samples)
+    if height and steps * batch > _NEW * samples.count:
         options.append(f"flip=true,shift={height // _MOVED}")
     return f"distill{{{','.join(options)}}}"
 
