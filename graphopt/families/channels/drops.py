@@ -15,7 +15,7 @@ from graphopt.families.channels.readers import channel_axis
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import attribute, is_op
 from graphopt.numerics.batchnorm import scale_shift
-from graphopt.rewrite.edit import redirect
+from graphopt.rewrite.branches import silence
 
 __all__ = ["Branch", "branch_of", "drop_branch"]
 
@@ -84,8 +84,8 @@ def _only_added(scope: Scope, name: str, shape: tuple[object, ...], shapes: Shap
     return bool(uses)
 
 
-def drop_branch(scope: Scope, branch: Branch, bias: Floats) -> str:
-    """Let the Add read what is left of a branch; what made it is for the caller to remove.
+def drop_branch(scope: Scope, branch: Branch, bias: Floats) -> str | None:
+    """Let the Adds read what is left of a branch; what made it is for the caller to remove.
 
     Args:
         scope: The main graph, edited.
@@ -93,7 +93,7 @@ def drop_branch(scope: Scope, branch: Branch, bias: Floats) -> str:
         bias: ``(out,)`` of its end.
 
     Returns:
-        The name of the constant, whose channels lie on the same axis.
+        The name of the constant, whose channels lie on the same axis; None where nothing is left.
     """
     if branch.norm is not None:
         constants = [scope.constant(name) for name in branch.norm.input[1:5]]
@@ -104,6 +104,4 @@ def drop_branch(scope: Scope, branch: Branch, bias: Floats) -> str:
     along = [1] * branch.rank
     along[branch.channels] = len(bias)
     kind = branch.end.weight.dtype
-    name = scope.add_constant(f"{branch.output}_mean", bias.reshape(along).astype(kind))
-    redirect(scope.uses(branch.output), name)
-    return name
+    return silence(scope, scope.uses(branch.output), bias.reshape(along).astype(kind))

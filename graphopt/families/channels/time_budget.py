@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from graphopt.families.channels.cuts import Cut, cut_out
 from graphopt.families.channels.narrowable import Narrowable
 from graphopt.families.channels.times import Form, timed_costs
 from graphopt.graph.graph import Graph
+from graphopt.graph.tensors import Array
 from graphopt.runtime.session import Session
 from graphopt.runtime.side_by_side import side_by_side
 
-__all__ = ["TimeBudget"]
+__all__ = ["TimeBudget", "time_share"]
 
 _TRIES = 4
 _ROUNDS = 15
@@ -75,16 +76,21 @@ class TimeBudget:
 
     def _ratio(self, graph: Graph) -> float:
         """What a graph takes of the original's time."""
-        graphs = [self._original, graph]
-        sessions = [Session(each, threads=self._threads) for each in graphs]
-        feeds = [self._feeds] * 2
-        times, _ = side_by_side(
-            graphs,
-            sessions,
-            feeds,
-            threads=self._threads,
-            light=True,
-            rounds=_ROUNDS,
-            settled=_SETTLED,
-        )
-        return times[1].ratio.median
+        return time_share(self._original, graph, self._feeds, self._threads)
+
+
+def time_share(
+    original: Graph, graph: Graph, feeds: Mapping[str, Array], threads: int
+) -> float:
+    """What a graph takes of another's time on one feed, both run in turns."""
+    graphs = [original, graph]
+    times, _ = side_by_side(
+        graphs,
+        [Session(each, threads=threads) for each in graphs],
+        [feeds] * 2,
+        threads=threads,
+        light=True,
+        rounds=_ROUNDS,
+        settled=_SETTLED,
+    )
+    return times[1].ratio.median

@@ -1,0 +1,111 @@
+"""Residual blocks: sums of a tensor and of a branch that starts from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onnx import NodeProto
+
+from graphopt.facts.layers import Layer, layers_of
+from graphopt.facts.operators import find
+from graphopt.facts.shapes import Shapes
+from graphopt.facts.some_sizes import at_some_sizes
+from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.node import label
+from graphopt.graph.order import sorted_nodes
+
+__all__ = ["Block", "residual_blocks"]
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A block that adds the result of a branch to its own input: without the branch it is nothing.
+
+    Attributes:
+        end: The node that adds.
+        index: Which of its two inputs is the branch; the other is the input of the block.
+        nodes: What nobody but the branch needs, in order of the graph.
+        layers: The layers among them; at least one.
+    """
+
+    end: NodeProto
+    index: int
+    nodes: tuple[NodeProto, ...]
+    layers: tuple[Layer, ...]
+
+    @property
+    def name(self) -> str:
+        """That of the node that adds."""
+        return label(self.end)
+
+    @property
+    def total(self) -> str:
+        """The sum."""
+        return str(self.end.output[0])
+
+    @property
+    def branch(self) -> str:
+        """What the branch gives."""
+        return str(self.end.input[self.index])
+
+    @property
+    def shortcut(self) -> str:
+        """The input of the block."""
+        return str(self.end.input[1 - self.index])
+
+
+def residual_blocks(graph: Graph, shapes: Shapes) -> list[Block]:
+    """The residual blocks of the main graph, in its order; one may lie within another.
+
+    A block ends in a sum of two computed tensors of one shape, of which one follows from the other,
+    through layers with weights that nobody else needs.
+
+    Args:
+        graph: The model.
+        shapes: Of its tensors.
+    """
+    scope = graph.main
+    sizes = at_some_sizes(graph, shapes).shapes
+    order = sorted_nodes(scope)
+    blocks = []
+    for node in scope.nodes:
+        index = _branch_index(scope, node, sizes)
+        if index is None:
+            continue
+        nodes = _needed_there(scope, order, node, 1 - index)
+        held = [each for one in nodes for each in layers_of(scope, one) if isinstance(each, Layer)]
+        if any(each.multiplies or each.kind in ("recurrent", "contraction") for each in held):
+            blocks.append(Block(node, index, tuple(nodes), tuple(held)))
+    return blocks
+
+
+def _branch_index(scope: Scope, node: NodeProto, sizes: Shapes) -> int | None:
+    """Which input of a sum follows from the other; None where none does."""
+    row = find(node)
+    if row is None or not row.adds or len(node.input) != 2 or node.input[0] == node.input[1]:
+        return None
+    first, second = (sizes.static_shape(name) for name in node.input)
+    if first is None or first != second:
+        return None
+    for index in (0, 1):
+        branch, shortcut = node.input[index], node.input[1 - index]
+        if scope.constant(shortcut) is not None:
+            continue
+        between = scope.ancestors([branch], stop=[shortcut])
+        if any(shortcut in scope.reads(one) for one in between):
+            return index
+    return None
+
+
+def _needed_there(
+    scope: Scope, order: Sequence[NodeProto], end: NodeProto, stays: int
+) -> list[NodeProto]:
+    """The nodes that no output depends on once ``end`` reads but its input ``stays``."""
+    needed, dead = set(scope.outputs), []
+    for node in reversed(order):
+        if not any(name and name in needed for name in node.output):
+            dead.append(node)
+        else:
+            needed.update([end.input[stays]] if node is end else scope.reads(node))
+    return dead[::-1]
