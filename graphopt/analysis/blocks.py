@@ -27,12 +27,16 @@ class Block:
         index: Which of its two inputs is the branch; the other is the input of the block.
         nodes: What nobody but the branch needs, in order of the graph.
         layers: The layers among them; at least one.
+        shape: Of the sum, at some sizes of what is free.
+        data_type: Of its elements, as ONNX numbers them.
     """
 
     end: NodeProto
     index: int
     nodes: tuple[NodeProto, ...]
     layers: tuple[Layer, ...]
+    shape: tuple[int, ...]
+    data_type: int
 
     @property
     def name(self) -> str:
@@ -76,7 +80,10 @@ def residual_blocks(graph: Graph, shapes: Shapes) -> list[Block]:
         nodes = _needed_there(scope, order, node, 1 - index)
         held = [each for one in nodes for each in layers_of(scope, one) if isinstance(each, Layer)]
         if any(each.multiplies or each.kind in ("recurrent", "contraction") for each in held):
-            blocks.append(Block(node, index, tuple(nodes), tuple(held)))
+            name = node.input[index]
+            shape, info = sizes.static_shape(name), sizes.get(name)
+            assert shape is not None and info is not None
+            blocks.append(Block(node, index, tuple(nodes), tuple(held), shape, info.data_type))
     return blocks
 
 

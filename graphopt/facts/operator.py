@@ -70,7 +70,6 @@ class Operator:
         random: Its result is drawn.
         sized_by_values: How large its result is depends on values, not on shapes alone.
         homogeneous: f(a x) = a f(x) for every a > 0.
-        idempotent: f(f(x)) = f(x), the other inputs being the same.
         adds: It adds its inputs up.
         averages: Its result is the mean over positions that go.
         flat: Where a function of one value does not tell its inputs apart; None for nowhere.
@@ -95,7 +94,6 @@ class Operator:
     random: bool = False
     sized_by_values: bool = False
     homogeneous: bool = False
-    idempotent: bool = False
     adds: bool = False
     averages: bool = False
     flat: FlatRule | None = None

@@ -71,9 +71,9 @@ ROWS: list[Operator] = [
         pattern("batch time (heads width), -, -, - -> batch time (heads width)", heads="num_heads"),
     )),
     # elementwise
-    *rows("Relu", "elementwise", sums.broadcast, exact=True, homogeneous=True, flat=flats.below(0), idempotent=True, fuses=True),
+    *rows("Relu", "elementwise", sums.broadcast, exact=True, homogeneous=True, flat=flats.below(0), fuses=True),
     *rows("LeakyRelu", "elementwise", sums.broadcast, exact=True, homogeneous=True, fuses=True),
-    *rows("Clip", "elementwise", sums.broadcast, exact=True, flat=flats.beyond_bounds, idempotent=True, fuses=True),
+    *rows("Clip", "elementwise", sums.broadcast, exact=True, flat=flats.beyond_bounds, fuses=True),
     *rows("Add", "elementwise", sums.broadcast, data=(0, 1), exact=True, adds=True, fuses=True),
     *rows("Mul", "elementwise", sums.broadcast, data=(0, 1), exact=True, fuses=True),
     *rows("Sum", "elementwise", sums.broadcast, data=None, exact=True, adds=True),

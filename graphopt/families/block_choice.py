@@ -1,80 +1,75 @@
-"""Which residual blocks of a model go, and in which order."""
+"""Which residual block of a model goes next."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from onnx import TensorProto
+from onnx.helper import tensor_dtype_to_np_dtype
 
 from graphopt.analysis.blocks import Block
 from graphopt.contract.passes import ChannelMean, Context
-from graphopt.facts.shapes import Shapes
 from graphopt.families.answer_damage import AnswerDamage
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.rewrite.branches import silence
 from graphopt.rewrite.edit import remove_dead
 
-__all__ = ["BlockChoice", "Droppable", "droppable", "without"]
+__all__ = ["BlockChoice", "Droppable", "droppable", "without_block"]
 
 
 @dataclass(frozen=True, eq=False)
 class Droppable:
-    """A block, by names that copies of its graph have as well.
+    """A block, told by names that copies of its graph have as well.
 
     Attributes:
         name: Label of the node that adds.
         total: The sum.
-        index: Which input of that node is the branch.
+        branch: What the branch gives.
         layers: How many layers go with it.
         rest: What is left of the branch: its mean on each channel, broadcast to the sum.
     """
 
     name: str
     total: str
-    index: int
+    branch: str
     layers: int
     rest: Array
 
 
-def droppable(blocks: Sequence[Block], shapes: Shapes, context: Context) -> list[Droppable]:
+def droppable(blocks: Sequence[Block], context: Context) -> list[Droppable]:
     """Blocks with the means of their branches, all from one observation."""
-    asked = {block.total: _mean_of(block, shapes) for block in blocks}
-    means = context.observe(asked.values())
+    asked = [_mean_of(block) for block in blocks]
+    means = context.observe(asked)
     found = []
-    for block in blocks:
-        request = asked[block.total]
-        info = shapes.get(block.branch)
-        assert info is not None and info.shape is not None
-        along = [1] * len(info.shape)
+    for block, request in zip(blocks, asked, strict=True):
+        along = [1] * len(block.shape)
         along[request.axis] = -1
-        kind = block.layers[-1].weight.dtype
+        known = block.data_type != TensorProto.UNDEFINED
+        kind = tensor_dtype_to_np_dtype(block.data_type) if known else block.layers[-1].weight.dtype
         rest = means[request].reshape(along).astype(kind)
-        if os.environ.get("REST", "mean") != "mean":
-            rest = np.zeros([1] * len(along), kind)
-        found.append(Droppable(block.name, block.total, block.index, len(block.layers), rest))
+        found.append(Droppable(block.name, block.total, block.branch, len(block.layers), rest))
     return found
 
 
-def _mean_of(block: Block, shapes: Shapes) -> ChannelMean:
-    """The mean of a branch on each channel: on the axis on which its last layer makes them."""
-    info = shapes.get(block.branch)
-    assert info is not None and info.shape is not None
+def _mean_of(block: Block) -> ChannelMean:
+    """The mean of a branch on each channel that its last layer makes, wherever these lie."""
+    shape = block.shape
     last = next((each for each in reversed(block.layers) if each.multiplies), block.layers[-1])
-    axis = 1 if last.kind == "conv" and len(info.shape) > 1 else len(info.shape) - 1
+    usual = 1 if last.kind == "conv" and len(shape) > 1 else len(shape) - 1
+    places = [axis for axis, size in enumerate(shape) if axis and size == last.channels]
+    axis = usual if usual in places or not places else places[0]
     return ChannelMean(block.branch, axis)
 
 
-def without(graph: Graph, block: Droppable) -> Graph:
-    """A copy that adds but the mean of the branch."""
+def without_block(graph: Graph, block: Droppable) -> Graph:
+    """A copy that adds the mean of the branch in place of what it gives."""
     copy = graph.copy()
     scope = copy.main
-    end = scope.producer(block.total)
-    assert end is not None
-    uses = [use for use in scope.uses(end.input[block.index]) if use.node is end]
-    silence(scope, uses, block.rest)
+    uses = [use for use in scope.uses(block.branch) if block.total in use.node.output]
+    silence(scope, block.branch, uses, block.rest)
     remove_dead(copy)
     return copy
 
@@ -83,7 +78,7 @@ class BlockChoice:
     """Tells which block goes next: the one that hurts the answers least for what it saves.
 
     Args:
-        graph: The model, of whose answers those of others are measured.
+        graph: The model, with whose answers those of others are compared.
         context: Has the samples.
         samples: How many of them answer.
         cost: What a model costs.
@@ -100,9 +95,9 @@ class BlockChoice:
     def next(
         self, graph: Graph, blocks: Sequence[Droppable], missing: float
     ) -> tuple[Droppable, Graph, float] | None:
-        """The block to drop, the model without it, and what its answers suffer.
+        """The block to drop, the model without it, and what its answers suffer by then.
 
-        Which of them hurts how much is measured again as far as it hurt less before.
+        How much a block hurts is measured again unless it hurt more before than the best does now.
 
         Args:
             graph: The model as it is.
@@ -113,14 +108,12 @@ class BlockChoice:
             None where no block saves anything.
         """
         now = self._cost(graph)
-        trials = {block.total: without(graph, block) for block in blocks}
-        saved = {
-            total: min(missing, now - self._cost(trial)) for total, trial in trials.items()
-        }
+        trials = {block.total: without_block(graph, block) for block in blocks}
+        saved = {total: min(missing, now - self._cost(trial)) for total, trial in trials.items()}
         waiting = [block for block in blocks if saved[block.total] > 0]
         measured: dict[str, float] = {}
         while waiting:
-            best = min(waiting, key=lambda block: self._worth(block, saved))
+            best = min(waiting, key=lambda block: self._price(block, saved))
             if best.total in measured:
                 self._suffered = measured[best.total]
                 return best, trials[best.total], self._suffered
@@ -128,6 +121,7 @@ class BlockChoice:
             self._known[best.total] = measured[best.total] - self._suffered
         return None
 
-    def _worth(self, block: Droppable, saved: Mapping[str, float]) -> float:
+    def _price(self, block: Droppable, saved: Mapping[str, float]) -> float:
+        """By how much the answers get worse for what is saved; at once, where nobody knows."""
         rise = self._known.get(block.total, -np.inf)
         return rise / saved[block.total] if rise > 0 else rise

@@ -21,7 +21,7 @@ from graphopt.contract.preconditions import (
 from graphopt.contract.registry import register
 from graphopt.errors import UsageError
 from graphopt.facts.select import select
-from graphopt.families.block_budget import BlockBudget, BlockBudgetKind
+from graphopt.families.block_budget import BlockBudget, BlockBudgetKind, adds
 from graphopt.families.block_choice import BlockChoice, droppable
 from graphopt.families.channels.budget import KeptShare
 from graphopt.families.chosen import Exclude, Nodes
@@ -38,12 +38,11 @@ _BUDGETS: tuple[BlockBudgetKind, ...] = ("blocks", "macs", "params", "latency")
 class DropBlocks(Pass):
     """Remove residual blocks whose output hardly differs from their input.
 
-        x -> Conv -> Relu -> Conv -> + x -> y      becomes      x -> y
+        x -> Conv -> Relu -> Conv -> + x -> y      becomes      x -> + mean -> y
 
     A block is a sum of a tensor and of a branch that starts from that very tensor, of the same
     shape, whatever lies between; of a transformer attention and feed-forward parts are blocks each.
-    Without its branch the sum is gone, and so is a Relu behind it where one stands before already.
-    That is what the model computes with zeros as the result of the branch.
+    In its place goes what the branch gives on average, one value a channel.
 
     One budget says how much: ``blocks`` to drop, or ``macs``, ``params`` or ``latency`` to keep,
     as a share of the model before the first lossy pass; without any one block goes. They go one by
@@ -80,26 +79,26 @@ class DropBlocks(Pass):
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes(nothing="the model keeps to the budget already")
         shapes = run_shapes(graph, context)
-        blocks = [block for block in residual_blocks(graph, shapes) if self._chosen(block)]
-        if not blocks:
-            changes.nothing = "no sum of a tensor and of what follows from it"
-            return changes
-        kind, value = self.budget
-        budget = BlockBudget(kind, value, graph, context, shapes)
-        left = droppable(blocks, shapes, context)
+        blocks = residual_blocks(graph, shapes)
+        budget = BlockBudget(*self.budget, graph, context, shapes, blocks)
+        left = droppable([each for each in blocks if self._chosen(each)], context)
         choice = BlockChoice(graph, context, self.samples, budget.cost)
-        now = graph
-        while not budget.keeps(now):
+        now, reached = graph, budget.left(graph)
+        while budget.missed(reached, ""):
             found = choice.next(now, left, budget.missing(now))
             if found is None:
-                changes.skip(self.name, f"{kind}={value:g} is out of reach: no more blocks can go")
                 break
             block, now, suffered = found
-            left = [each for each in left if each is not block and _is_there(now, each.total)]
+            left = [each for each in left if adds(now, each.branch, each.total)]
+            reached = budget.left(now)
             layers = f"{block.layers} layer{'s' * (block.layers > 1)}"
-            changes.edit(block.name, f"dropped with {layers}; the answers are {suffered:.2g} off")
+            changes.edit(block.name, f"{layers} gone; damage to the answers {suffered:.2g} in all")
+        reason = "no more blocks can go" if blocks else "it has no residual blocks"
+        changes.missed = budget.missed(reached, reason)
         if now is not graph:
             graph.become(now)
+        elif changes.missed is not None:
+            changes.nothing = changes.missed.reason
         return changes
 
     @property
@@ -128,10 +127,6 @@ class DropBlocks(Pass):
         ]
 
 
-def _is_there(graph: Graph, total: str) -> bool:
-    return graph.main.producer(total) is not None
-
-
 def _chain() -> onnx.ModelProto:
     """Two residual blocks that take a time that can be told; the first adds little."""
     made: onnx.ModelProto = onnx.parser.parse_model(
@@ -150,7 +145,5 @@ def _chain() -> onnx.ModelProto:
     rng = np.random.default_rng(0)
     for name, scale in (("W0", 0.1), ("W1", 1e-4), ("W2", 0.1)):
         values = scale * rng.normal(size=(16, 16, 3, 3))
-        made.graph.initializer.append(
-            onnx.numpy_helper.from_array(values.astype(np.float32), name)
-        )
+        made.graph.initializer.append(onnx.numpy_helper.from_array(values.astype(np.float32), name))
     return made

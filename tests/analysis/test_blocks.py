@@ -68,10 +68,7 @@ def test_what_others_need_does_not_go_with_a_block() -> None:
 
 
 def test_blocks_lie_within_blocks() -> None:
-    body = (
-        f"r = Relu(x) c = Conv{PADS}(r, w) d = Conv{PADS}(c, v) a = Add(c, d) "
-        "y = Add(r, a)"
-    )
+    body = f"r = Relu(x) c = Conv{PADS}(r, w) d = Conv{PADS}(c, v) a = Add(c, d) y = Add(r, a)"
     assert _blocks(body, w=KERNEL, v=KERNEL) == [("c", "d", 1), ("r", "a", 2)]
 
 

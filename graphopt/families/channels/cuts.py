@@ -103,8 +103,7 @@ def cut_out(
         name = branch.end.node.output[0]
         bias = weights.pop(name)[1] if name in weights else None
         constant = drop_branch(graph.main, branch, _bias_of(branch.end) if bias is None else bias)
-        if constant is not None:
-            gone[constant, branch.channels] = gone.get((branch.output, branch.channels), [])
+        gone[constant, branch.channels] = gone.get((branch.output, branch.channels), [])
     if branches:
         remove_dead(graph)
         gone = {axis: places for axis, places in gone.items() if _is_there(graph, axis[0])}

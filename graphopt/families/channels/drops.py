@@ -84,7 +84,7 @@ def _only_added(scope: Scope, name: str, shape: tuple[object, ...], shapes: Shap
     return bool(uses)
 
 
-def drop_branch(scope: Scope, branch: Branch, bias: Floats) -> str | None:
+def drop_branch(scope: Scope, branch: Branch, bias: Floats) -> str:
     """Let the Adds read what is left of a branch; what made it is for the caller to remove.
 
     Args:
@@ -93,7 +93,7 @@ def drop_branch(scope: Scope, branch: Branch, bias: Floats) -> str | None:
         bias: ``(out,)`` of its end.
 
     Returns:
-        The name of the constant, whose channels lie on the same axis; None where nothing is left.
+        The name of the constant, whose channels lie on the same axis.
     """
     if branch.norm is not None:
         constants = [scope.constant(name) for name in branch.norm.input[1:5]]
@@ -104,4 +104,5 @@ def drop_branch(scope: Scope, branch: Branch, bias: Floats) -> str | None:
     along = [1] * branch.rank
     along[branch.channels] = len(bias)
     kind = branch.end.weight.dtype
-    return silence(scope, scope.uses(branch.output), bias.reshape(along).astype(kind))
+    rest = bias.reshape(along).astype(kind)
+    return silence(scope, branch.output, scope.uses(branch.output), rest)

@@ -39,7 +39,7 @@ class TimeBudget:
         )
         self._whole = self.cost(model.whole)
         self.now = 1.0
-        if model.context.kept:
+        if model.context.kept or len(self._graph.main.nodes) < len(self._original.main.nodes):
             self.now = self._ratio(model.graph)
 
     def most(self, share: float) -> float:
@@ -79,9 +79,7 @@ class TimeBudget:
         return time_share(self._original, graph, self._feeds, self._threads)
 
 
-def time_share(
-    original: Graph, graph: Graph, feeds: Mapping[str, Array], threads: int
-) -> float:
+def time_share(original: Graph, graph: Graph, feeds: Mapping[str, Array], threads: int) -> float:
     """What a graph takes of another's time on one feed, both run in turns."""
     graphs = [original, graph]
     times, _ = side_by_side(
