@@ -18,6 +18,7 @@ class GroupWidth:
         before: Units before; each can go without the others.
         after: Those that are left.
         channels: Channels of a unit: mostly 1, those of a head more.
+        basis: What else than the criterion their order goes by, in words; empty for nothing.
         loss: Pairs of units gone, rising from 0, and what the readers lose by it, of 0 to 1.
         damage: Pairs of units gone and what the answers suffer; empty where none were looked at.
     """
@@ -28,6 +29,7 @@ class GroupWidth:
     before: int
     after: int
     channels: int
+    basis: str
     loss: list[tuple[int, float]]
     damage: list[tuple[int, float]]
 

@@ -169,11 +169,12 @@ def _panel(each: GroupWidth, high: float) -> Panel:
 
 
 def _told(each: GroupWidth) -> str:
-    """Whose channels they are."""
+    """Whose channels they are, and what their order goes by besides the criterion."""
     made, read = ", ".join(each.makers[:_NAMED]), ", ".join(each.readers[:_NAMED])
     more = [len(names) - _NAMED for names in (each.makers, each.readers)]
     ends = [f" and {each} more" if each > 0 else "" for each in more]
-    return f"made by {made}{ends[0]}; read by {read or 'none'}{ends[1]}"
+    told = f"made by {made}{ends[0]}; read by {read or 'none'}{ends[1]}"
+    return f"{told}; {each.basis}" if each.basis else told
 
 
 def _height(value: float, high: float) -> float:

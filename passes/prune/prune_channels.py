@@ -8,7 +8,6 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from graphopt.analysis.channels import ChannelGroup, channel_groups
 from graphopt.contract.examples import Example
@@ -19,7 +18,6 @@ from graphopt.errors import UsageError
 from graphopt.facts.layers import Refusal
 from graphopt.facts.select import select
 from graphopt.facts.shapes import Shapes
-from graphopt.facts.weights import grouped
 from graphopt.families.channels.budget import BUDGETS, ChannelBudget, Costs, KeptShare
 from graphopt.families.channels.curves import measured_curves, plain_curves
 from graphopt.families.channels.cuts import Cut, cut_out
@@ -28,13 +26,13 @@ from graphopt.families.channels.narrowable import Narrowable, Way
 from graphopt.families.channels.order import Criterion, Ordering
 from graphopt.families.channels.readers import LayerRows, layer_rows
 from graphopt.families.channels.size_budget import SizeBudget
+from graphopt.families.channels.slopes import slopes_of
 from graphopt.families.channels.steps import allowed_widths, timed_widths
 from graphopt.families.channels.time_budget import TimeBudget
 from graphopt.families.channels.times import Form
-from graphopt.families.channels.told import taken
+from graphopt.families.channels.told import narrowed, taken, why_no_more
 from graphopt.families.channels.unsolved import Energies, input_energies
 from graphopt.families.chosen import Exclude, Nodes
-from graphopt.families.masking import gradient_scores
 from graphopt.families.run_shapes import run_shapes
 from graphopt.graph.graph import Graph
 from graphopt.numerics.elimination import Elimination
@@ -151,13 +149,12 @@ class PruneChannels(Pass):
             changes.kept = cut_out(graph, model.shapes, cuts, model.known)
         else:
             graph.become(before)
-        changes.missed = self.budget.missed(left, _why_no_more(model.ways, cuts))
+        changes.missed = self.budget.missed(left, why_no_more(model.ways, cuts))
         if model.ways:
             kept = "the model keeps to the budget already"
             changes.nothing = kept if changes.missed is None else changes.missed.reason
-        bases = {way.group.name: way.basis for way in model.ways}
-        for cut in cuts:
-            changes.edit(cut.group.name, _told(cut, bases[cut.group.name]))
+        for name, words in narrowed(model, cuts):
+            changes.edit(name, words)
         return changes
 
     @property
@@ -215,7 +212,7 @@ class PruneChannels(Pass):
     def _ordering(self, model: Narrowable, groups: Sequence[ChannelGroup]) -> Ordering:
         """What says who goes first."""
         graph, context, shapes, known = model.graph, model.context, model.shapes, model.known
-        slopes = self._slopes(graph, groups, context) if self.criterion == "taylor" else {}
+        slopes = slopes_of(graph, groups, context, self.name) if self.criterion == "taylor" else {}
         energies: Energies = {}
         if self.asks(CalibrationSamples):
             energies = input_energies(groups, known, shapes, context.observe, self.rows)
@@ -274,18 +271,6 @@ class PruneChannels(Pass):
             group, units, timed_widths(group, self.round_to, self.max_share, drops=drops), branch
         )
 
-    def _slopes(
-        self, graph: Graph, groups: Sequence[ChannelGroup], context: Context
-    ) -> dict[str, NDArray[np.float64]]:
-        """What the loss says of the elements of the weights that make the groups."""
-        made = grouped(each for group in groups for each in group.producers)
-        weights = [each for each in made if each.refusal() is None]
-        found = gradient_scores(graph, context, weights, "taylor", self.name)
-        return {
-            weight.constant.origin: np.maximum(scores, 0)
-            for weight, scores in zip(weights, found, strict=True)
-        }
-
     @classmethod
     def examples(cls) -> Sequence[Example]:
         plain = Example("cnn", {"macs": 0.7, "round_to": 1})
@@ -302,22 +287,6 @@ class PruneChannels(Pass):
             Example("mlp", {"share": 0.25, "round_to": 1, "exclude": ("Gelu",)}),
             Example("mlp", {"share": 0.25, "round_to": 1, "nodes": ("Gemm",)}),
         ]
-
-
-def _why_no_more(ways: Sequence[Way], cuts: Sequence[Cut]) -> str:
-    """Why no more was cut, where that was too little."""
-    widths = {cut.group.name: cut.width for cut in cuts}
-    if any(widths.get(way.group.name, way.group.size) > way.widths[-1] for way in ways):
-        return "no widths were found that keep to it"
-    return "no more channels can go"
-
-
-def _told(cut: Cut, basis: str) -> str:
-    """What became of a group, and what decided besides the criterion."""
-    if not cut.width:
-        return f"the branch of {cut.group.size} channels is a constant now"
-    told = f"{cut.group.size} -> {cut.width} channels"
-    return f"{told}: {basis}" if basis else told
 
 
 def _wide() -> onnx.ModelProto:

@@ -133,7 +133,7 @@ def _group(index: int) -> GroupWidth:
     loss = [(gone, (gone / before) ** (1 + index % 4)) for gone in range(before + 1)]
     damage = [(gone, 0.3 * value) for gone, value in loss[::4]]
     name = f"/features/features.{index}/conv/pointwise.{index % 3}/Conv"
-    return GroupWidth(name, [name], [f"{name}_next"], before, after, 1, loss, damage)
+    return GroupWidth(name, [name], [f"{name}_next"], before, after, 1, "", loss, damage)
 
 
 def _record(layers: int = 60) -> RunRecord:

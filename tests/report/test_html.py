@@ -174,7 +174,7 @@ def test_text_from_a_model_is_never_markup(record: RunRecord) -> None:
                 skipped=[Skip(HOSTILE, HOSTILE)],
                 taken=Taken(
                     HOSTILE,
-                    [GroupWidth(HOSTILE, [HOSTILE], [HOSTILE], 4, 2, 1, [(0, 0.0), (4, 1.0)], [])],
+                    [GroupWidth(HOSTILE, [HOSTILE], [HOSTILE], 4, 2, 1, HOSTILE, [(0, 0.0)], [])],
                     [LayerZeros(HOSTILE, 4, 0, 2)],
                     [LayerRank(HOSTILE, HOSTILE, (4,), (2,))],
                 ),

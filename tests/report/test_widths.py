@@ -21,6 +21,7 @@ def group(index: int = 0, before: int = 16, after: int = 8, channels: int = 1) -
         before=before,
         after=after,
         channels=channels,
+        basis="",
         loss=loss,
         damage=[(0, 0.0), (before // 2, 0.02), (before, 2.5)],
     )
@@ -100,6 +101,11 @@ def test_whose_channels_they_are_is_named_up_to_a_point() -> None:
     long = dataclasses.replace(group(), makers=[f"m{index}" for index in range(9)], readers=[])
     (found,) = widths.widths([pruned(long)])
     assert found.panels[0].told == "made by m0, m1, m2, m3 and 5 more; read by none"
+
+
+def test_it_is_said_where_the_order_goes_by_something_else() -> None:
+    (found,) = widths.widths([pruned(dataclasses.replace(group(), basis="by l2"))])
+    assert found.panels[0].told.endswith("/skip/Conv; by l2")
 
 
 def test_groups_of_the_same_widths_are_one_line() -> None:

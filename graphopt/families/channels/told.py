@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from graphopt.families.channels.steps import channels_of
 from graphopt.graph.node import label
 from graphopt.numerics.narrowing import Curve
 
-__all__ = ["taken"]
+__all__ = ["narrowed", "taken", "why_no_more"]
 
 _POINTS = 49
 """Of a curve that has more, so many are told, evenly spread, and that of the width as it is."""
@@ -47,8 +47,32 @@ def _width(way: Way, width: int, damage: Curve | None) -> GroupWidth:
         before=group.size,
         after=width,
         channels=channels_of(group),
+        basis=way.basis,
         loss=[
             (count, float(way.units.errors[count])) for count in sorted({*counts.tolist(), gone})
         ],
         damage=[(group.size - kept, value) for kept, value in suffered],
     )
+
+
+def narrowed(model: Narrowable, cuts: Sequence[Cut]) -> Iterator[tuple[str, str]]:
+    """Each group that was cut: its name and what became of it, in words."""
+    bases = {way.group.name: way.basis for way in model.ways}
+    for cut in cuts:
+        yield cut.group.name, _words(cut, bases[cut.group.name])
+
+
+def _words(cut: Cut, basis: str) -> str:
+    """What became of a group, and what decided besides the criterion."""
+    if not cut.width:
+        return f"the branch of {cut.group.size} channels is a constant now"
+    told = f"{cut.group.size} -> {cut.width} channels"
+    return f"{told}: {basis}" if basis else told
+
+
+def why_no_more(ways: Sequence[Way], cuts: Sequence[Cut]) -> str:
+    """Why no more was cut, where that was too little."""
+    widths = {cut.group.name: cut.width for cut in cuts}
+    if any(widths.get(way.group.name, way.group.size) > way.widths[-1] for way in ways):
+        return "no widths were found that keep to it"
+    return "no more channels can go"
