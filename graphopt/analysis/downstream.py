@@ -13,7 +13,7 @@ from graphopt.facts.layers import Layer
 from graphopt.facts.operators import find, is_kind, nest
 from graphopt.facts.shapes import Shapes
 from graphopt.graph.graph import Scope
-from graphopt.graph.node import attribute, is_op
+from graphopt.graph.node import is_op
 from graphopt.rewrite.edit import only_reader
 
 __all__ = ["Downstream", "downstream", "result_of", "unpooled"]
@@ -44,14 +44,14 @@ def result_of(layer: Layer) -> str:
     return str((layer.node if place is None else place[0]).output[0])
 
 
-def downstream(layer: Layer, shapes: Shapes) -> Downstream:
+def downstream(scope: Scope, total: str, shapes: Shapes) -> Downstream:
     """What is added to the result of a layer, and what is flat behind it.
 
     Args:
-        layer: In the main graph.
-        shapes: Of the tensors of its graph.
+        scope: The main graph.
+        total: The result.
+        shapes: Of the tensors of the graph.
     """
-    scope, total = layer.scope, result_of(layer)
     beside: list[str] = []
     norm = None
     use = only_reader(scope, total)
@@ -106,7 +106,8 @@ def unpooled(layer: Layer, shapes: Shapes) -> tuple[str, int] | None:
         The tensor in front of the mean and its axis of the channels; None where there is no mean.
     """
     scope, name = layer.scope, layer.data
-    one = layer.groups == 1 and math.prod(attribute(layer.node, "kernel_shape", ())) == 1
+    kernel = (layer.weight.shape or ())[2:]
+    one = is_op(layer.node, "Conv") and layer.groups == 1 and math.prod(kernel) == 1
     if not (is_op(layer.node, "Gemm", "MatMul") or one):
         return None
     maker = scope.producer(name)

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from graphopt.contract.passes import Context, MeanSquare, body_reason
 from graphopt.facts.layers import Refusal
 from graphopt.facts.weights import WeightGroup
-from graphopt.families.refitting import Fit, blocks_of, from_blocks, refit_refusal, store_solved
+from graphopt.families.refitting.blocks import blocks_of, from_blocks
+from graphopt.families.refitting.fit import Fit
+from graphopt.families.refitting.solvable import SolvableLayer, refit_refusal
 from graphopt.graph.tensors import Array
 from graphopt.numerics.removal import damped, second_order_mask
 from graphopt.numerics.scores import AskedZeros, Mask
@@ -89,12 +91,12 @@ def remove_weights(fit: Fit, zeros: AskedZeros, ridge: float) -> str | Refusal:
         zeros: What is to be zero.
         ridge: Pull towards the weights as they are, as a share of the mean square of the input.
     """
-    biased = fit.layer.bias is not None
+    biased = fit.of.biased
     everything = np.ones(fit.weight.shape, np.bool_)
     dense = fit.solved(ridge, 0, everything, biased=biased).weight
     keep = _kept(fit, dense, zeros, ridge)
     solved = fit.solved(ridge, _ROUNDS, keep, biased=biased)
-    refusal = store_solved(fit.layer, solved.weight, solved.bias if biased else None)
+    refusal = fit.of.store(solved.weight, solved.bias if biased else None)
     return refusal or f"error of its result {fit.error(solved.weight, solved.bias):.2%}"
 
 
@@ -102,11 +104,12 @@ def _kept(fit: Fit, dense: Floats, zeros: AskedZeros, ridge: float) -> Mask:
     """What stays, ``(groups, width, out)``, of the weights that would be best without zeros."""
     groups, width, _ = dense.shape
     mean, gram = fit.moments.mean, fit.moments.covariance
-    if fit.layer.bias is None:
+    if not fit.of.biased:
         gram = gram + mean[:, :, None] * mean[:, None, :]
     gram = np.stack([damped(each, ridge) for each in gram])
     # blocks and patterns count neighbouring channels at the same place of the kernel
-    channels = fit.layer.in_channels // groups
+    assert isinstance(fit.of, SolvableLayer)
+    channels = fit.of.layer.in_channels // groups
     order = np.arange(width).reshape(channels, -1).T.ravel()
     found = second_order_mask(
         dense.transpose(0, 2, 1)[:, :, order],

@@ -88,6 +88,11 @@ class Window:
             max((size + sum(pads) - span) // stride + 1, 0) for size, pads, stride, span in along
         )
 
+    def worked_on(self, sizes: Sequence[int]) -> tuple[int, ...]:
+        """Sizes of the input with what is put around."""
+        padding = self.padding(sizes)
+        return tuple(size + sum(pads) for size, pads in zip(sizes, padding, strict=True))
+
     def at(self, images: NDArray[np.float32], chosen: NDArray[np.intp]) -> NDArray[np.float32]:
         """What chosen positions read.
 

@@ -43,8 +43,7 @@ class Gram(LayerInput[NDArray[np.float64]]):
         row = groups * width * _DOUBLE_BYTES
         taken = 2 * answer + _COPIES * max(row, min(_SLICE_BYTES, _row_count(self, shape) * row))
         if self.window is not None:
-            sizes = zip(shape[2:], self.window.padding(shape[2:]), strict=True)
-            taken += shape[1] * math.prod(size + sum(pads) for size, pads in sizes) * _FLOAT_BYTES
+            taken += shape[1] * math.prod(self.window.worked_on(shape[2:])) * _FLOAT_BYTES
         return taken
 
 

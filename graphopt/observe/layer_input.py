@@ -12,6 +12,7 @@ from graphopt.errors import DataError
 from graphopt.facts.layers import Layer, Refusal
 from graphopt.graph.node import attribute, is_op
 from graphopt.numerics.im2col import Window
+from graphopt.numerics.transposed_window import TransposedWindow
 from graphopt.observe.request import Request, Rows
 
 __all__ = ["LayerInput"]
@@ -24,24 +25,25 @@ class LayerInput(Request[A]):
     """A request for the rows that a layer reads.
 
     Of MatMul and Gemm a row is what lies along ``axis`` at one position, of a Conv what a group
-    reads at one, in the order of the weight ``(out, in / groups, *kernel)``.
+    reads at one, in the order of the weight ``(out, in / groups, *kernel)``; of a ConvTranspose
+    what an output is a sum of, in the order of its ``(in / groups, *kernel)``.
 
     Attributes:
         axis: Of the input channels, for MatMul and Gemm.
-        groups: Of the Conv.
-        window: How the Conv moves; None for MatMul and Gemm.
+        groups: Of the Conv or ConvTranspose.
+        window: How that moves; None for MatMul and Gemm.
     """
 
     axis: int = -1
     groups: int = 1
-    window: Window | None = None
+    window: Window | TransposedWindow | None = None
 
     @classmethod
     def of(cls, layer: Layer) -> Self | Refusal:
         """The request for what ``layer`` reads; a refusal unless it is a Conv, MatMul or Gemm."""
         node = layer.node
         if is_op(node, "Conv"):
-            kernel = tuple(attribute(node, "kernel_shape", ())) or layer.weight.constant.shape[2:]
+            kernel = tuple(attribute(node, "kernel_shape", ())) or (layer.weight.shape or ())[2:]
             window = Window(
                 tuple(kernel),
                 tuple(attribute(node, "strides", ())),
@@ -57,6 +59,23 @@ class LayerInput(Request[A]):
             turned = bool(attribute(node, "transA" if left else "transB", 0))
             return cls(layer.data, axis=-1 if left != turned else -2)
         return Refusal(node, f"nobody knows which rows a {node.op_type} reads")
+
+    @classmethod
+    def summed(cls, layer: Layer) -> Self | Refusal:
+        """The request for what each result of ``layer`` is a sum of, be it a ConvTranspose too."""
+        node = layer.node
+        if not is_op(node, "ConvTranspose"):
+            return cls.of(layer)
+        window = TransposedWindow(
+            tuple(attribute(node, "kernel_shape", ())) or (layer.weight.shape or ())[2:],
+            tuple(attribute(node, "strides", ())),
+            tuple(attribute(node, "pads", ())),
+            tuple(attribute(node, "dilations", ())),
+            tuple(attribute(node, "output_padding", ())),
+            tuple(attribute(node, "output_shape", ())),
+            attribute(node, "auto_pad", "NOTSET"),
+        )
+        return cls(layer.data, groups=layer.groups, window=window)
 
     def blocks(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """How many groups read a tensor of this shape, and values in a row of one.

@@ -85,8 +85,7 @@ def _padded(request: LayerInput[A], shape: tuple[int, ...]) -> int:
     """Bytes of the tensor with what a window puts around it, the channels last."""
     if request.window is None:
         return 0
-    sizes = zip(shape[2:], request.window.padding(shape[2:]), strict=True)
-    around = math.prod(size + sum(pads) for size, pads in sizes)
+    around = math.prod(request.window.worked_on(shape[2:]))
     return 2 * math.prod(shape[:2]) * around * _FLOAT_BYTES
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "bias_step",
     "set_integer_bias",
     "set_integer_weight",
+    "shift_integer_bias",
 ]
 
 _MOST_BIAS = 2**31 - 1
@@ -191,6 +192,23 @@ def set_integer_bias(
     )
     scope.set_input(node, index, dequantized)
     drop_unread(scope, [named])
+
+
+def shift_integer_bias(layer: Layer, step: NDArray[np.float32], shift: NDArray[np.float64]) -> None:
+    """Add to the bias of a layer on the grid of int32 in which its kernel adds up.
+
+    Args:
+        layer: One that a ``bias_step`` is known of, and that has a bias or takes one.
+        step: That step.
+        shift: ``(out,)``.
+    """
+    if layer.bias is None:
+        assert layer.bias_place is not None
+        set_integer_bias(layer.scope, *layer.bias_place, shift, step)
+        return
+    limits, constant = np.iinfo(np.int32), layer.bias.constant
+    codes = constant.values.astype(np.float64) + np.rint(shift / step)
+    constant.set(codes.clip(limits.min, limits.max).astype(np.int32))
 
 
 def bias_step(layer: Layer) -> NDArray[np.float32] | None:

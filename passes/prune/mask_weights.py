@@ -36,7 +36,8 @@ from graphopt.families.masking import (
     zeros_in,
     zeros_of,
 )
-from graphopt.families.refitting import Refit
+from graphopt.families.refitting.solvable import solvable_layer
+from graphopt.families.refitting.walks import Refit
 from graphopt.families.second_order import input_scores, remove_weights, unseen_reasons
 from graphopt.graph.graph import Graph
 from graphopt.graph.sparse_tensors import sparse_bytes
@@ -234,10 +235,11 @@ class MaskWeights(Pass):
                 self._store(layer, values, changes)
             else:
                 wanted.append((layer, zeros))
-        refit = Refit(graph, context, [layer.layers[0] for layer, _ in wanted], self.samples)
-        for layer, zeros in wanted:
+        ones = [solvable_layer(layer.layers[0]) for layer, _ in wanted]
+        refit = Refit(graph, context, ones, self.samples)
+        for one, (layer, zeros) in zip(ones, wanted, strict=True):
             before = zeros_in(layer.constant.values)
-            fit = refit.fit(layer.layers[0])
+            fit = refit.fit(one)
             told = fit if isinstance(fit, Refusal) else remove_weights(fit, zeros, self.ridge)
             if isinstance(told, Refusal):
                 (keep,) = self._masks([layer], [scores.magnitudes(layer.constant.values)])

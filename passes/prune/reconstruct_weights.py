@@ -6,25 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-import numpy as np
-
 from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import CalibrationSamples
 from graphopt.contract.registry import register
 from graphopt.errors import PassError
-from graphopt.facts.layers import Layer, Refusal, layers
+from graphopt.facts.layers import Refusal
 from graphopt.facts.select import select
 from graphopt.families.chosen import Exclude, Nodes
-from graphopt.families.refitting import Refit, refit_refusal, store_solved
+from graphopt.families.refitting.solvable import Solvable, solvables
+from graphopt.families.refitting.walks import Refit
 from graphopt.graph.graph import Graph
 
 __all__ = ["ReconstructWeights"]
 
 _RIGHT_ALREADY = 1e-6
 """Share of the variance of the results that is not worth a change."""
-_SAME = 1e-4
-"""Weights that differ by no more, relative to the largest, are solved the same way already."""
 
 
 @register("reconstruct-weights")
@@ -46,8 +43,14 @@ class ReconstructWeights(Pass):
     model is a mask, by its name and with a 0 or 1 for each; of samples whose results would take
     more than 2.5 GB there are fewer.
 
-    Put it behind prune-channels, mask-weights or factorize-conv, before any quantize pass: weights
-    that are stored as codes stay as they are. Needs calibration samples, no labels and no torch.
+    Solved for are Conv and ConvTranspose of any kind, Gemm and MatMul, in every type of floats, and
+    each BatchNormalization that belongs to no such layer; one that does takes up the bias of a
+    layer that has none. Where the weight has to stay, as it is stored as codes or shared, the bias
+    alone is solved for, in floats or in the int32 of an integer layer: this makes good much of what
+    weights of 4 bits cost. A tensor that cannot be measured costs its layer alone.
+
+    Put it behind the lossy passes: prune-channels, mask-weights, factorize-conv or quantize-weights
+    (weights are free only before the latter). Needs calibration samples, no labels and no torch.
     Source: He et al. 2017, Channel Pruning for Accelerating Very Deep Neural Networks, section 3;
     Zhang et al. 2015, Accelerating Very Deep Convolutional Networks, section 3.2 (the answers
     behind a Relu).
@@ -74,41 +77,32 @@ class ReconstructWeights(Pass):
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
-        chosen = select(self.nodes, self.exclude)
-        listed: list[Layer] = []
-        for each in layers(graph.main):
-            if isinstance(each, Layer) and not (each.multiplies and chosen(each.node)):
-                continue
-            refusal = each if isinstance(each, Refusal) else refit_refusal(each)
-            if refusal is not None:
-                changes.skip(refusal)
-            elif isinstance(each, Layer):
-                listed.append(each)
+        found = list(solvables(graph, select(self.nodes, self.exclude)))
+        listed = [each for each in found if isinstance(each, Solvable)]
         refit = Refit(graph, context, listed, self.samples)
-        for one in listed:
-            told = self._solve(one, refit)
+        for each in found:
+            told = each if isinstance(each, Refusal) else self._solve(each, refit)
             if isinstance(told, Refusal):
                 changes.skip(told)
             else:
-                changes.edit(one.node, told)
+                changes.edit(each.node, told)
         return changes
 
-    def _solve(self, one: Layer, refit: Refit) -> str | Refusal:
-        """Solve one layer and store it; what came of it."""
+    def _solve(self, one: Solvable, refit: Refit) -> str | Refusal:
+        """Solve for one and store it; what came of it."""
         fit = refit.fit(one, self.rows)
         if isinstance(fit, Refusal):
             return fit
         before = fit.error(fit.weight, fit.bias)
         if before < _RIGHT_ALREADY:
             return Refusal(one.node, "it gives what it should already")
-        biased = one.bias_place is not None
+        biased = one.takes_bias
         solved = fit.solved(self.ridge, self.rounds, fit.weight != 0, biased=biased)
         after = fit.error(solved.weight, solved.bias)
-        change = np.abs(solved.weight - fit.weight).max(initial=0)
-        if after >= before or change <= _SAME * np.abs(fit.weight).max(initial=0):
+        if after >= before or not fit.differs(solved):
             return Refusal(one.node, "no other weights come nearer to what it should give")
-        refusal = store_solved(one, solved.weight, solved.bias if biased else None)
-        return refusal or f"error of its result {before:.2%}, now {after:.2%}"
+        refusal = one.store(solved.weight, solved.bias if biased else None)
+        return refusal or f"{one.how}error of its result {before:.2%}, now {after:.2%}"
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -18,7 +18,7 @@ from graphopt.errors import PassError
 from graphopt.facts.layers import Layer, layers
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import label
-from graphopt.rewrite.integer_layers import bias_step, set_integer_bias
+from graphopt.rewrite.integer_layers import bias_step, shift_integer_bias
 
 __all__ = ["CorrectBias"]
 
@@ -83,7 +83,7 @@ class CorrectBias(Pass):
             if (np.abs(shift) <= enough).all():
                 changes.skip(layer.node, "its mean is right already")
                 continue
-            _add(layer, step, shift)
+            shift_integer_bias(layer, step, shift)
             changes.edit(layer.node, f"bias moved by up to {np.abs(shift).max():.3g}")
         return changes
 
@@ -107,14 +107,3 @@ def _left(
     rank = 2 if info is None or info.shape is None else len(info.shape)
     kept = context.kept.get((wanted.tensor, wanted.axis % rank))
     return values if kept is None else values[kept]
-
-
-def _add(layer: Layer, step: Step, shift: NDArray[np.float64]) -> None:
-    """Add a shift ``(out,)`` to the bias of a layer, on the layer's own int32 grid."""
-    if layer.bias is None:
-        assert layer.bias_place is not None
-        set_integer_bias(layer.scope, *layer.bias_place, shift, step)
-        return
-    limits, constant = np.iinfo(np.int32), layer.bias.constant
-    codes = constant.values.astype(np.float64) + np.rint(shift / step)
-    constant.set(codes.clip(limits.min, limits.max).astype(np.int32))

@@ -55,13 +55,13 @@ RELU = (0, math.inf)
 def test_what_is_added_and_what_is_flat_behind(body: str, expected: Downstream) -> None:
     graph = graph_of(body, PICTURES)
     node = next(node for node in graph.main.nodes if node.op_type == "Conv")
-    assert downstream(layer_of(graph, node.output[0]), shapes.infer(graph)) == expected
+    assert downstream(graph.main, node.output[0], shapes.infer(graph)) == expected
 
 
 def test_a_normalization_is_gone_through() -> None:
     body = "c = Conv(x, W) n = BatchNormalization(c, B, B, B, B) s = Add(n, x) y = Relu(s)"
     graph = graph_of(body, PICTURES)
-    found = downstream(layer_of(graph, "c"), shapes.infer(graph))
+    found = downstream(graph.main, "c", shapes.infer(graph))
     assert found.norm is graph.main.producer("n")
     assert (found.total, found.beside, found.low) == ("s", ("x",), 0)
 
@@ -71,7 +71,8 @@ def test_the_bias_of_a_product_belongs_to_it() -> None:
     graph = graph_of("m = MatMul(x, V) b = Add(m, B) s = Add(b, x) y = Relu(s)", ports)
     one = layer_of(graph, "m")
     assert result_of(one) == "b"
-    assert downstream(one, shapes.infer(graph)) == Downstream("s", ("x",), *RELU)
+    found = downstream(graph.main, result_of(one), shapes.infer(graph))
+    assert found == Downstream("s", ("x",), *RELU)
 
 
 @pytest.mark.parametrize(
