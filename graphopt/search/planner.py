@@ -14,6 +14,7 @@ from graphopt.errors import DataError, LimitError, ModelError, Need, PassError, 
 from graphopt.facts.form import model_form
 from graphopt.facts.layers import open_layers
 from graphopt.facts.macs import node_macs
+from graphopt.families.training import torch_is_there
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import label
@@ -55,6 +56,9 @@ def intentions(stage: Stage, means: Means) -> list[str]:
     """What ``search`` would try behind the clean-up, a sentence each."""
     proposals = proposals_for(stage, means)
     tries = [f"then it would try {item.name}: {item.spec}" for item in proposals]
+    if means.limits.any and means.calibration is not None:
+        more = ", and train what is left" if torch_is_there() else ""
+        tries.append(f"then it would remove channels as far as the limits allow{more}")
     seconds = means.deadline.seconds
     bound = [] if seconds is None else [f"after {seconds:g} s it would start nothing new"]
     return tries + bound

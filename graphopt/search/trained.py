@@ -68,8 +68,9 @@ def trained_forms(
     Returns:
         The candidates, measured, and how each training went or why there was none.
     """
-    samples = means.training or means.calibration
-    if not pruned or samples is None:
+    if means.training is not None and means.calibration is None:
+        return [], ["nothing was trained: to remove channels takes calibration samples"]
+    if not pruned:
         return [], []
     if not torch_is_there():
         return [], ["no form with fewer channels was trained: PyTorch is not installed"]

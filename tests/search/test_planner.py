@@ -7,7 +7,9 @@ import onnx
 import pytest
 
 import graphopt.passes  # noqa: F401 - fills the registry
-from graphopt.search.planner import search
+from graphopt.contract.settings import Limits
+from graphopt.search import planner
+from graphopt.search.planner import intentions, search
 from graphopt.testing import model_from_text, staged
 from graphopt.testing.text import random_weight
 
@@ -108,3 +110,16 @@ def test_what_cannot_be_converted_says_why() -> None:
         reason,
     )
     assert choice.passes == []
+
+
+@pytest.mark.parametrize(("torch", "more"), [(True, ", and train what is left"), (False, "")])
+def test_within_a_limit_channels_would_go(
+    torch: bool, more: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planner, "torch_is_there", lambda: torch)
+    model = onnx.parser.parse_model(SMALL)
+    words = f"then it would remove channels as far as the limits allow{more}"
+    assert words in intentions(*staged(model, limits=Limits(min_sqnr_db=20.0)))
+    assert not any("channels" in line for line in intentions(*staged(model)))
+    lacking = staged(model, limits=Limits(min_sqnr_db=20.0), calibrated=False)
+    assert not any("channels" in line for line in intentions(*lacking))

@@ -133,7 +133,9 @@ def test_the_best_form_so_far_stands_behind(
 
 def test_nothing_pruned_nothing_trained(trials: list[str]) -> None:
     assert trained_forms(BASE, BASE, [STATIC], [], MEANS) == ([], [])
-    assert trained_forms(BASE, BASE, [], PRUNED, replace(MEANS, calibration=None)) == ([], [])
+    words = ["nothing was trained: to remove channels takes calibration samples"]
+    lacking = replace(MEANS, calibration=None, training=MEANS.calibration)
+    assert trained_forms(BASE, BASE, [], [], lacking) == ([], words)
     assert trials == []
 
 
