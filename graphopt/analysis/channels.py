@@ -23,6 +23,7 @@ from graphopt.analysis.coupling import Coupling, Reason, couple
 from graphopt.analysis.heads import are_heads, head_numbers
 from graphopt.analysis.knots import Ints
 from graphopt.facts.layers import Layer, layers_of
+from graphopt.facts.operands import operand
 from graphopt.facts.operators import find
 from graphopt.facts.shapes import Shapes
 from graphopt.facts.weighted_calls import weighted_calls
@@ -34,7 +35,6 @@ __all__ = ["ChannelGroup", "Channels", "Fixed", "channel_groups"]
 
 _ALONE = Reason("it is the only one of its kind", "")
 _INNER = Reason("it is in a body", "")
-_PACKED = Reason("one operator holds its projections and the attention", "")
 _CALL = Reason("it calls a local function; put inline-functions before", "")
 
 
@@ -177,11 +177,6 @@ def _others(graph: Graph) -> Iterator[tuple[NodeProto, Reason]]:
         for node in body.nodes if body is not scope else ():
             if any(isinstance(each, Layer) for each in layers_of(body, node)):
                 yield node, _INNER
-    for node in scope.nodes:
-        row = find(node)
-        held = row.weights if row is not None and row.kind == "attention" else ()
-        if any(scope.constant(node.input[at]) for at in held if at < len(node.input)):
-            yield node, _PACKED
     for node in weighted_calls(graph):
         yield node, _CALL
 
@@ -198,6 +193,18 @@ def _made(scope: Scope, shapes: Shapes) -> Iterator[tuple[Layer, Place]]:
             if is_op(node, "ConvTranspose") and info is not None and info.shape:
                 place = node.output[0], 1
             yield layer, place
+        packed = _packed(scope, node)
+        if packed is not None:
+            yield packed, (node.input[packed.weight.index], packed.read_axes[0])
+
+
+def _packed(scope: Scope, node: NodeProto) -> Layer | None:
+    """The projections that an operator of attention holds itself, as a layer."""
+    row = find(node)
+    if row is None or row.kind != "attention" or len(row.weights) < 2:
+        return None
+    weight = operand(scope, node, row.weights[0])
+    return None if weight is None else Layer(scope, node, "linear", weight, (1, 0))
 
 
 def _summed(scope: Scope) -> Iterator[tuple[Layer, Place]]:

@@ -47,6 +47,7 @@ FIXED = {
     "label": "labels count along it",
     "state": "a state is carried along it",
     "number": "the operator states its size",
+    "two": "keys and values lie on it",
     "unknown": "its elements are not told apart",
 }
 """Names of loops that cannot lose a value, digits behind them aside, and why not."""

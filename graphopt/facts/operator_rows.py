@@ -9,6 +9,7 @@ from graphopt.facts import axis_products as products
 from graphopt.facts import axis_sums as sums
 from graphopt.facts import flats
 from graphopt.facts.axes import opaque
+from graphopt.facts.axis_masks import per_head
 from graphopt.facts.axis_pattern import either, pattern
 from graphopt.facts.operator import Operator, rows
 
@@ -37,19 +38,23 @@ def _recurrent(gates: int, *, cell: bool) -> sums.AxisRule:
     )
 
 
-_ATTENTION = either(
-    pattern(
-        "batch (kv repeat) time width, batch kv keys width, batch kv keys value, -, "
-        "batch kv past width, batch kv past value -> batch (kv repeat) time value, "
-        "batch kv all width, batch kv all value, batch (kv repeat) time keys"
+_ATTENTION = per_head(
+    either(
+        pattern(
+            "batch (kv repeat) time width, batch kv keys width, batch kv keys value, -, "
+            "batch kv past width, batch kv past value -> batch (kv repeat) time value, "
+            "batch kv all width, batch kv all value, batch (kv repeat) time keys"
+        ),
+        pattern(
+            "batch time (kv repeat width), batch keys (kv width), batch keys (kv value), -, "
+            "batch kv past width, batch kv past value -> batch time (kv repeat value), "
+            "batch kv all width, batch kv all value, batch (kv repeat) time keys",
+            kv="kv_num_heads",
+            kv__repeat="q_num_heads",
+        ),
     ),
-    pattern(
-        "batch time (kv repeat width), batch keys (kv width), batch keys (kv value), -, "
-        "batch kv past width, batch kv past value -> batch time (kv repeat value), "
-        "batch kv all width, batch kv all value, batch (kv repeat) time keys",
-        kv="kv_num_heads",
-        kv__repeat="q_num_heads",
-    ),
+    3,
+    "kv repeat",
 )
 
 ROWS: list[Operator] = [

@@ -7,6 +7,7 @@ from graphopt.facts import axis_parts as parts
 from graphopt.facts import axis_products as products
 from graphopt.facts import axis_sums as sums
 from graphopt.facts.axes import opaque
+from graphopt.facts.axis_masks import per_head
 from graphopt.facts.axis_pattern import either, pattern
 from graphopt.facts.operator import Operator, rows
 
@@ -15,19 +16,37 @@ __all__ = ["ROWS"]
 _CONV = "batch (group in) *window, (group out) in *kernel, (group out), batch (group out) *slide"
 _SELF = "(heads width + heads width + heads width)"
 
-_MULTI_HEAD = pattern(
-    "batch time (heads width), batch keys (heads width), batch keys (heads value), "
-    "(heads width + heads width + heads value), -, -, batch heads past width, "
-    "batch heads past value -> batch time (heads value), batch heads all width, "
-    "batch heads all value, batch heads time keys",
-    heads="num_heads",
+_MULTI_HEAD = per_head(
+    pattern(
+        "batch time (heads width), batch keys (heads width), batch keys (heads value), "
+        "(heads width + heads width + heads value), -, -, batch heads past width, "
+        "batch heads past value -> batch time (heads value), batch heads all width, "
+        "batch heads all value, batch heads time keys",
+        heads="num_heads",
+    ),
+    5,
+    "heads",
 )
-_GROUPED = pattern(
-    "batch time (kv repeat width), batch keys (kv width), batch keys (kv width), "
-    "batch kv past width, batch kv past width, batch "
-    "-> batch time (kv repeat width), batch kv all width, batch kv all width",
-    kv="kv_num_heads",
-    kv__repeat="num_heads",
+_GROUPED = per_head(
+    pattern(
+        "batch time (kv repeat width), batch keys (kv width), batch keys (kv width), "
+        "batch kv past width, batch kv past width, batch "
+        "-> batch time (kv repeat width), batch kv all width, batch kv all width",
+        kv="kv_num_heads",
+        kv__repeat="num_heads",
+    ),
+    10,
+    "kv repeat",
+    alone=11,
+)
+_PACKED = per_head(
+    pattern(
+        f"batch time in, in {_SELF}, {_SELF}, -, two0 batch heads past width "
+        "-> batch time (heads width), two0 batch heads all width",
+        heads="num_heads",
+    ),
+    5,
+    "heads",
 )
 _BITS = either(
     *(
@@ -50,7 +69,7 @@ ROWS: list[Operator] = [
     *rows("SkipSimplifiedLayerNormalization", "normalize", pattern("*lead normal, *lead normal, normal, normal -> *lead normal, -, -, *lead normal"), data=(0, 1), weights=(2, 3)),
     *rows("EmbedLayerNormalization", "normalize", pattern("batch time, batch time, picked1 normal, picked2 normal, picked3 normal, normal, normal -> batch time normal, batch, batch time normal"), data=(), weights=(2, 3, 4, 5, 6)),
     *rows("GroupNorm SkipGroupNorm", "normalize", opaque("it is normalized over")),
-    *rows("Attention", "attention", pattern(f"batch time in, in {_SELF}, {_SELF} -> batch time (heads width), -", heads="num_heads"), weights=(1, 2)),
+    *rows("Attention", "attention", _PACKED, weights=(1, 2)),
     *rows("MultiHeadAttention", "attention", _MULTI_HEAD, data=(0, 1, 2), weights=(3,)),
     *rows("DecoderMaskedMultiHeadAttention", "attention", _MULTI_HEAD, data=(0, 1, 2), weights=(3,), uncounted=True),
     *rows("GroupQueryAttention", "attention", _GROUPED, data=(0, 1, 2), uncounted=True),

@@ -11,7 +11,8 @@ from graphopt.analysis.channels import channel_groups
 from graphopt.analysis.heads import are_heads
 from graphopt.facts.sized import single, sized
 from graphopt.graph.graph import Graph
-from graphopt.testing import model_from_text
+from graphopt.rewrite.remove_channels import remove_channels
+from graphopt.testing import model_from_text, run_model, zeroed
 from tests.networks.stored import read_graph
 from tests.networks.table import folded
 
@@ -34,6 +35,8 @@ def _found(body: str, weights: dict[str, Any]) -> dict[int, bool]:
     [
         (f"{QKV} a = com.microsoft.MultiHeadAttention<num_heads = 4>(q, k, v) y = MatMul(a, wo)",
          SQUARE, {4: True}),
+        ("a = com.microsoft.Attention<num_heads = 4>(x, p, c) y = MatMul(a, wo)",
+         {"p": (8, 36), "c": (36,), "wo": (12, 8)}, {4: True}),
         (f"{QKV} a = Attention<q_num_heads = 4, kv_num_heads = 4>(q, k, v) y = MatMul(a, wo)",
          SQUARE, {4: True}),
         (f"{QKV} a = Attention<q_num_heads = 8, kv_num_heads = 2>(q, k, v) y = MatMul(a, wo)",
@@ -75,3 +78,43 @@ def test_a_head_lies_in_one_unit(units: list[tuple[int, ...]], expected: bool) -
     numbers = {("m", 2): np.array([0, 0, 1, 1, 2, 2], np.intp)}
     assert are_heads({("m", 2): units}, numbers) is expected
     assert not are_heads({("m", 1): units}, numbers)
+
+
+MASK = np.random.default_rng(0).normal(size=(1, 4, 7, 7)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("attention", "weights"),
+    [
+        ("com.microsoft.Attention<num_heads = 4>(x, p, c)", {"p": (8, 36), "c": (36,)}),
+        ("com.microsoft.Attention<num_heads = 4>(x, p, c, , , mask)",
+         {"p": (8, 36), "c": (36,), "mask": MASK}),
+        ("com.microsoft.MultiHeadAttention<num_heads = 4>(q, k, v)", SQUARE),
+        ("com.microsoft.MultiHeadAttention<num_heads = 4>(q, k, v, , , mask)",
+         {**SQUARE, "mask": MASK}),
+        ("com.microsoft.MultiHeadAttention<num_heads = 4>(q, k, v, c)", {**SQUARE, "c": (36,)}),
+        ("Attention<q_num_heads = 4, kv_num_heads = 4>(q, k, v)", SQUARE),
+        ("Attention<q_num_heads = 4, kv_num_heads = 4>(q, k, v, mask)", {**SQUARE, "mask": MASK}),
+        ("Attention<q_num_heads = 8, kv_num_heads = 4>(q, k, v)",
+         {"wq": (8, 24), "wk": (8, 12), "wv": (8, 12), "wo": (24, 8)}),
+    ],
+)  # fmt: skip
+def test_fused_operators_lose_heads(attention: str, weights: dict[str, Any]) -> None:
+    packed = "com.microsoft.Attention" in attention
+    body = f"{'' if packed else QKV} a = {attention} y = MatMul(a, wo)"
+    values = {"wo": (12, 8), **weights}
+    graph = Graph(model_from_text(f"{HEAD} g {PORTS} {{ {body} }}", values))
+    shapes = sized(graph, single(graph)).shapes
+    found = channel_groups(graph, shapes)
+    (group,) = found.groups
+    assert group.heads
+    assert group.size == 4
+    gone = found.gone({group: [0, 2]})
+    expected = run_model(zeroed(graph, shapes, gone))["y"]
+    remove_channels(graph, shapes, gone)
+    attended = graph.main.producer("a")
+    assert attended is not None
+    held = {item.name: item.i for item in attended.attribute}
+    assert held in ({"num_heads": 2}, {"q_num_heads": 2, "kv_num_heads": 2},
+                    {"q_num_heads": 4, "kv_num_heads": 2})  # fmt: skip
+    np.testing.assert_allclose(run_model(graph)["y"], expected, rtol=1e-4, atol=1e-5)
