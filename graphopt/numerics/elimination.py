@@ -22,6 +22,8 @@ __all__ = ["Elimination", "Reader", "eliminate", "output_energy", "refit"]
 Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
 
+_STRIP = 256
+"""Rows of a triangle that are mirrored at once."""
 _PENDING = 128
 """Columns that go before the matrices are updated, by one large product in place of many small."""
 
@@ -154,7 +156,9 @@ class _State:
         self.scale = 1 / energy if energy > 0 else 0.0
         rest = np.setdiff1d(np.arange(len(weight)), columns)
         places = np.concatenate([columns.reshape(-1), rest])
-        self.inverse = _inverse(damped(moments, damping)[np.ix_(places, places)])
+        sorted_places = bool((np.diff(places) == 1).all())
+        firm = damped(moments, damping)
+        self.inverse = _inverse(firm if sorted_places else firm[np.ix_(places, places)])
         self.products = weight[places] @ weight[places].T
         self.units, self.each = np.arange(len(columns)), columns.shape[1]
         self.gone = np.zeros(len(columns), bool)
@@ -245,10 +249,15 @@ def _filled(reader: Reader) -> tuple[Floats, Floats, Places]:
 
 
 def _inverse(matrix: Floats) -> Floats:
-    """The inverse of a positive definite matrix."""
-    factor, info = scipy.linalg.lapack.dpotrf(matrix, lower=True)
+    """The inverse of a positive definite matrix, in its place."""
+    factor, info = scipy.linalg.lapack.dpotrf(matrix.T, lower=False, overwrite_a=True)
     if info:
         raise np.linalg.LinAlgError(f"leading minor {info} is not positive")
-    inverse, _ = scipy.linalg.lapack.dpotri(factor, lower=True)
-    lower = np.tril(inverse)
-    return np.asarray(lower + np.tril(inverse, -1).T)
+    inverse, _ = scipy.linalg.lapack.dpotri(factor, lower=False, overwrite_c=True)
+    lower: Floats = inverse.T
+    for start in range(0, len(lower), _STRIP):
+        strip = slice(start, start + _STRIP)
+        lower[:start, strip] = lower[strip, :start].T
+        square = np.tril(lower[strip, strip])
+        lower[strip, strip] = square + np.tril(square, -1).T
+    return lower

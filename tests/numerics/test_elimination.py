@@ -128,3 +128,17 @@ def test_output_energy_of_independent_units_is_their_share() -> None:
     reader = Reader(np.diag([1.0, 2.0, 3.0, 4.0]), np.ones((4, 2)), np.array([[0, 1], [2, 3]]))
     np.testing.assert_allclose(output_energy([reader]), [0.3, 0.7])
     np.testing.assert_allclose(output_energy([reader, reader]), [0.3, 0.7])
+
+
+def test_wide_layers_lose_what_their_refit_says() -> None:
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(900, 600)) @ rng.normal(size=(600, 600))
+    moments, weight = rows.T @ rows, rng.normal(size=(600, 5))
+    reader = Reader(moments, weight, np.arange(600).reshape(-1, 2)[::-1])
+    found = eliminate([reader])
+    for count in (1, 70, 250):
+        lost = reader.columns[found.order[:count]].reshape(-1)
+        change = refit(moments, weight, lost) - weight
+        firm = moments + 1e-3 * np.trace(moments) / 600 * np.eye(600)
+        error = np.einsum("io,io->", firm @ change, change) / reader.energy
+        assert found.errors[count] == pytest.approx(error, rel=1e-6)

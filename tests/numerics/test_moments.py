@@ -29,6 +29,19 @@ def test_they_are_those_of_all_rows_however_they_come(parts: list[int], seed: in
     np.testing.assert_allclose(found.covariance, expected, atol=1e-3)
 
 
+def test_rows_that_wait_count_and_more_may_follow() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(2, 1, size=(5000, 1, 300)).astype(np.float32)
+    sums = MomentSums(1, 300)
+    for end in range(100, 5001, 100):
+        sums.add(rows[end - 100 : end])
+        if end in (100, 4900, 5000):
+            found, seen = sums.result(), rows[:end, 0].astype(np.float64)
+            np.testing.assert_allclose(found.mean[0], seen.mean(axis=0), rtol=1e-5)
+            wanted = np.cov(seen.T, bias=True)
+            np.testing.assert_allclose(found.covariance[0], wanted, atol=1e-5)
+
+
 def test_many_rows_lose_nothing() -> None:
     rows = np.tile(np.array([[[1.0, -1.0]], [[3.0, 2.0]]], np.float32), (20_000, 1, 1))
     sums = MomentSums(1, 2)
