@@ -40,6 +40,13 @@ _BATCH, _LEAST_STEPS = 64, 250
 _NEW = 2
 """Samples that are seen no more often are not changed: other views only stand for missing ones."""
 _LOOKS = 4
+_ENOUGH = 2000
+"""Of fewer samples the repair has made what there is to make: on 486 pictures no step of a training
+helped a network that 45,000 brought back."""
+_TOO_FEW = (
+    "forms with fewer channels were not trained: the repair makes as much of {count} samples; with "
+    f"{_ENOUGH:,} or more to train on, no labels needed, more channels could go"
+)
 _MOVED = 8
 """Pictures are moved by up to one part in so many of their height."""
 _COLOURS = (1, 3)
@@ -55,8 +62,8 @@ def trained_forms(
     """The model with fewer channels than a limit allows untrained, and a short distillation behind.
 
     Each is weighed alone and, where that is the best form so far, on integers. Training is towards
-    the model as it came, on the samples to train on or else those that passes observe; it leaves
-    the weights alone where they do no better on samples that it held out.
+    the model as it came, on the samples to train on or else those that passes observe, if there are
+    enough; it leaves the weights alone where they do no better on samples that it held out.
 
     Args:
         base: The cleaned model.
@@ -70,8 +77,10 @@ def trained_forms(
     """
     if means.training is not None and means.calibration is None:
         return [], ["nothing was trained: to remove channels takes calibration samples"]
-    if not pruned:
+    if not pruned or means.calibration is None:
         return [], []
+    if means.training is None and means.calibration.count < _ENOUGH:
+        return [], [_TOO_FEW.format(count=means.calibration.count)]
     if not torch_is_there():
         return [], ["no form with fewer channels was trained: PyTorch is not installed"]
     best = choose(base, tried)

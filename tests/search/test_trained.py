@@ -27,6 +27,7 @@ from graphopt.search.trained import trained_forms, training_spec
 from graphopt.testing import MODELS, staged
 
 STAGE, MEANS = staged(io.load(MODELS["cnn"]()), limits=Limits(min_sqnr_db=10.0))
+MEANS = replace(MEANS, training=MEANS.calibration)
 
 
 def form(kind: Kind, name: str, spec: str = "", ratio: float = 1.0) -> Candidate:
@@ -137,6 +138,19 @@ def test_nothing_pruned_nothing_trained(trials: list[str]) -> None:
     lacking = replace(MEANS, calibration=None, training=MEANS.calibration)
     assert trained_forms(BASE, BASE, [], [], lacking) == ([], words)
     assert trials == []
+
+
+def test_few_samples_that_were_not_given_to_train_on_are_not(
+    trials: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holding(0.9, monkeypatch)
+    few = replace(MEANS, training=None)
+    found, told = trained_forms(BASE, BASE, [STATIC], PRUNED, few)
+    assert (found, trials) == ([], [])
+    assert len(told) == 1
+    assert "the repair makes as much of 2 samples; with 2,000 or more to train on" in told[0]
+    many = replace(few, calibration=SyntheticSamples(STAGE.graph, count=2000, seed=0))
+    assert trained_forms(BASE, BASE, [STATIC], PRUNED, many)[0]
 
 
 def test_without_torch_a_line_says_so(trials: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
