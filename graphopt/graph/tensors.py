@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from graphopt import outside
 from graphopt.errors import ModelError, quoted
+from graphopt.graph.beside import byte_count, file_beside
 
 __all__ = [
     "Array",
@@ -54,9 +55,6 @@ _TYPED_FIELDS = (
     "uint64_data",
 )
 _CHUNK_BYTES = 16 << 20
-_MOST_DIGITS = 19  # those of 2^63 - 1, the largest place in a file
-_ADDRESS_MARK = "_ORT_MEM_ADDR_"
-"""In a location, onnxruntime takes the offset for an address in memory."""
 _WITHOUT_TENSORS = ("ValueInfoProto", "StringStringEntryProto", "OperatorSetIdProto", "TypeProto")
 
 
@@ -117,12 +115,12 @@ def external_file(tensor: onnx.TensorProto, folder: Path | None) -> tuple[Path, 
     where = f"external data of tensor {tensor.name!r}"
     if folder is None:
         raise ModelError(f"{where}: a model not read from a file has no folder; give its path")
-    path = _safe_path(location, folder, where)
+    path = file_beside(location, folder, where)
     if tensor.data_type == onnx.TensorProto.STRING:
         raise ModelError(f"{where}: strings cannot lie outside the model")
     needed = stored_bytes(tensor)
-    offset = _number(entries.get("offset", "0"), f"{where}: offset")
-    length = _number(entries.get("length", str(needed)), f"{where}: length")
+    offset = byte_count(entries.get("offset", "0"), f"{where}: offset")
+    length = byte_count(entries.get("length", str(needed)), f"{where}: length")
     if length != needed:
         raise ModelError(f"{where}: length {length} where its shape needs {needed}")
     held = path.stat().st_size
@@ -132,38 +130,6 @@ def external_file(tensor: onnx.TensorProto, folder: Path | None) -> tuple[Path, 
             f"{length} at offset {offset} are needed"
         )
     return path, offset, length
-
-
-def _number(text: str, what: str) -> int:
-    """A number of bytes, as decimal digits."""
-    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
-        raise ModelError(f"{what} is not a number of bytes: {quoted(text)}")
-    return int(text)
-
-
-def _safe_path(location: str, folder: Path, where: str) -> Path:
-    """The file at ``location`` in ``folder``, refused if it is not there or lies elsewhere."""
-    relative, shown = Path(location), quoted(location)
-    if not location or relative.is_absolute() or ".." in relative.parts or "\\" in location:
-        raise ModelError(f"{where}: location {shown} leaves the model's folder; refused")
-    if _ADDRESS_MARK in location:
-        raise ModelError(f"{where}: location {shown} stands for an address in memory; refused")
-    path = folder / relative
-    try:
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise ModelError(
-                f"{where}: {shown} is a link that leaves the model's folder; refused, "
-                "put the file itself there"
-            )
-        outside.regular(path)
-    except FileNotFoundError as err:
-        raise ModelError(f"{where}: file {shown} is missing beside the model") from err
-    except outside.IrregularFile as err:
-        raise ModelError(f"{where}: {shown} cannot be read: {err.strerror}") from err
-    except (OSError, RuntimeError, ValueError) as err:  # too long, links in a circle, a NUL
-        reason = getattr(err, "strerror", None) or err
-        raise ModelError(f"{where}: location {shown} cannot be used: {reason}") from err
-    return path
 
 
 def to_array(tensor: onnx.TensorProto, folder: Path | None = None) -> Array:
