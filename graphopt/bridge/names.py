@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from graphopt.graph.constant import constants_of
 from graphopt.graph.graph import Constant, Graph, Scope
 from graphopt.graph.node import label
 
@@ -31,7 +32,7 @@ def constants(graph: Graph) -> dict[str, Constant]:
     found: dict[str, Constant] = {}
     twice: set[str] = set()
     for prefix, scope in scopes(graph):
-        for constant in scope.constants():
+        for constant in constants_of(scope):
             name = prefix + constant.origin
             if name in found:
                 twice.add(name)

@@ -18,6 +18,7 @@ from onnx import TensorProto
 
 from graphopt.facts.operands import FLOATS
 from graphopt.facts.operators import find
+from graphopt.graph.constant import constants_of
 from graphopt.graph.graph import Constant, Graph
 from graphopt.graph.node import attribute
 from graphopt.graph.tensors import Array
@@ -79,7 +80,7 @@ def zeros(graph: Graph, *, masked: bool = False) -> Zeros:
 def parameter_constants(graph: Graph) -> Iterator[Constant]:
     """Every constant that holds parameters, each once."""
     for scope in inlined(graph).scopes():
-        yield from filter(_is_weight, scope.constants())
+        yield from filter(_is_weight, constants_of(scope))
 
 
 def _is_weight(constant: Constant) -> bool:

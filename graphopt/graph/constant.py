@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from graphopt.graph.tensors import Array
 if TYPE_CHECKING:
     from graphopt.graph.scope import Scope
 
-__all__ = ["Constant", "constant_behind", "constant_tensor"]
+__all__ = ["Constant", "constant_behind", "constant_tensor", "constants_of"]
 
 _FOLLOWED = 8  # Identity nodes between a constant and its reader that are looked through
 
@@ -158,3 +159,13 @@ _NUMBERS: dict[int, int] = {
     AttributeProto.INTS: TensorProto.INT64,
 }
 """Element types of constants that are given as plain numbers."""
+
+
+def constants_of(scope: Scope) -> Iterator[Constant]:
+    """Every constant that lives in this very scope: initializers, then Constant nodes."""
+    sparse = [each.values.name for each in scope.proto.sparse_initializer]
+    made = [node.output[0] for node in scope.nodes if is_op(node, "Constant")]
+    for name in (*scope.initializers, *sparse, *made):
+        constant = scope.constant(name)
+        if constant is not None:
+            yield constant

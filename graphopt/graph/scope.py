@@ -212,15 +212,6 @@ class Scope:
         """
         return constant_behind(self, name)
 
-    def constants(self) -> Iterator[Constant]:
-        """Every constant that lives in this very scope: initializers, then Constant nodes."""
-        sparse = [each.values.name for each in self.proto.sparse_initializer]
-        made = [node.output[0] for node in self.nodes if is_op(node, "Constant")]
-        for name in (*self.initializers, *sparse, *made):
-            constant = self.constant(name)
-            if constant is not None:
-                yield constant
-
     # editing
 
     def touch(self, *nodes: NodeProto) -> None:

@@ -11,6 +11,7 @@ from onnx import NodeProto, TensorShapeProto, TypeProto
 from graphopt.facts.axes import Nest
 from graphopt.facts.shapes import Shapes, infer
 from graphopt.facts.some_sizes import at_some_sizes
+from graphopt.graph.constant import constants_of
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import is_op
 from graphopt.rewrite.computed_sizes import ComputedSizes
@@ -91,7 +92,7 @@ def _cut(scope: Scope, kept: Kept) -> None:
     axes: dict[str, dict[int, NDArray[np.intp]]] = {}
     for (name, axis), left in kept.items():
         axes.setdefault(name, {})[axis] = left
-    for constant in list(scope.constants()):
+    for constant in list(constants_of(scope)):
         if constant.origin in axes:
             values = constant.values
             for axis, left in axes[constant.origin].items():

@@ -23,6 +23,7 @@ from graphopt.facts.quantized import quantizers
 from graphopt.facts.select import select
 from graphopt.facts.weights import WeightGroup, grouped, too_small
 from graphopt.families.chosen import Exclude, MinSize, Nodes
+from graphopt.graph.constant import constants_of
 from graphopt.graph.graph import Graph, Use
 from graphopt.graph.node import is_op, label
 from graphopt.numerics import grids, ranges
@@ -125,7 +126,7 @@ class QuantizeWeights(Pass):
         }
         found: dict[tuple[str, str], None] = {}
         for scope in graph.scopes():
-            for constant in scope.constants():
+            for constant in constants_of(scope):
                 key = id(scope), constant.origin
                 if constant.data_type not in FLOATS or key in taken:
                     continue
