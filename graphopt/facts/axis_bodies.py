@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from graphopt.facts.axes import Axes, Call, Draft, Nest, Shape, Unknown
+from graphopt.facts.axes import Axes, Nest, Shape, Unknown
+from graphopt.facts.axis_rules import Call, Draft
 
 __all__ = ["branches", "loop", "scan"]
 

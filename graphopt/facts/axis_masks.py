@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from graphopt.facts.axes import ONE, Axis, AxisRule, Call, Nest, Piece, Unknown
+from graphopt.facts.axes import ONE, Axis, Nest, Piece, Unknown
+from graphopt.facts.axis_rules import AxisRule, Call
 
 __all__ = ["per_head"]
 

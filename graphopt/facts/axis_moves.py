@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from graphopt.facts.axes import ONE, Axis, AxisRule, Call, Draft, Nest, Piece, Shape
+from graphopt.facts.axes import ONE, Axis, Nest, Piece, Shape
+from graphopt.facts.axis_rules import AxisRule, Call, Draft
 from graphopt.facts.shapes import Dim
 
 __all__ = [

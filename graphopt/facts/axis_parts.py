@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphopt.facts.axes import ONE, Axis, Call, Draft, Nest, Piece, Unknown
+from graphopt.facts.axes import ONE, Axis, Nest, Piece, Unknown
+from graphopt.facts.axis_rules import Call, Draft
 from graphopt.facts.shapes import Dim
 
 __all__ = ["concat", "gather", "gather_elements", "pad", "slice_", "split"]

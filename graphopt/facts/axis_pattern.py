@@ -12,18 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from graphopt.facts.axes import (
-    ONE,
-    Axis,
-    AxisRule,
-    Call,
-    Draft,
-    Nest,
-    Piece,
-    Shape,
-    Unknown,
-    loops_of,
-)
+from graphopt.facts.axes import ONE, Axis, Nest, Piece, Shape, Unknown, loops_of
+from graphopt.facts.axis_rules import AxisRule, Call, Draft
 
 __all__ = ["FIXED", "either", "pattern"]
 

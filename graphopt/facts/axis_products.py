@@ -5,7 +5,8 @@ from __future__ import annotations
 import string
 from collections.abc import Sequence
 
-from graphopt.facts.axes import ONE, Axis, AxisRule, Call, Draft, Nest, Shape, Unknown
+from graphopt.facts.axes import ONE, Axis, Nest, Shape, Unknown
+from graphopt.facts.axis_rules import AxisRule, Call, Draft
 from graphopt.facts.axis_sums import joined
 
 __all__ = ["einsum", "gemm", "matmul"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from graphopt.facts.axes import ONE, Axis, AxisRule, Call, Draft, Nest, Piece, Shape, Unknown
+from graphopt.facts.axes import ONE, Axis, Nest, Piece, Shape, Unknown
+from graphopt.facts.axis_rules import AxisRule, Call, Draft
 from graphopt.facts.shapes import Dim
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from graphopt.facts.axes import AxisRule
+from graphopt.facts.axis_rules import AxisRule
 from graphopt.facts.flats import FlatRule
 
 __all__ = ["CONTRIB", "Kind", "Operator", "rows"]

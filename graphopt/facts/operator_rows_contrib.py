@@ -6,9 +6,9 @@ from graphopt.facts import axis_moves as moves
 from graphopt.facts import axis_parts as parts
 from graphopt.facts import axis_products as products
 from graphopt.facts import axis_sums as sums
-from graphopt.facts.axes import opaque
 from graphopt.facts.axis_masks import per_head
 from graphopt.facts.axis_pattern import either, pattern
+from graphopt.facts.axis_rules import opaque
 from graphopt.facts.operator import Operator, rows
 
 __all__ = ["ROWS"]

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from onnx import NodeProto
 
-from graphopt.facts.axes import Axes, Call, Nest, Unknown, opaque
+from graphopt.facts.axes import Axes, Nest, Unknown
+from graphopt.facts.axis_rules import Call, opaque
 from graphopt.facts.operator import CONTRIB, Kind, Operator
 from graphopt.facts.operator_rows import ROWS
 from graphopt.facts.operator_rows_contrib import ROWS as CONTRIB_ROWS

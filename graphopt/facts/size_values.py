@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, TypeProto, numpy_helper
 
-from graphopt.facts.axes import Call
+from graphopt.facts.axis_rules import Call
 from graphopt.facts.evaluate import NotEvaluated, can_evaluate, evaluate
 from graphopt.facts.operators import CONTRIB, is_kind, nest_of
 from graphopt.facts.shapes import Dim, NodeTypes

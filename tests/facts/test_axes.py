@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from graphopt.facts.axes import Axis, Call, Nest, loops_of
+from graphopt.facts.axes import Axis, Nest, loops_of
+from graphopt.facts.axis_rules import Call
 from graphopt.facts.operators import find, nest_of, operators
 from graphopt.graph.graph import Graph
 from graphopt.runtime.session import Session

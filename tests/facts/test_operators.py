@@ -9,7 +9,8 @@ import onnx.parser
 import pytest
 from onnx import NodeProto, helper
 
-from graphopt.facts.axes import Call, Nest, Piece
+from graphopt.facts.axes import Nest, Piece
+from graphopt.facts.axis_rules import Call
 from graphopt.facts.operators import CONTRIB, find, is_kind, nest, nest_of, operators
 from graphopt.facts.shapes import infer
 from graphopt.graph.graph import Graph
