@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graphopt.analysis.channels import ChannelGroup, Fixed, channel_groups
 from graphopt.contract import registry
+from graphopt.contract.preconditions import Unquantized
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import label
 from graphopt.report.findings import FixedChannels, Grouping, GroupShare
@@ -34,6 +35,7 @@ def grouping(graph: Graph, means: Means) -> Grouping:
         macs=found.share.macs,
         of_params=found.whole.params,
         of_macs=found.whole.macs,
+        refused=Unquantized().fault(graph),
     )
 
 

@@ -95,14 +95,18 @@ class Unquantized(Precondition):
     words = "weights that no pass before has quantized"
 
     def problem(self, item: Pass, graph: Graph, context: Context) -> str:
-        nodes = [node for scope in graph.scopes() for node in self._nodes(scope)]
-        if not nodes:
+        fault = self.fault(graph)
+        if not fault:
             return ""
-        others = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
-        fault = f"the model is quantized already ({label(nodes[0])}{others})"
         if any(self._nodes(scope) for scope in context.reference.scopes()):
             return fault  # it came so
         return f"{fault}; put {item.name} before the pass that quantizes"
+
+    def fault(self, graph: Graph) -> str:
+        """What is quantized, in words; empty where nothing is."""
+        nodes = [node for scope in graph.scopes() for node in self._nodes(scope)]
+        others = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
+        return f"the model is quantized already ({label(nodes[0])}{others})" if nodes else ""
 
     def _nodes(self, scope: Scope) -> list[NodeProto]:
         """What makes the model a quantized one."""

@@ -100,7 +100,8 @@ class Grouping:
     """The coupled channels of a model behind fold-constants.
 
     ``params`` and ``macs`` are what would go with all channels of all groups, ``of_params`` and
-    ``of_macs`` what there is; MACs are None where they are unknown.
+    ``of_macs`` what there is; MACs are None where they are unknown. ``refused`` is why
+    ``prune-channels`` takes none of them out of the model as it is, empty where it does.
     """
 
     groups: list[GroupShare]
@@ -109,6 +110,7 @@ class Grouping:
     macs: int | None
     of_params: int
     of_macs: int | None
+    refused: str = ""
 
 
 @dataclass(frozen=True)

@@ -214,6 +214,8 @@ def print_inspection(found: Inspection) -> None:
 def _print_channels(console: Console, found: Grouping) -> None:
     """Groups with what would go with all of each, then why the rest stays."""
     heading(console, "Channels that can be removed, each with what must go with it")
+    if found.refused:
+        line(console, f"prune-channels refuses: {found.refused}; prune before, and quantize then")
     rows = [
         (
             group.name,

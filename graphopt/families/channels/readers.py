@@ -184,7 +184,8 @@ def layer_rows(
 ) -> dict[str, LayerRows]:
     """Layers with what they multiply, by the name of their output; all from one observation.
 
-    Left out are those whose rows are not known, and those whose weights are not plain floats. Of
+    Left out are those whose rows are not known or cannot be measured, such as values too large to
+    be squared, and those whose weights are not plain floats. Of
     what reads the mean over all positions the rows are those before it, of which there are more.
     """
     found: dict[str, tuple[Layer, Floats, Floats, RowMoments]] = {}
@@ -208,6 +209,7 @@ def layer_rows(
     known = {
         name: LayerRows(layer, weight, bias, answers[asked])
         for name, (layer, weight, bias, asked) in found.items()
+        if answers.failure(asked) is None
     }
     return {name: replace(each, sharers=_sharers(each, known)) for name, each in known.items()}
 

@@ -48,9 +48,12 @@ def input_energies(
                 request = _request(group, layer, shapes, rows)
                 if request is not None:
                     asked[_key(layer)] = request
-    answers = observe(asked.values()) if asked else {}
-    found = {}
+    if not asked:
+        return {}
+    answers, found = observe(asked.values()), {}
     for key, request in asked.items():
+        if answers.failure(request) is not None:
+            continue
         moments = answers[request]
         found[key] = np.diag(moments.covariance[0]) + moments.mean[0] ** 2
     return found
