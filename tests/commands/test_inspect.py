@@ -13,10 +13,11 @@ from graphopt.commands.inspect import inspect
 from graphopt.contract import registry
 from graphopt.contract.recipe import METADATA_KEY
 from graphopt.errors import ModelError, Need
+from graphopt.passes.prune import PruneChannels
 from graphopt.report import listing
 from graphopt.report.findings import Port, Quantization
 from graphopt.report.json import dump
-from graphopt.testing import MODELS, model_from_text
+from graphopt.testing import MODELS, apply_pass, model_from_text
 
 PORTS = "(float[N, 4] x) => (float[N, 4] y)"
 F = np.ones((4, 4), np.float32)
@@ -198,3 +199,28 @@ def test_groups_of_channels_are_told_with_their_shares(capsys: pytest.CaptureFix
         assert word in text
     assert '"channels"' in dump(found)
     assert inspect(made, passes=False).channels is None
+
+
+def test_groups_of_a_quantized_model_are_shown_with_what_refuses_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made = model_from_text(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[b, 6] x) => (float[b, 5] y) {
+            d = DequantizeLinear<axis = 0>(k, s, z) h = Gemm<transB = 1>(x, d) y = MatMul(h, w)
+        }""",
+        {
+            "k": np.arange(-12, 12, dtype=np.int8).reshape(4, 6),
+            "s": np.full(4, 0.1, np.float32),
+            "z": np.zeros(4, np.int8),
+            "w": (4, 5),
+        },
+    )
+    found = inspect(made, passes=False, groups=True)
+    assert found.channels is not None
+    refused = "the model is quantized already (DequantizeLinear(d))"
+    assert found.channels.refused == refused
+    listing.print_inspection(found)
+    assert f"prune-channels refuses: {refused}" in capsys.readouterr().out
+    item = PruneChannels(criterion="l2", allocation="uniform")
+    assert apply_pass(item, made, samples=None)[1].reason == refused
