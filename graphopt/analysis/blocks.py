@@ -23,8 +23,8 @@ class Block:
     """A block that adds the result of a branch to its own input: without the branch it is nothing.
 
     Attributes:
-        end: The node that adds.
-        index: Which of its two inputs is the branch; the other is the input of the block.
+        end: The node that adds; it may normalize the sum as well.
+        index: Which of its first two inputs is the branch; the other is the input of the block.
         nodes: What nobody but the branch needs, in order of the graph.
         layers: The layers among them; at least one.
         shape: Of the sum, at some sizes of what is free.
@@ -45,7 +45,7 @@ class Block:
 
     @property
     def total(self) -> str:
-        """The sum."""
+        """What that node gives: the sum, or the sum normalized."""
         return str(self.end.output[0])
 
     @property
@@ -88,11 +88,12 @@ def residual_blocks(graph: Graph, shapes: Shapes) -> list[Block]:
 
 
 def _branch_index(scope: Scope, node: NodeProto, sizes: Shapes) -> int | None:
-    """Which input of a sum follows from the other; None where none does."""
+    """Which of two summands follows from the other; None where none does."""
     row = find(node)
-    if row is None or not row.adds or len(node.input) != 2 or node.input[0] == node.input[1]:
+    plain = row is not None and (row.skips or (row.adds and len(node.input) == 2))
+    if not plain or node.input[0] == node.input[1]:
         return None
-    first, second = (sizes.static_shape(name) for name in node.input)
+    first, second = (sizes.static_shape(name) for name in node.input[:2])
     if first is None or first != second:
         return None
     for index in (0, 1):

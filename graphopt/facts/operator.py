@@ -71,6 +71,7 @@ class Operator:
         sized_by_values: How large its result is depends on values, not on shapes alone.
         homogeneous: f(a x) = a f(x) for every a > 0.
         adds: It adds its inputs up.
+        skips: The two inputs that it adds up before it does anything else.
         averages: Its result is the mean over positions that go.
         flat: Where a function of one value does not tell its inputs apart; None for nowhere.
         fuses: Passes and runtimes merge it into the layer in front.
@@ -95,6 +96,7 @@ class Operator:
     sized_by_values: bool = False
     homogeneous: bool = False
     adds: bool = False
+    skips: tuple[int, int] | None = None
     averages: bool = False
     flat: FlatRule | None = None
     fuses: bool = False

@@ -65,7 +65,7 @@ ROWS: list[Operator] = [
     *rows("BiasSplitGelu", "elementwise", opaque("its halves are multiplied")),
     *rows("BiasSoftmax BiasDropout BitmaskDropout", "softmax", opaque("a softmax or a draw goes over it")),
     *rows("LayerNormalization SimplifiedLayerNormalization", "normalize", sums.layer_norm, weights=(1, 2)),
-    *rows("SkipLayerNormalization", "normalize", pattern("*lead normal, *lead normal, normal, normal, normal -> *lead normal, -, -, *lead normal"), data=(0, 1), weights=(2, 3, 4)),
+    *rows("SkipLayerNormalization", "normalize", pattern("*lead normal, *lead normal, normal, normal, normal -> *lead normal, -, -, *lead normal"), data=(0, 1), weights=(2, 3, 4), skips=(0, 1)),
     *rows("SkipSimplifiedLayerNormalization", "normalize", pattern("*lead normal, *lead normal, normal, normal -> *lead normal, -, -, *lead normal"), data=(0, 1), weights=(2, 3)),
     *rows("EmbedLayerNormalization", "normalize", pattern("batch time, batch time, picked1 normal, picked2 normal, picked3 normal, normal, normal -> batch time normal, batch, batch time normal"), data=(), weights=(2, 3, 4, 5, 6)),
     *rows("GroupNorm SkipGroupNorm", "normalize", opaque("it is normalized over")),

@@ -27,6 +27,7 @@ from graphopt.families.channels.budget import KeptShare
 from graphopt.families.chosen import Exclude, Nodes
 from graphopt.families.run_shapes import run_shapes
 from graphopt.graph.graph import Graph
+from graphopt.rewrite.branches import unspoken
 
 __all__ = ["DropBlocks"]
 
@@ -81,7 +82,7 @@ class DropBlocks(Pass):
         shapes = run_shapes(graph, context)
         blocks = residual_blocks(graph, shapes)
         budget = BlockBudget(*self.budget, graph, context, shapes, blocks)
-        left = droppable([each for each in blocks if self._chosen(each)], context)
+        left = droppable([each for each in blocks if self._chosen(graph, each, changes)], context)
         choice = BlockChoice(graph, context, self.samples, budget.cost)
         now, reached = graph, budget.left(graph)
         while budget.missed(reached, ""):
@@ -109,11 +110,15 @@ class DropBlocks(Pass):
                 return kind, value
         return "blocks", 1
 
-    def _chosen(self, block: Block) -> bool:
+    def _chosen(self, graph: Graph, block: Block, changes: Changes) -> bool:
         """Whether ``nodes`` has all layers of a block, and ``exclude`` none of its nodes."""
         inside, outside = select(self.nodes), select(self.exclude)
         unwanted = bool(self.exclude) and any(map(outside, (block.end, *block.nodes)))
-        return not unwanted and all(inside(each.node) for each in block.layers)
+        if unwanted or not all(inside(each.node) for each in block.layers):
+            return False
+        if reason := unspoken(graph, block.end):
+            changes.skip(block.end, reason)
+        return not reason
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

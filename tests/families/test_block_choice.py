@@ -14,6 +14,7 @@ from graphopt.graph.graph import Graph
 from graphopt.graph.node import label
 from graphopt.rewrite.edit import redirect
 from graphopt.runtime.session import Session
+from graphopt.testing import model_from_text
 from tests.networks.stored import read_graph
 from tests.networks.table import folded
 
@@ -47,6 +48,38 @@ def _zeroed(graph: Graph, block: Droppable) -> Graph:
     uses = [use for use in scope.uses(block.branch) if use.node is end]
     redirect(uses, "left")
     return copy
+
+
+def _fused(bias: bool) -> Graph:
+    """Two blocks that end in a SkipLayerNormalization; the second hands its sum on as well."""
+    more = ", bias" if bias else ""
+    text = f"""<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+    g (float[N, 5, 8] x) => (float[N, 5, 8] y) {{
+        e = Tanh(x) h = MatMul(e, v) g = Relu(h) b = MatMul(g, w)
+        n = com.microsoft.SkipLayerNormalization<epsilon = 0.001>(e, b, gamma, beta{more})
+        h2 = MatMul(n, v2) g2 = Relu(h2) b2 = MatMul(g2, w2)
+        n2, , , s2 = com.microsoft.SkipLayerNormalization(b2, n, gamma)
+        m = Mul(n2, s2) y = MatMul(m, u)
+    }}"""
+    weights = {"v": (8, 12), "w": (12, 8), "v2": (8, 12), "w2": (12, 8), "u": (8, 8)}
+    vectors = {"gamma": (8,), "beta": (8,), "bias": (8,)} if bias else {"gamma": (8,), "beta": (8,)}
+    return Graph(model_from_text(text, {**weights, **vectors}))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_node_that_normalizes_too_leaves_a_sum_and_a_norm(bias: bool) -> None:
+    graph = _fused(bias)
+    blocks = residual_blocks(graph, sized(graph, single(graph)).shapes)
+    assert [(block.shortcut, block.branch) for block in blocks] == [("e", "b"), ("n", "b2")]
+    for seed, block in enumerate(blocks):
+        dropped = _drawn(block, seed)
+        smaller = without_block(graph, dropped)
+        onnx.checker.check_model(smaller.to_model(), full_check=True)
+        kinds = [node.op_type for node in smaller.main.nodes]
+        assert kinds.count("SkipLayerNormalization") == 1
+        assert kinds.count("Add") == 1 + (bias and not seed)
+        expected = _answers(_zeroed(graph, dropped))["y"]
+        np.testing.assert_allclose(_answers(smaller)["y"], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])

@@ -173,6 +173,28 @@ def test_a_model_without_blocks_is_left_alone() -> None:
     assert [node.op_type for node in graph.main.nodes] == ["Conv", "Conv"]
 
 
+@pytest.mark.parametrize(("opset", "gone"), [(17, True), (14, False)])
+def test_a_sum_that_is_normalized_at_once_needs_an_operator_for_that(
+    opset: int, gone: bool
+) -> None:
+    model = model_from_text(
+        f"""<ir_version: 8, opset_import: ["" : {opset}, "com.microsoft" : 1]>
+        g (float[N,5,8] x) => (float[N,5,8] y) {{
+          e = Tanh(x) h = MatMul(e, v) r = Relu(h) b = MatMul(r, w)
+          n = com.microsoft.SkipLayerNormalization(e, b, gamma, beta) y = MatMul(n, u)
+        }}""",
+        {"v": (8, 12), "w": (12, 8), "u": (8, 8), "gamma": (8,), "beta": (8,)},
+    )
+    x = np.random.default_rng(0).normal(size=(8, 5, 8)).astype(np.float32)
+    graph, record = apply_pass(DropBlocks(), model, samples={"x": x})
+    kinds = [node.op_type for node in graph.main.nodes]
+    if gone:
+        assert kinds == ["Tanh", "Add", "LayerNormalization", "MatMul"]
+    else:
+        assert "SkipLayerNormalization" in kinds
+        assert "opset 14 has no operator" in record.skipped[0].reason
+
+
 def test_two_budgets_exclude_each_other() -> None:
     with pytest.raises(UsageError, match="blocks and macs exclude each other"):
         DropBlocks(blocks=1, macs=0.5)
