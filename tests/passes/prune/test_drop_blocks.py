@@ -14,7 +14,7 @@ from graphopt.facts.sized import single, sized
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import label
 from graphopt.numerics.sqnr import sqnr_db
-from graphopt.passes.prune import DropBlocks, ReconstructWeights
+from graphopt.passes.prune import DropBlocks, PruneChannels, ReconstructWeights
 from graphopt.runtime.session import Session
 from graphopt.testing import Applied, apply_pass, apply_passes, model_from_text
 
@@ -193,6 +193,15 @@ def test_a_sum_that_is_normalized_at_once_needs_an_operator_for_that(
     else:
         assert "SkipLayerNormalization" in kinds
         assert "opset 14 has no operator" in record.skipped[0].reason
+
+
+def test_channels_go_behind_it_by_the_same_original() -> None:
+    passes = [DropBlocks(blocks=2), PruneChannels(macs=0.4, round_to=1)]
+    graph, _ = apply_passes(passes, _stages(), samples={"x": _images()})
+    assert _gone(graph) == {"1", "3"}
+    whole, left = _macs(Graph(_stages())), _macs(graph)
+    assert 0.35 * whole < left <= 0.4 * whole
+    assert not np.isnan(Session(graph, threads=1).run({"x": _images()})["y"]).any()
 
 
 def test_two_budgets_exclude_each_other() -> None:
