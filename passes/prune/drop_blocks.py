@@ -23,6 +23,7 @@ from graphopt.errors import UsageError
 from graphopt.facts.select import select
 from graphopt.families.block_budget import BlockBudget, BlockBudgetKind, adds
 from graphopt.families.block_choice import BlockChoice, droppable
+from graphopt.families.branch_means import take_up
 from graphopt.families.channels.budget import KeptShare
 from graphopt.families.chosen import Exclude, Nodes
 from graphopt.families.run_shapes import run_shapes
@@ -43,7 +44,8 @@ class DropBlocks(Pass):
 
     A block is a sum of a tensor and of a branch that starts from that very tensor, of the same
     shape, whatever lies between; of a transformer attention and feed-forward parts are blocks each.
-    In its place goes what the branch gives on average, one value a channel.
+    In its place goes what the branch gives on average, one value a channel, which a bias in front
+    of it takes up where no function lies between.
 
     One budget says how much: ``blocks`` to drop, or ``macs``, ``params`` or ``latency`` to keep,
     as a share of the model before the first lossy pass; without any one block goes. They go one by
@@ -98,6 +100,8 @@ class DropBlocks(Pass):
         changes.missed = budget.missed(reached, reason)
         if now is not graph:
             graph.become(now)
+            for block in blocks:
+                take_up(graph, shapes, block.total)
         elif changes.missed is not None:
             changes.nothing = changes.missed.reason
         return changes
