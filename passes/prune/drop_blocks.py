@@ -100,8 +100,8 @@ class DropBlocks(Pass):
         changes.missed = budget.missed(reached, reason)
         if now is not graph:
             graph.become(now)
-            for block in blocks:
-                take_up(graph, shapes, block.total)
+            for each in blocks:
+                take_up(graph, shapes, each.total)
         elif changes.missed is not None:
             changes.nothing = changes.missed.reason
         return changes
