@@ -37,6 +37,14 @@ class Curve:
     widths: tuple[int, ...]
     damage: Floats
 
+    def at(self, width: int) -> float:
+        """The damage at one of the widths."""
+        return float(self.damage[self.widths.index(width)])
+
+    def times(self, factor: float) -> Curve:
+        """The same with all damage multiplied."""
+        return Curve(self.widths, self.damage * factor)
+
 
 def widths_of(units: int, step: int, least: int) -> tuple[int, ...]:
     """All of the units, then the multiples of ``step`` below, down to ``least``.

@@ -30,6 +30,7 @@ from graphopt.families.channels.slopes import slopes_of
 from graphopt.families.channels.steps import allowed_widths, timed_widths
 from graphopt.families.channels.time_budget import TimeBudget
 from graphopt.families.channels.times import Form
+from graphopt.families.channels.together import corrected_curves
 from graphopt.families.channels.told import narrowed, taken, why_no_more
 from graphopt.families.channels.unsolved import Energies, input_energies
 from graphopt.families.chosen import Exclude, Nodes
@@ -76,11 +77,14 @@ class PruneChannels(Pass):
 
     How much each group gives: with ``allocation=sensitivity`` each is cut to three widths on its
     own, the answers are compared, and then the group gives whose loss hurts the answers least for
-    what it saves; ``global`` goes by the error of the layers behind a group relative to their
-    outputs, without regard to what the answers make of it; ``uniform`` takes the same share of
-    all. Where samples are asked for, the layers that read a group make up for what went as well as
-    they can, and their biases take up its mean. Put reconstruct-weights behind it, which solves all
-    layers again on what is really left, and any quantize pass behind that.
+    what it saves. What groups do alone does not add up, so ``tries`` choices of all widths are
+    tried, with the layers solved again in a hurry, each by what those before it tell of every
+    group, and the best is taken; of models so large that this would take minutes fewer or none are
+    tried. ``global`` goes by the error of the layers behind a group relative to their outputs,
+    without regard to what the answers make of it; ``uniform`` takes the same share of all. Where
+    samples are asked for, the layers that read a group make up for what went as well as they can,
+    and their biases take up its mean. Put reconstruct-weights behind it, which solves all layers
+    again on what is really left, and any quantize pass behind that.
 
     What goes is a channel, a neuron or an attention head, with its rows and columns in all
     projections. ``units`` takes one kind alone, so that each may give another share:
@@ -122,6 +126,9 @@ class PruneChannels(Pass):
     ] = "all"
     rows: Annotated[int, Option("rows of each layer to judge by", low=64)] = 32768
     samples: Annotated[int, Option("samples that say what the answers suffer", low=1)] = 128
+    tries: Annotated[
+        int, Option("choices of all widths to try together, with layers solved again", low=0)
+    ] = 12
     nodes: Nodes = ()
     exclude: Exclude = ()
     lossy: ClassVar[bool] = True
@@ -192,14 +199,17 @@ class PruneChannels(Pass):
         budget = self._costs(model)
         if not model.ways or budget.now <= self.budget.most:
             return [], budget.now
-        curves = self._once(model.context, "curves", lambda: self._curves(model))
+        alone = curves = self._once(model.context, "curves", lambda: self._curves(model))
+        if self.allocation == "sensitivity":
+            most = budget.most(self.budget.most)
+            curves = corrected_curves(model, alone, budget.cost, most, self.tries)
         share_out = even_widths if self.allocation == "uniform" else allocate
 
         def within(most: float) -> list[Cut]:
             return model.cuts(share_out(curves, budget.cost, most))
 
         cuts, left = budget.kept(within, self.budget.most)
-        shown = curves if self.allocation == "sensitivity" else ()
+        shown = alone if self.allocation == "sensitivity" else ()
         changes.taken = taken(model, cuts, shown, self.criterion)
         return cuts, left
 
