@@ -11,7 +11,7 @@ Floats = NDArray[np.float64]
 
 _SPREAD = 0.5
 """How far a factor may be from that of all, as a share of it: one standard deviation."""
-_NOISE = 0.02
+_NOISE = 0.04
 """The same of a measurement."""
 _LEAST = 0.15
 """No factor is less than this share of that of all: what is taken counts for something."""
@@ -30,7 +30,7 @@ def draw_factors(
     >>> rng = np.random.default_rng(0)
     >>> parts = np.array([[1.0, 1.0], [2.0, 0.5]])
     >>> draw_factors(parts, np.array([4.0, 7.0]), rng, boldness=0.0).round(1).tolist()
-    [3.3, 0.7]
+    [3.3, 0.8]
 
     Args:
         parts: ``(measurements, parts)``, at least one measurement; none negative.

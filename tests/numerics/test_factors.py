@@ -10,8 +10,8 @@ from graphopt.numerics.factors import draw_factors
 
 def test_one_measurement_tells_what_all_have_in_common() -> None:
     factors = draw_factors(np.array([[1.0, 3.0]]), np.array([2.0]), np.random.default_rng(0), 0.0)
-    assert factors @ [1.0, 3.0] == pytest.approx(2.0, rel=1e-3)
-    assert factors == pytest.approx([0.5, 0.5], rel=1e-3)
+    assert factors @ [1.0, 3.0] == pytest.approx(2.0, rel=1e-2)
+    assert factors == pytest.approx([0.5, 0.5], rel=1e-2)
 
 
 def test_as_many_measurements_as_parts_tell_all_factors() -> None:
@@ -26,7 +26,7 @@ def test_the_mean_is_that_of_the_normal_equations() -> None:
     """Against the regression written with the precision matrix instead of the covariance."""
     rng = np.random.default_rng(1)
     parts, wholes = rng.uniform(0.5, 1, (3, 5)), np.array([4.0, 4.2, 3.9])
-    common, error = wholes[0] / parts[0].sum(), (0.02 * wholes.mean()) ** 2
+    common, error = wholes[0] / parts[0].sum(), (0.04 * wholes.mean()) ** 2
     prior = np.eye(5) / (0.5 * common) ** 2
     precise = prior + parts.T @ parts / error
     mean = np.linalg.solve(precise, prior @ np.full(5, common) + parts.T @ wholes / error)
@@ -38,7 +38,7 @@ def test_draws_spread_where_nothing_was_measured_and_agree_where_it_was() -> Non
     parts, wholes = np.array([[1.0, 0.0, 0.0]] * 3), np.array([1.0, 1.0, 1.0])
     rng = np.random.default_rng(2)
     draws = np.array([draw_factors(parts, wholes, rng) for _ in range(300)])
-    assert draws[:, 0].std() < 0.02
+    assert draws[:, 0].std() < 0.03
     assert draws[:, 1].std() == pytest.approx(0.25, rel=0.2)
 
 

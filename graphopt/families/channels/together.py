@@ -7,7 +7,6 @@ make up for some of it, and more of what one group did than of what another did.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -44,6 +43,8 @@ _MOST_MACS = 5e11
 """What all tries may multiply: half a minute of one core."""
 _WALKED = 3
 """Times that a sample is run through the model for a try."""
+_CARE = 2
+"""What did best is solved by so many times as much before it is taken: chance made it look best."""
 _DRAWS = 20
 """So often factors are drawn that lead to widths tried before, until there are no others."""
 
@@ -64,15 +65,19 @@ class Together:
         self._damage = AnswerDamage(model.graph, model.context, _JUDGED)
         self._original = _Remembered(model.context, _SAMPLES)
 
-    def damage(self, widths: Sequence[int]) -> float:
+    def damage(self, widths: Sequence[int], care: int = 1) -> float:
         """What the answers suffer at these widths.
+
+        Args:
+            widths: Of all groups.
+            care: So many times the samples and the rows to solve by.
 
         Raises:
             DataError: A tensor then holds NaN or infinity.
         """
         graph = self._model.graph.copy()
         kept = cut_out(graph, self._model.shapes, self._model.cuts(widths), self._model.known)
-        self._solve(graph, self._behind(graph, composed(self._model.context.kept, kept)))
+        self._solve(graph, self._behind(graph, composed(self._model.context.kept, kept)), care)
         return self._damage.of(graph)
 
     def _behind(self, graph: Graph, kept: Kept) -> Context:
@@ -84,15 +89,15 @@ class Together:
 
         return replace(base, shapes=shapes.infer(graph), kept=kept, walk=walk)
 
-    def _solve(self, graph: Graph, context: Context) -> None:
+    def _solve(self, graph: Graph, context: Context, care: int) -> None:
         listed = [
             each
             for each in layers(graph.main)
             if isinstance(each, Layer) and each.multiplies and refit_refusal(each) is None
         ]
-        refit = Refit(graph, context, listed, _SAMPLES)
+        refit = Refit(graph, context, listed, care * _SAMPLES)
         for one in listed:
-            fit = refit.fit(one, _ROWS)
+            fit = refit.fit(one, care * _ROWS)
             if not isinstance(fit, Refusal):
                 biased = one.bias_place is not None
                 solved = fit.solved(_RIDGE, 0, fit.weight != 0, biased=biased)
@@ -155,7 +160,7 @@ def corrected_curves(
         most: What it may cost.
         tries: Choices to try; fewer where one takes long, and none where two would take too long.
     """
-    tries = min(tries, int(_MOST_MACS / max(1.0, _macs(model))))
+    tries = min(tries, int(_MOST_MACS / max(1.0, _macs(model))) - 2 * _CARE)
     if tries < 2 or len(curves) < 2:
         return list(curves)
     try:
@@ -171,15 +176,14 @@ def _best(
     chosen: Callable[[Sequence[Curve]], list[int]],
     tries: int,
 ) -> list[Curve]:
-    together, best, least = Together(model), list(curves), math.inf
-    now, widths = list(curves), chosen(curves)
+    together, now, widths = Together(model), list(curves), chosen(curves)
     parts: list[NDArray[np.float64]] = []
     wholes: dict[tuple[int, ...], float] = {}
+    corrected: list[list[Curve]] = []
     for _ in range(tries):
-        wholes[tuple(widths)] = damage = together.damage(widths)
+        wholes[tuple(widths)] = together.damage(widths)
         parts.append(np.array([c.at(w) for c, w in zip(curves, widths, strict=True)]))
-        if damage < least:
-            best, least = now, damage
+        corrected.append(now)
         for _ in range(_DRAWS):
             factors = draw_factors(np.array(parts), np.array([*wholes.values()]), model.context.rng)
             now = [each.times(float(f)) for each, f in zip(curves, factors, strict=True)]
@@ -188,7 +192,11 @@ def _best(
                 break
         else:
             break
-    return best
+    best = int(np.argmin([*wholes.values()]))
+    if best:
+        first, last = (together.damage(list(wholes)[at], _CARE) for at in (0, best))
+        best = best if last < first else 0
+    return corrected[best]
 
 
 def _macs(model: Narrowable) -> float:
