@@ -19,12 +19,13 @@ from graphopt.contract.kept import Kept, composed
 from graphopt.contract.passes import Context, Request, Walk
 from graphopt.errors import DataError, PassError
 from graphopt.facts import shapes
-from graphopt.facts.layers import Layer, Refusal, layers
+from graphopt.facts.layers import Refusal
 from graphopt.families.answer_damage import AnswerDamage
 from graphopt.families.channels.costs import mac_terms
 from graphopt.families.channels.cuts import cut_out
 from graphopt.families.channels.narrowable import Narrowable
-from graphopt.families.refitting import Refit, refit_refusal, store_solved
+from graphopt.families.refitting.solvable import Solvable, solvables
+from graphopt.families.refitting.walks import Refit
 from graphopt.graph.graph import Graph
 from graphopt.numerics.factors import draw_factors
 from graphopt.numerics.narrowing import Curve, allocate
@@ -90,18 +91,15 @@ class Together:
         return replace(base, shapes=shapes.infer(graph), kept=kept, walk=walk)
 
     def _solve(self, graph: Graph, context: Context, care: int) -> None:
-        listed = [
-            each
-            for each in layers(graph.main)
-            if isinstance(each, Layer) and each.multiplies and refit_refusal(each) is None
-        ]
+        found = solvables(graph, lambda _: True)
+        listed = [each for each in found if isinstance(each, Solvable)]
         refit = Refit(graph, context, listed, care * _SAMPLES)
         for one in listed:
             fit = refit.fit(one, care * _ROWS)
             if not isinstance(fit, Refusal):
-                biased = one.bias_place is not None
+                biased = one.takes_bias
                 solved = fit.solved(_RIDGE, 0, fit.weight != 0, biased=biased)
-                store_solved(one, solved.weight, solved.bias if biased else None)
+                one.store(solved.weight, solved.bias if biased else None)
 
 
 class _Remembered:
