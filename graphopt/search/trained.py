@@ -154,8 +154,9 @@ def _trained(start: Candidate, means: Means, name: str, rate: float) -> Candidat
     passes = parse_passes(training_spec(start.stage, means, rate))
     means.tell(f"try {name}", 0, 1)
     stage, records = run_passes(start.stage, means, passes)
-    made = replace(start, name=name, passes=start.passes + passes, stage=stage)
-    made.records, made.bytes = start.records + records, io.size(stage.graph)
+    done, size, limited = start.passes + passes, io.size(stage.graph), start.limited
+    told = start.records + records
+    made = Candidate(start.kind, name, done, stage, told, size, limited=limited)
     assert means.judge is not None
     made.quality = means.judge.compare(stage.answers)
     stage.rest()
@@ -166,11 +167,12 @@ def _told(made: Candidate) -> str:
     """What was trained for how long, and what came of it on the samples held out."""
     curves = made.records[-1].curves
     assert curves is not None
-    losses = dict(curves.held_out_loss)
-    return (
-        f"{made.name}: {max(losses)} steps on {curves.samples} samples in {curves.seconds:.0f} s; "
-        f"loss of the {curves.held_out} held out {losses[0]:.3g} -> {losses[curves.best_step]:.3g}"
-    )
+    steps, losses = max(step for step, _ in curves.loss), dict(curves.held_out_loss)
+    words = f"{made.name}: {steps} steps on {curves.samples} samples in {curves.seconds:.0f} s"
+    if not losses:
+        return f"{words}; too few to hold some out"
+    gain = f"{losses[0]:.3g} -> {losses[curves.best_step]:.3g}"
+    return f"{words}; loss of the {curves.held_out} held out {gain}"
 
 
 def training_spec(stage: Stage, means: Means, rate: float) -> str:

@@ -44,7 +44,7 @@ PRUNED = [form("pruned", "channels at 70% of the MACs", "mask-weights")]
 
 def record(status: str, reason: str = "") -> PassRecord:
     losses = [(0, 2.0), (250, 0.5)]
-    curves = TrainingCurves(250, 95, 5, "", [], losses, best_step=250, seconds=12.3)
+    curves = TrainingCurves(250, 95, 5, "", [(250, 0.4)], losses, best_step=250, seconds=12.3)
     record = PassRecord("distill", "distill", status, reason, 12.3, [], [], 1000, None, None)
     return replace(record, curves=curves)
 
@@ -243,12 +243,13 @@ def test_a_form_is_trained_towards_the_model_as_it_came(
     stage, means = staged(MODELS["cnn"](), count=40)
     passes = parse_passes("fuse-batchnorm,mask-weights{sparsity=0.9}")
     stage, records = run_passes(stage, means, passes)
-    start = replace(PRUNED[0], stage=stage, passes=passes, records=records)
+    start = replace(PRUNED[0], stage=stage, passes=passes, records=records, problem="too far")
     assert means.judge is not None
     before = means.judge.compare(stage.answers).sqnr_db["y"]
     made = trained._trained(start, means, "trained", 1e-2)
     assert made.records[-1].status == "done"
     assert [item.name for item in made.passes] == [*(item.name for item in passes), "distill"]
+    assert (made.problem, made.ratio) == ("", None)  # to be weighed anew
     assert made.bytes == io.size(made.stage.graph)
     assert made.quality is not None
     after = made.quality.sqnr_db["y"]
@@ -256,3 +257,10 @@ def test_a_form_is_trained_towards_the_model_as_it_came(
     assert after is not None
     assert after > before + 1
     assert trained._told(made).startswith("trained: 40 steps on 38 samples in ")
+
+
+def test_too_few_samples_to_hold_some_out_are_told() -> None:
+    curves = TrainingCurves(250, 8, 0, "", [(250, 0.4)], best_step=250, seconds=1.0)
+    made = replace(PRUNED[0], records=[replace(record("done"), curves=curves)])
+    words = "250 steps on 8 samples in 1 s; too few to hold some out"
+    assert trained._told(made) == f"{PRUNED[0].name}: {words}"
