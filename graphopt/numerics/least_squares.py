@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
+from graphopt.numerics.masked_solvers import MaskedSolver, masked_solvers
 from graphopt.numerics.moments import Moments, MomentSums
 
 __all__ = ["RIDGES", "Behind", "Solved", "solve_layer"]
@@ -27,8 +26,6 @@ _HELD_OUT = 0.2
 """Share of the rows, the last ones, that decide between ridges."""
 _TRIED = 32
 """Outputs, and groups, on which ridges are compared where not all share one system."""
-_FACTOR_BYTES = 256 << 20
-"""Factors of matrices, one for each pattern of zeros, that are held at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,9 +129,9 @@ def solve_layer(
     weight, bias = np.zeros(start.shape), np.zeros((len(start), start.shape[2]))
     for group, (system, support, aim) in enumerate(zip(systems, masks, aims, strict=True)):
         system.pull_by(ridge)
-        for factors in _factors(system, support):
-            columns = [column for each in factors for column in each.columns]
-            found = _majorised(system, factors, aim.only(columns), rounds)
+        for solver in masked_solvers(system.matrix, support, system.start):
+            columns = solver.columns
+            found = _majorised(system, solver, aim.only(columns), rounds)
             weight[group][:, columns], bias[group, columns] = found
     return Solved(weight, bias)
 
@@ -151,9 +148,9 @@ def _best_ridge(systems: list[_System], masks: NDArray[np.bool_], aims: list[_Ai
         for at, ridge in enumerate(RIDGES):
             part = system.first_part(columns)
             part.pull_by(ridge)
-            for factors in _factors(part, support[:, columns]):
-                order = [column for each in factors for column in each.columns]
-                weight, bias = _solved(part, factors, targets[: system.split, order])
+            for solver in masked_solvers(part.matrix, support[:, columns], part.start):
+                order = solver.columns
+                weight, bias = _solved(part, solver, targets[: system.split, order])
                 now = system.rows[system.split :] @ weight.astype(np.float32)
                 wrong = now + bias.astype(np.float32) - targets[system.split :, order]
                 errors[at] += float(np.square(wrong).sum(dtype=np.float64))
@@ -184,10 +181,11 @@ class _System:
         mean: Of the rows; zero without a bias.
         matrix: ``X'X / n + l I``.
         pull: ``l W0``.
+        start: ``W0``.
     """
 
     def __init__(self, rows: Singles, start: Floats, *, biased: bool) -> None:
-        self.rows, self.biased, self._start = np.ascontiguousarray(rows), biased, start
+        self.rows, self.biased, self.start = np.ascontiguousarray(rows), biased, start
         self.split = len(rows) - round(_HELD_OUT * len(rows))
         self._first: _Known | None = None
         self._whole: _Known | None = None
@@ -211,13 +209,13 @@ class _System:
         spread = float(np.trace(self.matrix)) / max(len(matrix), 1)
         level = ridge * spread if spread > 0 else 1.0  # where nothing varies the start stays
         np.fill_diagonal(self.matrix, self.matrix.diagonal() + level)
-        self.pull = level * self._start
+        self.pull = level * self.start
 
     def first_part(self, columns: list[int]) -> _System:
         """The equations of some outputs without the rows that are held out."""
         part = copy(self)
         part.rows, part._whole = self.rows[: self.split], self._first
-        part._start = self._start[:, columns]
+        part.start = self.start[:, columns]
         return part
 
     def products(self, targets: Singles) -> tuple[Floats, Floats]:
@@ -232,55 +230,6 @@ class _System:
             part = slice(start, start + _SLICE)
             sums += (self.rows[part] - shift).T @ (targets[part] - level)
         return sums / max(len(targets), 1), centre
-
-
-@dataclass(frozen=True, eq=False)
-class _Factor:
-    """The solver of all outputs that have the same inputs.
-
-    Attributes:
-        columns: The outputs.
-        support: The inputs.
-        cholesky: Of the matrix of these inputs; None without any.
-    """
-
-    columns: list[int]
-    support: NDArray[np.intp]
-    cholesky: tuple[Floats, bool] | None
-
-
-def _factors(system: _System, support: NDArray[np.bool_]) -> Iterator[list[_Factor]]:
-    """Outputs by the inputs that they have, as many at once as memory holds factors of."""
-    patterns: dict[bytes, list[int]] = {}
-    for column, pattern in enumerate(np.packbits(support, axis=0).T):
-        patterns.setdefault(pattern.tobytes(), []).append(column)
-    held: list[_Factor] = []
-    size = 0
-    for columns in patterns.values():
-        inputs = np.flatnonzero(support[:, columns[0]])
-        if size and size + 8 * len(inputs) ** 2 > _FACTOR_BYTES:
-            yield held
-            held, size = [], 0
-        size += 8 * len(inputs) ** 2
-        held.append(_Factor(columns, inputs, _cholesky(system.matrix, inputs)))
-    if held:
-        yield held
-
-
-def _cholesky(matrix: Floats, inputs: NDArray[np.intp]) -> tuple[Floats, bool] | None:
-    if not len(inputs):
-        return None
-    whole = len(inputs) == len(matrix)
-    part = matrix if whole else matrix[np.ix_(inputs, inputs)]
-    for more in (0.0, 1e-6, 1e-3):  # float32 sums may leave it a little short of definite
-        try:
-            extra = more * float(np.trace(part)) / len(part)
-            firm = part + extra * np.eye(len(part)) if extra else part
-            factor: tuple[Floats, bool] = cho_factor(firm)
-        except LinAlgError:
-            continue
-        return factor
-    return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -314,25 +263,18 @@ class _Aim:
 
 
 def _majorised(
-    system: _System, factors: list[_Factor], aim: _Aim, rounds: int
+    system: _System, solver: MaskedSolver, aim: _Aim, rounds: int
 ) -> tuple[Floats, Floats]:
-    """Weight ``(width, outputs)`` and bias of some outputs, in the order of the factors."""
-    weight, bias = _solved(system, factors, aim.targets(None))
+    """Weight ``(width, outputs)`` and bias of some outputs, in the order of the solver."""
+    weight, bias = _solved(system, solver, aim.targets(None))
     for _ in range(rounds if aim.behind.flat else 0):
         now = system.rows @ weight.astype(np.float32) + bias.astype(np.float32)
-        weight, bias = _solved(system, factors, aim.targets(now))
+        weight, bias = _solved(system, solver, aim.targets(now))
     return weight, bias
 
 
-def _solved(system: _System, factors: list[_Factor], targets: Singles) -> tuple[Floats, Floats]:
+def _solved(system: _System, solver: MaskedSolver, targets: Singles) -> tuple[Floats, Floats]:
     products, mean = system.products(targets)
-    weight = np.zeros_like(products)
-    at = 0
-    for factor in factors:
-        here = slice(at, at + len(factor.columns))
-        at += len(factor.columns)
-        if factor.cholesky is not None:
-            pulled = products[:, here] + system.pull[:, factor.columns]
-            weight[factor.support, here] = cho_solve(factor.cholesky, pulled[factor.support])
+    weight = solver.solve(products + system.pull[:, solver.columns])
     bias = mean - system.mean @ weight if system.biased else np.zeros(len(mean))
     return weight, bias

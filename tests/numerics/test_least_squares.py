@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from graphopt.numerics import least_squares
+from graphopt.numerics import masked_solvers
 from graphopt.numerics.least_squares import Behind, solve_layer
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -69,7 +69,7 @@ def test_few_factors_at_once_give_the_same(monkeypatch: pytest.MonkeyPatch) -> N
     added = np.random.default_rng(3).normal(size=wanted.shape).astype(np.float32)
     options: dict[str, Any] = {"mask": mask, "behind": Behind(added, low=0.0)}
     whole = solve_layer(rows, wanted, start, **options)
-    monkeypatch.setattr(least_squares, "_FACTOR_BYTES", 1)
+    monkeypatch.setattr(masked_solvers, "_FACTOR_BYTES", 1)
     parts = solve_layer(rows, wanted, start, **options)
     np.testing.assert_allclose(parts.weight, whole.weight, atol=1e-6)
     np.testing.assert_allclose(parts.bias, whole.bias, atol=1e-6)

@@ -107,6 +107,19 @@ def test_near_the_best_of_all_masks() -> None:
     assert np.mean(apart) < np.log(1.5)
 
 
+def test_masks_of_wide_layers_are_as_good_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    apart = []
+    for seed in range(20):
+        weights, gram = _problem(seed, out=8, width=40)
+        plain = _error(weights, gram, _second(weights, gram, AskedZeros(0.6)))
+        monkeypatch.setattr("graphopt.numerics.removal._WIDE", 0)
+        single = _second(weights, gram, AskedZeros(0.6))
+        monkeypatch.undo()
+        assert (~single).sum() == 192
+        apart.append(np.log(_error(weights, gram, single) / plain))
+    assert abs(np.mean(apart)) < 0.01
+
+
 @given(SEEDS, st.floats(0, 1))
 def test_independent_inputs_cost_what_wanda_says(seed: int, share: float) -> None:
     """Of a diagonal metric the cost is ``w^2 g``, and nothing can be made up for."""
