@@ -39,12 +39,11 @@ from graphopt.families.masking import (
 from graphopt.families.refitting.solvable import solvable_layer
 from graphopt.families.refitting.walks import Refit
 from graphopt.families.second_order import input_scores, remove_weights, unseen_reasons
+from graphopt.families.sparse_storage import store_where_smaller
 from graphopt.graph.graph import Graph
-from graphopt.graph.sparse_tensors import sparse_bytes
 from graphopt.graph.tensors import Array
 from graphopt.numerics import scores
 from graphopt.numerics.scores import BLOCKS, PATTERNS, AskedZeros, BlockName
-from graphopt.rewrite.sparse import store_sparse
 
 __all__ = ["MaskWeights"]
 
@@ -220,7 +219,7 @@ class MaskWeights(Pass):
 
     def _store(self, layer: WeightGroup, values: Array, changes: Changes) -> None:
         if self.storage == "sparse":
-            _store_sparse(layer, values, changes)
+            store_where_smaller(layer, values, changes)
 
     def _remove(
         self, graph: Graph, context: Context, layers: Sequence[WeightGroup], changes: Changes
@@ -313,17 +312,3 @@ class MaskWeights(Pass):
             plain.but(criterion="auto"),
             Example("cnn", {"depthwise": True, "min_size": 0}),
         ]
-
-
-def _store_sparse(layer: WeightGroup, values: Array, changes: Changes) -> None:
-    constant = layer.constant
-    if constant.sparse is not None:
-        return
-    dense, sparse = values.nbytes, sparse_bytes(values)
-    if constant.node is not None:
-        changes.skip(layer.name, "stays dense: it is stored in a Constant node")
-    elif not values.any() or sparse >= dense:
-        changes.skip(layer.name, "stays dense: sparse takes no less bytes")
-    else:
-        store_sparse(constant.scope, constant.origin, values)
-        changes.edit(layer.name, f"stored sparse: {sparse} bytes in place of {dense}")
