@@ -24,7 +24,9 @@ from graphopt.passes.train.distill import Distill
 from graphopt.progress import Progress
 from graphopt.rewrite.teacher import fitted
 from graphopt.run.files import Written, refuse_overlaps
+from graphopt.run.means import Means
 from graphopt.run.metrics import MetricFunction
+from graphopt.run.quality import Caveat
 from graphopt.run.stage import Stage
 from graphopt.runtime.trial import Trial
 from graphopt.search.follow import follow
@@ -94,12 +96,8 @@ def distill(
         GraphoptError: Bad input, or a loss that diverged before anything was gained.
     """
     started = time.perf_counter()
-    plan = Recipe(
-        passes=(_trained(options, labels=labels),),
-        seed=seed,
-        images=dict(images or {}),
-        tasks=split_tasks(tasks or {}),
-    )
+    trained, meant = _trained(options, labels=labels), split_tasks(tasks or {})
+    plan = Recipe(passes=(trained,), seed=seed, images=dict(images or {}), tasks=meant)
     require_torch_for(plan.passes)
     machine = Machine(
         threads=threads,
@@ -135,14 +133,19 @@ def distill(
         means, caveat = with_judge(means, metric, attempt, None, plan.tasks, judged=graph)
     start = Origin(Stage(graph, means), path_of(student))
     reference = Origin(Stage(goal, means), path_of(teacher))
-    choice = follow(plan, start.stage, means, start.stage)
-    result = finished(
-        plan, choice, means, caveat, started=started, reference=reference, start=start
-    )
+    result = _followed(plan, means, caveat, started, start=start, reference=reference)
     forms = told_of_forms(means.tasks, "the teacher", "the student")
     return replace(result, reads=reads).saying(
         [*fit.told, *beyond_memory(plan.passes, memory_limit), *forms]
     )
+
+
+def _followed(
+    plan: Recipe, means: Means, caveat: Caveat, started: float, *, start: Origin, reference: Origin
+) -> Result:
+    """The run itself, with its proof against the teacher."""
+    choice = follow(plan, start.stage, means, start.stage)
+    return finished(plan, choice, means, caveat, started=started, reference=reference, start=start)
 
 
 def _trained(options: Mapping[str, Any], *, labels: bool) -> Distill:
