@@ -139,10 +139,13 @@ def _total(groups: Sequence[GroupWidth]) -> str:
 
 
 def _units(each: GroupWidth) -> str:
-    """A group's width before and after."""
-    if not each.after:
-        return f"{each.before} -> 0"
-    return str(each.before) if each.after == each.before else f"{each.before} -> {each.after}"
+    """A group's width before and after; of units of several channels ``12 x 32``."""
+    before, after = _width(each, each.before), _width(each, each.after)
+    return before if each.after == each.before else f"{before} -> {after}"
+
+
+def _width(each: GroupWidth, units: int) -> str:
+    return f"{units} x {each.channels}" if units and each.channels > 1 else str(units)
 
 
 def _panel(each: GroupWidth, high: float) -> Panel:
@@ -150,15 +153,14 @@ def _panel(each: GroupWidth, high: float) -> Panel:
     found = dict(each.loss), dict(each.damage)
     x = round(SPAN * gone / max(each.before, 1))
     dots = [f"M{x} {_height(v[gone], high)}h0" if gone and gone in v else "" for v in found]
-    of = f" of {each.channels}" if each.channels > 1 else ""
     return Panel(
         name=each.name,
         makers=each.makers,
         readers=each.readers,
         before=each.before,
         after=each.after,
-        words=_units(each) + of,
-        costs=[f"{values[gone]:.2g}" for values in found if gone and gone in values],
+        words=_units(each),
+        costs=[_cost(values[gone]) for values in found if gone and gone in values],
         told=_told(each),
         kept=round(100 * each.after / max(each.before, 1), 1),
         loss=_line(each.loss, each.before, high),
@@ -166,6 +168,10 @@ def _panel(each: GroupWidth, high: float) -> Panel:
         cut=x if gone else None,
         dots=(dots[0], dots[1]),
     )
+
+
+def _cost(value: float) -> str:
+    return f"{value:.2g}" if value >= _FLOOR else f"<{_FLOOR:g}"
 
 
 def _told(each: GroupWidth) -> str:
@@ -196,7 +202,6 @@ def merged(passes: Sequence[PassRecord]) -> list[Merged]:
     found: dict[tuple[str, str], list[str]] = {}
     for item in passes:
         for each in _narrower(item.taken.groups):
-            of = f" of {each.channels}" if each.channels > 1 else ""
-            pair = f"{each.before}{of}", str(each.after)
+            pair = _width(each, each.before), _width(each, each.after)
             found.setdefault(pair, []).append(each.name)
     return [Merged(len(names), *pair, names[0]) for pair, names in found.items()]

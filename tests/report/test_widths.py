@@ -47,7 +47,7 @@ def test_a_pass_that_removed_nothing_is_not_drawn() -> None:
 def test_it_is_told_how_much_went_in_channels_not_units() -> None:
     (found,) = widths.widths([pruned(group(0), group(1, 12, 10, channels=32), group(2, 4, 4))])
     assert found.told == "72 of 404 channels went, from 2 of 3 groups"
-    assert [panel.words for panel in found.panels] == ["16 -> 8", "12 -> 10 of 32", "4"]
+    assert [panel.words for panel in found.panels] == ["16 -> 8", "12 x 32 -> 10 x 32", "4"]
     assert found.strip.peak == 12 * 32
 
 
@@ -86,6 +86,13 @@ def test_where_answers_were_not_compared_there_is_one_line() -> None:
     assert (panel.damage, panel.costs, found.high) == ("", ["0.25"], "1")
 
 
+def test_what_lies_below_the_axis_is_told_so() -> None:
+    slight = dataclasses.replace(group(), loss=[(0, 0.0), (8, 1.3e-5), (16, 1.0)])
+    (found,) = widths.widths([pruned(slight)])
+    assert found.panels[0].costs == ["<0.001", "0.02"]
+    assert dict(points(found.panels[0].loss))[500] == charts.HEIGHT
+
+
 def test_a_group_that_is_gone_altogether() -> None:
     (found,) = widths.widths([pruned(group(after=0))])
     (panel,) = found.panels
@@ -117,7 +124,7 @@ def test_groups_of_the_same_widths_are_one_line() -> None:
     ] == [
         (2, "16", "8", "/layer0/Conv"),
         (1, "16", "4", "/layer1/Conv"),
-        (1, "12 of 32", "10", "/layer4/Conv"),
+        (1, "12 x 32", "10 x 32", "/layer4/Conv"),
     ]
     assert widths.totals([first, second]) == (
         "28 of 64 channels went, from 3 of 4 groups; 64 of 384 channels went, from 1 of 1 group"
