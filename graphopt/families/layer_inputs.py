@@ -53,7 +53,8 @@ class Inputs:
 def inputs_of(groups: Sequence[WeightGroup], graph: Graph, context: Context) -> list[Inputs | None]:
     """What the layers of each weight read on the calibration samples.
 
-    None where there are no samples, and for layers in bodies, which cannot be observed.
+    None where there are no samples, for layers in bodies, which cannot be observed, and where what
+    they read cannot be measured, such as values too large to be squared.
     """
     asked: list[list[RowMoments]] = []
     for group in groups:
@@ -62,7 +63,9 @@ def inputs_of(groups: Sequence[WeightGroup], graph: Graph, context: Context) -> 
         asked.append(known if context.calibrated and len(known) == len(group.layers) else [])
     answers = context.observe([request for requests in asked for request in requests])
     return [
-        _inputs([answers[each] for each in requests], all(map(has_bias, group.layers)))
+        None
+        if any(answers.failure(each) for each in requests)
+        else _inputs([answers[each] for each in requests], all(map(has_bias, group.layers)))
         for group, requests in zip(groups, asked, strict=True)
     ]
 

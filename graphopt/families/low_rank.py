@@ -102,7 +102,8 @@ class LowRank(Pass):
             if isinstance(found, str):
                 changes.skip(each.group.name, found)
             else:
-                _put(each, each.finished(found), changes)
+                unseen = context.calibrated and each.read is None
+                _put(each, each.finished(found), changes, unseen=unseen)
         return changes
 
     @property
@@ -120,14 +121,15 @@ class LowRank(Pass):
         return Budget("energy", _DEFAULT_ENERGY if self.energy is None else self.energy)
 
 
-def _put(forms: Forms, found: Factored, changes: Changes) -> None:
-    """Edit the layers, their biases with them, and tell it."""
+def _put(forms: Forms, found: Factored, changes: Changes, *, unseen: bool) -> None:
+    """Edit the layers, their biases with them, and tell it; of what, where samples said nothing."""
     group = forms.group
+    what = " of its weights, as samples do not tell what it reads," if unseen else ""
     forms.put(found, group.layers)
     for layer in group.layers:
         changes.edit(
             layer.node,
-            f"{found.words}: keeps {found.energy:.1%} of the energy "
+            f"{found.words}: keeps {found.energy:.1%} of the energy{what} "
             f"at {found.macs_share:.0%} of the MACs",
         )
         changes.taken.ranks.append(

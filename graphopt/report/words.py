@@ -250,6 +250,7 @@ def rolled_back(record: LimitRecord) -> str:
 def met(record: LimitRecord) -> str:
     """The verdict on a limit; what few samples met by chance is said."""
     if not record.met:
-        return phrases("NOT MET", rolled_back(record))
+        nothing = "nothing measures it" if record.measured is None else ""
+        return phrases("NOT MET", nothing, rolled_back(record))
     doubt = "" if record.surely else f" here; fresh samples at least {record.fresh:.2f}"
     return f"met{doubt}"

@@ -54,6 +54,9 @@ class Ordering:
 
     def of(self, group: ChannelGroup) -> Elimination | Refusal:
         """Who goes first; the errors are relative to those of all going."""
+        for layer in (*group.producers, *group.consumers):
+            if not np.isfinite(layer.weight.values()).all():
+                return Refusal(layer.node, "the weight holds NaN or infinity")
         if self._by_readers and group.consumers:
             readers = readers_of(group, self.known, self.shapes, self.energies)
             if self.criterion == "error":
@@ -89,7 +92,7 @@ class Ordering:
             return self.rng.random(group.size)
         if self.criterion == "batchnorm":
             return self._scales(group)
-        scores = np.zeros(group.size)
+        scores, known = np.zeros(group.size), False
         for layer in group.producers:
             constant = layer.weight.constant
             axis = layer.in_axis if layer.kind == "table" else layer.out_axis
@@ -106,11 +109,13 @@ class Ordering:
             held = [filters[list(unit)].reshape(-1) for unit in places]
             if self.criterion == "taylor":
                 scores += [part.sum() for part in held]
+                known |= bool(scores.any())
             else:
                 kind = self.criterion
                 by: ByWeights = kind if kind in ("l1", "l2", "median") else "l2"
-                scores += filter_scores(np.array(held), by)
-        if not scores.any():
+                scores += filter_scores(_alike(held), by)
+                known = True
+        if not known:
             first = group.producers[0]
             return Refusal(first.node, f"its weights say nothing by {self.criterion}")
         return scores
@@ -133,6 +138,12 @@ class Ordering:
             "no BatchNormalization scales it; put the pass before fuse-batchnorm, or take "
             "another criterion",
         )
+
+
+def _alike(held: Sequence[Floats]) -> Floats:
+    """Filters of one length, those of units that hold fewer weights with zeros behind."""
+    longest = max(map(len, held))
+    return np.array([np.pad(each, (0, longest - len(each))) for each in held])
 
 
 def _inputs(readers: Sequence[Reader]) -> Floats:

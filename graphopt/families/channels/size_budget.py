@@ -40,7 +40,7 @@ class SizeBudget:
         self.cost: Callable[[Sequence[int]], float] = sum
         if kind != "share":
             self.cost = ChannelCosts([*self._terms(), *self._added(self._bare)], self._groups)
-        self.now = self._present() / whole if whole else 0.0
+        self.now = self._present() / whole if whole else 1.0
 
     def most(self, share: float) -> float:
         """What the model may cost, as a share of the original's costs."""

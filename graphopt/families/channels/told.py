@@ -66,7 +66,8 @@ def _words(cut: Cut, basis: str) -> str:
     """What became of a group, and what decided besides the criterion."""
     if not cut.width:
         return f"the branch of {cut.group.size} channels is a constant now"
-    told = f"{cut.group.size} -> {cut.width} channels"
+    what = "heads" if cut.group.heads else "channels"
+    told = f"{cut.group.size} -> {cut.width} {what}"
     return f"{told}: {basis}" if basis else told
 
 

@@ -193,3 +193,24 @@ def test_inputs_that_never_vary_tell_nothing() -> None:
     assert first is not None
     assert other is not None
     np.testing.assert_array_equal(first.values, other.values)
+
+
+def test_values_that_cannot_be_squared_cost_their_layer_its_samples_alone() -> None:
+    model = model_from_text(
+        """<ir_version: 8, opset_import: ["" : 13]>
+        g (float[N,48] x) => (float[N,48] y) {
+            [a] h = MatMul(x, A) z = Mul(h, K) [b] c = MatMul(z, B) y = Mul(c, L) }""",
+        {
+            "A": (48, 48),
+            "B": (48, 48),
+            "K": np.array([1e22], np.float32),
+            "L": np.array([1e-22], np.float32),
+        },
+    )
+    feeds = {"x": np.random.default_rng(0).normal(size=(200, 48)).astype(np.float32)}
+    item = FactorizeMatmul(rank=8, allow_slower=True)
+    _, record = apply_pass(item, model, samples=feeds)
+    told = {each.node: each.what for each in record.changes}
+    assert sorted(told) == ["a", "b"]
+    assert "of its weights, as samples do not tell what it reads" in told["b"]
+    assert "of its weights" not in told["a"]

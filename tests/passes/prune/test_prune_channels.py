@@ -615,3 +615,39 @@ def test_a_table_that_is_also_the_last_layer_stays_one() -> None:
     assert record.missed is None
     assert params(graph) <= 0.6 * params(Graph(model))
     assert _answers(graph, feeds).shape == (20, 5, 30)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["W1", "W3"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"allocation": "global"},
+        {"criterion": "l2", "allocation": "uniform"},
+        {"criterion": "random"},
+    ],
+)
+def test_weights_that_are_no_numbers_keep_their_group(
+    bad: float, name: str, options: dict[str, Any]
+) -> None:
+    model = _doubled()
+    (tensor,) = (each for each in model.graph.initializer if each.name == name)
+    values = onnx.numpy_helper.to_array(tensor).copy()
+    values.flat[3] = bad
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values, name))
+    _, record = _apply(model, share=0.5, round_to=1, **options)
+    assert record.status == "nothing to do"
+    assert "the weight holds NaN or infinity" in [each.reason for each in record.skipped]
+    assert str(record.missed) == "share=0.5 is missed at 0.000: no more channels can go"
+
+
+def test_weights_that_are_all_zero_can_go() -> None:
+    model = _doubled()
+    for tensor in model.graph.initializer:
+        if tensor.name in ("W1", "W3"):
+            zeros = np.zeros(tuple(tensor.dims), np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(zeros, tensor.name))
+    for options in ({}, {"criterion": "l2"}, {"criterion": "median"}):
+        graph, record = _apply(model, share=0.5, round_to=1, allocation="global", **options)
+        assert record.missed is None
+        assert _shape(graph, "W1") == (4, 3, 3, 3)
