@@ -14,7 +14,7 @@ __all__ = ["Point", "Tradeoff", "tradeoffs"]
 
 _EXACT_DB = 80.0  # float32 rounding; above it a point does not rise
 _MARGIN = 0.08  # of an axis, so that no point lies on the edge
-_LEAST = 2  # points that make a picture
+_LEAST = 3  # points that make a picture
 
 Figure = Callable[[CandidateRecord], float | None]
 
@@ -50,9 +50,9 @@ class Tradeoff:
 
 
 def tradeoffs(record: RunRecord) -> list[Tradeoff]:
-    """The task metric, SQNR or decisions against time: what several candidates have, at most two.
+    """The task metric, SQNR or decisions against time, at most two of them.
 
-    First comes the figure that a limit of the user is on.
+    What fewer than three candidates have is left out; a figure with a limit comes before the other.
     """
     limits = {limit.name: limit.asked for limit in record.limits}
     drawn: list[Tradeoff | None] = []
@@ -94,7 +94,7 @@ def _drawn(
     limit: float | None,
     higher: bool = True,
 ) -> Tradeoff | None:
-    """A picture of one figure; None where too few candidates have it."""
+    """A picture of one figure; None where too few candidates have it, or all have the same."""
     known = [
         (number, item, item.latency_ratio, value)
         for number, item in enumerate(record.candidates, 1)
@@ -102,14 +102,14 @@ def _drawn(
         and (value := figure(item)) is not None
         and math.isfinite(value)
     ]
-    if len(known) < _LEAST:
+    if len(known) < _LEAST or len({value for *_, value in known}) == 1:
         return None
     shown = [value for *_, value in known] + ([] if limit is None else [limit])
     low, high = min(shown), max(shown)
     end = max(1.0, *(time for _, _, time, _ in known)) * (1 + _MARGIN)
 
     def height(value: float) -> float:
-        share = (value - low) / (high - low) if high > low else 0.5
+        share = (value - low) / (high - low)
         return round(100 * (1 - _MARGIN - (1 - 2 * _MARGIN) * share), 1)
 
     def place(time: float) -> float:

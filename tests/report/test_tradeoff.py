@@ -64,16 +64,13 @@ def test_without_labels_numbers_and_decisions_are_drawn(record: RunRecord) -> No
     assert [each.title for each in tradeoffs(limited(told))] == ["SQNR", "Same decisions"]
 
 
-def test_one_point_is_no_picture(record: RunRecord) -> None:
-    one = dataclasses.replace(record, candidates=record.candidates[:1])
-    assert tradeoffs(one) == []
-    assert tradeoffs(dataclasses.replace(record, candidates=[])) == []
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_points_are_no_picture(record: RunRecord, count: int) -> None:
+    assert tradeoffs(dataclasses.replace(record, candidates=record.candidates[:count])) == []
 
 
-def test_points_of_one_value_lie_in_the_middle(record: RunRecord) -> None:
-    same = [dataclasses.replace(each, metric=1.0, sqnr_db=300.0) for each in record.candidates]
-    for drawn in tradeoffs(limited(dataclasses.replace(record, candidates=same)))[:2]:
-        assert {point.y for point in drawn.points} == {50.0}
-    nothing = [dataclasses.replace(each, metric=math.nan) for each in record.candidates]
-    drawn = tradeoffs(limited(dataclasses.replace(record, candidates=nothing)))[0]
-    assert drawn.title == "SQNR", "what is no number is not drawn"
+@pytest.mark.parametrize("value", [1.0, math.nan])
+def test_a_figure_that_tells_none_apart_is_not_drawn(record: RunRecord, value: float) -> None:
+    same = [dataclasses.replace(each, metric=value) for each in record.candidates]
+    drawn = tradeoffs(limited(dataclasses.replace(record, candidates=same)))
+    assert [each.title for each in drawn] == ["SQNR", "Same decisions"]
