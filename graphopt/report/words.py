@@ -231,11 +231,13 @@ def limit(record: LimitRecord, quality: Quality | None) -> str:
 
 
 def limit_measured(record: LimitRecord) -> str:
-    """What a limit was measured to be; of the unit of a metric nothing is known."""
-    return _figure(record, record.measured)
+    """What a limit was measured to be, and its standard error, where that can be told."""
+    measured = _figure(record, record.measured)
+    return measured if record.error is None else f"{measured} +-{record.error:.2g}"
 
 
 def _figure(record: LimitRecord, value: float | None) -> str:
+    """A figure of a limit; of the unit of a metric nothing is known."""
     return NONE if value is None else f"{value:{'.3g' if record.name == 'max_drop' else '.2f'}}"
 
 

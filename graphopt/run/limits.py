@@ -13,6 +13,7 @@ from graphopt.errors import DataError, Need, UsageError
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import attribute, is_op
 from graphopt.run.evaluation import evaluate
+from graphopt.run.margins import agreement_error, drop_error
 from graphopt.run.means import Means
 from graphopt.run.quality import Caveat, Metric, Quality
 from graphopt.run.record import Broken, LimitRecord, PassRecord
@@ -223,7 +224,8 @@ def limit_records(
         falls = [item.broken.measured for item in broken if item.broken is not None]
         least = min((each for each in falls if each is not None), default=quality.least_agreement)
         met = not broken and least is not None and least >= limits.min_agreement
-        record = LimitRecord("min_agreement", limits.min_agreement, least, met)
+        error = None if broken or least is None else agreement_error(quality)
+        record = LimitRecord("min_agreement", limits.min_agreement, least, met, error=error)
         records.append(_with_written(record, broken, quality.least_agreement))
     if limits.max_drop is not None:
         broken = _taken_back(passes, "max-drop")
@@ -233,7 +235,8 @@ def limit_records(
             _dropped(quality.metric, limits.max_drop)
         fall = max((each for each in falls if each is not None), default=written)
         met = not broken and fall is not None and fall <= limits.max_drop
-        record = LimitRecord("max_drop", limits.max_drop, fall, met)
+        error = None if broken else drop_error(quality)
+        record = LimitRecord("max_drop", limits.max_drop, fall, met, error=error)
         records.append(_with_written(record, broken, written))
     return records
 

@@ -23,19 +23,25 @@ def drop_error(quality: Quality) -> float | None:
     if metric is None or metric.name not in _SHARES_RIGHT or not quality.samples:
         return None
     output = quality.outputs.get(metric.output)
-    agreement = None if output is None else output.agreement
-    if agreement is None:
+    if output is None or output.agreement is None:
         return None
-    return 100 * math.sqrt((1 - agreement / 100) / quality.samples)
+    return 100 * math.sqrt((1 - _likely(output.agreement, quality.samples)) / quality.samples)
 
 
-def agreement_error(quality: Quality) -> float:
+def agreement_error(quality: Quality) -> float | None:
     """Standard error of the least share of same decisions, in percent: that of a binomial."""
-    agreement = quality.least_agreement
-    if agreement is None or not quality.samples:
-        return 0.0
-    same = agreement / 100
-    return 100 * math.sqrt(max(0.0, same * (1 - same)) / quality.samples)
+    if quality.least_agreement is None or not quality.samples:
+        return None
+    same = _likely(quality.least_agreement, quality.samples)
+    return 100 * math.sqrt(same * (1 - same) / quality.samples)
+
+
+def _likely(percent: float, samples: int) -> float:
+    """A share as samples let expect it of others: where all of them agree, not all of those will.
+
+    Source: Laplace's rule of succession.
+    """
+    return (samples * percent / 100 + 1) / (samples + 2)
 
 
 def used_by(quality: Quality, limits: Limits) -> float:
@@ -54,7 +60,9 @@ def used_by(quality: Quality, limits: Limits) -> float:
         parts.append(_share(fall + (drop_error(quality) or 0.0), limits.max_drop))
     if limits.min_agreement is not None:
         agreement = quality.least_agreement
-        lost = math.inf if agreement is None else 100 - agreement + agreement_error(quality)
+        lost = (
+            math.inf if agreement is None else 100 - agreement + (agreement_error(quality) or 0.0)
+        )
         parts.append(_share(lost, 100 - limits.min_agreement))
     if limits.min_sqnr_db is not None:
         least = quality.least_db

@@ -198,7 +198,8 @@ class LimitRecord:
     the written model, which does without them.
 
     ``fresh`` is what fresh samples give at least (``Fresh``) where ``measured`` is of few ones:
-    below ``asked``, a limit that is met is met by these samples only.
+    below ``asked``, a limit that is met is met by these samples only. ``error`` is the standard
+    error of ``measured`` for samples of the same kind, where it can be told.
     """
 
     name: str
@@ -208,6 +209,7 @@ class LimitRecord:
     fresh: float | None = None
     taken_back: tuple[str, ...] = ()
     written: float | None = None
+    error: float | None = None
 
     @property
     def surely(self) -> bool:

@@ -118,7 +118,7 @@ def _fallen(quality: Quality, limits: Limits, pruned: bool) -> str:
     if metric is not None and error is not None and metric.fall + error > (limits.max_drop or 0):
         return f"{metric.worsens} by {metric.fall:.3g}{about} {where}: no standard error to spare"
     agreement, error = quality.least_agreement, agreement_error(quality)
-    return f"{agreement:.2f} % +-{error:.2g} agree {where}: no standard error to spare"
+    return f"{agreement:.2f} % +-{error or 0:.2g} agree {where}: no standard error to spare"
 
 
 def weigh_again(base: Candidate, tried: Sequence[Candidate], means: Means) -> None:
