@@ -23,6 +23,9 @@ _STRIDES = (1, 2, 4, 8, 16)
 """How many widths a group may go down in one step: over a hump of its curve."""
 _GIVEN = (1, 2, 4)
 _EXCHANGES = 100
+_PRICES, _SWEEPS = 14, 6
+_CLOSE = 0.01
+"""Two choices whose damage differs by less are as good as each other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +93,11 @@ def allocate(
 ) -> list[int]:
     """Widths that cost no more than the budget, with little damage in all.
 
-    Step by step the group gives whose damage rises least for what it saves at the widths that
-    the others have by then; what goes beyond the budget saves nothing. Then pairs of groups
-    exchange as long as that helps.
+    Two starts are tried. Step by step the group gives whose damage rises least for what it saves at
+    the widths that the others have by then; what goes beyond the budget saves nothing. And at one
+    price for all, each group takes the width at which damage and price together are least, the
+    price rising until the budget is kept: that sees steps which only pay together. From either,
+    pairs of groups exchange as long as that helps, and the one with less damage is taken.
 
     Args:
         curves: Of each group.
@@ -102,6 +107,23 @@ def allocate(
     Returns:
         The width of each group; the narrowest of all where even they cost more.
     """
+    at = _step_by_step(curves, cost, budget)
+    if cost(_widths(curves, at)) > budget:
+        return _widths(curves, at)
+    priced = _at_one_price(curves, cost, budget)
+    for start in [at] if priced is None else [at, priced]:
+        for _ in range(_EXCHANGES):
+            if not _exchange(curves, start, cost, budget):
+                break
+    if priced is not None and _damage(curves, priced) < (1 - _CLOSE) * _damage(curves, at):
+        at = priced
+    return _widths(curves, at)
+
+
+def _step_by_step(
+    curves: Sequence[Curve], cost: Callable[[Sequence[int]], float], budget: float
+) -> list[int]:
+    """Which width each group has once the budget is kept, or nothing more saves anything."""
     at = [0] * len(curves)
     now = cost(_widths(curves, at))
     while now > budget:
@@ -112,10 +134,58 @@ def allocate(
         best = min(steps, key=lambda step: step.rise / min(now - step.cost, missing))
         at[best.group] = best.at
         now = best.cost
-    for _ in range(_EXCHANGES if now <= budget else 0):
-        if not _exchange(curves, at, cost, budget):
+    return at
+
+
+def _at_one_price(
+    curves: Sequence[Curve], cost: Callable[[Sequence[int]], float], budget: float
+) -> list[int] | None:
+    """The widths of least damage within the budget among some prices; None where none keeps it.
+
+    Source: Everett 1963, Generalized Lagrange Multiplier Method for Optimum Allocation of
+    Resources.
+    """
+    at, best, least = [0] * len(curves), None, np.inf
+    low, high = 0.0, np.inf
+    price = sum(float(curve.damage[-1]) for curve in curves) / max(cost(_widths(curves, at)), 1e-30)
+    for _ in range(_PRICES):
+        _take_cheapest(curves, at, cost, price)
+        if cost(_widths(curves, at)) > budget:
+            low = price
+        else:
+            high = price
+            if (damage := _damage(curves, at)) < least:
+                best, least = list(at), damage
+        if np.isinf(high):
+            price *= 4
+        else:
+            price = float(np.sqrt(low * high)) if low else high / 4
+    return best
+
+
+def _take_cheapest(
+    curves: Sequence[Curve],
+    at: list[int],
+    cost: Callable[[Sequence[int]], float],
+    price: float,
+) -> None:
+    """Give each group in turn the width of least damage and price, until none changes."""
+    for _ in range(_SWEEPS):
+        before = list(at)
+        for group, curve in enumerate(curves):
+            totals = [
+                float(damage) + price * cost(_widths(curves, [*at[:group], to, *at[group + 1 :]]))
+                for to, damage in enumerate(curve.damage)
+            ]
+            best = int(np.argmin(totals))
+            if totals[best] < totals[at[group]]:
+                at[group] = best
+        if at == before:
             break
-    return _widths(curves, at)
+
+
+def _damage(curves: Sequence[Curve], at: Sequence[int]) -> float:
+    return sum(float(curve.damage[index]) for curve, index in zip(curves, at, strict=True))
 
 
 def even_widths(

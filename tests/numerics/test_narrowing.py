@@ -99,3 +99,9 @@ def test_a_small_budget_takes_no_big_step() -> None:
     wide = Curve((100, 10), np.array([0.0, 1.0]))  # the least damage for all that it saves
     small = [Curve((10, 5), np.array([0.0, 0.1])) for _ in range(4)]
     assert allocate([wide, *small], sum, 140 - 10) == [100, 5, 5, 10, 10]
+
+
+def test_steps_that_only_pay_together_are_found() -> None:
+    """The two that are cheapest for what they save leave a rest that is dear."""
+    cheap, dear = Curve((9, 0), np.array([0.0, 4.0])), Curve((5, 0), np.array([0.0, 2.3]))
+    assert allocate([cheap, cheap, *[dear] * 6], sum, 18) == [9, 9, *[0] * 6]
