@@ -113,7 +113,8 @@ def search(stage: Stage, means: Means) -> Choice:
         unrun = any(item.problem == NO_EVIDENCE for item in tried)
         messages.append(_UNRUN if unrun else f"no candidate is better than {told}")
     elif means.judge is not None:
-        messages.append(_chosen_by(len(tried) + 1, means.judge, verified))
+        limited = any(item.used is not None for item in tried)
+        messages.append(_chosen_by(len(tried) + 1, means.judge, verified, limited=limited))
     floor = means.limits.min_sqnr_db
     table = [row(item, item is chosen, base.bytes, floor) for item in (base, *tried)]
     return Choice(chosen.stage, chosen.records, chosen.passes, table, messages, verified)
@@ -125,11 +126,13 @@ def _alike(item: Candidate, other: Candidate) -> bool:
     return bool(other.passes) and (item.passes == other.passes or same)
 
 
-def _chosen_by(forms: int, judge: Judge, verified: Verified | None) -> str:
-    """That the figures are of samples which also chose the form."""
+def _chosen_by(forms: int, judge: Judge, verified: Verified | None, *, limited: bool) -> str:
+    """That the figures are of samples which also chose the form; where it is limited by all."""
     by = sum(sample.rows.real for sample in judge.samples)
     all_ = verified is None or by >= verified.quality.samples
     samples = "samples" if all_ else f"first {by} samples"
+    if limited and not all_ and verified is not None:
+        samples += f", and all {verified.quality.samples} by your limits,"
     return f"the same {samples} chose among {forms} forms; figures of others may be a little lower"
 
 

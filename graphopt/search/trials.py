@@ -114,11 +114,12 @@ def _fallen(quality: Quality, limits: Limits, pruned: bool) -> str:
         return str(broken)
     if not pruned or not limits.any or used_by(quality, limits) <= 1:
         return ""
-    where = f"on the {quality.samples} samples that it is chosen by"
-    if metric is not None and error is not None and metric.fall + error > (limits.max_drop or 0):
-        return f"{metric.worsens} by {metric.fall:.3g}{about} {where}: no standard error to spare"
+    where = f"on the {quality.samples} samples that it is chosen by: no standard error to spare"
+    most = limits.max_drop
+    if most is not None and metric is not None and metric.fall + (error or 0) > most:
+        return f"{metric.worsens} by {metric.fall:.3g}{about} {where}"
     agreement, error = quality.least_agreement, agreement_error(quality)
-    return f"{agreement:.2f} % +-{error or 0:.2g} agree {where}: no standard error to spare"
+    return f"{agreement:.2f} % +-{error or 0:.2g} agree {where}"
 
 
 def weigh_again(base: Candidate, tried: Sequence[Candidate], means: Means) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -57,6 +59,19 @@ def test_other_floats_get_the_int8_forms_of_float32(kind: str) -> None:
         assert item.spec.startswith("convert-to-float32,")
         assert item.bytes < 0.6 * len(model.SerializeToString())
         assert item.sqnr_db is not None and item.sqnr_db > 25
+
+
+def test_by_which_samples_a_form_was_chosen_is_said() -> None:
+    stage, means = staged(onnx.parser.parse_model(SMALL), count=2)
+    assert means.judge is not None
+    verified = verify(stage, means)
+    words = "chose among 5 forms; figures of others may be a little lower"
+    many = replace(verified, quality=replace(verified.quality, samples=9))
+    assert _chosen_by(5, means.judge, verified, limited=True) == f"the same samples {words}"
+    first = "the same first 2 samples"
+    assert _chosen_by(5, means.judge, many, limited=False) == f"{first} {words}"
+    told = f"{first}, and all 9 by your limits, {words}"
+    assert _chosen_by(5, means.judge, many, limited=True) == told
 
 
 def lstm(target: str) -> list[str]:
