@@ -10,8 +10,9 @@ import pytest
 
 import graphopt.passes  # noqa: F401 - fills the registry
 from graphopt.contract.settings import Limits
+from graphopt.run.verify import verify
 from graphopt.search import planner
-from graphopt.search.planner import intentions, search
+from graphopt.search.planner import _chosen_by, intentions, search
 from graphopt.testing import model_from_text, staged
 from graphopt.testing.text import random_weight
 

@@ -52,7 +52,7 @@ def weighed(
             "pruned",
             0.5,
             Limits(min_agreement=93.5),
-            "94.00 % +-0.75 agree on the 1000 samples that it is chosen by: no standard error to "
+            "94.00 % +-0.76 agree on the 1000 samples that it is chosen by: no standard error to "
             "spare",
         ),
         (
