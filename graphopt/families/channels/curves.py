@@ -16,7 +16,7 @@ __all__ = ["measured_curves", "plain_curves"]
 
 _POINTS = (0.25, 0.5, 0.75)
 """Shares of a group that are cut alone to see what the answers suffer."""
-_MOST_MACS = 12_000_000_000_000
+_MOST_MACS = 8_000_000_000_000
 """What that multiplies at most, if so few samples as the least allow it: some minutes on two cores.
 """
 _LEAST_SAMPLES = 16
