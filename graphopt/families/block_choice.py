@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import TensorProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from graphopt.analysis.blocks import Block
-from graphopt.contract.passes import ChannelMean, Context
+from graphopt.contract.passes import ChannelMean, Context, RowMoments
 from graphopt.families.answer_damage import AnswerDamage
+from graphopt.families.padding import RealRows
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.rewrite.branches import silence
@@ -39,19 +41,25 @@ class Droppable:
     rest: Array
 
 
-def droppable(blocks: Sequence[Block], context: Context) -> list[Droppable]:
-    """Blocks with the means of their branches, all from one observation."""
+def droppable(
+    blocks: Sequence[Block], context: Context, real: RealRows | None = None
+) -> list[Droppable]:
+    """Blocks with the means of their branches, over what is no padding where ``real`` knows it."""
     asked = [_mean_of(block) for block in blocks]
-    means = context.observe(asked)
-    found = []
+    moments = {} if real is None else real.moments(RowMoments(m.tensor, m.axis) for m in asked)
+    answers = context.observe(asked)
+    means: dict[ChannelMean, NDArray[np.float64]] = {each: answers[each] for each in asked}
+    for moment, found in moments.items():
+        means[ChannelMean(moment.tensor, moment.axis)] = found.mean[0]
+    listed = []
     for block, request in zip(blocks, asked, strict=True):
         along = [1] * len(block.shape)
         along[request.axis] = -1
         known = block.data_type != TensorProto.UNDEFINED
         kind = tensor_dtype_to_np_dtype(block.data_type) if known else block.layers[-1].weight.dtype
         rest = means[request].reshape(along).astype(kind)
-        found.append(Droppable(block.name, block.total, block.branch, len(block.layers), rest))
-    return found
+        listed.append(Droppable(block.name, block.total, block.branch, len(block.layers), rest))
+    return listed
 
 
 def _mean_of(block: Block) -> ChannelMean:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graphopt.contract.passes import Context, Values
-from graphopt.errors import LimitError
+from graphopt.contract.passes import Context, RowMoments, SampledRows, Values
+from graphopt.errors import DataError, LimitError
 from graphopt.facts.shapes import Shapes
 from graphopt.graph.graph import Graph
+from graphopt.numerics.moments import Moments, MomentSums
 from graphopt.numerics.spread import lowest_ranked
 
-__all__ = ["Padding"]
+__all__ = ["Padding", "RealRows"]
+
+_ALL = 1 << 30
+"""More samples than there are."""
 
 
 class Padding:
@@ -64,3 +69,44 @@ class Padding:
         if math.prod(size) // max(size[axis], 1) != self._positions:
             return None
         return self._mask[lowest_ranked(len(self._mask), count)]
+
+
+class RealRows:
+    """Moments of rows, without those of padding.
+
+    Args:
+        graph: The model; left as it is while it is asked.
+        context: Has the samples.
+        shapes: Of the tensors in one run on the first sample.
+    """
+
+    def __init__(self, graph: Graph, context: Context, shapes: Shapes) -> None:
+        self._scope = graph.main
+        self._walk = context.walk(graph, _ALL)
+        self._padding = Padding(graph, context, shapes, self._walk.count)
+
+    def moments(self, requests: Iterable[RowMoments]) -> dict[RowMoments, Moments]:
+        """Those of the requests whose rows are the positions of the mask."""
+        found: dict[RowMoments, Moments] = {}
+        if self._padding.share == 1:
+            return found
+        for asked in sorted(set(requests), key=self._place):
+            most = round(asked.most / self._padding.share)
+            if asked.window is not None or self._padding.real(asked.tensor, asked.axis, 1) is None:
+                continue
+            try:
+                rows = self._walk.ask(SampledRows(asked.tensor, asked.axis, most=most))
+            except DataError:  # who asks for them all is told why
+                continue
+            real = self._padding.real(asked.tensor, asked.axis, len(rows))
+            sums = MomentSums(*rows.shape[1:])
+            sums.add(rows if real is None or not real.any() else rows[real])
+            result = sums.result()
+            if np.isfinite(result.covariance).all():
+                found[asked] = result
+        return found
+
+    def _place(self, asked: RowMoments) -> int:
+        """Where in the graph the tensor is computed."""
+        maker = self._scope.producer(asked.tensor)
+        return -1 if maker is None else self._scope.index.rank(maker)

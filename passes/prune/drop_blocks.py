@@ -26,6 +26,7 @@ from graphopt.families.block_choice import BlockChoice, droppable
 from graphopt.families.branch_means import take_up
 from graphopt.families.channels.budget import KeptShare
 from graphopt.families.chosen import Exclude, Nodes
+from graphopt.families.padding import RealRows
 from graphopt.families.run_shapes import run_shapes
 from graphopt.graph.graph import Graph
 from graphopt.rewrite.branches import unspoken
@@ -84,7 +85,8 @@ class DropBlocks(Pass):
         shapes = run_shapes(graph, context)
         blocks = residual_blocks(graph, shapes)
         budget = BlockBudget(*self.budget, graph, context, shapes, blocks)
-        left = droppable([each for each in blocks if self._chosen(graph, each, changes)], context)
+        chosen = [each for each in blocks if self._chosen(graph, each, changes)]
+        left = droppable(chosen, context, RealRows(graph, context, shapes))
         choice = BlockChoice(graph, context, self.samples, budget.cost)
         now, reached = graph, budget.left(graph)
         while budget.missed(reached, ""):

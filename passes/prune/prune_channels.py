@@ -34,6 +34,7 @@ from graphopt.families.channels.together import corrected_curves
 from graphopt.families.channels.told import narrowed, taken, why_no_more
 from graphopt.families.channels.unsolved import Energies, input_energies
 from graphopt.families.chosen import Exclude, Nodes
+from graphopt.families.padding import RealRows
 from graphopt.families.run_shapes import run_shapes
 from graphopt.graph.graph import Graph
 from graphopt.numerics.elimination import Elimination
@@ -188,7 +189,7 @@ class PruneChannels(Pass):
         whole = self._once(context, "graph", graph.copy)
         shapes = self._once(context, "shapes", lambda: run_shapes(whole, context))
         groups, fixed = self._once(context, "groups", lambda: self._groups(whole, shapes))
-        known = self._known(groups, shapes, context)
+        known = self._known(graph, groups, shapes, context)
         free = Narrowable(whole, context, shapes, (), known)
         ways, refused = self._once(context, "ways", lambda: self._ways(free, groups))
         changes.skips += [*fixed, *refused]
@@ -249,13 +250,14 @@ class PruneChannels(Pass):
         return ways, refused.skips
 
     def _known(
-        self, groups: Sequence[ChannelGroup], shapes: Shapes, context: Context
+        self, graph: Graph, groups: Sequence[ChannelGroup], shapes: Shapes, context: Context
     ) -> dict[str, LayerRows]:
         """What samples say of the layers that read the groups."""
         if not self.asks(CalibrationSamples):
             return {}
         layers = {each.node.output[0]: each for group in groups for each in group.consumers}
-        return layer_rows(layers.values(), shapes, context.observe, self.rows)
+        real = RealRows(graph, context, shapes)
+        return layer_rows(layers.values(), shapes, context.observe, self.rows, real)
 
     def _groups(self, graph: Graph, shapes: Shapes) -> tuple[list[ChannelGroup], list[Skip]]:
         """The groups that may lose units, and the reasons of the others."""

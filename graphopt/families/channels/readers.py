@@ -16,6 +16,7 @@ from graphopt.contract.passes import Observe, RowMoments
 from graphopt.facts.layers import Layer, Refusal
 from graphopt.facts.shapes import Shapes
 from graphopt.families.channels.unsolved import Energies, kept_reader
+from graphopt.families.padding import RealRows
 from graphopt.graph.node import attribute, is_op
 from graphopt.numerics.elimination import Reader, refit
 from graphopt.numerics.moments import Moments
@@ -180,13 +181,18 @@ class LayerRows:
 
 
 def layer_rows(
-    layers: Iterable[Layer], shapes: Shapes, observe: Observe, rows: int
+    layers: Iterable[Layer],
+    shapes: Shapes,
+    observe: Observe,
+    rows: int,
+    real: RealRows | None = None,
 ) -> dict[str, LayerRows]:
     """Layers with what they multiply, by the name of their output; all from one observation.
 
     Left out are those whose rows are not known or cannot be measured, such as values too large to
     be squared, and those whose weights are not plain floats. Of
     what reads the mean over all positions the rows are those before it, of which there are more.
+    Rows of nothing but padding do not count where ``real`` knows them.
     """
     found: dict[str, tuple[Layer, Floats, Floats, RowMoments]] = {}
     for layer in layers:
@@ -205,11 +211,15 @@ def layer_rows(
         if (before := unpooled(layer, shapes)) is not None:
             asked = RowMoments(before[0], before[1], most=rows)
         found[layer.node.output[0]] = one, weight, bias, asked
-    answers = observe(asked for *_, asked in found.values())
+    requests = [asked for *_, asked in found.values()]
+    moments = {} if real is None else real.moments(requests)
+    others = [asked for asked in requests if asked not in moments]
+    answers = observe(others)
+    moments |= {asked: answers[asked] for asked in others if answers.failure(asked) is None}
     known = {
-        name: LayerRows(layer, weight, bias, answers[asked])
+        name: LayerRows(layer, weight, bias, moments[asked])
         for name, (layer, weight, bias, asked) in found.items()
-        if answers.failure(asked) is None
+        if asked in moments
     }
     return {name: replace(each, sharers=_sharers(each, known)) for name, each in known.items()}
 

@@ -252,6 +252,37 @@ def test_heads_and_neurons_give_apart(units: str, heads: int, neurons: int) -> N
     assert _shape(graph, "W1") == (16, neurons)
 
 
+def test_padding_has_no_say() -> None:
+    """Half of the neurons see nothing but tokens of padding, which are larger than the others."""
+    rng = np.random.default_rng(3)
+    first, second = rng.normal(size=(16, 16)), rng.normal(size=(16, 5))
+    first[:8, 8:] = first[8:, :8] = 0
+    model = model_from_text(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        words (float[N,6,16] x, int64[N,6] attention_mask) => (float[N,6,5] y) {
+          h = MatMul (x, W1)
+          r = Relu (h)
+          o = MatMul (r, W2)
+          f = Cast <to = 1> (attention_mask)
+          m = Unsqueeze (f, last)
+          y = Mul (o, m)
+        }""",
+        {"W1": first.astype(np.float32), "W2": second.astype(np.float32),
+         "last": np.array([2], np.int64)},
+    )  # fmt: skip
+    mask = np.zeros((24, 6), np.int64)
+    mask[:, :2] = 1
+    x = rng.normal(size=(24, 6, 16))
+    x[:, :2, 8:] = 0
+    x[:, 2:, :8] = 0
+    x[:, 2:] *= 10
+    feeds = {"x": x.astype(np.float32), "attention_mask": mask}
+    graph, _ = _apply(model, samples=feeds, share=0.5, round_to=1, allocation="global")
+    left = graph.main.constant("W1")
+    assert left is not None
+    np.testing.assert_array_equal(left.values, first[:, :8].astype(np.float32))
+
+
 def test_no_group_loses_more_than_it_may() -> None:
     graph, _ = _apply(_stream(), share=0.9, round_to=1, max_share=0.5)
     assert (_shape(graph, "W0")[0], _shape(graph, "W1")[0]) == (8, 12)
