@@ -35,7 +35,8 @@ class ReconstructWeights(Pass):
     reads (behind layers that are solved already) to what it gave in the float model. Where the
     result is added to a shortcut, the sum is what counts: the layer makes up for what the
     shortcut has lost. Where a Relu or Clip stands behind, values that it does not tell apart count
-    as equal (``rounds`` of majorisation). Behind a global pooling the rows before it are taken.
+    as equal (``rounds`` of majorisation). Behind a global pooling the rows before it are taken. The
+    first factor of a product goes by what the last makes of it, where that is pointwise.
     Weights that are zero stay zero; neither nodes nor shapes change.
 
     How strongly weights are pulled towards those of the float model is tried out on the last fifth

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from graphopt.analysis.downstream import Downstream, downstream, unpooled
+from graphopt.analysis.downstream import Downstream, downstream, result_of, unpooled
 from graphopt.contract.passes import Context, SampledRows
 from graphopt.errors import DataError
 from graphopt.facts.layers import Layer, Refusal, layer
@@ -20,8 +20,10 @@ from graphopt.families.refitting.fit import Fit
 from graphopt.families.refitting.normalization import Normalization, normalization
 from graphopt.families.refitting.solvable import Solvable, SolvableLayer
 from graphopt.families.run_shapes import run_shapes
-from graphopt.graph.graph import Graph
+from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.node import attribute, is_op
 from graphopt.numerics.least_squares import Behind
+from graphopt.rewrite.edit import only_reader
 
 __all__ = ["Refit"]
 
@@ -144,7 +146,7 @@ class Refit:
             look, norm = Downstream(one.result), None
         assert not isinstance(norm, Refusal)
         if context.reference.main.producer(look.total) is None:
-            return Refusal(one.node, f"the float model has no tensor {look.total!r}")
+            return self._before_factor(one, axis, most)
         request = one.request()
         rows = None if request is None else self._present.ask(replace(request, most=most))
         added = None
@@ -160,6 +162,30 @@ class Refit:
         if read is None or wanted.shape != (len(read), 1, one.channels):
             return Refusal(one.node, "its result has another shape than in the float model")
         return _Given(rows, now, wanted, added, look, norm)
+
+    def _before_factor(self, one: Solvable, axis: int, most: int) -> _Given | Refusal:
+        """The same of the first factor of a product, which the float model has not.
+
+        With the other factor P as it is, ``X W P`` is nearest to ``T`` where ``X W`` is nearest to
+        ``T P^+``, P having at least as many outputs as inputs.
+        """
+        main, request = self._graph.main, one.request()
+        missing = Refusal(one.node, f"the float model has no tensor {one.result!r}")
+        factor = _pointwise(main, one.result)
+        found = None if factor is None else factor.effective()
+        if request is None or factor is None or found is None or isinstance(found, Refusal):
+            return missing
+        result, (read, given) = result_of(factor), (factor.in_channels, factor.channels)
+        if self._context.reference.main.producer(result) is None or given < read:
+            return missing
+        rows = self._present.ask(replace(request, most=most))
+        wanted = self._original.ask(SampledRows(result, axis, most=most))
+        wanted = self._left(wanted, result, axis)
+        if wanted.shape != (len(rows), 1, given):
+            return missing
+        inverse = np.linalg.pinv(blocks_of(factor, found[0])[0]).astype(np.float32)
+        back = (wanted - found[1].astype(np.float32)) @ inverse
+        return _Given(rows, None, back, None, Downstream(one.result), None)
 
     def _before_pooling(
         self, one: SolvableLayer, name: str, axis: int, most: int
@@ -186,6 +212,20 @@ class Refit:
         """Whether a tensor depends on nothing that is still to be solved."""
         nodes = self._graph.main.ancestors([name])
         return not any(id(node) in self._pending for node in nodes)
+
+
+def _pointwise(scope: Scope, name: str) -> Layer | None:
+    """The layer that alone reads a tensor, position by position; None without such a one."""
+    use = only_reader(scope, name)
+    found = layer(scope, use.node) if use is not None and use.scope is scope else None
+    if not isinstance(found, Layer) or found.data != name or not found.multiplies:
+        return None
+    if is_op(found.node, "Conv"):
+        moved = [*attribute(found.node, "strides", ()), *(found.weight.shape or (2, 2, 2))[2:]]
+        plain = found.groups == 1 and not any(attribute(found.node, "pads", ()))
+        return found if plain and set(moved) <= {1} else None
+    usable = found.kind == "linear" and found.refusal("float", "right", "matrix") is None
+    return found if usable else None
 
 
 @dataclass(frozen=True, eq=False)
