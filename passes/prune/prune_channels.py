@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal, TypeVar
 
@@ -129,7 +129,7 @@ class PruneChannels(Pass):
     samples: Annotated[int, Option("samples that say what the answers suffer", low=1)] = 128
     tries: Annotated[
         int, Option("choices of all widths to try together, with layers solved again", low=0)
-    ] = 12
+    ] = 24
     nodes: Nodes = ()
     exclude: Exclude = ()
     lossy: ClassVar[bool] = True
@@ -288,7 +288,7 @@ class PruneChannels(Pass):
         plain = Example("cnn", {"macs": 0.7, "round_to": 1})
         weights: tuple[Criterion, ...] = ("l1", "l2", "median", "random", "taylor")
         return [
-            plain,
+            plain.but(tries=3),
             plain.but(criterion="energy", rows=128, samples=2),
             plain.but(criterion="activation", allocation="global"),
             plain.but(criterion="batchnorm", max_share=0.5, macs=0.8),
@@ -297,23 +297,44 @@ class PruneChannels(Pass):
             Example(_wide, {"latency": 0.9, "form": "int8", "round_to": 32, "max_share": 0.5}),
             Example("mlp", {"bytes": 0.8, "round_to": 1}),
             Example("mlp", {"share": 0.25, "round_to": 1, "exclude": ("Gelu",)}),
-            Example("mlp", {"share": 0.25, "round_to": 1, "nodes": ("Gemm",)}),
+            Example("mlp", {"share": 0.25, "round_to": 1, "nodes": ("Gemm",), "units": "channels"}),
+            Example(_heads, {"share": 0.25, "units": "heads"}),
         ]
 
 
 def _wide() -> onnx.ModelProto:
     """Two convolutions that take a time that can be told, with 64 channels between."""
-    made: onnx.ModelProto = onnx.parser.parse_model(
+    return _made(
         """<ir_version: 8, opset_import: ["" : 17]>
         wide (float[N,16,16,16] x) => (float[N,16,16,16] y, float[N,16,16,16] aside) {
           c = Conv <pads = [1, 1, 1, 1]> (x, W1)
           r = Relu (c)
           y = Conv <pads = [1, 1, 1, 1]> (r, W2)
           aside = Sin (x)
-        }"""
+        }""",
+        {"W1": (64, 16, 3, 3), "W2": (16, 64, 3, 3)},
     )
+
+
+def _heads() -> onnx.ModelProto:
+    """Attention of four heads."""
+    return _made(
+        """<ir_version: 10, opset_import: ["" : 23]>
+        heads (float[N,6,16] x) => (float[N,6,16] y) {
+          q = MatMul (x, WQ)
+          k = MatMul (x, WK)
+          v = MatMul (x, WV)
+          a = Attention <q_num_heads = 4, kv_num_heads = 4> (q, k, v)
+          y = MatMul (a, WO)
+        }""",
+        {"WQ": (16, 32), "WK": (16, 32), "WV": (16, 32), "WO": (32, 16)},
+    )
+
+
+def _made(text: str, shapes: Mapping[str, tuple[int, ...]]) -> onnx.ModelProto:
+    made: onnx.ModelProto = onnx.parser.parse_model(text)
     rng = np.random.default_rng(0)
-    for name, shape in (("W1", (64, 16, 3, 3)), ("W2", (16, 64, 3, 3))):
+    for name, shape in shapes.items():
         values = rng.normal(size=shape).astype(np.float32)
         made.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
     return made
