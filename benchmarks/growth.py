@@ -223,6 +223,7 @@ def prepared(name: str, layers: int) -> Callable[[], Changes]:
         time_ratio=_refuse,
         rng=np.random.default_rng(0),
         reference=graph,
+        unrounded=graph,
         calibrated=True,
     )
     return lambda: _run(item, graph, context)

@@ -176,6 +176,8 @@ class Context:
         rng: Random numbers that repeat with the run's seed.
         reference: The graph as it was before the first lossy pass; passes that keep tensor names
             find their float counterparts there. Never to be edited.
+        unrounded: The graph as it was before the first pass that quantizes, with what earlier
+            passes removed and repaired; never to be edited either.
         calibrated: Whether there are calibration samples, which ``observe`` and ``walk`` take.
         time_ratio: Time of one run of the second of two models over that of the first, on this
             machine and with the run's threads. They take the same feeds, of fixed sizes; what is
@@ -195,6 +197,7 @@ class Context:
     time_ratio: Callable[[Graph, Graph], float]
     rng: np.random.Generator
     reference: Graph
+    unrounded: Graph
     calibrated: bool
     training: Training | None = None
     kept: Kept = field(default_factory=dict)

@@ -122,7 +122,8 @@ def _driven(item: Pass, stage: Stage, means: Means, until: Depth) -> Outcome:
         return Outcome(stage, "nothing to do", changes.nothing, changes)
     restore(graph, halves, rounded=item.rounds_halves)
     origin = stage.float_stage if item.lossy else stage.origin
-    after = Stage(graph, means, origin, composed(stage.kept, changes.kept))
+    rounded_from = stage.unrounded_stage if item.quantizes else stage.rounded_from
+    after = Stage(graph, means, origin, composed(stage.kept, changes.kept), rounded_from)
     if until == "edit":
         return Outcome(after, "done", changes=changes)
     broken = _broken(item, stage, after, means)
@@ -153,12 +154,8 @@ def _context(stage: Stage, means: Means, *, timed: bool) -> Context:
     def observe(
         requests: Iterable[Request[Any]], graph: Graph | None = None, limit: int | None = None
     ) -> Answers:
-        if graph is None:
-            state = stage
-        elif graph is stage.float_stage.graph:
-            state = stage.float_stage
-        else:
-            state = Stage(graph, means)
+        known = (each for each in (stage.float_stage, stage.unrounded_stage) if each.graph is graph)
+        state = stage if graph is None else next(known, None) or Stage(graph, means)
         return state.observer.ask(requests, limit)
 
     def walk(graph: Graph, limit: int) -> Walk:
@@ -183,6 +180,7 @@ def _context(stage: Stage, means: Means, *, timed: bool) -> Context:
         time_ratio=time_ratio,
         rng=np.random.default_rng(means.seed),
         reference=stage.float_stage.graph,
+        unrounded=stage.unrounded_stage.graph,
         training=means.lessons(),
         kept=stage.kept,
         findings=stage.findings,

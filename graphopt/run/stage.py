@@ -34,12 +34,18 @@ class Stage:
         means: What the run measures with.
         origin: The stage before the first lossy pass; None until there was one.
         kept: Which channels of the origin's tensors are left.
+        rounded_from: The stage before the first pass that quantizes; None until there was one.
     """
 
     def __init__(
-        self, graph: Graph, means: Means, origin: Stage | None = None, kept: Kept | None = None
+        self,
+        graph: Graph,
+        means: Means,
+        origin: Stage | None = None,
+        kept: Kept | None = None,
+        rounded_from: Stage | None = None,
     ) -> None:
-        self.graph, self.origin = graph, origin
+        self.graph, self.origin, self.rounded_from = graph, origin, rounded_from
         self.kept: Kept = {} if kept is None or origin is None else kept
         self.findings = Findings()
         self._means = means
@@ -49,6 +55,11 @@ class Stage:
     def float_stage(self) -> Stage:
         """Where the model stood before the first lossy pass; itself until there was one."""
         return self.origin or self
+
+    @property
+    def unrounded_stage(self) -> Stage:
+        """Where the model stood before the first pass that quantizes; itself until then."""
+        return self.rounded_from or self
 
     @property
     def session(self) -> Session:

@@ -36,7 +36,8 @@ class CorrectBias(Pass):
 
     Rounding shifts the mean of a layer's output, channel by channel, and the layers behind add
     the shifts up. The means are taken on calibration samples, layer after layer, so that each
-    layer is corrected behind inputs that are corrected already. Only biases change: the file
+    layer is corrected behind inputs that are corrected already. Where other lossy passes came
+    first, the float model is the one that they left. Only biases change: the file
     gets neither larger nor slower.
 
     Put it behind quantize-static. Source: Nagel et al. 2019, Data-Free Quantization Through
@@ -57,7 +58,7 @@ class CorrectBias(Pass):
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
         corrected: list[tuple[Layer, Step, NodeProto, ChannelMean]] = []
-        float_nodes = {label(node): node for node in context.reference.main.nodes}
+        float_nodes = {label(node): node for node in context.unrounded.main.nodes}
         for layer, step in _integer_layers(graph):
             place = layer.bias_place
             if place is None or (layer.bias is not None and layer.bias.form != "dequantized"):
@@ -71,10 +72,10 @@ class CorrectBias(Pass):
             corrected.append((layer, step, place[0], wanted))
         requests = [wanted for *_, wanted in corrected]
         walk = context.walk(graph, self.samples)  # of fewer samples where memory is short
-        means = context.observe(requests, context.reference, walk.count)
+        means = context.observe(requests, context.unrounded, walk.count)
         for layer, step, adder, wanted in corrected:
             now = walk.ask(ChannelMean(adder.output[0], layer.result_axis))
-            before = _left(means[wanted], wanted, context)
+            before = means[wanted]
             if before.shape != now.shape:
                 changes.skip(layer.node, "the float model gives other channels under its name")
                 continue
@@ -97,13 +98,3 @@ def _integer_layers(graph: Graph) -> list[tuple[Layer, Step]]:
     """The layers of the main graph on integers, each with the step of its bias."""
     found = [(each, bias_step(each)) for each in layers(graph.main) if isinstance(each, Layer)]
     return [(layer, step) for layer, step in found if step is not None]
-
-
-def _left(
-    values: NDArray[np.float64], wanted: ChannelMean, context: Context
-) -> NDArray[np.float64]:
-    """Of one value a channel of the float model those of the channels that are left."""
-    info = context.shapes.get(wanted.tensor)
-    rank = 2 if info is None or info.shape is None else len(info.shape)
-    kept = context.kept.get((wanted.tensor, wanted.axis % rank))
-    return values if kept is None else values[kept]

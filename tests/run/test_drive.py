@@ -14,6 +14,7 @@ from graphopt.contract.preconditions import CalibrationSamples
 from graphopt.contract.settings import Limits
 from graphopt.errors import LimitError, PassError
 from graphopt.graph.graph import Graph
+from graphopt.observe.request import Answers
 from graphopt.passes.cleanup import EliminateDead, FuseBatchnorm
 from graphopt.run.drive import drive
 from graphopt.run.limits import LOSSLESS_DB
@@ -247,9 +248,9 @@ def test_what_was_observed_of_a_state_is_known_to_every_trial_of_it(
     stage, means = _staged()
     runs: list[int] = []
 
-    def observed(graph: Graph, requests: list[Any], *_: Any, **__: Any) -> dict[Any, Any]:
+    def observed(graph: Graph, requests: list[Any], *_: Any, **__: Any) -> Answers:
         runs.append(len(requests))
-        return dict.fromkeys(requests, (0.0, 1.0))
+        return Answers(dict.fromkeys(requests, (0.0, 1.0)))
 
     monkeypatch.setattr("graphopt.observe.observer.observe", observed)
     for _ in range(2):
