@@ -25,6 +25,7 @@ __all__ = [
     "OtherTeacher",
     "Precondition",
     "TargetTakes",
+    "TimingSamples",
     "TrainingSamples",
     "Unquantized",
     "When",
@@ -53,6 +54,8 @@ class When:
         return self.value if isinstance(self.value, tuple) else (self.value,)
 
     def __str__(self) -> str:
+        if self.value is None and not self.equal:
+            return f"{self.option} given"
         values = " or ".join(map(str, self.values))
         return f"{self.option}{'=' if self.equal else ' other than '}{values}"
 
@@ -82,6 +85,12 @@ class Precondition(ABC):
     def asked(self, item: Pass) -> bool:
         """Whether a pass with these options asks it."""
         return self.when is None or self.when.holds(item)
+
+    def asker(self, item: Pass) -> str:
+        """The pass, with the option for which it asks, as it is set."""
+        if self.when is None:
+            return item.name
+        return f"{item.name} with {self.when.option}={getattr(item, self.when.option)}"
 
     def __str__(self) -> str:
         words = self.words.format_map(vars(self))
@@ -206,7 +215,21 @@ class TrainingSamples(Precondition):
     def problem(self, item: Pass, graph: Graph, context: Context) -> str:
         if context.training is not None:
             return ""
-        return f"{item.name}{_with(self.when, item)} needs samples {self.purpose}"
+        return f"{self.asker(item)} needs samples {self.purpose}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimingSamples(Precondition):
+    """There is a sample to time the model with; nothing is trained, and torch is not needed."""
+
+    of_model = False
+    needs = (Need.CALIBRATION,)
+    words = "samples to time it with"
+
+    def problem(self, item: Pass, graph: Graph, context: Context) -> str:
+        if context.training is not None:
+            return ""
+        return f"{self.asker(item)} needs samples to time it with"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +244,7 @@ class Labels(Precondition):
         if context.training is None or context.training.samples.labels is not None:
             return ""
         return (
-            f"{item.name}{_with(self.when, item)} needs labels and the training data has none; "
+            f"{self.asker(item)} needs labels and the training data has none; "
             "add an array 'labels' (labels.npy in a folder)"
         )
 
@@ -240,11 +263,6 @@ class OtherTeacher(Precondition):
             f"{item.name}: the model is its own teacher; give the model as it was, put {item.name} "
             "behind the pass that changes it, or name another one"
         )
-
-
-def _with(when: When | None, item: Pass) -> str:
-    """The option for which a pass asks something, as it is set; empty where it always asks."""
-    return "" if when is None else f" with {when.option}={getattr(item, when.option)}"
 
 
 def check_preconditions(

@@ -186,8 +186,9 @@ def require_torch_for(passes: Iterable[Pass]) -> None:
         SystemFailure: It is.
     """
     for item in passes:
-        if item.asks(TrainingSamples):
-            require_torch(item.name)
+        for each in item.requires:
+            if isinstance(each, TrainingSamples) and each.asked(item):
+                require_torch(each.asker(item))
 
 
 def beyond_memory(passes: Iterable[Pass], memory_limit: int | None) -> list[str]:

@@ -13,7 +13,7 @@ import onnx
 
 from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Pass
-from graphopt.contract.preconditions import CalibrationSamples, TrainingSamples
+from graphopt.contract.preconditions import CalibrationSamples, TimingSamples, TrainingSamples
 from graphopt.contract.spec import format_passes, parse_passes
 from graphopt.data import SyntheticSamples
 from graphopt.errors import UsageError
@@ -227,7 +227,7 @@ def _noting(item: Pass, context: Context, notes: _Notes) -> Context:
 
     target = cast(Target, _Looked(context.target, notes))
     noting = replace(context, target=target)
-    if not item.asks(TrainingSamples):
+    if not item.asks(TrainingSamples) and not item.asks(TimingSamples):
         noting = replace(noting, training=None)
     if not item.asks(CalibrationSamples) and not (item.uses_samples and context.calibrated):
         observe, walk = unasked(context.observe), unasked(context.walk)

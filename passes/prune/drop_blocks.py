@@ -14,7 +14,7 @@ from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import (
     CalibrationSamples,
-    TrainingSamples,
+    TimingSamples,
     Unquantized,
     When,
 )
@@ -71,7 +71,7 @@ class DropBlocks(Pass):
     requires = (
         Unquantized(),
         CalibrationSamples(),
-        TrainingSamples("to time it with", when=When("latency", None, equal=False)),
+        TimingSamples(when=When("latency", None, equal=False)),
     )
 
     def __post_init__(self) -> None:

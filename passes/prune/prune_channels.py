@@ -12,7 +12,13 @@ import onnx
 from graphopt.analysis.channels import ChannelGroup, channel_groups
 from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass, Skip
-from graphopt.contract.preconditions import CalibrationSamples, TrainingSamples, Unquantized, When
+from graphopt.contract.preconditions import (
+    CalibrationSamples,
+    TimingSamples,
+    TrainingSamples,
+    Unquantized,
+    When,
+)
 from graphopt.contract.registry import register
 from graphopt.errors import UsageError
 from graphopt.facts.layers import Refusal
@@ -138,7 +144,7 @@ class PruneChannels(Pass):
         CalibrationSamples(when=When("criterion", ("error", "energy", "activation"))),
         CalibrationSamples(when=When("allocation", "sensitivity")),
         TrainingSamples("to take gradients on", when=When("criterion", "taylor")),
-        TrainingSamples("to time it with", when=When("latency", None, equal=False)),
+        TimingSamples(when=When("latency", None, equal=False)),
     )
 
     def __post_init__(self) -> None:

@@ -108,6 +108,15 @@ def test_an_option_decides_what_is_asked() -> None:
     assert words.startswith("mask-weights with criterion=taylor needs samples to take gradients on")
 
 
+def test_to_time_a_model_takes_samples_and_nothing_else() -> None:
+    (item,) = parse_passes("prune-channels{latency=0.5,criterion=l1,allocation=uniform}")
+    asked = [str(each) for each in item.requires if each.asked(item)]
+    assert asked[1:] == ["samples to time it with (with latency given)"]
+    loose = "prune-channels{latency=0.5,criterion=l1,allocation=uniform}"
+    _, words = _refusal(loose, _model("cnn"), _context(False))
+    assert words.startswith("prune-channels with latency=0.5 needs samples to time it with")
+
+
 def test_samples_are_asked_for_even_where_the_model_is_not_looked_at() -> None:
     quantized = _model("quantized")
     _, words = _refusal("quantize-static", quantized, _context(False), of_model=False)
@@ -150,6 +159,7 @@ def test_who_asks_for_calibration_samples() -> None:
     asking = [name for name in registry.names() if registry.find(name)().asks(CalibrationSamples)]
     assert asking == [
         "correct-bias",
+        "drop-blocks",
         "prune-channels",
         "quantize-static",
         "reconstruct-weights",

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from graphopt.contract.spec import parse_passes
-from graphopt.families.training import beyond_memory
+from graphopt.errors import SystemFailure
+from graphopt.families import training
+from graphopt.families.training import beyond_memory, require_torch_for
+
+TIMED = "prune-channels{latency=0.5},drop-blocks{latency=0.8}"
 
 
 def test_a_limit_of_memory_that_does_not_hold_for_training_is_told() -> None:
@@ -13,3 +19,13 @@ def test_a_limit_of_memory_that_does_not_hold_for_training_is_told() -> None:
     assert beyond_memory(training, None) == []
     (told,) = beyond_memory(training, 1 << 20)
     assert told.startswith("the memory limit does not hold for mask-weights, distill: gradients")
+    assert beyond_memory(parse_passes(TIMED), 1 << 20) == []  # nothing is trained
+
+
+def test_torch_is_asked_for_where_gradients_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "torch_is_there", lambda: False)
+    require_torch_for(parse_passes(f"{TIMED},prune-channels{{macs=0.5}}"))
+    with pytest.raises(SystemFailure, match="prune-channels with criterion=taylor needs PyTorch;"):
+        require_torch_for(parse_passes("prune-channels{criterion=taylor}"))
+    with pytest.raises(SystemFailure, match="distill needs PyTorch;"):
+        require_torch_for(parse_passes("distill"))
