@@ -44,8 +44,9 @@ _ENOUGH = 2000
 """Of fewer samples the repair has made what there is to make: on 486 pictures no step of a training
 helped a network that 45,000 brought back."""
 _TOO_FEW = (
-    "forms with fewer channels were not trained: the repair makes as much of {count} samples; with "
-    f"{_ENOUGH:,} or more to train on, no labels needed, more channels could go"
+    "forms with fewer channels were not trained: of so few samples ({count}) the repair has made "
+    f"what there is to make; with {_ENOUGH:,} or more to train on, no labels needed, more channels "
+    "could go"
 )
 _MOVED = 8
 """Pictures are moved by up to one part in so many of their height."""

@@ -160,3 +160,17 @@ def test_what_cannot_be_measured_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     assert notes == ["no times of single layers: no profile here"]
     assert records[0].ms_before is None
     assert records[0].sqnr_db is not None
+
+
+def test_a_busy_moment_is_not_the_time_of_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Graph] = []
+
+    def profile(graph: Graph, *_: object, **__: object) -> dict[str, float]:
+        asked.append(graph)
+        return {"first": 90.0 if len(asked) == 3 else 2.0, "second": 1.0}
+
+    monkeypatch.setattr(layers, "node_times", profile)
+    before, after = Graph(parser.parse_model(FLOAT)), Graph(parser.parse_model(FLOAT))
+    records, _ = layers.describe(before, after, [X])
+    assert [each.ms_before for each in records] == [2.0, 1.0]
+    assert asked == [before, after] * 3  # in turns
