@@ -105,7 +105,7 @@ class MaskWeights(Pass):
     criterion: Annotated[
         Literal["auto", Criterion],
         Option("what decides who goes; auto: second-order where there are samples, else magnitude"),
-    ] = "magnitude"
+    ] = "auto"
     scope: Annotated[
         Literal["local", "global", "layer-adaptive"],
         Option("share of each layer, or of all together, as they are or made comparable (LAMP)"),
@@ -309,6 +309,6 @@ class MaskWeights(Pass):
             plain.but(criterion="snip", scope="global"),
             plain.but(criterion="second-order", scope="layer-adaptive", ridge=0.1),
             plain.but(criterion="wanda", samples=2),
-            plain.but(criterion="auto"),
+            plain.but(criterion="magnitude"),
             Example("cnn", {"depthwise": True, "min_size": 0}),
         ]

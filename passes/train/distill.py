@@ -44,6 +44,6 @@ class Distill(DistillingPass):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        before = "fuse-batchnorm,mask-weights{sparsity=0.8}"
+        before = "fuse-batchnorm,mask-weights{sparsity=0.8,criterion=magnitude}"
         first, *others = distilling_examples(Example("cnn", {"lr": 2e-3}, before, 24, "classes"))
         return [first, *others, first.but(batch_norm="insert")]

@@ -54,7 +54,7 @@ class Finetune(TrainingPass):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        before = "fuse-batchnorm,mask-weights{sparsity=0.8}"
+        before = "fuse-batchnorm,mask-weights{sparsity=0.8,criterion=magnitude}"
         first, *others = training_examples(Example("cnn", {"lr": 2e-3}, before, 24, "classes"))
         return [
             first,

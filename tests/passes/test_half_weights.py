@@ -46,7 +46,7 @@ SPECS = {
     "quantize-dynamic{min_size=0},quantize-weights": 0.65,
     "quantize-weights{min_size=0}": 0.65,
     "smooth-activations,quantize-dynamic{min_size=0}": 0.95,
-    "mask-weights{sparsity=0.5}": 1.0,
+    "mask-weights{sparsity=0.5,criterion=magnitude}": 1.0,
     "factorize-matmul{rank=4,allow_slower=true},factorize-conv{rank=4,allow_slower=true}": 1.2,
     "fuse-batchnorm,fold-constants,eliminate-identity": 1.0,
 }

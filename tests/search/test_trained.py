@@ -243,7 +243,7 @@ def test_a_form_is_trained_towards_the_model_as_it_came(
     pytest.importorskip("torch")
     monkeypatch.setattr(trained, "_LEAST_STEPS", 40)
     stage, means = staged(MODELS["cnn"](), count=40)
-    passes = parse_passes("fuse-batchnorm,mask-weights{sparsity=0.9}")
+    passes = parse_passes("fuse-batchnorm,mask-weights{sparsity=0.9,criterion=magnitude}")
     stage, records = run_passes(stage, means, passes)
     start = replace(PRUNED[0], stage=stage, passes=passes, records=records, problem="too far")
     assert means.judge is not None

@@ -29,7 +29,7 @@ def _zeros(graph: Graph) -> dict[str, float]:
 
 def test_each_layer_loses_its_smallest_weights() -> None:
     model = MODELS["cnn"]()
-    graph, record = apply_pass(MaskWeights(sparsity=0.25), model)
+    graph, record = apply_pass(MaskWeights(sparsity=0.25, criterion="magnitude"), model)
     zeros = _zeros(graph)
     assert zeros["W1"] == zeros["W2"] == 0.25
     assert zeros["B4"] == 0
@@ -318,13 +318,14 @@ def test_weights_that_half_floats_do_not_hold_are_not_stored() -> None:
 
 def test_layer_adaptive_takes_the_same_share_however_large_a_layer_is() -> None:
     model = MODELS["mlp"]()
-    first, _ = apply_pass(MaskWeights(scope="layer-adaptive"), model)
+    adaptive = MaskWeights(scope="layer-adaptive", criterion="magnitude")
+    first, _ = apply_pass(adaptive, model)
     for tensor in model.graph.initializer:
         if tensor.name == "W1":
             scaled = 100 * onnx.numpy_helper.to_array(tensor)
             tensor.CopyFrom(onnx.numpy_helper.from_array(scaled, tensor.name))
-    second, _ = apply_pass(MaskWeights(scope="layer-adaptive"), model)
-    plain, _ = apply_pass(MaskWeights(scope="global"), model)
+    second, _ = apply_pass(adaptive, model)
+    plain, _ = apply_pass(MaskWeights(scope="global", criterion="magnitude"), model)
     assert _zeros(first) == _zeros(second)
     assert 0 < _zeros(second)["W1"] < 1
     assert _zeros(plain)["W2"] == 1
