@@ -128,8 +128,9 @@ def _narrowed(
         if left is not None:
             if weight is not None:
                 weight = weight.take(left, number)
-            if bias is not None and stored == each.out_axis:
-                bias = bias[left]
+            if bias is not None and stored == each.out_axis:  # of a ConvTranspose: in each group
+                own = each.weight.constant.shape[stored]
+                bias = bias.reshape(-1, own)[:, left].reshape(-1)
     return weight, bias
 
 

@@ -388,6 +388,43 @@ def test_channels_that_a_transposed_conv_spreads_are_made_up_for() -> None:
     assert db is not None and db > EXACT_DB
 
 
+def test_a_grouped_transposed_conv_that_loses_what_it_reads_and_gives_keeps_its_bias() -> None:
+    rng = np.random.default_rng(4)
+    arrays = {
+        name: rng.normal(size=shape).astype(np.float32)
+        for name, shape in {
+            "W1": (8, 3, 1, 1),
+            "B1": (8,),
+            "W2": (8, 6, 2, 2),
+            "B2": (12,),
+            "W3": (5, 12, 1, 1),
+        }.items()
+    }
+    arrays["W1"][1::2], arrays["B1"][1::2] = 0, 0
+    arrays["W3"][:, [0, 2, 5, 6, 8, 11]] = 0  # the same three of each group
+    model = model_from_text(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        grouped (float[N,3,8,8] x) => (float[N,5,16,16] y) {
+          c = Conv (x, W1, B1)
+          r = Relu (c)
+          t = ConvTranspose <strides = [2, 2], group = 2> (r, W2, B2)
+          s = Sigmoid (t)
+          y = Conv (s, W3)
+        }""",
+        arrays,
+    )
+    graph, record = _apply(model, share=0.5, round_to=1, allocation="uniform")
+    assert record.status == "done"
+    assert [_shape(graph, name) for name in ("W2", "B2", "W3")] == [
+        (4, 3, 2, 2),
+        (6,),
+        (5, 6, 1, 1),
+    ]
+    feeds = {"x": _images(seed=5)}
+    db = sqnr_db(_answers(model, feeds), _answers(graph, feeds))
+    assert db is not None and db > EXACT_DB
+
+
 def test_a_model_without_groups_is_left_alone() -> None:
     model = model_from_text(
         """<ir_version: 8, opset_import: ["" : 17]>
