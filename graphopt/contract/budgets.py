@@ -30,6 +30,8 @@ class Missed:
         """What was missed, in words."""
         if self.reached is None:
             return f"{self.budget}={self.asked:g} cannot be told to be kept: {self.reason}"
+        if float(self.asked).is_integer() and float(self.reached).is_integer():  # a count
+            return f"{self.budget}={self.asked:g} is missed at {self.reached:g}: {self.reason}"
         digits = next((d for d in (3, 5) if round(self.reached, d) != round(self.asked, d)), 8)
         return f"{self.budget}={self.asked:g} is missed at {self.reached:.{digits}f}: {self.reason}"
 

@@ -154,7 +154,8 @@ class PruneChannels(Pass):
             raise UsageError(f"{self.name}: {' and '.join(given)} exclude each other; give one")
 
     def run(self, graph: Graph, context: Context) -> Changes:
-        changes = Changes(nothing="no group of channels can get narrower")
+        units = "heads" if self.units == "heads" else "channels"
+        changes = Changes(nothing=f"no group of {units} can get narrower")
         before = graph.copy()
         unshare_vectors(graph)
         model = self._model(graph, context, changes)
@@ -163,7 +164,7 @@ class PruneChannels(Pass):
             changes.kept = cut_out(graph, model.shapes, cuts, model.known)
         else:
             graph.become(before)
-        changes.missed = self.budget.missed(left, why_no_more(model.ways, cuts))
+        changes.missed = self.budget.missed(left, why_no_more(model.ways, cuts, units))
         if model.ways:
             kept = "the model keeps to the budget already"
             changes.nothing = kept if changes.missed is None else changes.missed.reason

@@ -37,3 +37,8 @@ def test_it_is_missed_where_more_is_left_than_asked(
 )
 def test_the_figures_that_are_told_differ(reached: float | None, text: str) -> None:
     assert str(missed_budget("macs", 0.5, reached, "why")) == text
+
+
+def test_counts_are_told_as_such() -> None:
+    missed = missed_budget("blocks", 9, 2, "why", least=True)
+    assert str(missed) == "blocks=9 is missed at 2: why"

@@ -71,9 +71,9 @@ def _words(cut: Cut, basis: str) -> str:
     return f"{told}: {basis}" if basis else told
 
 
-def why_no_more(ways: Sequence[Way], cuts: Sequence[Cut]) -> str:
-    """Why no more was cut, where that was too little."""
+def why_no_more(ways: Sequence[Way], cuts: Sequence[Cut], units: str) -> str:
+    """Why no more was cut, where that was too little; ``units`` says of what."""
     widths = {cut.group.name: cut.width for cut in cuts}
     if any(widths.get(way.group.name, way.group.size) > way.widths[-1] for way in ways):
         return "no widths were found that keep to it"
-    return "no more channels can go"
+    return f"no more {units} can go"

@@ -172,10 +172,12 @@ class _SolvableNorm(Solvable):
 def refit_refusal(one: Layer) -> Refusal | None:
     """Why the weight of a layer cannot be solved for again; None where it can."""
     needs = ("right", "matrix") if one.kind == "linear" else ()
-    if refusal := one.refusal("float", "fixed", *needs, "finite", "bias"):
+    if refusal := one.refusal("float", "fixed", *needs):
         return refusal
     if isinstance(request := SampledRows.summed(one), Refusal):
         return request
+    if refusal := one.refusal("finite", "bias"):
+        return refusal
     return None if one.weight.alone else Refusal(one.node, "its weight is shared with others")
 
 

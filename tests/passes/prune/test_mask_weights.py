@@ -442,3 +442,17 @@ def test_zeros_that_a_weight_cannot_have_are_told_as_missed() -> None:
     assert (record.missed.budget, record.missed.asked) == ("sparsity", 0.5)
     item = MaskWeights(pattern="2:4", min_size=0, exclude=("conv_0",))
     assert apply_pass(item, MODELS["cnn"]())[1].missed is None
+
+
+def test_recurrent_layers_go_by_magnitude_with_the_reason() -> None:
+    model = model_from_text(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (float[4,N,8] x) => (float[4,1,N,8] y) { [a] y = GRU<hidden_size = 8>(x, W, R, B) }""",
+        {"W": (1, 24, 8), "R": (1, 24, 8), "B": (1, 48)},
+    )
+    x = np.random.default_rng(0).normal(size=(4, 6, 8)).astype(np.float32)
+    second = MaskWeights(min_size=0, criterion="second-order")
+    _, record = apply_pass(second, model, samples={"x": x})
+    assert [each.what.partition(", ")[2] for each in record.changes] == [
+        "by magnitude: nobody knows which rows a GRU reads"
+    ] * 2

@@ -433,6 +433,9 @@ def test_a_model_without_groups_is_left_alone() -> None:
     )
     _, record = _apply(model)
     assert record.reason == "no group of channels can get narrower"
+    _, record = _apply(_stream(), units="heads", macs=0.5)
+    assert record.reason == "no group of heads can get narrower"
+    assert str(record.missed) == "macs=0.5 is missed at 1.000: no more heads can go"
 
 
 def test_a_budget_out_of_reach_is_told() -> None:

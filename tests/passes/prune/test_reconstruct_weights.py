@@ -465,9 +465,9 @@ def test_samples_that_would_take_too_much_memory_are_left_out(
         counts.append(self.count)
 
     monkeypatch.setattr(Walk, "__init__", counted)
-    repaired(two_convs(), MaskWeights(min_size=0))
+    repaired(two_convs(), MaskWeights(min_size=0, criterion="magnitude"))
     monkeypatch.setattr("graphopt.families.refitting.walks._HELD_BYTES", 4 * 5 * 1000)
-    repaired(two_convs(), MaskWeights(min_size=0))
+    repaired(two_convs(), MaskWeights(min_size=0, criterion="magnitude"))
     assert counts[:2] == [24, 24]
     assert 1 < counts[2] == counts[3] < 24
 
