@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from graphopt.contract.passes import Context, RowMoments
 from graphopt.facts.layers import Layer
 from graphopt.facts.weights import WeightGroup
+from graphopt.families.padding import RealRows
+from graphopt.families.run_shapes import run_shapes
 from graphopt.graph.graph import Graph
 from graphopt.numerics.moments import Moments
 from graphopt.rewrite.biases import has_bias, shift_bias
@@ -54,18 +56,25 @@ def inputs_of(groups: Sequence[WeightGroup], graph: Graph, context: Context) -> 
     """What the layers of each weight read on the calibration samples.
 
     None where there are no samples, for layers in bodies, which cannot be observed, and where what
-    they read cannot be measured, such as values too large to be squared.
+    they read cannot be measured, such as values too large to be squared. Tokens of padding, by a
+    mask among the inputs, do not count.
     """
     asked: list[list[RowMoments]] = []
     for group in groups:
         made = [RowMoments.of(each) for each in group.layers if each.scope is graph.main]
         known = [each for each in made if isinstance(each, RowMoments)]
         asked.append(known if context.calibrated and len(known) == len(group.layers) else [])
-    answers = context.observe([request for requests in asked for request in requests])
+    everything = [request for requests in asked for request in requests]
+    moments = dict[RowMoments, Moments]()
+    if everything:
+        moments = RealRows(graph, context, run_shapes(graph, context)).moments(everything)
+    others = [request for request in everything if request not in moments]
+    answers = context.observe(others)
+    moments |= {each: answers[each] for each in others if answers.failure(each) is None}
     return [
         None
-        if any(answers.failure(each) for each in requests)
-        else _inputs([answers[each] for each in requests], all(map(has_bias, group.layers)))
+        if any(each not in moments for each in requests)
+        else _inputs([moments[each] for each in requests], all(map(has_bias, group.layers)))
         for group, requests in zip(groups, asked, strict=True)
     ]
 

@@ -78,11 +78,12 @@ class RealRows:
         graph: The model; left as it is while it is asked.
         context: Has the samples.
         shapes: Of the tensors in one run on the first sample.
+        samples: The most to look at.
     """
 
-    def __init__(self, graph: Graph, context: Context, shapes: Shapes) -> None:
+    def __init__(self, graph: Graph, context: Context, shapes: Shapes, samples: int = _ALL) -> None:
         self._scope = graph.main
-        self._walk = context.walk(graph, _ALL)
+        self._walk = context.walk(graph, samples)
         self._padding = Padding(graph, context, shapes, self._walk.count)
 
     def moments(self, requests: Iterable[RowMoments]) -> dict[RowMoments, Moments]:

@@ -7,12 +7,15 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from graphopt.contract.passes import Context, MeanSquare, body_reason
+from graphopt.contract.passes import Context, MeanSquare, RowMoments, body_reason
 from graphopt.facts.layers import Refusal
 from graphopt.facts.weights import WeightGroup
+from graphopt.families.padding import RealRows
 from graphopt.families.refitting.blocks import blocks_of, from_blocks
 from graphopt.families.refitting.fit import Fit
 from graphopt.families.refitting.solvable import SolvableLayer, refit_refusal
+from graphopt.families.run_shapes import run_shapes
+from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.numerics.removal import damped, second_order_mask
 from graphopt.numerics.scores import AskedZeros, Mask
@@ -59,10 +62,15 @@ def _powers(group: WeightGroup) -> MeanSquare:
     return MeanSquare(one.data, 1 if one.kind == "conv" else -1)
 
 
-def input_scores(context: Context, groups: Sequence[WeightGroup], samples: int) -> Iterator[Array]:
+def input_scores(
+    graph: Graph, context: Context, groups: Sequence[WeightGroup], samples: int
+) -> Iterator[Array]:
     """``w^2`` times the mean square of the input that it multiplies: what its output loses.
 
+    Tokens of padding, by a mask among the inputs, do not count.
+
     Args:
+        graph: The model.
         context: Has the samples.
         groups: Weights of which samples tell.
         samples: How many to look at.
@@ -75,10 +83,15 @@ def input_scores(context: Context, groups: Sequence[WeightGroup], samples: int) 
     """
     requests = [_powers(group) for group in groups]
     answers = context.observe(requests, limit=samples)
-    for group, request in zip(groups, requests, strict=True):
+    rows = [RowMoments.of(group.layers[0]) for group in groups]
+    asked = [each for each in rows if isinstance(each, RowMoments)]
+    real = RealRows(graph, context, run_shapes(graph, context), samples).moments(asked)
+    for group, request, row in zip(groups, requests, rows, strict=True):
         one = group.layers[0]
         weight = blocks_of(one, one.values().astype(np.float64))
         powers = answers[request].reshape(one.groups, -1)
+        if isinstance(row, RowMoments) and row in real:
+            powers = np.square(real[row].mean) + np.diagonal(real[row].covariance, 0, 1, 2)
         by_row = np.repeat(powers, weight.shape[1] // powers.shape[1], axis=1)
         yield one.weight.stored(from_blocks(one, weight**2 * by_row[:, :, None]))
 

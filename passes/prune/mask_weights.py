@@ -226,7 +226,7 @@ class MaskWeights(Pass):
     ) -> None:
         """Take weights layer after layer, and fit those that stay to what the layer gave."""
         wanted = []
-        for layer, zeros in zip(layers, self._wanted(context, layers), strict=True):
+        for layer, zeros in zip(layers, self._wanted(graph, context, layers), strict=True):
             if has_zeros(layer, zeros):
                 changes.skip(layer.name, "it has the zeros that are asked for already")
                 values = layer.constant.values
@@ -249,12 +249,14 @@ class MaskWeights(Pass):
                 note_zeros(changes, layer, before, values)
                 self._store(layer, values, changes)
 
-    def _wanted(self, context: Context, layers: Sequence[WeightGroup]) -> Iterator[AskedZeros]:
+    def _wanted(
+        self, graph: Graph, context: Context, layers: Sequence[WeightGroup]
+    ) -> Iterator[AskedZeros]:
         """What zeros each layer is to have."""
         if not self._competing:
             yield from (self._zeros for _ in layers)
             return
-        for keep in self._masks(layers, input_scores(context, layers, self.samples)):
+        for keep in self._masks(layers, input_scores(graph, context, layers, self.samples)):
             yield replace(self._zeros, sparsity=float(1 - keep.mean()))
 
     def _ranks(
@@ -263,7 +265,7 @@ class MaskWeights(Pass):
         """How much the elements of each weight matter; magnitudes are made one at a time."""
         ranks: Iterable[Array]
         if criterion == "wanda":
-            return input_scores(context, layers, self.samples)
+            return input_scores(graph, context, layers, self.samples)
         if criterion == "taylor" or criterion == "snip":  # noqa: PLR1714 - mypy follows this form
             ranks = gradient_scores(graph, context, layers, criterion, self.name)
         else:
