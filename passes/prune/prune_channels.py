@@ -164,7 +164,8 @@ class PruneChannels(Pass):
             changes.kept = cut_out(graph, model.shapes, cuts, model.known)
         else:
             graph.become(before)
-        changes.missed = self.budget.missed(left, why_no_more(model.ways, cuts, units))
+        why = why_no_more(model.ways, cuts, units, changes.skips)
+        changes.missed = self.budget.missed(left, why)
         if model.ways:
             kept = "the model keeps to the budget already"
             changes.nothing = kept if changes.missed is None else changes.missed.reason

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,6 @@ from graphopt.contract.passes import Pass
 from graphopt.passes.factorize import FactorizeMatmul
 from graphopt.passes.prune import MaskWeights
 from graphopt.testing import apply_pass, model_from_text
-from graphopt.testing.apply import Data
 
 _MODEL = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[N, 6, 16] x, int64[N, 6] {mask}) => (float[N, 6, 16] y) {{
@@ -17,7 +18,7 @@ g (float[N, 6, 16] x, int64[N, 6] {mask}) => (float[N, 6, 16] y) {{
 }}"""
 
 
-def _samples(mask_name: str) -> Data:
+def _samples(mask_name: str) -> dict[str, Any]:
     """Real tokens lie in the first four channels, those of padding, larger, in the others."""
     rng = np.random.default_rng(0)
     rows = np.zeros((24, 6, 16), np.float32)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from graphopt.contract.passes import Skip
 from graphopt.contract.taken import GroupWidth, Taken
 from graphopt.families.channels.cuts import Cut
 from graphopt.families.channels.narrowable import Narrowable, Way
@@ -14,6 +16,8 @@ from graphopt.graph.node import label
 from graphopt.numerics.narrowing import Curve
 
 __all__ = ["narrowed", "taken", "why_no_more"]
+
+_ADVICE = "; put "
 
 _POINTS = 49
 """Of a curve that has more, so many are told, evenly spread, and that of the width as it is."""
@@ -71,8 +75,20 @@ def _words(cut: Cut, basis: str) -> str:
     return f"{told}: {basis}" if basis else told
 
 
-def why_no_more(ways: Sequence[Way], cuts: Sequence[Cut], units: str) -> str:
-    """Why no more was cut, where that was too little; ``units`` says of what."""
+def why_no_more(ways: Sequence[Way], cuts: Sequence[Cut], units: str, skips: Sequence[Skip]) -> str:
+    """Why no more was cut, where that was too little.
+
+    Args:
+        ways: What could have been.
+        cuts: What was.
+        units: What goes, in a word.
+        skips: Layers that keep theirs; where that is all of them, most for the same reason, another
+            pass may help.
+    """
+    if not ways and skips:
+        reason, count = Counter(each.reason for each in skips).most_common(1)[0]
+        if 2 * count > len(skips) and _ADVICE in reason:
+            return f"no {units} can go; of {count} layer{'s' * (count > 1)}: {reason}"
     widths = {cut.group.name: cut.width for cut in cuts}
     if any(widths.get(way.group.name, way.group.size) > way.widths[-1] for way in ways):
         return "no widths were found that keep to it"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -436,6 +437,18 @@ def test_a_model_without_groups_is_left_alone() -> None:
     _, record = _apply(_stream(), units="heads", macs=0.5)
     assert record.reason == "no group of heads can get narrower"
     assert str(record.missed) == "macs=0.5 is missed at 1.000: no more heads can go"
+
+
+def test_where_another_pass_would_let_channels_go_the_budget_tells_which() -> None:
+    model = _doubled()
+    for each in model.graph.initializer:
+        model.graph.input.append(
+            onnx.helper.make_tensor_value_info(each.name, each.data_type, each.dims)
+        )
+    _, record = _apply(model, macs=0.5)
+    words = r"no channels can go; of \d layers?: it is listed as an input; put freeze-init"
+    assert record.missed is not None
+    assert re.match(words, record.missed.reason)
 
 
 def test_a_budget_out_of_reach_is_told() -> None:

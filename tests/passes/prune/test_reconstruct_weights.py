@@ -121,7 +121,7 @@ def test_a_channel_that_follows_from_the_others_is_made_up_for() -> None:
 
 def test_zeros_stay_zeros_and_the_answers_come_nearer() -> None:
     model = MODELS["cnn"]()
-    mask = MaskWeights(min_size=0, sparsity=0.6, depthwise=True)
+    mask = MaskWeights(criterion="magnitude", min_size=0, sparsity=0.6, depthwise=True)
     masked, _ = apply_passes([mask], model, samples={"x": IMAGES}, strict=True)
     graph, records = apply_passes(
         [mask, ReconstructWeights()], model, samples={"x": IMAGES}, strict=True
@@ -141,7 +141,7 @@ def test_the_sum_with_a_shortcut_is_what_counts() -> None:
             y = Add(d, c) }}""",
         {"S": (4, 3, 1, 1), "W": (4, 3, 1, 1)},
     )
-    mask = MaskWeights(min_size=0, nodes=("s",))
+    mask = MaskWeights(criterion="magnitude", min_size=0, nodes=("s",))
     graph, record = repaired(model, mask, item=ReconstructWeights(nodes=("b",)))
     assert [each.node for each in record.changes] == ["b"]
     kept = values_of(graph, "S") == 0
@@ -168,7 +168,7 @@ def test_a_layer_without_a_bias_gets_one() -> None:
 def test_the_last_factor_of_a_product_is_solved_towards_the_layer_that_it_was() -> None:
     graph, record = repaired(
         two_convs(),
-        MaskWeights(min_size=0, nodes=("a",)),
+        MaskWeights(criterion="magnitude", min_size=0, nodes=("a",)),
         FactorizeConv(rank=2, scheme="spatial", min_size=0, nodes=("a",), allow_slower=True),
     )
     assert record.changes[0].node == "a"
@@ -182,7 +182,7 @@ def test_the_first_factor_is_solved_for_what_the_last_makes_of_it() -> None:
         {"W": (8, 3, 3, 3), "B": (8,)},
     )
     item = FactorizeConv(rank=2, scheme="channel", min_size=0, nodes=("a",), allow_slower=True)
-    passes = [MaskWeights(min_size=0, nodes=("a",)), item]
+    passes = [MaskWeights(criterion="magnitude", min_size=0, nodes=("a",)), item]
     before, _ = apply_passes(passes, model, samples={"x": IMAGES}, strict=True)
     only = ReconstructWeights(nodes=("a_first",), ridge=0)
     graph, record = repaired(model, *passes, item=only)
@@ -231,7 +231,7 @@ def test_products_of_three_axes_with_their_bias_behind() -> None:
             [q] n = MatMul(r, W2) s = Add(n, B2) y = Add(s, x) }}""",
         {"W1": (16, 32), "B1": (32,), "W2": (32, 16), "B2": (16,)},
     )
-    graph, record = repaired(model, MaskWeights(), x=rows)
+    graph, record = repaired(model, MaskWeights(criterion="magnitude"), x=rows)
     assert [each.node for each in record.changes] == ["p", "q"]
     assert (values_of(graph, "B1") != model_values(model, "B1")).any()
     assert (values_of(graph, "B2") != model_values(model, "B2")).any()
@@ -243,7 +243,10 @@ def test_beside_weights_that_are_codes_the_bias_is_solved_for(biased: bool) -> N
     model = two_convs()
     if not biased:
         del model.graph.node[1].input[2:]
-    passes = [MaskWeights(min_size=0), QuantizeWeights(nodes=("b",), min_size=0)]
+    passes = [
+        MaskWeights(criterion="magnitude", min_size=0),
+        QuantizeWeights(nodes=("b",), min_size=0),
+    ]
     before, _ = apply_passes(passes, model, samples={"x": IMAGES}, strict=True)
     graph, record = repaired(model, *passes, item=ReconstructWeights(nodes=("b",)))
     (edit,) = record.changes
@@ -261,7 +264,7 @@ def test_beside_weights_that_are_codes_the_bias_is_solved_for(biased: bool) -> N
 
 
 def test_a_bias_of_integers_is_solved_for_on_its_grid() -> None:
-    passes = [MaskWeights(min_size=0, sparsity=0.6), QuantizeStatic()]
+    passes = [MaskWeights(criterion="magnitude", min_size=0, sparsity=0.6), QuantizeStatic()]
     before, _ = apply_passes(passes, two_convs(), samples={"x": IMAGES}, strict=True)
     graph, record = repaired(two_convs(), *passes)
     assert {each.node for each in record.changes} == {"a"}, told(record)
@@ -287,7 +290,7 @@ def test_a_bias_behind_a_normalization_goes_into_its_mean() -> None:
     )
     for name in "GV":  # each a tensor of its own
         assert values_of(Graph(model), name).shape == (4,)
-    mask = MaskWeights(min_size=0, sparsity=0.8)
+    mask = MaskWeights(criterion="magnitude", min_size=0, sparsity=0.8)
     graph, record = repaired(model, mask)
     assert [each.node for each in record.changes] == ["a"]
     assert (values_of(graph, "M") != 0).all()
@@ -306,7 +309,7 @@ def test_a_normalization_that_belongs_to_no_layer_is_solved_for_itself() -> None
             [n] n = BatchNormalization(s, G, H, M, V) y = Relu(n) }}""",
         {"W": rng.normal(0.2, 1, (8, 3, 3, 3)).astype(F32), "U": (8, 3, 3, 3), **stats},
     )
-    mask = MaskWeights(min_size=0, sparsity=0.8)
+    mask = MaskWeights(criterion="magnitude", min_size=0, sparsity=0.8)
     graph, record = repaired(model, mask, item=ReconstructWeights(nodes=("n",), ridge=0, rounds=0))
     assert [each.node for each in record.changes] == ["n"]
     before, _ = apply_passes([mask], model, samples={"x": IMAGES}, strict=True)
@@ -344,7 +347,7 @@ def test_layers_of_all_kinds_come_to_least_squares(
     )
     noise = np.random.default_rng(1).normal(0.3, 1, (6, 6, *[8] * rank))
     x = (noise + np.roll(noise, 1, 1) + np.roll(noise, 1, -1)).astype(F32)
-    mask = MaskWeights(min_size=0, sparsity=0.4, depthwise=True)
+    mask = MaskWeights(criterion="magnitude", min_size=0, sparsity=0.4, depthwise=True)
     graph, record = repaired(model, mask, item=ReconstructWeights(ridge=0), x=x)
     assert [each.node for each in record.changes] == ["a"]
     right = given_by(model, x)
@@ -370,7 +373,10 @@ def test_floats_of_other_widths_are_solved_and_stored_as_they_were(kind: str) ->
         {name: rng.normal(0, 0.4, shape).astype(kind) for name, shape in shapes.items()},
     )
     errors = []
-    for passes in ([MaskWeights(min_size=0)], [MaskWeights(min_size=0), ReconstructWeights()]):
+    for passes in (
+        [MaskWeights(criterion="magnitude", min_size=0)],
+        [MaskWeights(criterion="magnitude", min_size=0), ReconstructWeights()],
+    ):
         graph, records = apply_passes(
             passes, model, samples={"x": IMAGES.astype(kind)}, strict=True
         )
@@ -396,7 +402,7 @@ def test_a_layer_that_cannot_be_measured_is_left_and_the_others_are_solved() -> 
     x = np.random.default_rng(0).normal(size=(24, 6)) @ np.random.default_rng(1).normal(
         size=(6, 16)
     )
-    _, record = repaired(model, MaskWeights(min_size=0), x=x.astype(F32))
+    _, record = repaired(model, MaskWeights(criterion="magnitude", min_size=0), x=x.astype(F32))
     assert sorted(each.node for each in record.changes) == ["a", "c"]
     assert told(record)["b"].startswith("tensor 'z' holds values too large to be squared")
 
@@ -413,7 +419,7 @@ def test_beside_a_shared_weight_each_bias_is_solved_for() -> None:
             [a] c = Conv(x, W)  [b] y = Conv(c, W) }}""",
         {"W": (3, 3, 1, 1)},
     )
-    graph, record = repaired(model, MaskWeights(min_size=0))
+    graph, record = repaired(model, MaskWeights(criterion="magnitude", min_size=0))
     assert [each.node for each in record.changes] == ["a", "b"]
     assert record.changes[0].what.startswith(
         "its bias alone, since its weight is shared with others; error of its result "
@@ -437,7 +443,10 @@ def test_tokens_of_padding_do_not_count() -> None:
     mask = np.ones((12, 6), np.int64)
     mask[:, 4:] = 0
     rows[:, 4:] = 99 * rng.normal(size=(12, 2, 16))
-    passes: list[Pass] = [MaskWeights(min_size=0, nodes=("p",)), ReconstructWeights(ridge=1e-4)]
+    passes: list[Pass] = [
+        MaskWeights(criterion="magnitude", min_size=0, nodes=("p",)),
+        ReconstructWeights(ridge=1e-4),
+    ]
     samples = {"x": rows, "attention_mask": mask}
     graph, _ = apply_passes(passes, masked_products(), samples=samples, strict=True)
     weight = values_of(graph, "W1")
@@ -465,9 +474,9 @@ def test_samples_that_would_take_too_much_memory_are_left_out(
         counts.append(self.count)
 
     monkeypatch.setattr(Walk, "__init__", counted)
-    repaired(two_convs(), MaskWeights(min_size=0, criterion="magnitude"))
+    repaired(two_convs(), MaskWeights(criterion="magnitude", min_size=0))
     monkeypatch.setattr("graphopt.families.refitting.walks._HELD_BYTES", 4 * 5 * 1000)
-    repaired(two_convs(), MaskWeights(min_size=0, criterion="magnitude"))
+    repaired(two_convs(), MaskWeights(criterion="magnitude", min_size=0))
     assert counts[:2] == [24, 24]
     assert 1 < counts[2] == counts[3] < 24
 
