@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from graphopt.analysis.downstream import Downstream, downstream, result_of, unpooled
-from graphopt.contract.passes import Context, SampledRows
+from graphopt.contract.passes import Context, SampledRows, Walk
 from graphopt.errors import DataError
 from graphopt.facts.layers import Layer, Refusal, layer
 from graphopt.facts.live import peak_elements
@@ -49,8 +49,10 @@ class Refit:
     def __init__(
         self, graph: Graph, context: Context, pending: Sequence[Solvable], samples: int
     ) -> None:
+        self.shapes = context.shapes
         self._graph, self._context = graph, context
         self._pending = {id(one.node) for one in pending}
+        self._starts: dict[int, Floats] = {}
         sizes = run_shapes(graph, context)
         infos = [context.shapes.get(one.result) for one in pending]
         double = any(info and info.data_type == TensorProto.DOUBLE for info in infos)
@@ -90,10 +92,31 @@ class Refit:
             behind = replace(behind, added=now if behind.added is None else behind.added + now)
         rows = np.zeros((*shape[:2], 0), np.float32) if given.rows is None else given.rows
         rows = rows.reshape(len(rows), groups, width)
-        start = self._start(one)
+        start = self._starts.get(id(one.node), self._start(one))
         if start is None or start.shape != weight.shape:
             start = weight
         return Fit(one, rows, wanted, behind, weight, bias, start)
+
+    def walks_at(self, one: Solvable) -> tuple[Walk, Walk]:
+        """Walks of their own from one that was solved for: of the model as it is, and as it was.
+
+        Raises:
+            PassError: They take too much memory.
+        """
+        main = self._context.reference.main
+        node = main.producer(one.node.output[0])
+        assert node is not None
+        self._present.advance(one.node)
+        self._original.advance(node)
+        return self._present.fork(self._graph), self._original.fork(self._context.reference)
+
+    def narrowed(self, one: Solvable) -> bool:
+        """Whether its result has fewer channels than in the float model."""
+        return (one.result, one.axis) in self._context.kept
+
+    def begin(self, one: Solvable, weight: Floats) -> None:
+        """Let one that is pending stay near this weight, ``(groups, width, out)``."""
+        self._starts[id(one.node)] = weight
 
     def _start(self, one: Solvable) -> Floats | None:
         """What is left of the float model's weight ``(groups, width, out)``; None without one."""
@@ -142,7 +165,7 @@ class Refit:
         look = downstream(self._graph.main, one.result, shapes)
         norm = None if look.norm is None else normalization(self._graph.main, look.norm)
         told = not isinstance(norm, Refusal) and (norm is None or not norm.hides)
-        if not told or not all(self._settled(name) for name in look.beside):
+        if not told or not all(self.settled(name) for name in look.beside):
             look, norm = Downstream(one.result), None
         assert not isinstance(norm, Refusal)
         if context.reference.main.producer(look.total) is None:
@@ -154,7 +177,7 @@ class Refit:
             other = self._present.ask(SampledRows(name, axis, most=most))
             added = other if added is None else added + other
         wanted = self._original.ask(SampledRows(look.total, axis, most=most))
-        wanted = self._left(wanted, look.total, axis)
+        wanted = self.left(wanted, look.total, axis)
         now = None
         if rows is None:  # asked for last: its node may be edited until the next question
             now = self._present.ask(SampledRows(one.result, axis, most=most))
@@ -180,7 +203,7 @@ class Refit:
             return missing
         rows = self._present.ask(replace(request, most=most))
         wanted = self._original.ask(SampledRows(result, axis, most=most))
-        wanted = self._left(wanted, result, axis)
+        wanted = self.left(wanted, result, axis)
         if wanted.shape != (len(rows), 1, given):
             return missing
         inverse = np.linalg.pinv(blocks_of(factor, found[0])[0]).astype(np.float32)
@@ -200,15 +223,15 @@ class Refit:
         read = self._original.ask(SampledRows(name, axis, most=most))
         weight, bias = blocks_of(found, effective[0])[0], effective[1]
         wanted = read @ weight.astype(np.float32) + bias.astype(np.float32)
-        wanted = self._left(wanted, result, one.axis % 2)
+        wanted = self.left(wanted, result, one.axis % 2)
         return _Given(rows, None, wanted, None, Downstream(result), None)
 
-    def _left(self, wanted: Singles, name: str, axis: int) -> Singles:
+    def left(self, wanted: Singles, name: str, axis: int) -> Singles:
         """The channels that the model as it is still has."""
         kept = self._context.kept.get((name, axis))
         return wanted if kept is None else wanted[:, :, kept]
 
-    def _settled(self, name: str) -> bool:
+    def settled(self, name: str) -> bool:
         """Whether a tensor depends on nothing that is still to be solved."""
         nodes = self._graph.main.ancestors([name])
         return not any(id(node) in self._pending for node in nodes)

@@ -119,6 +119,20 @@ def test_a_channel_that_follows_from_the_others_is_made_up_for() -> None:
     assert record.changes[0].what.endswith("now 0.00%")
 
 
+def test_where_channels_went_the_first_goes_by_what_the_second_makes_of_it() -> None:
+    """The last channel follows from the others only in front of the Relu."""
+    model = two_convs("[r] r = Relu(c)")
+    model.graph.node[-1].input[0] = "r"
+    wanted = given_by(model, IMAGES)
+    errors = {}
+    for pairs in (True, False):
+        graph, record = repaired(model, CutLast(), item=ReconstructWeights(pairs=pairs))
+        errors[pairs] = float(np.square(given_by(graph, IMAGES) - wanted).mean())
+        said = " ".join(each.what for each in record.changes)
+        assert ("together with b: error of its result" in said) == pairs
+    assert errors[True] < 0.7 * errors[False]
+
+
 def test_zeros_stay_zeros_and_the_answers_come_nearer() -> None:
     model = MODELS["cnn"]()
     mask = MaskWeights(criterion="magnitude", min_size=0, sparsity=0.6, depthwise=True)
