@@ -17,6 +17,7 @@ from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.run import environment
 from graphopt.run.files import FileRead, Read, Written, refuse_overlaps
+from graphopt.run.guessing import guesses
 from graphopt.run.means import Means
 from graphopt.run.proof import Proof, describe, prove, with_recipe
 from graphopt.run.quality import Caveat
@@ -187,6 +188,7 @@ def finished(
             *(record.note for record in choice.records if record.note),
             *proof.messages,
             *means.label_notes,
+            *filter(None, [_guessed(proof, means)]),
             *_losses(before, output, proof, start),
             *told_of(means.calibration, means.training, means.evaluation),
         ],
@@ -200,6 +202,13 @@ def finished(
         seconds=time.perf_counter() - started,
     )
     return Result(with_recipe(choice.stage.graph, text) if done else choice.stage.graph, record)
+
+
+def _guessed(proof: Proof, means: Means) -> str:
+    """What is to be told where the labels make the model as it came no better than a guess."""
+    if means.evaluation is None or proof.quality is None:
+        return ""
+    return guesses(proof.quality.metric, means.evaluation.labels)
 
 
 def _losses(

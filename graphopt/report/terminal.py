@@ -113,7 +113,9 @@ def _channels(console: Console, record: RunRecord) -> None:
     ]
     table(console, (">groups", ">channels", "made by"), lines)
     if len(rows) > len(shown):
-        line(console, f"and {len(rows) - len(shown)} more such lines; -v shows every group", "dim")
+        rest = len(rows) - len(shown)
+        words = f"and {rest} more such line{'s' * (rest > 1)}; -v shows every group"
+        line(console, words, "dim")
 
 
 def _more(groups: int) -> str:

@@ -7,9 +7,9 @@ import math
 from graphopt.contract.settings import Limits
 from graphopt.run.quality import Quality
 
-__all__ = ["agreement_error", "drop_error", "used_by"]
+__all__ = ["SHARES_RIGHT", "agreement_error", "drop_error", "used_by"]
 
-_SHARES_RIGHT = ("top1", "accuracy")
+SHARES_RIGHT = ("top1", "accuracy")
 """Metrics that are the share of decisions that are right, in percent."""
 
 
@@ -20,7 +20,7 @@ def drop_error(quality: Quality) -> float | None:
     which a share p is decided differently it is at most sqrt(p / n).
     """
     metric = quality.metric
-    if metric is None or metric.name not in _SHARES_RIGHT or not quality.samples:
+    if metric is None or metric.name not in SHARES_RIGHT or not quality.samples:
         return None
     output = quality.outputs.get(metric.output)
     if output is None or output.agreement is None:
