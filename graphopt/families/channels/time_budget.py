@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from graphopt.families.channels.cuts import Cut, cut_out
 from graphopt.families.channels.narrowable import Narrowable
@@ -12,9 +14,13 @@ from graphopt.graph.tensors import Array
 from graphopt.runtime.session import Session
 from graphopt.runtime.side_by_side import side_by_side
 
-__all__ = ["TimeBudget", "time_share"]
+__all__ = ["TimeBudget", "nearest_within", "time_share"]
 
-_TRIES = 4
+T = TypeVar("T")
+
+_TRIES = 5
+_NEAR = 0.96
+"""This much of what may be left is near enough: measurements repeat no better."""
 _ROUNDS = 15
 _SETTLED = 0.03
 
@@ -57,18 +63,17 @@ class TimeBudget:
             The cuts, and what they leave of that time.
         """
         asked = self.most(share)
-        cuts = within(asked)
-        left = self._predicted(cuts) / self._whole * self.now
-        for number in range(_TRIES if self._form == "float" else 0):
-            if number:
-                asked *= min(0.97, share / left)
-                cuts = within(asked)
+        if self._form != "float":
+            cuts = within(asked)
+            return cuts, self._predicted(cuts) / self._whole * self.now
+
+        def at(most: float) -> tuple[list[Cut], float, bool]:
+            cuts = within(most)
             trial = self._graph.copy()
             cut_out(trial, self._shapes, cuts, {})
-            left = self._ratio(trial)
-            if left <= share or self._predicted(cuts) > asked:
-                break
-        return cuts, left
+            return cuts, self._ratio(trial), self._predicted(cuts) <= most
+
+        return nearest_within(at, asked, share)
 
     def _predicted(self, cuts: Sequence[Cut]) -> float:
         """Milliseconds that a run of what cuts leave should take."""
@@ -77,6 +82,38 @@ class TimeBudget:
     def _ratio(self, graph: Graph) -> float:
         """What a graph takes of the original's time."""
         return time_share(self._original, graph, self._feeds, self._threads)
+
+
+def nearest_within(
+    at: Callable[[float], tuple[T, float, bool]], asked: float, share: float
+) -> tuple[T, float]:
+    """Of a few tries the one that leaves most of what may be left, and what that is.
+
+    Args:
+        at: What comes of a time that is asked for, the share that is measured of it, and whether
+            less could be asked for.
+        asked: The first.
+        share: That may be left. Where no try keeps to it the last one counts.
+    """
+    low, high = 0.0, math.inf
+    held: tuple[T, float] | None = None
+    for _ in range(_TRIES):
+        found, left, reached = at(asked)
+        if left > share:
+            high = asked
+            if not reached:
+                break
+            asked *= min(0.97, 0.98 * share / left)
+        else:
+            if held is None or left > held[1]:
+                held = found, left
+            low = asked
+            if left >= _NEAR * share:
+                break
+            asked *= share / max(left, share / 2)
+        if not low < asked < high:
+            asked = math.sqrt(low * high)
+    return held or (found, left)
 
 
 def time_share(original: Graph, graph: Graph, feeds: Mapping[str, Array], threads: int) -> float:
