@@ -36,6 +36,7 @@ __all__ = [
     "time_words",
 ]
 
+_EXACT_DB = 200
 NONE = "-"
 _STEPS = ("", "k", "M", "G", "T")
 _LIMITS = {
@@ -104,7 +105,7 @@ def decibel(value: float | None) -> str:
     """A ratio in dB; from 200 dB on two results are the same in every bit that counts."""
     if value is None:
         return NONE
-    return "exact" if value >= 200 else f"{value:.1f} dB"
+    return "exact" if value >= _EXACT_DB else f"{value:.1f} dB"
 
 
 def percent(value: float | None) -> str:
@@ -238,7 +239,11 @@ def limit_measured(record: LimitRecord) -> str:
 
 def _figure(record: LimitRecord, value: float | None) -> str:
     """A figure of a limit; of the unit of a metric nothing is known."""
-    return NONE if value is None else f"{value:{'.3g' if record.name == 'max_drop' else '.2f'}}"
+    if value is None:
+        return NONE
+    if record.name == "min_sqnr_db" and value >= _EXACT_DB:
+        return decibel(value)
+    return f"{value:{'.3g' if record.name == 'max_drop' else '.2f'}}"
 
 
 def rolled_back(record: LimitRecord) -> str:
