@@ -37,6 +37,8 @@ def extract(
         for name in sorted({name for node in nodes for name in graph.main.reads(node)}):
             if name in held:
                 kind = onnx.helper.np_dtype_to_tensor_dtype(held[name].dtype)
-                scope.add_input(onnx.helper.make_tensor_value_info(name, kind, None))
+                # of a tensor of unknown rank onnxruntime 1.32 takes a Slice of the Shape as empty
+                rank = [None] * held[name].ndim
+                scope.add_input(onnx.helper.make_tensor_value_info(name, kind, rank))
     scope.touch()
     return part

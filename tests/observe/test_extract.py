@@ -7,6 +7,7 @@ from onnx import parser
 
 from graphopt.graph.graph import Graph
 from graphopt.observe.extract import extract
+from graphopt.runtime.session import Session
 
 TEXT = """
 <ir_version: 8, opset_import: ["": 17]>
@@ -45,3 +46,25 @@ def test_from_what_is_held_only_the_rest_is_computed() -> None:
     assert [node.output[0] for node in part.main.nodes] == ["y"]
     assert part.main.inputs == ["c", "late"]
     assert not part.main.initializers
+
+
+SIZES = """
+<ir_version: 8, opset_import: ["": 13]>
+g (float[1, 2, 4, 4] x, float[1, 3, 8, 8] like) => (float[1, 2, 8, 8] y)
+<int64[4] all = {1, 2, 4, 4}, int64[1] none = {0}, int64[1] two = {2}, int64[1] four = {4}> {
+    data = Reshape (x, all)
+    other = Relu (like)
+    s1 = Shape (data)
+    head = Slice (s1, none, two)
+    s2 = Shape (other)
+    tail = Slice (s2, two, four)
+    sizes = Concat <axis = 0> (head, tail)
+    y = Resize <mode = "nearest"> (data, , , sizes)
+}
+"""
+
+
+def test_sizes_that_follow_from_what_is_held_are_known_to_be_so_many() -> None:
+    held = {"x": np.ones((1, 2, 4, 4), np.float32), "other": np.ones((1, 3, 8, 8), np.float32)}
+    part = extract(Graph(parser.parse_model(SIZES)), ["y"], held)
+    assert Session(part, threads=1, outputs=["y"]).run(held)["y"].shape == (1, 2, 8, 8)
