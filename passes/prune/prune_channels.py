@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal, TypeVar
-
-import numpy as np
-import onnx
 
 from graphopt.analysis.channels import ChannelGroup, channel_groups
 from graphopt.contract.examples import Example
@@ -28,6 +25,7 @@ from graphopt.families.channels.budget import BUDGETS, ChannelBudget, Costs, Kep
 from graphopt.families.channels.curves import measured_curves, plain_curves
 from graphopt.families.channels.cuts import Cut, cut_out
 from graphopt.families.channels.drops import branch_of
+from graphopt.families.channels.examples import heads_model, wide_model
 from graphopt.families.channels.narrowable import Narrowable, Way
 from graphopt.families.channels.order import Criterion, Ordering
 from graphopt.families.channels.readers import LayerRows, layer_rows
@@ -302,47 +300,9 @@ class PruneChannels(Pass):
             plain.but(criterion="batchnorm", max_share=0.5, macs=0.8),
             *(plain.but(criterion=each, allocation="uniform") for each in weights),
             Example("cnn", {"round_to": 2, "params": 0.7}),
-            Example(_wide, {"latency": 0.9, "form": "int8", "round_to": 32, "max_share": 0.5}),
+            Example(wide_model, {"latency": 0.9, "form": "int8", "round_to": 32, "max_share": 0.5}),
             Example("mlp", {"bytes": 0.8, "round_to": 1}),
             Example("mlp", {"share": 0.25, "round_to": 1, "exclude": ("Gelu",)}),
             Example("mlp", {"share": 0.25, "round_to": 1, "nodes": ("Gemm",), "units": "channels"}),
-            Example(_heads, {"share": 0.25, "units": "heads"}),
+            Example(heads_model, {"share": 0.25, "units": "heads"}),
         ]
-
-
-def _wide() -> onnx.ModelProto:
-    """Two convolutions that take a time that can be told, with 64 channels between."""
-    return _made(
-        """<ir_version: 8, opset_import: ["" : 17]>
-        wide (float[N,16,16,16] x) => (float[N,16,16,16] y, float[N,16,16,16] aside) {
-          c = Conv <pads = [1, 1, 1, 1]> (x, W1)
-          r = Relu (c)
-          y = Conv <pads = [1, 1, 1, 1]> (r, W2)
-          aside = Sin (x)
-        }""",
-        {"W1": (64, 16, 3, 3), "W2": (16, 64, 3, 3)},
-    )
-
-
-def _heads() -> onnx.ModelProto:
-    """Attention of four heads."""
-    return _made(
-        """<ir_version: 10, opset_import: ["" : 23]>
-        heads (float[N,6,16] x) => (float[N,6,16] y) {
-          q = MatMul (x, WQ)
-          k = MatMul (x, WK)
-          v = MatMul (x, WV)
-          a = Attention <q_num_heads = 4, kv_num_heads = 4> (q, k, v)
-          y = MatMul (a, WO)
-        }""",
-        {"WQ": (16, 32), "WK": (16, 32), "WV": (16, 32), "WO": (32, 16)},
-    )
-
-
-def _made(text: str, shapes: Mapping[str, tuple[int, ...]]) -> onnx.ModelProto:
-    made: onnx.ModelProto = onnx.parser.parse_model(text)
-    rng = np.random.default_rng(0)
-    for name, shape in shapes.items():
-        values = rng.normal(size=shape).astype(np.float32)
-        made.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
-    return made
