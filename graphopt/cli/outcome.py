@@ -88,7 +88,8 @@ def conclude(result: Result, *, as_json: bool, verbose: bool, keep_going: bool =
         first, *others = result.refused
         more = f" (and {len(others)} more)" if others else ""
         outcome = advised(f"{first.status}: {first.reason}", first.needs)
+        made = any(item.status == "done" for item in result.report.passes)
+        written = "what the other passes made was written" if made else "the model is as it was"
         raise PassError(
-            f"{first.name} {outcome}{more}; what the other passes made was written; "
-            "--keep-going makes that no failure"
+            f"{first.name} {outcome}{more}; {written}; --keep-going makes that no failure"
         )
