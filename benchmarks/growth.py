@@ -193,7 +193,7 @@ CASES: dict[str, tuple[_Maker, dict[str, Any]]] = {
     "eliminate-identity": (identities, {}),
     "eliminate-dead": (leftovers, {}),
     "deduplicate-initializers": (twins, {}),
-    "mask-weights": (matmuls, {"min_size": 0}),
+    "mask-weights": (matmuls, {"min_size": 0, "criterion": "magnitude"}),
     "smooth-activations": (matmuls, {"min_size": 0}),
     "smooth-activations residuals": (residuals, {"min_size": 0, "min_gain": 0.1}),
 }

@@ -104,10 +104,11 @@ class TransposedWindow:
         spread = np.zeros((*images.shape[:2], *wide), images.dtype)
         steps = (slice(None, None, step) for step in strides)
         spread[(slice(None), slice(None), *steps)] = images
-        cuts = zip(around, wide, strict=True)
-        left = tuple(slice(max(-front, 0), size - max(-end, 0)) for (front, end), size in cuts)
         more = [(max(front, 0), max(end, 0)) for front, end in around]
-        return np.pad(spread[(slice(None), slice(None), *left)], [(0, 0), (0, 0), *more])
+        padded = np.pad(spread, [(0, 0), (0, 0), *more])
+        cuts = zip(around, padded.shape[2:], strict=True)
+        left = (slice(max(-front, 0), max(size + min(end, 0), 0)) for (front, end), size in cuts)
+        return padded[(slice(None), slice(None), *left)]
 
     def _around(self, sizes: Sequence[int]) -> list[tuple[int, int]]:
         """Zeros in front of and behind each axis; negative where values are cut off."""

@@ -32,7 +32,7 @@ def spread(image: NDArray[Any], weight: NDArray[Any], strides: Any, dilations: A
     return out
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=100)
 @given(st.data(), st.integers(1, 2), st.integers(0, 2**32 - 1))
 def test_rows_times_the_weight_are_the_outputs(data: Any, rank: int, seed: int) -> None:
     def drawn(low: int, high: int, count: int) -> tuple[int, ...]:
@@ -63,6 +63,17 @@ def test_rows_times_the_weight_are_the_outputs(data: Any, rank: int, seed: int) 
     assert np.array_equal(np.concatenate([np.zeros((0, *rows.shape[1:])), *parts]), rows)
     chosen = np.arange(0, count, 2)
     np.testing.assert_array_equal(window.at(images, chosen), rows[chosen])
+
+
+@pytest.mark.parametrize(("pads", "left"), [((2, 0), 0), ((3, 0), 0), ((1, 0), 1), ((0, 2), 0)])
+def test_what_is_cut_off_in_front_may_be_more_than_there_is(
+    pads: tuple[int, int], left: int
+) -> None:
+    window = TransposedWindow((1,), pads=pads, output_padding=(1,))
+    assert window.positions((1,)) == (left,)
+    parts = list(window.columns(np.ones((3, 1))))
+    assert sum(map(len, parts)) == left
+    assert all((part == 0).all() for part in parts), "what lies behind is padding"
 
 
 @pytest.mark.parametrize(
