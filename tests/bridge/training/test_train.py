@@ -707,13 +707,13 @@ def test_the_rate_has_fallen_when_the_time_is_over(
     convnet: Any, pictures: Any, options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates = list[float]()
-    step = torch.optim.Adam.step
+    step = torch.optim.AdamW.step
 
-    def noted(self: torch.optim.Adam, *args: Any) -> Any:
+    def noted(self: torch.optim.AdamW, *args: Any) -> Any:
         rates.append(self.param_groups[0]["lr"])  # and a second goes by with each step
         return step(self, *args)
 
-    monkeypatch.setattr(torch.optim.Adam, "step", noted)
+    monkeypatch.setattr(torch.optim.AdamW, "step", noted)
     monkeypatch.setattr("time.perf_counter", lambda: float(len(rates)))
     x, given = {"x": pictures(32)}, options(steps=40, lr=1.0, warmup=0.0)
     _, history = run(convnet(1), convnet(0), x, given, deadline=Deadline(10.0, 0.0))
