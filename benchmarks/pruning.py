@@ -15,7 +15,6 @@ The table goes to standard output and, as Markdown and with all figures as JSON,
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import resource
 import subprocess
@@ -26,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import table
 from scoring import Score, score
 from zoo import LIMITS_NOT_MET, LONGEST, ROOT, Entry, entries
 
@@ -106,18 +106,15 @@ def line(row: Row) -> str:
     if row.score is None or row.report is None:
         return f"| {row.model} | {asked} | {row.form} | {row.error} | | | | | | | | |"
     found, report = row.score, row.report
-    metric = ""
-    if found.metric is not None:
-        metric = f"{found.metric} {found.before:.2f} -> {found.after:.2f}"
     cells = [
         row.model,
         asked,
         row.form,
         *(_ratio(report, key) for key in ("macs", "params", "bytes")),
-        f"{found.latency_ratio:.2f}x ± {found.latency_spread / 2:.2f}",
+        table.latency(found),
         "" if found.agreement is None else f"{found.agreement:.1f} %",
-        metric,
-        _integer_layers(report),
+        table.metric(found),
+        table.integer_layers(report),
         f"{row.cpu_seconds:.0f}",
         f"{report['peak_rss_bytes'] / 2**20:.0f}",
     ]
@@ -127,20 +124,6 @@ def line(row: Row) -> str:
 def _ratio(report: dict[str, Any], key: str) -> str:
     before, after = report["input"][key], report["output"][key]
     return f"{after / before:.3f}x" if before else ""
-
-
-def _integer_layers(report: dict[str, Any]) -> str:
-    if not (audit := report["audit"]):
-        return ""
-    return f"{len(audit['integer'])} of {len(audit['integer']) + len(audit['float'])}"
-
-
-def save(path: Path, rows: list[Row]) -> None:
-    """Write ``path`` with the endings .md and .json, anew after each row."""
-    table = "\n".join([HEADER, *map(line, rows)])
-    path.with_suffix(".md").write_text(table + "\n", encoding="utf-8")
-    figures = [dataclasses.asdict(row) for row in rows]
-    path.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -180,7 +163,7 @@ def main(arguments: list[str] | None = None) -> int:
         for share, form in cases:
             rows.append(run(entry, share, form, options))
             print(line(rows[-1]), flush=True)
-            save(options.output, rows)
+            table.save(options.output, HEADER, map(line, rows), rows)
     return int(any(row.error for row in rows))
 
 

@@ -16,7 +16,6 @@ The table goes to standard output and, as Markdown and with all figures as JSON,
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import baseline
+import table
 from scoring import Score, score
 
 ROOT = Path(__file__).parent.parent
@@ -118,19 +118,16 @@ def line(row: Row) -> str:
     if row.score is None:
         return f"| {row.model} | {row.preset} | {row.error} | | | | | | | |"
     found = row.score
-    metric = ""
-    if found.metric is not None:
-        metric = f"{found.metric} {found.before:.2f} -> {found.after:.2f}"
     cells = [
         row.model,
         row.preset,
         made_by(row),
         f"{row.bytes_ratio:.3f}x",
-        f"{found.latency_ratio:.2f}x ± {found.latency_spread / 2:.2f}",
+        table.latency(found),
         ", ".join(f"{db:.1f}" for db in found.sqnr_db.values()),
         "" if found.agreement is None else f"{found.agreement:.1f} %",
-        metric,
-        integer_layers(row),
+        table.metric(found),
+        table.integer_layers(row.report),
         f"{row.seconds:.0f}",
     ]
     return f"| {' | '.join(cells)} |"
@@ -141,23 +138,6 @@ def made_by(row: Row) -> str:
     if row.report is None:
         return baseline.SETTINGS[row.preset]
     return next((c["name"] for c in row.report["candidates"] if c["chosen"]), row.preset)
-
-
-def integer_layers(row: Row) -> str:
-    """How many layers run on integer kernels, by the audit of the run."""
-    audit = row.report and row.report["audit"]
-    if not audit:
-        return ""
-    integer = len(audit["integer"])
-    return f"{integer} of {integer + len(audit['float'])}"
-
-
-def save(path: Path, rows: list[Row]) -> None:
-    """Write ``path`` with the endings .md and .json, anew after each row."""
-    table = "\n".join([HEADER, *map(line, rows)])
-    path.with_suffix(".md").write_text(table + "\n", encoding="utf-8")
-    figures = [dataclasses.asdict(row) for row in rows]
-    path.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -194,7 +174,7 @@ def main(arguments: list[str] | None = None) -> int:
         for preset in options.presets:
             rows.append(run(entry, preset, options))
             print(line(rows[-1]), flush=True)
-            save(options.output, rows)
+            table.save(options.output, HEADER, map(line, rows), rows)
     return int(any(row.error for row in rows))
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Missed", "missed_budget"]
+from graphopt.errors import UsageError
+
+__all__ = ["Missed", "at_most_one", "missed_budget"]
 
 _ROUNDING = 1e-6
 """Figures that differ by less, relative to what was asked, are the same."""
@@ -34,6 +37,21 @@ class Missed:
             return f"{self.budget}={self.asked:g} is missed at {self.reached:g}: {self.reason}"
         digits = next((d for d in (3, 5) if round(self.reached, d) != round(self.asked, d)), 8)
         return f"{self.budget}={self.asked:g} is missed at {self.reached:.{digits}f}: {self.reason}"
+
+
+def at_most_one(name: str, budgets: Mapping[str, float | None]) -> None:
+    """Refuse a pass that was given several budgets.
+
+    Args:
+        name: Of the pass.
+        budgets: Values by option; None where it was not given.
+
+    Raises:
+        UsageError: More than one was given.
+    """
+    given = [option for option, value in budgets.items() if value is not None]
+    if len(given) > 1:
+        raise UsageError(f"{name}: {' and '.join(given)} exclude each other; give one")
 
 
 def missed_budget(

@@ -6,10 +6,10 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from graphopt.contract.budgets import at_most_one
 from graphopt.contract.passes import Changes, Context, Option, Pass, missed_budget
 from graphopt.contract.preconditions import Precondition, Unquantized
 from graphopt.contract.taken import LayerRank
-from graphopt.errors import UsageError
 from graphopt.facts.layers import Refusal
 from graphopt.facts.select import select
 from graphopt.facts.weights import WeightGroup, weight_groups
@@ -60,11 +60,8 @@ class LowRank(Pass):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        budgets = [self.rank, self.energy, self.macs, self.bytes]
         names = ("rank", "energy", "macs", "bytes")
-        given = [name for name, each in zip(names, budgets, strict=True) if each is not None]
-        if len(given) > 1:
-            raise UsageError(f"{self.name}: {' and '.join(given)} exclude each other; give one")
+        at_most_one(self.name, {each: getattr(self, each) for each in names})
 
     @abstractmethod
     def refusal(self, group: WeightGroup, graph: Graph) -> Refusal | None:

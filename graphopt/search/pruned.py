@@ -97,7 +97,9 @@ def form_behind(best: Candidate, lifted: Candidate) -> Proposal | None:
 
 def removal_at(share: float, behind: Proposal | None) -> str:
     """The pass that leaves a share of the time of the form in the end, as a spec."""
-    integers = behind is not None and any(name in behind.spec for name in _INTEGERS)
+    integers = behind is not None and any(
+        item.name in _INTEGERS for item in parse_passes(behind.spec)
+    )
     return _REMOVE.format(share=share, form="int8" if integers else "float")
 
 
@@ -117,7 +119,7 @@ def pruned_alone(
     """
     (removes,) = parse_passes(removal)
     for item in tried:
-        if removes in item.passes and not any(p.name.startswith("quantize") for p in item.passes):
+        if removes in item.passes and not any(p.quantizes for p in item.passes):
             return item
     made = attempt(lifted, means, Proposal("pruned", removal, f"{removal},{_REPAIR}{AFTER}"))
     left = _reached(made, lifted)

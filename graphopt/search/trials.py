@@ -65,7 +65,7 @@ def _nothing(stage: Stage, passes: Sequence[Pass], records: Sequence[PassRecord]
         return "; ".join(failed)
     skipped = Counter(skip.reason for record in lossy for skip in record.skipped if skip.node)
     if skipped:
-        verb = "quantize" if any(item.name.startswith("quantize") for item in lossy) else "remove"
+        verb = "quantize" if any(item.quantizes for item in passes) else "remove"
         return f"nothing to {verb}: {skipped.most_common(1)[0][0]}"
     if stage.graph.header.functions:
         return "nothing to quantize outside the functions of the model, which stay as they are"

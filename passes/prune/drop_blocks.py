@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from graphopt.analysis.blocks import Block, residual_blocks
+from graphopt.contract.budgets import at_most_one
 from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import (
@@ -19,7 +20,6 @@ from graphopt.contract.preconditions import (
     When,
 )
 from graphopt.contract.registry import register
-from graphopt.errors import UsageError
 from graphopt.facts.select import select
 from graphopt.families.block_budget import BlockBudget, BlockBudgetKind, adds
 from graphopt.families.block_choice import BlockChoice, droppable
@@ -76,9 +76,7 @@ class DropBlocks(Pass):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = [name for name in _BUDGETS if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise UsageError(f"{self.name}: {' and '.join(given)} exclude each other; give one")
+        at_most_one(self.name, {each: getattr(self, each) for each in _BUDGETS})
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes(nothing="the model keeps to the budget already")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal, TypeVar
 
 from graphopt.analysis.channels import ChannelGroup, channel_groups
+from graphopt.contract.budgets import at_most_one
 from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass, Skip
 from graphopt.contract.preconditions import (
@@ -17,7 +18,6 @@ from graphopt.contract.preconditions import (
     When,
 )
 from graphopt.contract.registry import register
-from graphopt.errors import UsageError
 from graphopt.facts.layers import Refusal
 from graphopt.facts.select import select
 from graphopt.facts.shapes import Shapes
@@ -147,9 +147,7 @@ class PruneChannels(Pass):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = [name for name in BUDGETS if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise UsageError(f"{self.name}: {' and '.join(given)} exclude each other; give one")
+        at_most_one(self.name, {each: getattr(self, each) for each in BUDGETS})
 
     def run(self, graph: Graph, context: Context) -> Changes:
         units = "heads" if self.units == "heads" else "channels"

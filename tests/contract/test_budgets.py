@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphopt.contract.budgets import missed_budget
+from graphopt.contract.budgets import at_most_one, missed_budget
+from graphopt.errors import UsageError
 
 SHARES = st.floats(0.001, 1)
 
@@ -42,3 +43,12 @@ def test_the_figures_that_are_told_differ(reached: float | None, text: str) -> N
 def test_counts_are_told_as_such() -> None:
     missed = missed_budget("blocks", 9, 2, "why", least=True)
     assert str(missed) == "blocks=9 is missed at 2: why"
+
+
+def test_several_budgets_are_refused_by_their_options() -> None:
+    at_most_one("some-pass", {"macs": 0.5, "bytes": None})
+    at_most_one("some-pass", {"macs": None})
+    with pytest.raises(
+        UsageError, match=r"^some-pass: macs and bytes exclude each other; give one"
+    ):
+        at_most_one("some-pass", {"macs": 0.5, "params": None, "bytes": 0.0})
