@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -170,13 +171,21 @@ def torch_is_there() -> bool:
 
 
 def require_torch(name: str) -> None:
-    """Say what to install where torch is missing.
+    """Say what to install where torch is missing or cannot be loaded.
 
     Raises:
-        SystemFailure: It is.
+        SystemFailure: It is, or cannot.
     """
     if not torch_is_there():
         raise SystemFailure(f"{name} needs PyTorch; install it with: pip install 'graphopt[train]'")
+    try:
+        importlib.import_module("torch")
+    except (ImportError, OSError) as err:  # OSError: a shared library of it
+        fault = " ".join(str(err).split())
+        raise SystemFailure(
+            f"{name} needs PyTorch, which is installed and cannot be loaded ({fault}); install it "
+            "anew with: pip install --force-reinstall 'graphopt[train]'"
+        ) from err
 
 
 def require_torch_for(passes: Iterable[Pass]) -> None:

@@ -25,11 +25,19 @@ AFTER = ",eliminate-dead"
 
 @dataclass(frozen=True)
 class Proposal:
-    """A form that could suit: what it is in essence, how people call it, and its passes."""
+    """A form that could suit.
+
+    Attributes:
+        kind: What it is in essence.
+        name: How people call it.
+        spec: Its passes.
+        integers: It is known that layers compute on integers in it.
+    """
 
     kind: Kind
     name: str
     spec: str
+    integers: bool = False
 
 
 def proposals_for(stage: Stage, means: Means) -> list[Proposal]:

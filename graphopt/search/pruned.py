@@ -9,6 +9,7 @@ from dataclasses import replace
 from graphopt.contract.settings import Limits
 from graphopt.contract.spec import format_passes, parse_passes
 from graphopt.errors import DataError, LimitError, ModelError, PassError
+from graphopt.facts.form import model_form
 from graphopt.run.means import Means
 from graphopt.search.candidate import Candidate, choose
 from graphopt.search.nearing import Nearing
@@ -21,8 +22,6 @@ logger = logging.getLogger(__name__)
 
 _REMOVE = "prune-channels{{latency={share:g},form={form}}}"
 _REPAIR = "reconstruct-weights"
-_INTEGERS = ("quantize-static", "quantize-dynamic")
-"""Passes behind which layers compute in integers: widths that pay there are not those of floats."""
 
 
 def pruned_forms(
@@ -92,14 +91,16 @@ def form_behind(best: Candidate, lifted: Candidate) -> Proposal | None:
     passes = best.passes[len(lifted.passes) :]
     if best.kind in ("float", "float32") or not passes:
         return None
-    return Proposal("pruned", best.name, format_passes(passes) + AFTER)
+    integers = model_form(best.stage.graph).quantized
+    return Proposal("pruned", best.name, format_passes(passes) + AFTER, integers)
 
 
 def removal_at(share: float, behind: Proposal | None) -> str:
-    """The pass that leaves a share of the time of the form in the end, as a spec."""
-    integers = behind is not None and any(
-        item.name in _INTEGERS for item in parse_passes(behind.spec)
-    )
+    """The pass that leaves a share of the time of the form in the end, as a spec.
+
+    Widths that pay on integers are not those that pay in floats.
+    """
+    integers = behind is not None and behind.integers
     return _REMOVE.format(share=share, form="int8" if integers else "float")
 
 

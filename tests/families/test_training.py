@@ -29,3 +29,16 @@ def test_torch_is_asked_for_where_gradients_are_taken(monkeypatch: pytest.Monkey
         require_torch_for(parse_passes("prune-channels{criterion=taylor}"))
     with pytest.raises(SystemFailure, match="distill needs PyTorch;"):
         require_torch_for(parse_passes("distill"))
+
+
+def test_torch_that_cannot_be_loaded_is_told_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(name: str) -> None:
+        raise OSError("libtorch_cpu.so:\nno such file")
+
+    monkeypatch.setattr(training, "torch_is_there", lambda: True)
+    monkeypatch.setattr("importlib.import_module", fails)
+    told = r"distill needs PyTorch, .* cannot be loaded \(libtorch_cpu.so: no such file\); install"
+    with pytest.raises(SystemFailure, match=told):
+        require_torch_for(parse_passes("distill"))

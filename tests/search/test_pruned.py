@@ -15,6 +15,7 @@ from graphopt.graph import io
 from graphopt.passes.prune import PruneChannels
 from graphopt.run.means import Means
 from graphopt.run.quality import Quality
+from graphopt.run.sequence import run_passes
 from graphopt.runtime.latency import Ratio
 from graphopt.search import pruned
 from graphopt.search.candidate import Candidate, Kind
@@ -34,7 +35,12 @@ def form(kind: Kind, name: str, spec: str = "", ratio: float = 1.0) -> Candidate
 
 BASE = form("float", "float, cleaned")
 LIFTED = form("float", "float, cleaned", "upgrade-opset")
-STATIC = form("static", "int8 static", "upgrade-opset,quantize-static,correct-bias", 0.5)
+STATIC = replace(
+    form("static", "int8 static", "upgrade-opset,quantize-static,correct-bias", 0.5),
+    stage=run_passes(
+        STAGE, replace(MEANS, limits=Limits()), parse_passes("upgrade-opset,quantize-static")
+    )[0],
+)
 
 
 @pytest.fixture
