@@ -76,7 +76,7 @@ class LowRank(Pass):
         changes = Changes()
         seed = int(context.rng.integers(2**32))
         groups, others = [], []
-        chosen = select(self.nodes, self.exclude)
+        chosen = select(graph, self.nodes, self.exclude)
         for group in weight_groups(graph, chosen, self.op_types):
             if refusal := group.refusal(self.min_size) or self.refusal(group, graph):
                 changes.skip(refusal)
@@ -86,7 +86,8 @@ class LowRank(Pass):
         read = inputs_of(groups, graph, context)
         plan = RankPlan(graph, context, timed=not self.allow_slower and self.bytes is None)
         forms = [self.forms(*each, seed) for each in zip(groups, read, strict=True)]
-        original = list(weight_groups(context.reference, chosen, self.op_types))
+        was_chosen = select(context.reference, self.nodes, self.exclude)
+        original = list(weight_groups(context.reference, was_chosen, self.op_types))
         shared = self._shared
         if shared is None:
             plans = [plan.alone(each, self._budget) for each in forms]

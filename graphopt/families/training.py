@@ -40,10 +40,10 @@ class TrainingPass(TrainOptions, Pass):
     """A pass that trains weights; its fields are the options that all of them have."""
 
     nodes: Annotated[
-        tuple[str, ...], Option("train only nodes of these names or types", patterns=True)
+        tuple[str, ...], Option("train only nodes of these names, types or kinds", patterns=True)
     ] = ()
     exclude: Annotated[
-        tuple[str, ...], Option("train no nodes of these names or types", patterns=True)
+        tuple[str, ...], Option("train no nodes of these names, types or kinds", patterns=True)
     ] = ()
     frozen: Annotated[
         tuple[str, ...], Option("tensors up to which onnxruntime computes and nothing is trained")
@@ -73,7 +73,7 @@ class TrainingPass(TrainOptions, Pass):
 
         return trainee(
             graph,
-            select(self.nodes, self.exclude),
+            select(graph, self.nodes, self.exclude),
             self.training(context).samples,
             batch_norm=self.batch_norm,
             dropout=self.dropout,

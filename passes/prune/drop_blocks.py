@@ -116,7 +116,7 @@ class DropBlocks(Pass):
 
     def _chosen(self, graph: Graph, block: Block, changes: Changes) -> bool:
         """Whether ``nodes`` has all layers of a block, and ``exclude`` none of its nodes."""
-        inside, outside = select(self.nodes), select(self.exclude)
+        inside, outside = select(graph, self.nodes), select(graph, self.exclude)
         unwanted = bool(self.exclude) and any(map(outside, (block.end, *block.nodes)))
         if unwanted or not all(inside(each.node) for each in block.layers):
             return False

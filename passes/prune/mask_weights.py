@@ -170,13 +170,13 @@ class MaskWeights(Pass):
             for layer, keep in zip(seen, self._masks(seen, ranks), strict=True):
                 self._mask(layer, keep, changes)
         if self.threshold is None:
-            chosen = select(self.nodes, self.exclude)
+            chosen = select(graph, self.nodes, self.exclude)
             changes.missed = missed_zeros(graph, chosen, self._zeros, layers, self._spares)
         return changes
 
     def _layers(self, graph: Graph, changes: Changes) -> list[WeightGroup]:
         """The weights that are to lose elements."""
-        chosen, found = select(self.nodes, self.exclude), []
+        chosen, found = select(graph, self.nodes, self.exclude), []
         for layer in prunable(graph, chosen, self.min_size, self._zeros, changes):
             if self._spares(layer):
                 changes.skip(layer.name, "a depthwise convolution, whose few weights all matter")

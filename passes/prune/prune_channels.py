@@ -266,7 +266,7 @@ class PruneChannels(Pass):
     def _groups(self, graph: Graph, shapes: Shapes) -> tuple[list[ChannelGroup], list[Skip]]:
         """The groups that may lose units, and the reasons of the others."""
         kinds = {"all": (True, False), "heads": (True,), "channels": (False,)}[self.units]
-        chosen = select(self.nodes, self.exclude)
+        chosen = select(graph, self.nodes, self.exclude)
         channels, fixed = channel_groups(graph, shapes), Changes()
         for one in channels.fixed:
             if chosen(one.node):

@@ -88,7 +88,7 @@ class ReconstructWeights(Pass):
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
-        found = list(solvables(graph, select(self.nodes, self.exclude)))
+        found = list(solvables(graph, select(graph, self.nodes, self.exclude)))
         listed = [each for each in found if isinstance(each, Solvable)]
         refit = Refit(graph, context, listed, self.samples)
         for each in found:

@@ -68,7 +68,7 @@ class QuantizeDynamic(Pass):
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
-        chosen = select(self.nodes, self.exclude)
+        chosen = select(graph, self.nodes, self.exclude)
         saturates = context.target.saturates
         grid = DynamicGrid(
             self.per_channel, self.weights, self.ranges, saturates and self.weights == "int8"
@@ -88,13 +88,14 @@ class QuantizeDynamic(Pass):
                 elif found is not None:
                     changes.skip(found)
                 elif is_kind(node, "recurrent"):
-                    self._recurrent(scope, node, context, cells, changes)
+                    self._recurrent(scope, node, chosen(node), context, cells, changes)
         return changes
 
     def _recurrent(
         self,
         scope: Scope,
         node: NodeProto,
+        chosen: bool,
         context: Context,
         cells: DynamicRecurrent,
         changes: Changes,
@@ -107,7 +108,7 @@ class QuantizeDynamic(Pass):
         if operator is None:
             reason = f"{target.runtime} has no integer {node.op_type} on target {target.name}"
             changes.skip(node, reason)
-        elif not select(self.nodes, self.exclude)(node):
+        elif not chosen:
             changes.skip(node, _CHOSEN_FLOAT)
         elif reason := too_small(found[0].weight.constant, self.min_size):
             changes.skip(node, reason)

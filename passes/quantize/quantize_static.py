@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from graphopt.analysis.edge_layers import edge_layers
 from graphopt.analysis.placement import place
 from graphopt.contract.examples import Example
 from graphopt.contract.passes import (
@@ -27,6 +26,7 @@ from graphopt.contract.preconditions import (
 )
 from graphopt.contract.registry import register
 from graphopt.errors import UsageError
+from graphopt.facts.edge_layers import edge_layers
 from graphopt.facts.layers import open_layers
 from graphopt.facts.select import select
 from graphopt.families.chosen import Exclude, Nodes
@@ -146,7 +146,7 @@ class QuantizeStatic(Pass):
         return ranges.mse(histogram, codes.qmin, codes.qmax)
 
     def _place(self, graph: Graph, context: Context) -> Placement:
-        chosen = select(self.nodes, self.exclude)
+        chosen = select(graph, self.nodes, self.exclude)
         return place(
             graph.main,
             context.shapes,

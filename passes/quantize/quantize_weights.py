@@ -85,7 +85,7 @@ class QuantizeWeights(Pass):
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
-        chosen = select(self.nodes, self.exclude)
+        chosen = select(graph, self.nodes, self.exclude)
         if context.target.expands == "Cast":
             self._expand(graph, chosen, changes)
         groups = list(grouped(_with_scales(graph)))

@@ -106,7 +106,7 @@ class SmoothActivations(Pass):
 
     def _groups(self, graph: Graph, changes: Changes) -> dict[str, list[Layer]]:
         """The layers that can be smoothed, by the tensor that they read."""
-        chosen = select(self.nodes, self.exclude)
+        chosen = select(graph, self.nodes, self.exclude)
         groups: dict[str, list[Layer]] = {}
         for layer in layers(graph):
             if not isinstance(layer, Layer) or layer.kind != "linear":

@@ -68,10 +68,10 @@ class PruneIteratively(PruningOptions, DistillingPass):
     min_size: MinSize = 256
     prune: Annotated[
         tuple[str, ...],
-        Option("take weights of these nodes or types only", patterns=True),
+        Option("take weights of nodes of these names, types or kinds only", patterns=True),
     ] = ()
     keep: Annotated[
-        tuple[str, ...], Option("take none of these nodes or types", patterns=True)
+        tuple[str, ...], Option("take none of these names, types or kinds", patterns=True)
     ] = ()
     lr: Annotated[float, Option("highest learning rate", low=0, low_open=True)] = 2e-3
     requires = (*DistillingPass.requires, Unquantized())
@@ -89,7 +89,7 @@ class PruneIteratively(PruningOptions, DistillingPass):
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
         pattern = PATTERNS[self.pattern]
-        chosen = select(self.prune, self.keep)
+        chosen = select(graph, self.prune, self.keep)
         layers = prunable(graph, chosen, self.min_size, AskedZeros(self.sparsity, pattern), changes)
         if all(reached(pool, self.sparsity, pattern) for pool in self._pools(layers)):
             for layer in layers:

@@ -115,7 +115,7 @@ class TrainQuantized(DistillingPass):
 
         trainee = quantized_trainee(
             graph,
-            select(self.nodes, self.exclude),
+            select(graph, self.nodes, self.exclude),
             context.reference,
             scales=self.scales,
             batch_norm=self.batch_norm,

@@ -22,7 +22,7 @@ def graph_of(nodes: str, inputs: str = "", **weights: Any) -> Graph:
 
 
 def chosen(graph: Graph, *nodes: str, exclude: tuple[str, ...] = ()) -> list[str]:
-    return sorted(weights_of(graph, select(nodes, exclude)))
+    return sorted(weights_of(graph, select(graph, nodes, exclude)))
 
 
 LAYERS = graph_of("h = Gemm (x, W, b) r = Relu (h) y = MatMul (r, V)", W=(3, 5), b=(5,), V=(5, 4))

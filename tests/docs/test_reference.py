@@ -14,6 +14,7 @@ from graphopt.contract import presets, recipe
 from graphopt.contract.spec import format_passes, parse_passes
 from graphopt.data.images import Preprocessing
 from graphopt.errors import UsageError
+from graphopt.facts.node_kinds import NODE_KINDS
 from graphopt.report import json as report
 from graphopt.targets.tables import TARGETS
 
@@ -41,7 +42,7 @@ def test_spec_reads_and_comes_back(spec: str) -> None:
 
 
 def test_messages_are_those_of_the_parser() -> None:
-    for spec, message in rows(section("Spec text")):
+    for spec, message in rows(section("Spec text").partition("**Patterns**")[0]):
         with pytest.raises(UsageError) as caught:
             parse_passes(spec.strip("`"))
         assert str(caught.value) == message
@@ -70,6 +71,14 @@ def test_targets_are_those_of_the_tables() -> None:
     (host, _), *listed = rows(section("Targets"))
     assert host == "`host`"
     assert listed == [[f"`{item.name}`", item.description] for item in TARGETS.values()]
+
+
+def test_kinds_of_layers_are_those_of_the_patterns() -> None:
+    words = {
+        key.strip("`"): text
+        for key, text in rows(section("Spec text").partition("**Patterns**")[2])
+    }
+    assert words == {word: kind.meaning for word, kind in NODE_KINDS.items()}
 
 
 def test_keys_of_the_report_are_those_of_the_schema() -> None:

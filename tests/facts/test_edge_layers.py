@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from graphopt.analysis.edge_layers import edge_layers
+from graphopt.facts.edge_layers import edge_layers
 from graphopt.graph.graph import Graph
 from graphopt.testing import model_from_text
 
