@@ -232,6 +232,8 @@ class Pass(Options, ABC):
     ``context.calibrated`` before it asks."""
     quantizes: ClassVar[bool] = False
     """Its reasons for leaving a layer alone say why that layer stays float."""
+    strips: ClassVar[bool] = False
+    """Takes out metadata and doc strings, which other passes leave as they are."""
     may_grow: ClassVar[str] = ""
     """Why the weights may be larger afterwards; empty where that would be a fault."""
 

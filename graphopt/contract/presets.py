@@ -25,15 +25,15 @@ _PRESETS: dict[str, tuple[str, str | None]] = {
     "clean": ("lossless clean-up only", CLEAN),
     "int8-static": (
         "static int8 (QDQ, per channel) with bias correction; needs calibration data",
-        f"{_LIFTED},quantize-static,correct-bias,quantize-weights,eliminate-dead",
+        f"{_LIFTED},quantize-static,correct-bias,quantize-weights,eliminate-dead,strip-metadata",
     ),
     "int8-dynamic": (
         "int8 MatMuls with activations quantized at run time; needs no data",
-        f"{_LIFTED},quantize-dynamic,quantize-weights,eliminate-dead",
+        f"{_LIFTED},quantize-dynamic,quantize-weights,eliminate-dead,strip-metadata",
     ),
     "int8-weights": (
         "int8 weights, float arithmetic: a quarter of the bytes at float speed; needs no data",
-        f"{_LIFTED},quantize-weights,eliminate-dead",
+        f"{_LIFTED},quantize-weights,eliminate-dead,strip-metadata",
     ),
 }
 

@@ -20,7 +20,7 @@ _STATIC = "quantize-static{options},correct-bias,quantize-weights{options}"
 _DYNAMIC = "quantize-dynamic,quantize-weights"
 _SMOOTH = "smooth-activations"
 _WEIGHTS = "quantize-weights"
-AFTER = ",eliminate-dead"
+AFTER = ",eliminate-dead,strip-metadata"
 
 
 @dataclass(frozen=True)

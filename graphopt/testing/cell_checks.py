@@ -70,6 +70,8 @@ def bystanders_are_kept(cell: Cell) -> None:
     for name in ("producer_name", "producer_version", "domain", "model_version", "doc_string"):
         assert getattr(after, name) == getattr(before, name), name
     assert list(after.metadata_props) == list(before.metadata_props), "metadata of the model"
+    if cell.pass_class.strips:
+        return
     assert list(after.graph.metadata_props) == list(before.graph.metadata_props), "metadata"
     assert all(function in before.functions for function in after.functions), "functions changed"
     assert (after.graph.name, after.graph.doc_string) == (

@@ -17,6 +17,7 @@ from graphopt.passes.cleanup.freeze_initializers import FreezeInitializers
 from graphopt.passes.cleanup.fuse_activations import FuseActivations
 from graphopt.passes.cleanup.fuse_batchnorm import FuseBatchnorm
 from graphopt.passes.cleanup.inline_functions import InlineFunctions
+from graphopt.passes.cleanup.strip_metadata import StripMetadata
 from graphopt.passes.cleanup.upgrade_opset import UpgradeOpset
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "FuseActivations",
     "FuseBatchnorm",
     "InlineFunctions",
+    "StripMetadata",
     "UpgradeOpset",
 ]

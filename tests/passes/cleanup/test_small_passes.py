@@ -1,11 +1,16 @@
-"""freeze-initializers, deduplicate-initializers, eliminate-dead."""
+"""freeze-initializers, deduplicate-initializers, eliminate-dead, strip-metadata."""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx
 
-from graphopt.passes.cleanup import DeduplicateInitializers, EliminateDead, FreezeInitializers
+from graphopt.passes.cleanup import (
+    DeduplicateInitializers,
+    EliminateDead,
+    FreezeInitializers,
+    StripMetadata,
+)
 from graphopt.testing import MODELS, apply_pass, model_from_text
 
 _HEAD = '<ir_version: 8, opset_import: ["" : 13]>'
@@ -85,3 +90,38 @@ def test_what_no_output_needs_goes() -> None:
     assert not graph.main.initializers
     assert graph.main.inputs == ["x", "unread"]
     assert {edit.node for edit in record.changes} == {"Add(d)", "Exp(e)", "w", "alone"}
+
+
+def test_notes_of_the_exporter_go_and_those_of_the_model_stay() -> None:
+    model = MODELS["bodies"]()
+    model.metadata_props.add(key="author", value="somebody")
+    model.doc_string = "a model"
+    model.graph.input[0].doc_string = "the pixels"
+    branch = next(n for n in model.graph.node if n.op_type == "If").attribute[0].g
+    branch.node[0].metadata_props.add(key="trace", value="File model.py, line 7")
+    model.graph.node[0].doc_string = "about a node"
+    inner = onnx.helper.make_tensor_value_info(model.graph.node[0].output[0], 1, None)
+    inner.metadata_props.add(key="scope", value="a.b")
+    model.graph.value_info.append(inner)
+    graph, record = apply_pass(StripMetadata(), model)
+    after = graph.to_model()
+    assert [entry.key for entry in after.metadata_props] == [e.key for e in model.metadata_props]
+    assert (after.doc_string, after.graph.input[0].doc_string) == ("a model", "the pixels")
+    for scope in graph.scopes():
+        for message in (*scope.nodes, *scope.value_infos, scope.proto):
+            assert not message.metadata_props and not message.doc_string
+    names = [value.name for value in after.graph.value_info]
+    assert names == [value.name for value in model.graph.value_info]
+    assert "taken out" in record.changes[0].what
+    assert [edit.node for edit in record.changes] == ["model", "if_3/"]
+    _, record = apply_pass(StripMetadata(), graph)
+    assert record.status == "nothing to do"
+
+
+def test_notes_that_are_to_stay_do() -> None:
+    model = model_from_text(f"{_HEAD} g (float[N,2] x) => (float[N,2] y) {{ y = Relu (x) }}", {})
+    for key in ("partition", "trace.file", "trace.line"):
+        model.graph.node[0].metadata_props.add(key=key, value="1")
+    graph, record = apply_pass(StripMetadata(keep=("part*",)), model)
+    assert [entry.key for entry in graph.main.nodes[0].metadata_props] == ["partition"]
+    assert record.changes[0].what == "metadata and doc strings of 1 node taken out"
