@@ -15,7 +15,7 @@ from graphopt.graph.graph import Scope
 from graphopt.graph.node import attribute, is_op
 from graphopt.numerics.grids import CodeName
 from graphopt.rewrite.quantized_activations import Placement
-from graphopt.targets import OpRule, Target
+from graphopt.targets import OpRule, Slow, Target
 
 __all__ = ["Refuse", "place"]
 
@@ -122,19 +122,10 @@ class _Planner:
         refusal = found.refusal("codable", "right") or (
             found.refusal("matrix") if found.kind == "linear" else None
         )
-        if refusal is None and (width := self._narrow_group(found)) is not None:
-            reason = f"{width} channels a group; its integer kernel is slower than the float one"
-            return Refusal(node, reason)
+        if refusal is None and (why := _slow(found, self.target.slow)):
+            return Refusal(node, why)
         refusal = refusal or (found.refusal("float32 bias") if found.adds else None)
         return refusal or found.refusal("fixed", "finite") or found
-
-    def _narrow_group(self, found: Layer) -> int | None:
-        """Channels of a group, where there are more than one but too few; else None."""
-        shape = found.weight.constant.shape
-        if not is_op(found.node, "Conv") or found.groups == 1 or len(shape) != 4:
-            return None
-        width = shape[found.in_axis]
-        return width if 1 < width < self.target.narrow_group else None
 
     def activations(self, node: NodeProto) -> list[str]:
         """The inputs of a node that its integer kernel reads as activations."""
@@ -287,6 +278,20 @@ class _Planner:
                 break
             name = node.input[0]
         return name
+
+
+def _slow(found: Layer, slow: Slow) -> str:
+    """Why a two-dimensional Conv is slower on integers than in floats; empty where it is not."""
+    shape = found.weight.constant.shape
+    if not is_op(found.node, "Conv") or len(shape) != 4:
+        return ""
+    width, slower = shape[found.in_axis], "its integer kernel is slower than the float one"
+    if found.groups > 1:
+        if width == 1:
+            return f"depthwise; {slower}" if slow.depthwise else ""
+        return f"{width} channels a group; {slower}" if width < slow.group else ""
+    narrow = shape[2:] == (1, 1) and width < slow.pointwise
+    return f"1x1 of {width} channels; {slower}" if narrow else ""
 
 
 def _take(counts: Counter[str], less: Counter[str]) -> Iterator[str]:

@@ -173,11 +173,13 @@ class TargetTakes(Precondition):
 
     def problem(self, item: Pass, graph: Graph, context: Context) -> str:
         target = context.target
+        if not target.weight_types:
+            return f"target {target.name} takes no quantized layers; use quantize-weights instead"
         for option, codes in (
             (self.weights, target.weight_types),
             (self.activations, target.activation_types),
         ):
-            if option and getattr(item, option) not in codes:
+            if option and getattr(item, option) not in ("auto", *codes):
                 return (
                     f"target {target.name} has no kernels for {option}={getattr(item, option)}; "
                     f"it takes {' or '.join(codes)}"

@@ -17,18 +17,25 @@ from graphopt.graph.node import is_op, set_attributes
 from graphopt.numerics import grids, ranges, saturation
 from graphopt.numerics.grids import CODE_TYPES, CodeType
 from graphopt.rewrite import qdq
+from graphopt.rewrite.biases import has_bias, shift_bias
 from graphopt.rewrite.values import drop_unread
 
 __all__ = [
+    "BiasForm",
     "StoredWeights",
     "WeightGrid",
     "bias_step",
-    "set_integer_bias",
     "set_integer_weight",
-    "shift_integer_bias",
+    "set_quantized_bias",
+    "shift_quantized_bias",
 ]
 
 _MOST_BIAS = 2**31 - 1
+
+BiasForm = Literal["int32", "int32+zero", "float"]
+"""``int32``: codes behind a DequantizeLinear without zero point, as ONNX suggests for them;
+``int32+zero``: with a zero point, whose zeros are shared by all biases of a length; ``float``:
+left as it is, for a runtime that makes the codes itself."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +47,14 @@ class WeightGrid:
         method: ``max`` covers every value; ``mse`` clips where that makes the squared error less.
         saturates: Raise scales until no two neighbouring products overflow 16 bits.
         codes: Type of the codes; those used are symmetric, ``-qmax .. qmax``.
+        bias: How the bias beside the weight is written.
     """
 
     per_channel: bool
     method: Literal["max", "mse"]
     saturates: bool
     codes: CodeType = CODE_TYPES["int8"]
+    bias: BiasForm = "int32"
 
 
 StoredWeights = dict[tuple[object, ...], str]
@@ -113,7 +122,8 @@ def set_integer_weight(
     scope.set_input(node, weight.index, stored[key])
     drop_unread(scope, [replaced])
     if place is not None and bias is not None:
-        set_integer_bias(scope, place.node, place.index, bias, scales * np.float32(input_scale))
+        step = scales * np.float32(input_scale)
+        set_quantized_bias(scope, place.node, place.index, bias, step, grid.bias)
     return scales, raised
 
 
@@ -163,14 +173,15 @@ def _fit_bias(
     return np.maximum(scales, least).astype(np.float32)
 
 
-def set_integer_bias(
+def set_quantized_bias(
     scope: Scope,
     node: NodeProto,
     index: int,
     bias: NDArray[np.float64],
     scale: NDArray[np.float32],
+    form: BiasForm = "int32",
 ) -> None:
-    """Let a node read ``bias`` as int32 of the scale in which the integer kernel adds up.
+    """Let a node read ``bias`` in the form that the integer kernel adds up in.
 
     Args:
         scope: Where the node is.
@@ -178,15 +189,25 @@ def set_integer_bias(
         index: Which of its inputs is the bias.
         bias: ``(out,)``.
         scale: Activation scale times weight scale, rank 0 or ``(out,)``.
+        form: How it is written.
     """
     named = node.input[index] if len(node.input) > index else ""
+    called = named or f"{node.output[0]}_bias"
+    if form == "float":
+        values = bias.astype(np.float32)
+        held = scope.constant(named) if named else None
+        if held is not None and np.array_equal(held.values, values):
+            return
+        scope.set_input(node, index, scope.add_constant(called, values))
+        drop_unread(scope, [named])
+        return
     codes = np.rint(bias / scale.astype(np.float64)).clip(-_MOST_BIAS - 1, _MOST_BIAS)
     dequantized = qdq.add_dequantize(
         scope,
-        named or f"{node.output[0]}_bias",
+        called,
         codes.astype(np.int32),
         scale,
-        None,
+        0 if form == "int32+zero" else None,
         axis=0 if scale.ndim else None,
         before=node,
     )
@@ -194,17 +215,23 @@ def set_integer_bias(
     drop_unread(scope, [named])
 
 
-def shift_integer_bias(layer: Layer, step: NDArray[np.float32], shift: NDArray[np.float64]) -> None:
-    """Add to the bias of a layer on the grid of int32 in which its kernel adds up.
+def shift_quantized_bias(
+    layer: Layer, step: NDArray[np.float32], shift: NDArray[np.float64], form: BiasForm = "int32"
+) -> None:
+    """Add to the bias of a layer: on the grid of int32 in which its kernel adds up, or in floats.
 
     Args:
         layer: One that a ``bias_step`` is known of, and that has a bias or takes one.
         step: That step.
         shift: ``(out,)``.
+        form: How a bias is written where there is none yet.
     """
     if layer.bias is None:
         assert layer.bias_place is not None
-        set_integer_bias(layer.scope, *layer.bias_place, shift, step)
+        set_quantized_bias(layer.scope, *layer.bias_place, shift, step, form)
+        return
+    if layer.bias.form == "float":
+        shift_bias(layer, shift)
         return
     limits, constant = np.iinfo(np.int32), layer.bias.constant
     codes = constant.values.astype(np.float64) + np.rint(shift / step)
@@ -216,13 +243,14 @@ def bias_step(layer: Layer) -> NDArray[np.float32] | None:
 
     Returns:
         Rank 0 or ``(out,)``; None for a layer that no integer kernel takes as it stands: without
-        a Q before its data, or with a float bias of its own.
+        a Q before its data, or with a bias that is not constant.
     """
     weight, source = layer.weight.scale, dequantizer(layer.scope, layer.data)
     quantized = layer.weight.form == "dequantized" and layer.weight.index == 1
     if not quantized or not is_op(layer.node, "Conv", "Gemm", "MatMul") or source is None:
         return None
-    if layer.adds and (layer.bias is None or layer.bias.form != "dequantized"):
+    coded = layer.bias is not None and layer.bias.form == "dequantized"
+    if layer.adds and not (coded or has_bias(layer)):
         return None
     data = layer.scope.constant(source.input[1])
     if weight is None or len(weight.shape) > 1 or data is None or data.shape:

@@ -6,9 +6,9 @@ from graphopt.errors import UsageError
 from graphopt.options import near_miss
 from graphopt.targets.host import host_name
 from graphopt.targets.tables import TARGETS
-from graphopt.targets.target import OpRule, Role, Target
+from graphopt.targets.target import OpRule, Role, Slow, Target
 
-__all__ = ["OpRule", "Role", "Target", "find", "names"]
+__all__ = ["OpRule", "Role", "Slow", "Target", "find", "names"]
 
 
 def names() -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphopt.targets.target import OpRule, Target
+from graphopt.targets.target import OpRule, Slow, Target
 
 __all__ = ["TARGETS"]
 
@@ -46,7 +46,7 @@ _ONNXRUNTIME = _STANDARD | _CONTRIB
 _DYNAMIC = {"LSTM": "DynamicQuantizeLSTM"}
 """An LSTM of 128 to 512 cells took 0.33 to 0.55 times as long with it, one of 32 cells 0.8 times,
 at 36 to 38 dB (onnxruntime 1.32, VNNI). RNN and GRU have no such form."""
-_NARROW_GROUP = 8
+_SLOW = Slow(group=8)
 """On integers 3x3 Convs of 128 channels at 28x28 took 2.9 times as long as in floats with 4
 channels a group, 1.1 to 1.4 times with 8, and 0.6 times with 32 (onnxruntime 1.32, VNNI)."""
 
@@ -56,29 +56,34 @@ TARGETS = {
         Target(
             "x86-vnni",
             "x86-64 with VNNI (AVX512-VNNI or AVX-VNNI): exact uint8 x int8 products",
+            "x86-64",
             saturates=False,
             rules=_ONNXRUNTIME,
             dynamic=_DYNAMIC,
-            narrow_group=_NARROW_GROUP,
+            slow=_SLOW,
         ),
         Target(
             "x86-avx2",
             "x86-64 without VNNI: neighbouring products are added in 16 bits and saturate",
+            "x86-64",
             saturates=True,
             rules=_ONNXRUNTIME,
             dynamic=_DYNAMIC,
-            narrow_group=_NARROW_GROUP,
+            slow=_SLOW,
         ),
         Target(
             "arm",
             "64-bit Arm: exact products",
+            "Arm",
             saturates=False,
             rules=_ONNXRUNTIME,
             dynamic=_DYNAMIC,
+            bias="int32+zero",
         ),
         Target(
             "generic",
             "any runtime: operators with an integer form in the ONNX standard, never saturating",
+            "any machine",
             saturates=True,
             rules=_STANDARD,
         ),

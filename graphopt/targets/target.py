@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from graphopt.numerics.grids import CodeName
+from graphopt.rewrite.integer_layers import BiasForm
 
-__all__ = ["OpRule", "Role", "Target"]
+__all__ = ["OpRule", "Role", "Slow", "Target"]
 
 Role = Literal["weighted", "integer", "same"]
 
@@ -51,23 +52,39 @@ class OpRule:
 
 
 @dataclass(frozen=True)
+class Slow:
+    """Two-dimensional Convs whose integer kernel is slower than the float one.
+
+    Attributes:
+        depthwise: Those of one input channel a group.
+        group: Those of more than one group with fewer input channels in each than this.
+        pointwise: Those of one position, in one group, with fewer input channels than this.
+    """
+
+    depthwise: bool = False
+    group: int = 0
+    pointwise: int = 0
+
+
+@dataclass(frozen=True)
 class Target:
     """A runtime on a kind of machine.
 
     Attributes:
         name: How the user calls it.
         description: One phrase.
+        machine: What it runs on; times measured here say little of another one.
         saturates: Its uint8 x int8 kernels add two neighbouring products in a saturating int16.
         rules: What runs on integers, by operator of the default domain.
         activations: Operators that vanish into the integer kernel before them.
         requantizes: Float operators with a weight that the runtime quantizes by itself where they
             stand between a DequantizeLinear with scalar scale and a QuantizeLinear.
         min_opset: Least version of the default domain that quantized models need.
-        narrow_group: A two-dimensional Conv with fewer input channels a group than this, but more
-            than one, is slower on integers than in floats; 0 where no width is known to be.
+        slow: Convs that no pass puts on integers, as they would only take longer.
         runtime: Who runs the model there.
         per_channel: Its kernels take one weight scale for each output channel.
         symmetric: They want zero point 0 for activations of signed codes.
+        bias: How a bias is written.
         emulates: Codes without kernels that it runs all the same, in floats from rounded values.
         expands: The form that turns a weight which is only stored small into floats once, as the
             model is loaded: Cast and Mul, or DequantizeLinear.
@@ -78,16 +95,18 @@ class Target:
 
     name: str
     description: str
+    machine: str
     saturates: bool
     rules: Mapping[str, OpRule]
     activations: tuple[str, ...] = ("Relu", "Clip")
     requantizes: tuple[str, ...] = ("Conv", "ConvTranspose", "Gemm")
     min_opset: int = 13
-    narrow_group: int = 0
+    slow: Slow = Slow()
     runtime: str = "onnxruntime"
     per_channel: bool = True
     symmetric: bool = False
-    emulates: tuple[CodeName, ...] = ("int4", "uint4")
+    bias: BiasForm = "int32"
+    emulates: tuple[CodeName, ...] = ("int4", "uint4", "int16", "uint16")
     expands: Literal["Cast", "DequantizeLinear"] = "Cast"
     dynamic: Mapping[str, str] = field(default_factory=dict)
     row_types: tuple[CodeName, ...] = ("int8", "uint8")

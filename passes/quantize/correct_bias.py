@@ -18,7 +18,7 @@ from graphopt.errors import PassError
 from graphopt.facts.layers import Layer, layers
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import label
-from graphopt.rewrite.integer_layers import bias_step, shift_integer_bias
+from graphopt.rewrite.integer_layers import bias_step, shift_quantized_bias
 
 __all__ = ["CorrectBias"]
 
@@ -61,7 +61,7 @@ class CorrectBias(Pass):
         float_nodes = {label(node): node for node in context.unrounded.main.nodes}
         for layer, step in _integer_layers(graph):
             place = layer.bias_place
-            if place is None or (layer.bias is not None and layer.bias.form != "dequantized"):
+            if place is None:
                 changes.skip(layer.node, "no node behind it adds a bias")
                 continue
             original = float_nodes.get(label(place[0]))
@@ -84,7 +84,7 @@ class CorrectBias(Pass):
             if (np.abs(shift) <= enough).all():
                 changes.skip(layer.node, "its mean is right already")
                 continue
-            shift_integer_bias(layer, step, shift)
+            shift_quantized_bias(layer, step, shift, context.target.bias)
             changes.edit(layer.node, f"bias moved by up to {np.abs(shift).max():.3g}")
         return changes
 

@@ -41,6 +41,8 @@ from graphopt.rewrite.quantized_activations import ActivationGrid, Placement, qu
 
 __all__ = ["QuantizeStatic"]
 
+_WIDE = When("activation_type", ("uint16", "int16"))
+_EIGHT = 8
 _CHOSEN_FLOAT = "kept float by the options nodes and exclude"
 
 
@@ -55,9 +57,10 @@ class QuantizeStatic(Pass):
 
         x -> Q -> DQ -> Conv(DQ(W int8), DQ(b int32)) -> Relu -> Q -> DQ -> y
 
-    Activations are uint8 with one scale a tensor, weights int8 with one scale an output channel,
-    biases int32 with exactly activation scale * weight scale; where such a bias would not fit in
-    32 bits, the weight scale is raised. Q and DQ stand only where the target's runtime turns
+    Activations are of the codes that the target takes (uint8 on a CPU) with one scale a tensor,
+    weights int8 with one scale an output channel, biases int32 with exactly activation scale *
+    weight scale, or floats where the target wants those; where such a bias would not fit in 32
+    bits, the weight scale is raised. Q and DQ stand only where the target's runtime turns
     them into integer kernels; operators that move values keep their parameters. A layer that
     stays float between integer ones is guarded, so that onnxruntime does not quantize it by
     itself. On a target whose kernels saturate, weight scales rise where neighbouring products
@@ -68,7 +71,9 @@ class QuantizeStatic(Pass):
     codes have four bits, for hardware that has such kernels and for ``train-quantized``, which
     such a model needs. onnxruntime has none: it runs the file, and computes those layers in
     floats from the rounded values. Q and DQ then stand in front of the layers alone. Layers with
-    no other one before or behind them keep 8 bits.
+    no other one before or behind them keep 8 bits. ``activation_type=uint16`` (W8A16, W4A16) is for
+    accelerators that have it, as the table of the target says; onnxruntime's CPU computes such
+    layers in floats from the rounded values.
 
     Put it behind the clean-up passes. Source: Jacob et al. 2018, Quantization and Training of
     Neural Networks for Efficient Integer-Arithmetic-Only Inference.
@@ -97,8 +102,9 @@ class QuantizeStatic(Pass):
         Literal["int8", "int4"], Option("integers that weights are stored as")
     ] = "int8"
     activation_type: Annotated[
-        Literal["uint8", "int8", "uint4", "int4"], Option("integers that activations become")
-    ] = "uint8"
+        Literal["auto", "uint8", "int8", "uint4", "int4", "uint16", "int16"],
+        Option("integers that activations become; auto: what the target takes"),
+    ] = "auto"
     edges: Annotated[
         Literal["8bit", "same"],
         Option("first and last layers, weights and what they read: 8 bits, or as the others"),
@@ -112,6 +118,7 @@ class QuantizeStatic(Pass):
         FloatActivations(),
         MinOpset("per-channel DequantizeLinear"),
         MinOpset("4-bit integers", CODE_TYPES["int4"].opset, when=When("weight_type", "int4")),
+        MinOpset("16-bit integers", CODE_TYPES["int16"].opset, when=_WIDE),
         TargetTakes("weight_type", "activation_type"),
     )
 
@@ -153,8 +160,14 @@ class QuantizeStatic(Pass):
             context.target,
             lambda node: None if chosen(node) else _CHOSEN_FLOAT,
             weights=self.weight_type,
-            activations=self.activation_type,
+            activations=self._codes(context),
         )
+
+    def _codes(self, context: Context) -> CodeName:
+        """The codes of activations; by default those that the layers of the target take first."""
+        if self.activation_type == "auto":
+            return context.target.activation_types[0]
+        return self.activation_type
 
     @property
     def _narrow(self) -> bool:
@@ -194,10 +207,11 @@ class QuantizeStatic(Pass):
         """The grid of each tensor that gets Q and DQ."""
         wide = self._wide(graph.main)
         kinds: dict[str, CodeName] = {}
-        kinds |= dict.fromkeys(placement.roots.values(), self.activation_type)
+        codes = self._codes(context)
+        kinds |= dict.fromkeys(placement.roots.values(), codes)
         for layer in placement.layers:
-            if label(layer.node) in wide:
-                kinds[placement.roots[layer.data]] = grids.eight_bits(self.activation_type)
+            if label(layer.node) in wide and CODE_TYPES[codes].bits < _EIGHT:
+                kinds[placement.roots[layer.data]] = grids.eight_bits(codes)
         limits, symmetric = self._limits(kinds, context), context.target.symmetric
         found = {
             root: ActivationGrid.covering(*limits[root], kind, symmetric=symmetric)
@@ -219,28 +233,32 @@ class QuantizeStatic(Pass):
         integer = {id(layer.node) for layer in placement.layers}
         for layer in placement.layers:
             kind: CodeName = "int8" if label(layer.node) in wide else self.weight_type
-            grid = self._weight_grid(kind, saturates=context.target.saturates)
+            grid = self._weight_grid(kind, context)
             read = activations[layer.data]
             others = [use.node for use in layer.weight.readers if id(use.node) not in integer]
             _, raised = set_integer_weight(layer, float(read.scale), grid, stored)
             note = f", {raised} channel scales raised against saturation" if raised else ""
             if others:
                 note += f"; the float weight stays beside it, for {label(others[0])}"
-            if not context.target.rules[layer.node.op_type].computes(kind, read.kind):
-                bits = min(CODE_TYPES[kind].bits, CODE_TYPES[read.kind].bits)
+            rule = context.target.rules[layer.node.op_type]
+            if not rule.computes(kind, read.kind):
+                odd = [each for each in (kind, read.kind) if CODE_TYPES[each].bits != _EIGHT]
+                bits = " or ".join(dict.fromkeys(str(CODE_TYPES[each].bits) for each in odd))
                 runtime = context.target.runtime
                 note += f"; {runtime} has no kernel for {bits} bits and computes in floats"
             changes.edit(layer.node, f"{kind} weight, {read.kind} activation{note}")
 
-    def _weight_grid(self, kind: CodeName, *, saturates: bool) -> WeightGrid:
+    def _weight_grid(self, kind: CodeName, context: Context) -> WeightGrid:
         method = self.weight_ranges
         if method == "auto":
             method = "mse" if kind == "int4" else "max"
-        return WeightGrid(self.per_channel, method, saturates, CODE_TYPES[kind])
+        codes, target = CODE_TYPES[kind], context.target
+        return WeightGrid(self.per_channel, method, target.saturates, codes, target.bias)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
         four = Example("cnn", {"weight_type": "int4"}, before="upgrade-opset{opset=21}")
+        wide = Example("mlp", before="upgrade-opset{opset=21}")
         return [
             Example("cnn"),
             Example("mlp", {"ranges": "minmax", "per_channel": False, "weight_ranges": "mse"}),
@@ -250,4 +268,7 @@ class QuantizeStatic(Pass):
             four.but(weight_ranges="max"),
             four.but(activation_type="uint4"),
             four.but(activation_type="int4", edges="same"),
+            Example("cnn", {"activation_type": "uint8"}),
+            wide.but(activation_type="uint16"),
+            wide.but(activation_type="int16"),
         ]

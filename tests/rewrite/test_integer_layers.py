@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,9 @@ from graphopt.rewrite.integer_layers import (
     WeightGrid,
     bias_step,
     kernel_matrix,
-    set_integer_bias,
     set_integer_weight,
+    set_quantized_bias,
+    shift_quantized_bias,
 )
 from graphopt.runtime.session import Session
 from graphopt.testing import model_from_text
@@ -253,7 +255,7 @@ def test_a_layer_without_bias_gets_one() -> None:
     graph = graph_of("y = Conv(x, w)", IMAGE, w=floats(8, 4, 1, 1))
     scale = np.full(8, 1e-3, np.float32)
     bias = np.linspace(-1, 1, 8)
-    set_integer_bias(graph.main, graph.main.nodes[-1], 2, bias, scale)
+    set_quantized_bias(graph.main, graph.main.nodes[-1], 2, bias, scale)
     assert list(graph.main.nodes[-1].input) == ["x", "w", "y_bias_dequantized"]
     stored = graph.read(graph.main.initializers["y_bias_quantized"])
     np.testing.assert_array_equal(stored, np.rint(bias / np.float64(np.float32(1e-3))))
@@ -303,14 +305,55 @@ def test_a_weight_behind_a_transpose_is_stored_as_the_node_reads_it() -> None:
     assert (np.abs(actual - expected) <= 0.51 * np.abs(x).sum(1, keepdims=True) * scales).all()
 
 
-def test_a_float_bias_of_its_own_is_not_corrected_on_integers() -> None:
+def test_a_float_bias_that_an_integer_kernel_adds_is_shifted_in_floats() -> None:
     graph = graph_of("y = Conv(x, w, b)", IMAGE, w=(8, 4, 1, 1), b=(8,))
+    before = graph.read(graph.main.initializers["b"]).copy()
+    set_integer_weight(only(graph), 0.5, replace(PLAIN, bias="float"))
+    qdq.add_quantize_dequantize(graph.main, "x", 0.5, 128)
+    layer = only(graph)
+    assert layer.bias is not None
+    assert (layer.bias.form, layer.bias.constant.name) == ("float", "b")
+    step, shift = bias_step(layer), np.arange(8.0)
+    assert step is not None
+    shift_quantized_bias(layer, step, shift)
+    np.testing.assert_allclose(graph.read(graph.main.initializers["b"]), before + shift, rtol=1e-6)
+
+
+def test_a_bias_that_is_computed_has_no_step() -> None:
+    ports = "(float[1, 4, 5, 5] x, float[8] b) => (float[1, 8, 5, 5] y)"
+    graph = graph_of("y = Conv(x, w)", ports, w=(8, 4, 1, 1))
     set_integer_weight(only(graph), 0.5, PLAIN)
     qdq.add_quantize_dequantize(graph.main, "x", 0.5, 128)
     assert list(steps(graph.main)) == ["Conv(y)"]
-    name = graph.main.add_constant("b", floats(8))
-    graph.main.set_input(graph.main.nodes[-1], 2, name)
+    graph.main.set_input(graph.main.nodes[-1], 2, "b")
     assert steps(graph.main) == {}
+
+
+@pytest.mark.parametrize(
+    "scale", [np.float32(0.5), np.full(16, 0.5, np.float32)], ids=["one", "out"]
+)
+def test_biases_with_zero_points_share_their_zeros(scale: Floats) -> None:
+    graph = graph_of(
+        "h = Conv(x, w, b)  y = Conv(h, v, c)",
+        "(float[1, 4, 5, 5] x) => (float[1, 16, 5, 5] y)",
+        w=(16, 4, 1, 1), b=(16,), v=(16, 16, 1, 1), c=(16,),
+    )  # fmt: skip
+    values = {name: graph.read(graph.main.initializers[name]).copy() for name in ("b", "c")}
+    for node in list(graph.main.nodes):
+        bias = values[node.input[2]].astype(np.float64)
+        set_quantized_bias(graph.main, node, 2, bias, scale, "int32+zero")
+    made = [node for node in graph.main.nodes if node.op_type == "DequantizeLinear"]
+    zeros = [graph.main.constant(node.input[2]) for node in made]
+    for zero, codes in zip(
+        zeros, (graph.main.constant(node.input[0]) for node in made), strict=True
+    ):
+        assert zero is not None
+        assert codes is not None
+        assert zero.values.dtype == codes.values.dtype == np.int32
+        assert zero.shape == scale.shape
+        assert not zero.values.any()
+    shared = made[0].input[2] == made[1].input[2]
+    assert shared is (scale.ndim == 1)
 
 
 def test_a_product_of_activations_is_no_layer() -> None:

@@ -28,6 +28,7 @@ LAYER = OpRule("weighted", weight_types=("int8",), activation_types=("int8",))
 NPU = Target(
     "npu",
     "int8 with zero point 0, one scale a tensor, nothing but Conv and MatMul",
+    "an NPU",
     saturates=False,
     rules={"Conv": LAYER, "MatMul": replace(LAYER, needs_output=False)},
     activations=(),
@@ -37,7 +38,7 @@ NPU = Target(
     symmetric=True,
     emulates=(),
 )
-FITTING = QuantizeStatic(per_channel=False, activation_type="int8", ranges="minmax")
+FITTING = QuantizeStatic(per_channel=False, ranges="minmax")
 BODY = """
     [a] c = Conv(x, w, b)  r = Relu(c)  [b] d = Conv(r, v)  s = Sigmoid(d)
     p = GlobalAveragePool(s)  f = Flatten(p)  [m] y = MatMul(f, u)
@@ -114,10 +115,13 @@ def test_activations_are_symmetric_and_weights_have_one_scale() -> None:
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        (QuantizeStatic(), "has no kernels for activation_type=uint8; it takes int8"),
-        (QuantizeStatic(activation_type="int8"), "takes one scale a weight; set per_channel=false"),
         (
-            QuantizeStatic(per_channel=False, weight_type="int4", activation_type="int8"),
+            QuantizeStatic(activation_type="uint8"),
+            "has no kernels for activation_type=uint8; it takes int8",
+        ),
+        (QuantizeStatic(), "takes one scale a weight; set per_channel=false"),
+        (
+            QuantizeStatic(per_channel=False, weight_type="int4"),
             "has no kernels for weight_type=int4; it takes int8",
         ),
         (QuantizeDynamic(), "takes one scale a weight; set per_channel=false"),

@@ -132,7 +132,7 @@ def test_no_target_of_onnxruntime_computes_on_four_bits(target: targets.Target) 
     assert conv.computes("int8", "uint8") and conv.computes("int8", "int8")
     assert not conv.computes("int4", "uint8") and not conv.computes("int8", "uint4")
     assert not target.refuses(conv, "int4", "uint4"), "it runs them in floats"
-    assert target.refuses(conv, "int8", "int16") and target.refuses(conv, "uint16", "uint8")
+    assert not conv.computes("int8", "uint16") and not target.refuses(conv, "int8", "uint16")
     phone = replace(conv, weight_types=("int8", "int4"))
     assert phone.computes("int4", "uint8") and not phone.computes("int4", "int4")
     assert target.rules["MaxPool"].computes("int4", "uint8"), "it has no weight"
@@ -144,7 +144,9 @@ def test_the_codes_of_a_target_are_those_of_its_layers_and_then_the_emulated() -
         "MatMul": targets.OpRule("weighted", weight_types=("int4",), activation_types=("uint16",)),
         "Add": targets.OpRule("integer", activation_types=("uint8",)),
     }
-    npu = targets.Target("npu", "", saturates=False, rules=rules, emulates=("int4", "uint4"))
+    npu = targets.Target(
+        "npu", "", "any machine", saturates=False, rules=rules, emulates=("int4", "uint4")
+    )
     assert npu.weight_types == ("int8", "int4", "uint4")
     assert npu.activation_types == ("int8", "uint16", "int4", "uint4")
 

@@ -21,7 +21,7 @@ from graphopt.graph.node import is_op
 from graphopt.rewrite.absorb import absorber, store
 from graphopt.rewrite.biases import has_bias, shift_bias
 from graphopt.rewrite.edit import only_reader
-from graphopt.rewrite.integer_layers import bias_step, shift_integer_bias
+from graphopt.rewrite.integer_layers import bias_step, shift_quantized_bias
 from graphopt.rewrite.values import set_values
 
 __all__ = ["Solvable", "SolvableLayer", "refit_refusal", "solvable_layer", "solvables"]
@@ -136,7 +136,7 @@ class _SolvableBias(Solvable):
         assert bias is not None and not weight.size
         one, shift = self.layer, bias[0]
         if self.step is not None:
-            shift_integer_bias(one, self.step, shift)
+            shift_quantized_bias(one, self.step, shift)
         elif one.bias is not None:
             shift_bias(one, shift)
         elif self.norm is not None:
