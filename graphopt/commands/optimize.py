@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Unpack
 
@@ -88,6 +89,7 @@ def optimize(
     with Trial(machine.trial and not dry_run) as trial:  # it starts while the model is read
         graph = load(model, machine.ops_libraries)
         check_patterns(plan.passes, graph)
+        fed = reduce(lambda state, item: item.fed(state), plan.passes, graph)
         fit = _teacher(teacher, graph, plan, machine)
         goal = fit.graph
         models = [*model_read("the model", model, graph), *model_read("the teacher", teacher, goal)]
@@ -100,9 +102,9 @@ def optimize(
             data,
             limits,
             machine,
-            reference=graph,
-            teacher=goal,
-            student=graph,
+            reference=fed,
+            teacher=fed if goal is graph else goal,
+            student=fed,
             checkpoints=None if checkpoints is None else Path(checkpoints),
             deadline=ends,
             progress=progress,

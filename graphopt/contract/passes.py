@@ -248,6 +248,16 @@ class Pass(Options, ABC):
             PassError: One does not hold; the message says what to do.
         """
 
+    def fed(self, graph: Graph) -> Graph:
+        """A graph whose inputs say what samples the model takes behind the pass.
+
+        That is the one given, unless the pass fixes sizes: then a copy, for which samples are read.
+
+        Raises:
+            UsageError: The options do not fit these inputs.
+        """
+        return graph
+
     @abstractmethod
     def run(self, graph: Graph, context: Context) -> Changes:
         """Edit ``graph`` in place and say what was done.

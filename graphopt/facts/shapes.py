@@ -15,7 +15,7 @@ from graphopt.graph.declared import ValueInfos
 from graphopt.graph.graph import Graph
 from graphopt.graph.weightless import weightless
 
-__all__ = ["Dim", "NodeTypes", "Shapes", "TensorInfo", "infer", "proven"]
+__all__ = ["Dim", "NodeTypes", "Shapes", "TensorInfo", "infer", "proven", "undeclared"]
 
 _REFUSALS = (onnx.shape_inference.InferenceError, onnx.checker.ValidationError)
 
@@ -93,13 +93,18 @@ def proven(graph: Graph) -> Shapes:
     Declarations of tensors between inputs and outputs are not believed: they go stale when a
     model is given a free batch after export, and what is folded on their word would be wrong.
     """
+    return infer(undeclared(graph))
+
+
+def undeclared(graph: Graph) -> Graph:
+    """A copy that says nothing of the shapes of its tensors but those of its inputs."""
     bare = graph.copy()
     for scope in bare.scopes():
         scope.value_infos = ValueInfos()
         for value in scope.proto.output:
             if value.type.HasField("tensor_type"):
                 value.type.tensor_type.ClearField("shape")
-    return infer(bare)
+    return bare
 
 
 def _inferred(model: ModelProto) -> ModelProto:

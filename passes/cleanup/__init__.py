@@ -12,6 +12,7 @@ from graphopt.passes.cleanup.convert_to_float32 import ConvertToFloat32
 from graphopt.passes.cleanup.deduplicate_initializers import DeduplicateInitializers
 from graphopt.passes.cleanup.eliminate_dead import EliminateDead
 from graphopt.passes.cleanup.eliminate_identity import EliminateIdentity
+from graphopt.passes.cleanup.fix_shapes import FixShapes
 from graphopt.passes.cleanup.fold_constants import FoldConstants
 from graphopt.passes.cleanup.freeze_initializers import FreezeInitializers
 from graphopt.passes.cleanup.fuse_activations import FuseActivations
@@ -26,6 +27,7 @@ __all__ = [
     "DeduplicateInitializers",
     "EliminateDead",
     "EliminateIdentity",
+    "FixShapes",
     "FoldConstants",
     "FreezeInitializers",
     "FuseActivations",
