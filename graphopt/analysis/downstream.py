@@ -16,7 +16,7 @@ from graphopt.graph.graph import Scope
 from graphopt.graph.node import is_op
 from graphopt.rewrite.edit import only_reader
 
-__all__ = ["Downstream", "downstream", "result_of", "unpooled"]
+__all__ = ["Downstream", "downstream", "requantized", "result_of", "unpooled"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Downstream:
     """How the rest of the network sees the result of a layer.
 
     Attributes:
-        total: The tensor that it becomes part of: itself, or the sum behind it.
+        total: The tensor that it becomes part of: itself, or the sum behind it, with Q and DQ
+            between or not.
         beside: What is added to it there, in the same shape.
         low: Values of the total below this are told apart by nobody.
         high: Nor are those above this.
@@ -57,13 +58,26 @@ def downstream(scope: Scope, total: str, shapes: Shapes) -> Downstream:
     use = only_reader(scope, total)
     if use is not None and use.scope is scope and is_op(use.node, "BatchNormalization"):
         norm, total = use.node, use.node.output[0]
-    while (use := only_reader(scope, total)) is not None and use.scope is scope:
+    while (use := only_reader(scope, requantized(scope, total) or total)) is not None:
+        if use.scope is not scope:
+            break
         others = _added(use.node, use.index, scope, shapes)
         if others is None:
             break
         beside += others
         total = use.node.output[0]
     return Downstream(total, tuple(beside), *_told_apart(scope, total), norm)
+
+
+def requantized(scope: Scope, name: str) -> str | None:
+    """What a tensor is behind Q and DQ, where nothing else reads it; None without these."""
+    use = only_reader(scope, name)
+    if use is None or not is_op(use.node, "QuantizeLinear") or use.index:
+        return None
+    back = only_reader(scope, use.node.output[0])
+    if back is None or not is_op(back.node, "DequantizeLinear") or back.index:
+        return None
+    return str(back.node.output[0])
 
 
 def _added(node: NodeProto, index: int, scope: Scope, shapes: Shapes) -> list[str] | None:

@@ -4,6 +4,7 @@ from graphopt.passes.quantize.correct_bias import CorrectBias
 from graphopt.passes.quantize.quantize_dynamic import QuantizeDynamic
 from graphopt.passes.quantize.quantize_static import QuantizeStatic
 from graphopt.passes.quantize.quantize_weights import QuantizeWeights
+from graphopt.passes.quantize.round_weights import RoundWeights
 from graphopt.passes.quantize.smooth_activations import SmoothActivations
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "QuantizeDynamic",
     "QuantizeStatic",
     "QuantizeWeights",
+    "RoundWeights",
     "SmoothActivations",
 ]

@@ -163,5 +163,6 @@ def test_who_asks_for_calibration_samples() -> None:
         "prune-channels",
         "quantize-static",
         "reconstruct-weights",
+        "round-weights",
         "smooth-activations",
     ]

@@ -26,7 +26,7 @@ class Round(Pass):
     W      becomes      round(2 W) / 2
     """
 
-    name = "round-weights"
+    name = "truncate-weights"
     min_size: Annotated[int, Option("leave smaller weights alone", low=0)] = 256
     lossy: ClassVar[bool] = True
 
@@ -59,7 +59,7 @@ def test_an_honest_pass_passes() -> None:
     check_pass(Round, models=_MODELS)
     assert registry.names() == known
     with pytest.raises(UsageError):
-        registry.find("round-weights")
+        registry.find("truncate-weights")
 
 
 class WrongWhileLossless(Round):
@@ -236,7 +236,7 @@ class ForgetsAnOption(Round):
 @pytest.mark.parametrize(
     ("liar", "check", "words"),
     [
-        (WrongWhileLossless, "ends_well: round-weights on mlp", "lossless"),
+        (WrongWhileLossless, "ends_well: truncate-weights on mlp", "lossless"),
         (AlmostRight, "lossless_is_exact", "Not equal to tolerance"),
         (EditsTheCallersModel, "leaves_the_callers_model", "is another one afterwards"),
         (EditsTheReference, "leaves_the_callers_model", "reference that it was given"),
@@ -248,9 +248,9 @@ class ForgetsAnOption(Round):
         (ForgetsDocStrings, "bystanders_are_kept", "doc string of"),
         (ChangesTheInterface, "interface_is_kept", "outputs changed"),
         (Grows, "never_grows_unsaid", "weights grew by"),
-        (Crashes, "ends_well: round-weights on mlp", "KeyError: 'W1'"),
-        (ForgetsToReturn, "ends_well: round-weights on mlp", "run returned None"),
-        (Leaves, "edits_its_example: round-weights on mlp", "tried to end the process (exit 0)"),
+        (Crashes, "ends_well: truncate-weights on mlp", "KeyError: 'W1'"),
+        (ForgetsToReturn, "ends_well: truncate-weights on mlp", "run returned None"),
+        (Leaves, "edits_its_example: truncate-weights on mlp", "tried to end the process (exit 0)"),
         (AsksWithoutSaying, "says_what_it_did", "does not require CalibrationSamples()"),
         (TellsNothing, "ends_well", "an edit without words"),
         (EditsLater, "is_idempotent", "edits the model of the first"),

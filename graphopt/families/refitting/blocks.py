@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,9 +13,10 @@ from graphopt.graph.node import is_op
 __all__ = ["blocks_of", "from_blocks"]
 
 Floats = NDArray[np.float64]
+Number = TypeVar("Number", bound=np.generic)
 
 
-def blocks_of(one: Layer, values: Floats) -> Floats:
+def blocks_of(one: Layer, values: NDArray[Number]) -> NDArray[Number]:
     """A weight as the node reads it as ``(groups, width, out)``."""
     if is_op(one.node, "ConvTranspose"):
         groups, (read, outs) = one.groups, values.shape[:2]

@@ -76,6 +76,25 @@ class Fit:
             moments=None if ridge is None else self.moments,
         )
 
+    def bias_for(self, weight: Floats, biased: bool, rounds: int = 3) -> Floats:
+        """The bias of least error for a weight, as it is seen behind the layer; else zero.
+
+        Args:
+            weight: ``(groups, width, out)``.
+            biased: Whether the layer has one.
+            rounds: Of the majorisation.
+        """
+        if not biased:
+            return np.zeros_like(self.bias)
+        now = np.einsum("ngk,gko->ngo", self.rows, weight.astype(np.float32), optimize=True)
+        if self.behind.added is not None:
+            now += self.behind.added
+        bias = (self.wanted - now).mean(axis=0, dtype=np.float64)
+        for _ in range(rounds if self.behind.flat else 0):
+            near = self.behind.nearest(self.wanted, now + bias.astype(np.float32))
+            bias = (near - now).mean(axis=0, dtype=np.float64)
+        return np.asarray(bias)
+
     def error(self, weight: Floats, bias: Floats) -> float:
         """Squared error of the results as it is seen behind the layer, by their variance."""
         now = np.einsum("ngk,gko->ngo", self.rows, weight.astype(np.float32), optimize=True)

@@ -24,7 +24,14 @@ from graphopt.rewrite.edit import only_reader
 from graphopt.rewrite.integer_layers import bias_step, shift_quantized_bias
 from graphopt.rewrite.values import set_values
 
-__all__ = ["Solvable", "SolvableLayer", "refit_refusal", "solvable_layer", "solvables"]
+__all__ = [
+    "Solvable",
+    "SolvableLayer",
+    "refit_refusal",
+    "solvable_at",
+    "solvable_layer",
+    "solvables",
+]
 
 Floats = NDArray[np.float64]
 
@@ -284,5 +291,14 @@ def solvables(graph: Graph, chosen: Callable[[NodeProto], bool]) -> Iterator[Sol
 
 
 def _solvable(one: Layer) -> Solvable | Refusal:
-    refusal = refit_refusal(one)
+    return solvable_at(one, refit_refusal(one))
+
+
+def solvable_at(one: Layer, refusal: Refusal | None) -> Solvable | Refusal:
+    """A layer as what it can be solved for, where that may be its bias alone.
+
+    Args:
+        one: The layer.
+        refusal: Why its weight has to stay; None where it has not.
+    """
     return solvable_layer(one) if refusal is None else _solvable_bias(one, refusal) or refusal

@@ -9,19 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from graphopt.analysis.downstream import Downstream, downstream, result_of, unpooled
+from graphopt.analysis.downstream import (
+    Downstream,
+    downstream,
+    requantized,
+    result_of,
+    unpooled,
+)
+from graphopt.contract.kept import Kept
 from graphopt.contract.passes import Context, SampledRows, Walk
 from graphopt.errors import DataError
 from graphopt.facts.layers import Layer, Refusal, layer
 from graphopt.facts.live import peak_elements
 from graphopt.families.padding import Padding
 from graphopt.families.refitting.blocks import blocks_of
+from graphopt.families.refitting.codes import SolvableCodes
 from graphopt.families.refitting.fit import Fit
 from graphopt.families.refitting.normalization import Normalization, normalization
 from graphopt.families.refitting.solvable import Solvable, SolvableLayer
 from graphopt.families.run_shapes import run_shapes
 from graphopt.graph.graph import Graph, Scope
-from graphopt.graph.node import attribute, is_op
+from graphopt.graph.node import attribute, is_op, label
 from graphopt.numerics.least_squares import Behind
 from graphopt.rewrite.edit import only_reader
 
@@ -44,12 +52,23 @@ class Refit:
         context: Of the pass.
         pending: What is to be solved for, which comes in this order.
         samples: Calibration samples to walk on.
+        unrounded: Walk the model as it was before the first pass that quantizes instead, which is
+            what earlier passes left of the former.
     """
 
     def __init__(
-        self, graph: Graph, context: Context, pending: Sequence[Solvable], samples: int
+        self,
+        graph: Graph,
+        context: Context,
+        pending: Sequence[Solvable],
+        samples: int,
+        *,
+        unrounded: bool = False,
     ) -> None:
         self.shapes = context.shapes
+        self._source = context.unrounded if unrounded else context.reference
+        self._kept: Kept = {} if unrounded else context.kept
+        self._by_label = {label(node): node for node in self._source.main.nodes}
         self._graph, self._context = graph, context
         self._pending = {id(one.node) for one in pending}
         self._starts: dict[int, Floats] = {}
@@ -59,7 +78,7 @@ class Refit:
         held = (8 if double else 4) * peak_elements(graph.main, sizes)
         samples = max(1, min(samples, _HELD_BYTES // max(held, 1)))
         self._present = context.walk(graph, samples)
-        self._original = context.walk(context.reference, self._present.count)
+        self._original = context.walk(self._source, self._present.count)
         self._padding = Padding(graph, context, sizes, self._present.count)
 
     def fit(self, one: Solvable, most: int = SampledRows.most) -> Fit | Refusal:
@@ -103,20 +122,25 @@ class Refit:
         Raises:
             PassError: They take too much memory.
         """
-        main = self._context.reference.main
+        main = self._source.main
         node = main.producer(one.node.output[0])
         assert node is not None
         self._present.advance(one.node)
         self._original.advance(node)
-        return self._present.fork(self._graph), self._original.fork(self._context.reference)
+        return self._present.fork(self._graph), self._original.fork(self._source)
 
     def narrowed(self, one: Solvable) -> bool:
         """Whether its result has fewer channels than in the float model."""
-        return (one.result, one.axis) in self._context.kept
+        return (one.result, one.axis) in self._kept
 
     def begin(self, one: Solvable, weight: Floats) -> None:
         """Let one that is pending stay near this weight, ``(groups, width, out)``."""
         self._starts[id(one.node)] = weight
+
+    def has_floats(self, one: Solvable) -> bool:
+        """Whether the other model has the weight of a layer, and as floats."""
+        found = self._float_layer(one)
+        return found is not None and found.weight.form == "float" and self._start(one) is not None
 
     def _start(self, one: Solvable) -> Floats | None:
         """What is left of the float model's weight ``(groups, width, out)``; None without one."""
@@ -126,17 +150,29 @@ class Refit:
             return None
         values, order = effective[0], found.weight.order or ()
         for axis, stored in enumerate(order):
-            left = self._context.kept.get((found.weight.constant.origin, stored))
+            left = self._kept.get((found.weight.constant.origin, stored))
             values = values if left is None else values.take(left, axis)
-        if not isinstance(one, SolvableLayer):
+        if not isinstance(one, SolvableLayer | SolvableCodes):
             return None
         same = values.shape == one.layer.weight.shape and found.kind == one.layer.kind
         return blocks_of(one.layer, values) if same else None
 
+    def _counterpart(self, name: str) -> str | None:
+        """The tensor of the float model that one is, or becomes behind Q and DQ; None without."""
+        main = self._source.main
+        while main.producer(name) is None:
+            behind = requantized(self._graph.main, name)
+            if behind is None:
+                return None
+            name = behind
+        return name
+
     def _float_layer(self, one: Solvable) -> Layer | None:
         """The layer of the float model that gives what this one gives."""
-        main = self._context.reference.main
-        node = main.producer(one.node.output[0])
+        main = self._source.main
+        node = main.producer(self._counterpart(one.node.output[0]) or "")
+        if node is None and isinstance(one, SolvableCodes):  # integer operators give other tensors
+            node = self._by_label.get(label(one.node))
         found = None if node is None else layer(main, node)
         return found if isinstance(found, Layer) else None
 
@@ -153,14 +189,16 @@ class Refit:
 
     def _given(self, one: Solvable, most: int) -> _Given | Refusal:
         """Rows, and what should come of them."""
-        context, shapes = self._context, self._context.shapes
+        shapes = self.shapes
         info = shapes.get(one.result)
         if info is None or info.shape is None:
             return Refusal(one.node, "the rank of its result is not known")
         axis = one.axis % len(info.shape)
         wide = 4 * max(one.width, one.channels)
         most = max(1, min(round(most / self._padding.share), _ROW_BYTES // wide))
-        if isinstance(one, SolvableLayer) and (before := unpooled(one.layer, shapes)) is not None:
+        if isinstance(one, SolvableLayer | SolvableCodes) and (
+            before := unpooled(one.layer, shapes)
+        ):
             return self._before_pooling(one, *before, most)
         look = downstream(self._graph.main, one.result, shapes)
         norm = None if look.norm is None else normalization(self._graph.main, look.norm)
@@ -168,7 +206,8 @@ class Refit:
         if not told or not all(self.settled(name) for name in look.beside):
             look, norm = Downstream(one.result), None
         assert not isinstance(norm, Refusal)
-        if context.reference.main.producer(look.total) is None:
+        total = self._counterpart(look.total)
+        if total is None:
             return self._before_factor(one, axis, most)
         request = one.request()
         rows = None if request is None else self._present.ask(replace(request, most=most))
@@ -176,8 +215,8 @@ class Refit:
         for name in look.beside:
             other = self._present.ask(SampledRows(name, axis, most=most))
             added = other if added is None else added + other
-        wanted = self._original.ask(SampledRows(look.total, axis, most=most))
-        wanted = self.left(wanted, look.total, axis)
+        wanted = self._original.ask(SampledRows(total, axis, most=most))
+        wanted = self.left(wanted, total, axis)
         now = None
         if rows is None:  # asked for last: its node may be edited until the next question
             now = self._present.ask(SampledRows(one.result, axis, most=most))
@@ -199,7 +238,7 @@ class Refit:
         if request is None or factor is None or found is None or isinstance(found, Refusal):
             return missing
         result, (read, given) = result_of(factor), (factor.in_channels, factor.channels)
-        if self._context.reference.main.producer(result) is None or given < read:
+        if self._source.main.producer(result) is None or given < read:
             return missing
         rows = self._present.ask(replace(request, most=most))
         wanted = self._original.ask(SampledRows(result, axis, most=most))
@@ -211,10 +250,10 @@ class Refit:
         return _Given(rows, None, back, None, Downstream(one.result), None)
 
     def _before_pooling(
-        self, one: SolvableLayer, name: str, axis: int, most: int
+        self, one: SolvableLayer | SolvableCodes, name: str, axis: int, most: int
     ) -> _Given | Refusal:
         result, found = one.result, self._float_layer(one)
-        if found is None or not self._context.reference.main.defines(name):
+        if found is None or not self._source.main.defines(name):
             return Refusal(one.node, f"the float model has no layer that gives {result!r}")
         effective = found.effective()
         if isinstance(effective, Refusal):
@@ -228,7 +267,7 @@ class Refit:
 
     def left(self, wanted: Singles, name: str, axis: int) -> Singles:
         """The channels that the model as it is still has."""
-        kept = self._context.kept.get((name, axis))
+        kept = self._kept.get((name, axis))
         return wanted if kept is None else wanted[:, :, kept]
 
     def settled(self, name: str) -> bool:
