@@ -14,6 +14,7 @@ from graphopt.commands.settings import plan_text
 from graphopt.contract.recipe import Recipe, format_recipe
 from graphopt.data.feeds import told_of
 from graphopt.graph import io
+from graphopt.graph.constant import constants_of
 from graphopt.graph.graph import Graph
 from graphopt.run import environment
 from graphopt.run.files import FileRead, Read, Written, refuse_overlaps
@@ -190,6 +191,7 @@ def finished(
             *means.label_notes,
             *filter(None, [_guessed(proof, means)]),
             *_losses(before, output, proof, start),
+            *filter(None, [_unreadable(choice.stage.graph)]),
             *told_of(means.calibration, means.training, means.evaluation),
         ],
         recipe=text,
@@ -209,6 +211,16 @@ def _guessed(proof: Proof, means: Means) -> str:
     if means.evaluation is None or proof.quality is None:
         return ""
     return guesses(proof.quality.metric, means.evaluation.labels)
+
+
+def _unreadable(graph: Graph) -> str:
+    """What is to be told of weights that are stored sparse."""
+    constants = (each for scope in graph.scopes() for each in constants_of(scope))
+    count = sum(each.sparse is not None for each in constants)
+    if not count:
+        return ""
+    stored = "1 weight is stored sparse" if count == 1 else f"{count} weights are stored sparse"
+    return f"{stored}, which most runtimes but onnxruntime refuse; densify stores them dense"
 
 
 def _losses(

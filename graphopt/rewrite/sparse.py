@@ -1,12 +1,12 @@
-"""Initializers stored as their non-zero values and where these are."""
+"""Constants stored as their non-zero values and where these are, and as all their values."""
 
 from __future__ import annotations
 
-from graphopt.graph.graph import Scope
+from graphopt.graph.graph import Constant, Scope
 from graphopt.graph.sparse_tensors import make_sparse
 from graphopt.graph.tensors import Array
 
-__all__ = ["store_sparse"]
+__all__ = ["store_dense", "store_sparse"]
 
 
 def store_sparse(scope: Scope, name: str, values: Array) -> None:
@@ -20,3 +20,13 @@ def store_sparse(scope: Scope, name: str, values: Array) -> None:
     sparse = make_sparse(scope.graph, name, values)
     del scope.initializers[name]
     scope.add_sparse(sparse)
+
+
+def store_dense(constant: Constant) -> None:
+    """Store all values of a constant that is stored sparse, an initializer or a Constant node."""
+    values = constant.values
+    if constant.node is None:
+        constant.scope.drop_sparse(constant.origin)
+        constant.scope.define(constant.origin, values)
+    else:
+        constant.set(values)

@@ -10,6 +10,7 @@ traced, so that may be due to how it was called. Measured once, by hand.
 from graphopt.passes.cleanup.convert_einsum import ConvertEinsum
 from graphopt.passes.cleanup.convert_to_float32 import ConvertToFloat32
 from graphopt.passes.cleanup.deduplicate_initializers import DeduplicateInitializers
+from graphopt.passes.cleanup.densify import Densify
 from graphopt.passes.cleanup.eliminate_dead import EliminateDead
 from graphopt.passes.cleanup.eliminate_identity import EliminateIdentity
 from graphopt.passes.cleanup.fix_shapes import FixShapes
@@ -25,6 +26,7 @@ __all__ = [
     "ConvertEinsum",
     "ConvertToFloat32",
     "DeduplicateInitializers",
+    "Densify",
     "EliminateDead",
     "EliminateIdentity",
     "FixShapes",

@@ -4,7 +4,7 @@ import numpy as np
 
 from graphopt.graph import check, io
 from graphopt.graph.sparse_tensors import sparse_bytes
-from graphopt.rewrite.sparse import store_sparse
+from graphopt.rewrite.sparse import store_dense, store_sparse
 from graphopt.testing import model_from_text, run_model
 
 
@@ -24,3 +24,8 @@ def test_a_sparse_initializer_gives_the_same_answers() -> None:
     assert not graph.main.initializers
     assert check.problems(graph) == []
     np.testing.assert_array_equal(run_model(graph.to_model())["y"], dense)
+    constant = graph.main.constant("w")
+    assert constant is not None
+    store_dense(constant)
+    assert not graph.main.proto.sparse_initializer
+    np.testing.assert_array_equal(graph.read(graph.main.initializers["w"]), values)
