@@ -16,6 +16,7 @@ __all__ = [
     "Machine",
     "Result",
     "__version__",
+    "analyze",
     "bench",
     "compare",
     "distill",
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from graphopt.commands.analyze import analyze
     from graphopt.commands.bench import bench
     from graphopt.commands.compare import compare
     from graphopt.commands.distill import distill
@@ -40,6 +42,7 @@ _HOMES = {
     "Limits": "graphopt.contract.settings",
     "Machine": "graphopt.contract.settings",
     "Result": "graphopt.commands.result",
+    "analyze": "graphopt.commands.analyze",
     "bench": "graphopt.commands.bench",
     "compare": "graphopt.commands.compare",
     "distill": "graphopt.commands.distill",

@@ -13,7 +13,8 @@ AFTER_OPERATORS = ("graphopt/bridge/ops/", "graphopt/facts/ax")
 
 FINE = {
     **dict.fromkeys(
-        ("bench", "compare", "distill", "inspect", "optimize"), "a command and the function behind"
+        ("analyze", "bench", "compare", "distill", "inspect", "optimize"),
+        "a command and the function behind",
     ),
     **dict.fromkeys(
         ("describe", "evaluate", "find", "load", "names", "operators", "save", "size", "write"),

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import click
 
 from graphopt import __version__
+from graphopt.cli.analyze import analyze
 from graphopt.cli.bench import bench
 from graphopt.cli.compare import compare
 from graphopt.cli.distill import distill
@@ -42,7 +43,7 @@ def app(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for command in (optimize, distill, inspect, compare, bench, passes):
+for command in (optimize, distill, inspect, analyze, compare, bench, passes):
     app.add_command(command)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -27,8 +27,14 @@ class _Plain(logging.Formatter):
         return plain(super().format(record))
 
 
-def speak() -> None:
-    """Say on stderr what is going on in words, such as the memory that a step may take."""
+def speak(but: Sequence[str] = ()) -> None:
+    """Say on stderr what is going on in words, such as the memory that a step may take.
+
+    Args:
+        but: Rooms of the library that are not heard.
+    """
+    for room in but:
+        logging.getLogger(f"graphopt.{room}").setLevel(logging.WARNING)
     if not launch.leads():
         return
     handler = logging.StreamHandler(sys.stderr)

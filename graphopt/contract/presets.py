@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphopt.errors import UsageError, quoted
 from graphopt.options import near_miss
 
-__all__ = ["CLEAN", "describe", "find", "names"]
+__all__ = ["CLEAN", "LIFTED", "describe", "find", "names"]
 
 CLEAN = (
     "inline-functions,freeze-initializers,eliminate-dead,fold-constants,eliminate-identity,"
@@ -14,7 +14,7 @@ CLEAN = (
 """Lossless clean-up, in the order in which each pass finds what the one before uncovered.
 
 A second time it changes nothing."""
-_LIFTED = f"{CLEAN},convert-to-float32,fuse-batchnorm,fold-constants,upgrade-opset"
+LIFTED = f"{CLEAN},convert-to-float32,fuse-batchnorm,fold-constants,upgrade-opset"
 
 _PRESETS: dict[str, tuple[str, str | None]] = {
     "auto": (
@@ -25,15 +25,15 @@ _PRESETS: dict[str, tuple[str, str | None]] = {
     "clean": ("lossless clean-up only", CLEAN),
     "int8-static": (
         "static int8 (QDQ, per channel) with bias correction; needs calibration data",
-        f"{_LIFTED},quantize-static,correct-bias,quantize-weights,eliminate-dead,strip-metadata",
+        f"{LIFTED},quantize-static,correct-bias,quantize-weights,eliminate-dead,strip-metadata",
     ),
     "int8-dynamic": (
         "int8 MatMuls with activations quantized at run time; needs no data",
-        f"{_LIFTED},quantize-dynamic,quantize-weights,eliminate-dead,strip-metadata",
+        f"{LIFTED},quantize-dynamic,quantize-weights,eliminate-dead,strip-metadata",
     ),
     "int8-weights": (
         "int8 weights, float arithmetic: a quarter of the bytes at float speed; needs no data",
-        f"{_LIFTED},quantize-weights,eliminate-dead,strip-metadata",
+        f"{LIFTED},quantize-weights,eliminate-dead,strip-metadata",
     ),
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -14,6 +14,8 @@ from graphopt.contract.kept import composed
 from graphopt.contract.passes import Changes, Context, Pass
 from graphopt.contract.patterns import skip_void
 from graphopt.contract.preconditions import check_preconditions
+from graphopt.contract.settings import Limits
+from graphopt.contract.spec import parse_passes
 from graphopt.data.first import FirstSamples
 from graphopt.data.samples import bytes_of
 from graphopt.errors import DataError, LimitError, ModelError, Need, PassError
@@ -31,7 +33,7 @@ from graphopt.run.stage import Stage
 from graphopt.runtime.blas import one_blas_thread
 from graphopt.runtime.pieces import ratio_of_times
 
-__all__ = ["Depth", "Outcome", "Status", "drive"]
+__all__ = ["Depth", "Outcome", "Status", "drive", "form_maker"]
 
 Depth = Literal["data", "check", "edit", "verify"]
 """How far a pass is driven: to what it asks of the data, to all that it asks, to its edit, or all
@@ -100,6 +102,29 @@ def drive(item: Pass, stage: Stage, means: Means, until: Depth = "verify") -> Ou
     told = f"{outcome.status}: {outcome.reason}" if outcome.reason else outcome.status
     logger.info("%s: %s", item.name, told)
     return replace(outcome, seconds=time.perf_counter() - started)
+
+
+def form_maker(stage: Stage, means: Means) -> Callable[[str], Graph | str]:
+    """What passes make of a model where only their edits count, or why they make nothing.
+
+    Args:
+        stage: Where the model stands.
+        means: What to measure with; its limits do not count.
+    """
+    without = replace(means, limits=Limits())
+
+    def make(spec: str) -> Graph | str:
+        made, reason = stage, ""
+        for item in parse_passes(spec):
+            outcome = drive(item, made, without, until="edit")
+            if outcome.status in ("refused", "rolled back"):
+                return outcome.reason
+            made = outcome.stage
+            if item.lossy and outcome.status == "nothing to do":
+                reason = outcome.reason
+        return reason or made.graph
+
+    return make
 
 
 def _driven(item: Pass, stage: Stage, means: Means, until: Depth) -> Outcome:

@@ -30,7 +30,7 @@ from graphopt.run.record import LayerRecord
 from graphopt.runtime.profile import node_times
 from graphopt.runtime.session import Session
 
-__all__ = ["Match", "describe", "match"]
+__all__ = ["Match", "bytes_of_layers", "describe", "match", "times_of_layers"]
 
 _GROUP_BYTES = 64 << 20
 _ELEMENT_BYTES = 8
@@ -108,6 +108,41 @@ def describe(
         for each in layers
     ]
     return records, messages
+
+
+def bytes_of_layers(reference: Graph, result: Graph) -> dict[str, int]:
+    """What each layer takes in another form of the model, by its label.
+
+    Args:
+        reference: The model that the labels are of.
+        result: What passes made of it.
+    """
+    return {
+        label(each.node): _constant_bytes(result.main, each.after or each.before)
+        for each in match(reference, result)
+    }
+
+
+def times_of_layers(
+    reference: Graph, results: Sequence[Graph], feeds: Feeds, threads: int
+) -> list[dict[str, float]]:
+    """Milliseconds of each layer in other forms of the model, by its label.
+
+    Args:
+        reference: The model that the labels are of.
+        results: What passes made of it; they are timed in turns.
+        feeds: What is run.
+        threads: Threads of onnxruntime; 0 for all cores.
+
+    Raises:
+        ModelError: A model cannot be run.
+    """
+    times = _times(results, feeds, threads)
+    found = []
+    for result, seen in zip(results, times, strict=True):
+        known = ((each, _time(seen, each.after)) for each in match(reference, result))
+        found.append({label(each.node): ms for each, ms in known if ms is not None})
+    return found
 
 
 def _times(graphs: Sequence[Graph], feeds: Feeds, threads: int) -> list[Mapping[str, float]]:
