@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from graphopt.facts.cost import parameter_constants
+from graphopt.facts import cost
 from graphopt.facts.mac_axes import mac_axes
 from graphopt.facts.macs import node_macs
 from graphopt.facts.shapes import Shapes
@@ -36,12 +36,11 @@ class PositionCosts:
         scope = graph.main
         self._sizes = {
             constant.origin: constant.shape
-            for constant in parameter_constants(graph)
+            for constant in cost.parameter_constants(graph)
             if constant.scope.parent is None
         }
         self._macs: list[tuple[int, dict[Place, int]]] = []
         self._counted: dict[Place, list[int]] = {}
-        params = sum(math.prod(constant.shape) for constant in parameter_constants(graph))
         total: int | None = 0
         for node in scope.nodes:
             macs = node_macs(scope, node, shapes)
@@ -51,7 +50,7 @@ class PositionCosts:
                 for place in axes:
                     self._counted.setdefault(place, []).append(len(self._macs))
                 self._macs.append((macs, axes))
-        self.whole = Amount(params, total)
+        self.whole = Amount(cost.params(graph), total)
 
     def gone(self, counts: Mapping[Place, int]) -> Amount:
         """What goes with so many positions of each axis."""

@@ -36,6 +36,7 @@ def skip_void(item: Pass, graph: Graph, changes: Changes) -> None:
 
 
 def _patterns(item: Pass) -> list[str]:
-    """The patterns in all options of a pass."""
-    names = [name for name, each in option_fields(type(item)).items() if each.option.patterns]
-    return [pattern for name in names for pattern in getattr(item, name)]
+    """The patterns in all options of a pass that are not its defaults, which fit many models."""
+    asked = [each for each in option_fields(type(item)).values() if each.option.patterns]
+    given = [(each.default, getattr(item, each.name)) for each in asked]
+    return [pattern for default, value in given if value != default for pattern in value]

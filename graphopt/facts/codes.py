@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
+from graphopt.facts.expansion import spread_over
 from graphopt.facts.layers import Layer
-from graphopt.facts.operands import Operand, spread_over
+from graphopt.facts.operands import Operand
 from graphopt.facts.quantized import is_dequantized
 from graphopt.graph.graph import Scope
 from graphopt.graph.node import attribute, is_op
@@ -122,5 +123,5 @@ def _scale(
 
 def stored_small(layer: Layer) -> bool:
     """Whether only the weight of a layer is stored as codes, and what it reads is float."""
-    small = layer.weight.form in ("dequantized", "expanded")
+    small = layer.weight.form in ("dequantized", "expanded", "codebook")
     return small and not is_dequantized(layer.scope, layer.data)

@@ -2,7 +2,8 @@
 
 Definitions. A *parameter* is an element of a constant that holds weights: floats of any width,
 integers of 8 bits or less, and wider integers that are dequantized or are the bias of an integer
-operator. Scales and zero points of quantization are none, shapes, axes and indices neither.
+operator. Scales and zero points of quantization are none, codebooks, shapes, axes and indices
+neither. Packed codes count as the weights that they unpack to.
 Constants of initializers, Constant nodes, bodies and functions count alike, shared ones once; of
 sparse ones every element counts.
 """
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import TensorProto
 
+from graphopt.facts.codebooks import CodebookWeights, codebook_weights
 from graphopt.facts.operands import FLOATS
 from graphopt.facts.operators import find
 from graphopt.graph.constant import constants_of
@@ -24,7 +26,7 @@ from graphopt.graph.node import attribute
 from graphopt.graph.tensors import Array
 from graphopt.graph.unfold import inlined
 
-__all__ = ["Zeros", "parameter_constants", "params", "sparsity", "zeros"]
+__all__ = ["Zeros", "held_dims", "parameter_constants", "params", "sparsity", "zeros"]
 
 _FLOATS = ("FLOAT", "DOUBLE", "BFLOAT")
 _WIDE_INTEGERS = (TensorProto.INT32, TensorProto.INT16, TensorProto.UINT16)
@@ -46,7 +48,9 @@ class Zeros:
 
 def params(graph: Graph) -> int:
     """Number of parameters, as the module defines them."""
-    return sum(math.prod(constant.shape) for constant in parameter_constants(graph))
+    graph = inlined(graph)
+    coded = codebook_weights(graph)
+    return sum(math.prod(held_dims(constant, coded)) for constant in parameter_constants(graph))
 
 
 def sparsity(graph: Graph) -> float:
@@ -67,10 +71,14 @@ def zeros(graph: Graph, *, masked: bool = False) -> Zeros:
         ModelError: External data cannot be read any more.
     """
     count = total = 0
+    graph = inlined(graph)
+    coded = codebook_weights(graph)
     for constant in parameter_constants(graph):
-        if len(constant.shape) >= 2:
-            values = constant.values
-            found = int(np.count_nonzero(values == _zero(constant, values)))
+        weight = coded.of(constant)
+        if len(held_dims(constant, coded)) >= 2:
+            values = constant.values if weight is None else weight.values()
+            zero = _zero(constant, values) if weight is None else 0
+            found = int(np.count_nonzero(values == zero))
             total += values.size
             if not masked or (constant.data_type in FLOATS and 10 * found >= values.size):
                 count += found
@@ -79,8 +87,18 @@ def zeros(graph: Graph, *, masked: bool = False) -> Zeros:
 
 def parameter_constants(graph: Graph) -> Iterator[Constant]:
     """Every constant that holds parameters, each once."""
-    for scope in inlined(graph).scopes():
-        yield from filter(_is_weight, constants_of(scope))
+    graph = inlined(graph)
+    coded = codebook_weights(graph)
+    for scope in graph.scopes():
+        for constant in constants_of(scope):
+            if _is_weight(constant) and not coded.helps(constant):
+                yield constant
+
+
+def held_dims(constant: Constant, coded: CodebookWeights) -> tuple[int, ...]:
+    """Dimensions of the weights that a constant holds, packed or not."""
+    weight = coded.of(constant)
+    return constant.shape if weight is None else weight.dims
 
 
 def _is_weight(constant: Constant) -> bool:

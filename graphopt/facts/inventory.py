@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from onnx import NodeProto, TensorProto
 
-from graphopt.facts.cost import parameter_constants
+from graphopt.facts.codebooks import codebook_weights
+from graphopt.facts.cost import held_dims, parameter_constants
 from graphopt.facts.operands import operand
 from graphopt.facts.operators import KEEPS, is_kind
 from graphopt.graph.graph import Constant, Graph, Scope, Use
 from graphopt.graph.node import in_default_domain, is_op
+from graphopt.graph.unfold import inlined
 
 __all__ = ["HeldWeights", "inventory"]
 
@@ -42,18 +44,24 @@ class HeldWeights:
 def inventory(graph: Graph) -> list[HeldWeights]:
     """Every parameter of a model, each in one entry, those with most bytes first."""
     found: dict[tuple[str, str], list[Constant]] = {}
+    graph = inlined(graph)
+    coded = codebook_weights(graph)
     for constant in parameter_constants(graph):
         uses = constant.scope.uses(constant.origin)
+        weight = coded.of(constant)
         readers = {_name(node) for use in uses for node in _workers(use, _FOLLOWED)}
+        if weight is not None:
+            readers = {_name(weight.node)}
         stored = TensorProto.DataType.Name(constant.data_type).lower()
         stored += ", sparse" if constant.sparse is not None else ""
+        stored += ", codebook" if weight is not None else ""
         found.setdefault((" and ".join(sorted(readers)) or _UNREAD, stored), []).append(constant)
     made = [
         HeldWeights(
             reader,
             stored,
             len(held),
-            sum(math.prod(each.shape) for each in held),
+            sum(math.prod(held_dims(each, coded)) for each in held),
             sum(each.nbytes for each in held),
         )
         for (reader, stored), held in found.items()

@@ -103,7 +103,7 @@ class Layer:
     @property
     def out_channels(self) -> int:
         """Output channels; for a grouped ConvTranspose those of one group."""
-        return self.weight.constant.shape[self.out_axis]
+        return self.weight.dims[self.out_axis]
 
     @property
     def groups_in(self) -> int:
@@ -118,7 +118,7 @@ class Layer:
     @property
     def in_channels(self) -> int:
         """Input channels, those of all groups together."""
-        return self.weight.constant.shape[self.in_axis] * self.groups_in
+        return self.weight.dims[self.in_axis] * self.groups_in
 
     @property
     def channels(self) -> int:
@@ -138,7 +138,7 @@ class Layer:
     @property
     def depthwise(self) -> bool:
         """Whether it is a Conv with one input channel a group."""
-        return is_op(self.node, "Conv") and self.groups > 1 and self.weight.constant.shape[1] == 1
+        return is_op(self.node, "Conv") and self.groups > 1 and self.weight.dims[1] == 1
 
     @property
     def adds(self) -> bool:
@@ -257,7 +257,7 @@ def _right_missing(one: Layer) -> str:
 
 
 def _matrix_missing(one: Layer) -> str:
-    rank = len(one.weight.constant.shape)
+    rank = len(one.weight.dims)
     return "" if rank == 2 else f"the weight has rank {rank}, only matrices are supported"
 
 

@@ -9,7 +9,7 @@ from onnx import NodeProto, TensorProto
 
 from graphopt.facts.einsum import Unspelled, weight_axes
 from graphopt.facts.layer import Kind, Layer, Need, Refusal
-from graphopt.facts.operands import Operand, operand
+from graphopt.facts.operands import Operand, operand, picks_centres
 from graphopt.facts.operators import Operator, find, is_kind
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import attribute, is_op
@@ -81,7 +81,7 @@ def _unfit(each: Layer) -> str:
     if not (math.isfinite(each.alpha) and math.isfinite(each.beta)):
         return f"its alpha is {each.alpha} and its beta {each.beta}"
     if order is not None and len(order) <= max(each.read_axes):
-        return f"its weight of shape {list(each.weight.constant.shape)} has too few axes"
+        return f"its weight of shape {list(each.weight.dims)} has too few axes"
     return ""
 
 
@@ -92,9 +92,9 @@ def _read_off(scope: Scope, node: NodeProto) -> Iterator[Layer | Refusal]:
         yield _convolution(scope, node)
     elif is_op(node, "Einsum"):
         yield from _contractions(scope, node)
-    elif is_op(node, "Gather", "Slice"):
+    elif is_op(node, "Gather", "Slice") and not picks_centres(scope, node):
         table = operand(scope, node, 0) or _codes(scope, node, 0)
-        rank = 0 if table is None else len(table.constant.shape)
+        rank = 0 if table is None else len(table.dims)
         axis = picked_axis(scope, node, 0)
         if table is not None and rank >= 2 and axis is not None:
             yield Layer(scope, node, "table", table, (axis % rank, rank - 1))

@@ -1,33 +1,34 @@
-"""Constants as nodes read them: floats, codes behind a DequantizeLinear or behind Cast and Mul."""
+"""Constants as nodes read them: floats, or codes behind the nodes that make floats of them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto
-from onnx.helper import tensor_dtype_to_np_dtype
+from onnx import NodeProto, TensorProto
+from onnx.helper import np_dtype_to_tensor_dtype, tensor_dtype_to_np_dtype
 
 from graphopt.errors import ModelError
+from graphopt.facts.expansion import carried, computed, parameter, producer
 from graphopt.graph.graph import Constant, Scope, Use
 from graphopt.graph.node import attribute, is_op, label
 
-__all__ = ["FLOATS", "Form", "Operand", "operand", "producer", "spread_over"]
+__all__ = ["FLOATS", "Form", "Operand", "operand", "picks_centres"]
 
 FLOATS = (1, 10, 11, 16)
 """ONNX element types float, float16, double, bfloat16."""
 
-Form = Literal["float", "dequantized", "expanded", "integer"]
+Form = Literal["float", "dequantized", "expanded", "codebook", "integer"]
 """How a constant is stored: as floats, of another width behind a Cast or not; as codes behind a
 DequantizeLinear; as codes behind Cast and Mul, which a runtime computes once when it loads the
-model; or as codes that the node itself reads."""
+model; as codes, packed or not, that pick centres from a codebook, computed once as well; or as
+codes that the node itself reads."""
 
-_SMALL = 1 << 20  # elements; scales spread over codes, they do not make a larger tensor
-_FOLLOWED = 8  # nodes between a constant and its reader that are looked through
+_UNSIGNED = (TensorProto.UINT8, TensorProto.UINT4, TensorProto.UINT2)
+_FOLLOWED = 16  # nodes between a constant and its reader that are looked through
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +53,13 @@ class Operand:
 
     @property
     def order(self) -> tuple[int, ...] | None:
-        """For each axis that the node sees the one of the constant; None behind a Reshape.
+        """For each axis that the node sees the one of ``dims``; None behind a Reshape.
 
         Raises:
             ModelError: A Transpose between is for another number of axes.
         """
-        order = tuple(range(len(self.constant.shape)))
-        for use in self.path:
+        order = tuple(range(len(self.dims)))
+        for use in self.path[self._unpacked :]:
             if is_op(use.node, "Reshape"):
                 return None
             if is_op(use.node, "Transpose"):
@@ -71,8 +72,15 @@ class Operand:
     @property
     def data_type(self) -> int:
         """ONNX element type that is read of floats: that of the last Cast, else the stored one."""
-        casts = [use.node for use in self.path if is_op(use.node, "Cast")]
-        return int(attribute(casts[-1], "to", 1)) if casts else self.constant.data_type
+        kind = self.constant.data_type
+        for use in self.path:
+            if is_op(use.node, "Cast"):
+                kind = int(attribute(use.node, "to", 1))
+            elif is_op(use.node, "Gather"):
+                table = parameter(use.scope, use.node.input[0])
+                assert table is not None, "a Gather on a path has a constant table"
+                kind = np_dtype_to_tensor_dtype(table.dtype)
+        return kind
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -83,7 +91,26 @@ class Operand:
     def shape(self) -> tuple[int, ...] | None:
         """Dimensions that the node sees; None behind a Reshape."""
         order = self.order
-        return None if order is None else tuple(self.constant.shape[axis] for axis in order)
+        dims = self.dims
+        return None if order is None else tuple(dims[axis] for axis in order)
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """How the values are laid out: as the constant is or, for packed codes, as they unpack."""
+        if not self._unpacked:
+            return self.constant.shape
+        use = self.path[self._unpacked - 1]
+        sizes = parameter(use.scope, use.node.input[1])
+        assert sizes is not None, "a Reshape on a path has constant sizes"
+        return tuple(int(size) for size in sizes.reshape(-1))
+
+    @property
+    def _unpacked(self) -> int:
+        """How many nodes of the path unpack codes: up to the Reshape to the weight's own shape."""
+        if self.form != "codebook":
+            return 0
+        shaped = [at + 1 for at, use in enumerate(self.path) if is_op(use.node, "Reshape")]
+        return shaped[-1] if shaped else 0
 
     @property
     def turned(self) -> bool:
@@ -93,7 +120,9 @@ class Operand:
     @property
     def dequantizer(self) -> Use | None:
         """The DequantizeLinear, or the Mul by a scale, that makes floats of codes."""
-        scaling = (use for use in self.path if is_op(use.node, "DequantizeLinear", "Mul"))
+        picked = [at for at, use in enumerate(self.path) if is_op(use.node, "Gather")]
+        behind = self.path[picked[-1] :] if picked else self.path
+        scaling = (use for use in behind if is_op(use.node, "DequantizeLinear", "Mul"))
         return next(scaling, None)
 
     @property
@@ -129,7 +158,7 @@ class Operand:
         values: NDArray[Any] = self.constant.values
         for use in self.path:
             try:
-                values = _computed(use, values)
+                values = computed(use, values)
             except (ArithmeticError, LookupError, ValueError) as err:
                 raise self._unfit(use.node) from err
         return values
@@ -163,6 +192,8 @@ def operand(scope: Scope, node: NodeProto, index: int) -> Operand | None:
         if constant is not None:
             floats = constant.data_type in FLOATS
             known = form != "float" or floats
+            if form == "codebook":
+                known = constant.data_type in _UNSIGNED
             between = tuple(reversed(path))
             if form == "expanded" and floats and all(map(_keeps_floats, between)):
                 form = "float"
@@ -170,11 +201,13 @@ def operand(scope: Scope, node: NodeProto, index: int) -> Operand | None:
         home, maker = producer(home, name)
         if maker is None:
             return None
-        read = _carried(home, maker)
-        if read is None:
+        read = carried(home, maker)
+        if read is None or (is_op(maker, "ReduceSum") and form != "codebook"):
             return None
         if is_op(maker, "DequantizeLinear"):
             form = "dequantized"
+        elif is_op(maker, "Gather"):
+            form = "codebook"
         elif is_op(maker, "Cast", "Mul") and form == "float":
             form = "expanded"
         if not is_op(maker, "Identity"):
@@ -183,72 +216,10 @@ def operand(scope: Scope, node: NodeProto, index: int) -> Operand | None:
     return None
 
 
-def _carried(scope: Scope, node: NodeProto) -> int | None:
-    """Which input a node between a constant and its reader expands, turns or hands on, if any."""
-    fixed = [scope.constant(name) is not None for name in node.input]
-    if is_op(node, "Mul") and any(fixed):
-        return 0 if fixed[1] else 1
-    parameters = is_op(node, "DequantizeLinear", "Reshape") and all(fixed[1:])
-    return 0 if parameters or is_op(node, "Cast", "Identity", "Transpose") else None
-
-
-def producer(scope: Scope, name: str) -> tuple[Scope, NodeProto | None]:
-    """Where ``name`` is computed, in this scope or around it, and by which node."""
-    home: Scope | None = scope
-    while home is not None:
-        if home.defines(name):
-            return home, home.producer(name)
-        home = home.parent
-    return scope, None
-
-
-def _computed(use: Use, values: NDArray[Any]) -> NDArray[Any]:
-    """What a node of a path makes of the values that it reads at ``use``.
-
-    Raises:
-        ArithmeticError, LookupError, ValueError: They do not fit the node.
-    """
-    node, constant = use.node, use.scope.constant
-    if is_op(node, "Transpose"):
-        return values.transpose(attribute(node, "perm", []) or None)
-    if is_op(node, "Cast"):
-        return values.astype(tensor_dtype_to_np_dtype(attribute(node, "to", 1)))
-    other = constant(node.input[1 - use.index])
-    assert other is not None, "a path has constant parameters"
-    if is_op(node, "Mul"):
-        scale = other.values
-        made = math.prod(np.broadcast_shapes(values.shape, scale.shape))
-        if made > max(values.size, scale.size, _SMALL):
-            raise ValueError(f"a product of {made} elements")
-        return np.asarray(values * scale)
-    if is_op(node, "Reshape"):
-        sizes = [int(size) for size in other.values.reshape(-1)]
-        kept = [values.shape[at] if size == 0 else size for at, size in enumerate(sizes)]
-        return values.reshape(sizes if attribute(node, "allowzero", 0) else kept)
-    zero = constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
-    centred = values.astype(np.float64)  # exact for codes of up to 32 bits
-    if zero is not None:
-        centred = centred - spread_over(node, zero.values.astype(np.float64), values.shape)
-    scale = other.values
-    return np.asarray(centred.astype(scale.dtype) * spread_over(node, scale, values.shape))
-
-
-def spread_over(node: NodeProto, values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """A scale or zero point of a DequantizeLinear in a shape that broadcasts to the codes.
-
-    Raises:
-        ValueError: Its shape, or the size of the blocks, does not fit the codes.
-    """
-    if values.size == 1:
-        return values.reshape(())
-    axis = attribute(node, "axis", 1) % max(1, len(shape))
-    block = attribute(node, "block_size", 0)
-    if block > 0 and values.ndim == len(shape):
-        if values.shape[axis] == -(-shape[axis] // block):
-            return np.repeat(values, block, axis).take(range(shape[axis]), axis)
-    elif block == 0 and values.shape == shape[axis : axis + 1]:
-        return values.reshape([-1 if at == axis else 1 for at in range(len(shape))])
-    raise ValueError(f"scales of shape {values.shape} for codes of shape {shape}")
+def picks_centres(scope: Scope, node: NodeProto) -> bool:
+    """Whether a node is a Gather that constant codes pick rows of a constant by."""
+    codes = operand(scope, node, 1) if is_op(node, "Gather") else None
+    return codes is not None and codes.constant.data_type in _UNSIGNED
 
 
 def _keeps_floats(use: Use) -> bool:

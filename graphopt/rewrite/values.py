@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from onnx import NodeProto
 
+from graphopt.facts.expansion import carried
 from graphopt.facts.operands import Operand
 from graphopt.graph.graph import Scope
 from graphopt.graph.node import is_op
@@ -51,7 +52,7 @@ def drop_unread(scope: Scope, names: Iterable[str]) -> None:
         if home.is_read(name) or home.is_output(name):
             continue
         node = home.producer(name)
-        if node is not None and _expands(node):
+        if node is not None and _expands(home, node):
             home.remove([node])
             forget(home, [name])
             drop_unread(home, node.input)
@@ -59,6 +60,8 @@ def drop_unread(scope: Scope, names: Iterable[str]) -> None:
             home.drop_initializer(name)
 
 
-def _expands(node: NodeProto) -> bool:
+def _expands(scope: Scope, node: NodeProto) -> bool:
     """Whether a node makes, turns or expands a constant."""
+    if is_op(node, "Gather", "ReduceSum", "Reshape"):
+        return carried(scope, node) is not None
     return is_op(node, "Constant", "Identity", "Transpose", "Cast", "DequantizeLinear", "Mul")

@@ -1,6 +1,7 @@
 """Passes that store or compute on integers."""
 
 from graphopt.passes.quantize.correct_bias import CorrectBias
+from graphopt.passes.quantize.palettize_weights import PalettizeWeights
 from graphopt.passes.quantize.quantize_dynamic import QuantizeDynamic
 from graphopt.passes.quantize.quantize_static import QuantizeStatic
 from graphopt.passes.quantize.quantize_weights import QuantizeWeights
@@ -9,6 +10,7 @@ from graphopt.passes.quantize.smooth_activations import SmoothActivations
 
 __all__ = [
     "CorrectBias",
+    "PalettizeWeights",
     "QuantizeDynamic",
     "QuantizeStatic",
     "QuantizeWeights",

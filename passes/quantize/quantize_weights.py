@@ -16,8 +16,9 @@ from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import MinOpset, When
 from graphopt.contract.registry import register
 from graphopt.facts.codes import stored_small
+from graphopt.facts.expansion import producer
 from graphopt.facts.layers import Layer, layers, picked_axis
-from graphopt.facts.operands import FLOATS, producer
+from graphopt.facts.operands import FLOATS
 from graphopt.facts.operators import is_kind
 from graphopt.facts.quantized import quantizers
 from graphopt.facts.select import select

@@ -33,6 +33,13 @@ def test_a_pattern_that_matches_nothing_in_the_input_is_an_error(spec: str) -> N
     check_patterns(parse_passes(spec.replace("conv_9", "conv_*")), graph)
 
 
+def test_defaults_may_match_nothing() -> None:
+    graph = io.load(MODELS["mlp"]())  # which has no depthwise layer
+    check_patterns(parse_passes("palettize-weights"), graph)
+    with pytest.raises(UsageError, match="'depthwise' matches no node"):
+        check_patterns(parse_passes("palettize-weights{eight_bits=[depthwise]}"), graph)
+
+
 def test_the_label_that_an_unnamed_node_gets_from_its_tensor_may_come() -> None:
     text = f"""{HEAD} g (float[N,4] x) => (float[N,4] y) {{
       r = Relu (x)

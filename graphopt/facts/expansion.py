@@ -1,0 +1,148 @@
+"""What the nodes between a stored constant and its reader do: turn, expand and unpack it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto
+from onnx.helper import tensor_dtype_to_np_dtype
+
+from graphopt.graph.graph import Scope, Use
+from graphopt.graph.node import attribute, is_op
+
+__all__ = ["carried", "computed", "parameter", "producer", "spread_over"]
+
+_SMALL = 1 << 20  # elements; scales spread over codes, they do not make a larger tensor
+_FOLLOWED = 2  # Casts between a parameter and the node that reads it
+
+
+def producer(scope: Scope, name: str) -> tuple[Scope, NodeProto | None]:
+    """Where ``name`` is computed, in this scope or around it, and by which node."""
+    home: Scope | None = scope
+    while home is not None:
+        if home.defines(name):
+            return home, home.producer(name)
+        home = home.parent
+    return scope, None
+
+
+def parameter(scope: Scope, name: str) -> NDArray[Any] | None:
+    """The values that a node reads of a constant, be it behind a Cast; None of anything else."""
+    casts: list[NodeProto] = []
+    for _ in range(_FOLLOWED):
+        constant = scope.constant(name)
+        if constant is not None:
+            values: NDArray[Any] = constant.values
+            for cast in reversed(casts):
+                values = values.astype(tensor_dtype_to_np_dtype(attribute(cast, "to", 1)))
+            return values
+        scope, node = producer(scope, name)
+        if node is None or not is_op(node, "Cast"):
+            return None
+        casts.append(node)
+        name = node.input[0]
+    return None
+
+
+def carried(scope: Scope, node: NodeProto) -> int | None:
+    """Which input a node between a constant and its reader expands, turns or hands on, if any."""
+    if is_op(node, "Cast", "Identity", "Transpose"):
+        return 0
+    if is_op(node, "Mul"):
+        return _multiplied(scope, node)
+    if is_op(node, "Gather"):
+        return _picking(scope, node)
+    if is_op(node, "DequantizeLinear", "Reshape"):
+        return 0 if all(scope.constant(name) is not None for name in node.input[1:]) else None
+    if is_op(node, "ReduceSum"):
+        return 0 if _summed_axis(scope, node) is not None else None
+    return None
+
+
+def _multiplied(scope: Scope, node: NodeProto) -> int | None:
+    """Which factor of a Mul is what it scales: the other one is constant, or a Cast of floats."""
+    for other in (1, 0):
+        if scope.constant(node.input[other]) is not None:
+            return 1 - other
+    for other in (1, 0):
+        _, cast = producer(scope, node.input[other])
+        stored = scope.constant(cast.input[0]) if cast is not None and is_op(cast, "Cast") else None
+        if stored is not None and np.issubdtype(
+            tensor_dtype_to_np_dtype(stored.data_type), np.floating
+        ):
+            return 1 - other
+    return None
+
+
+def _picking(scope: Scope, node: NodeProto) -> int | None:
+    """That a Gather's indices are computed from what is stored, and its table is constant."""
+    if attribute(node, "axis", 0) != 0 or scope.constant(node.input[1]) is not None:
+        return None
+    return 1 if parameter(scope, node.input[0]) is not None else None
+
+
+def _summed_axis(scope: Scope, node: NodeProto) -> int | None:
+    """The one constant axis along which a ReduceSum adds up."""
+    axes = attribute(node, "axes", [])
+    if len(node.input) > 1 and node.input[1]:
+        constant = scope.constant(node.input[1])
+        axes = [] if constant is None else constant.values.reshape(-1).tolist()
+    return int(axes[0]) if len(axes) == 1 else None
+
+
+def computed(use: Use, values: NDArray[Any]) -> NDArray[Any]:
+    """What a node of a path makes of the values that it reads at ``use``.
+
+    Raises:
+        ArithmeticError, LookupError, ValueError: They do not fit the node.
+    """
+    node, scope = use.node, use.scope
+    if is_op(node, "Transpose"):
+        return values.transpose(attribute(node, "perm", []) or None)
+    if is_op(node, "Cast"):
+        return values.astype(tensor_dtype_to_np_dtype(attribute(node, "to", 1)))
+    if is_op(node, "ReduceSum"):
+        axis = _summed_axis(scope, node)
+        keeps = bool(attribute(node, "keepdims", 1))
+        return np.asarray(values.sum(axis=axis, keepdims=keeps, dtype=values.dtype))
+    other = parameter(scope, node.input[1 - use.index])
+    assert other is not None, "a path has constant parameters"
+    if is_op(node, "Gather"):
+        if values.size and (values.min() < -len(other) or values.max() >= len(other)):
+            raise IndexError("a code beyond the codebook")
+        return np.asarray(other[values])
+    if is_op(node, "Mul"):
+        made = math.prod(np.broadcast_shapes(values.shape, other.shape))
+        if made > max(values.size, other.size, _SMALL):
+            raise ValueError(f"a product of {made} elements")
+        return np.asarray(values * other)
+    if is_op(node, "Reshape"):
+        sizes = [int(size) for size in other.reshape(-1)]
+        kept = [values.shape[at] if size == 0 else size for at, size in enumerate(sizes)]
+        return values.reshape(sizes if attribute(node, "allowzero", 0) else kept)
+    point = scope.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+    centred = values.astype(np.float64)  # exact for codes of up to 32 bits
+    if point is not None:
+        centred = centred - spread_over(node, point.values.astype(np.float64), values.shape)
+    return np.asarray(centred.astype(other.dtype) * spread_over(node, other, values.shape))
+
+
+def spread_over(node: NodeProto, values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """A scale or zero point of a DequantizeLinear in a shape that broadcasts to the codes.
+
+    Raises:
+        ValueError: Its shape, or the size of the blocks, does not fit the codes.
+    """
+    if values.size == 1:
+        return values.reshape(())
+    axis = attribute(node, "axis", 1) % max(1, len(shape))
+    block = attribute(node, "block_size", 0)
+    if block > 0 and values.ndim == len(shape):
+        if values.shape[axis] == -(-shape[axis] // block):
+            return np.repeat(values, block, axis).take(range(shape[axis]), axis)
+    elif block == 0 and values.shape == shape[axis : axis + 1]:
+        return values.reshape([-1 if at == axis else 1 for at in range(len(shape))])
+    raise ValueError(f"scales of shape {values.shape} for codes of shape {shape}")
