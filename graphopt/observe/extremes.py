@@ -13,7 +13,7 @@ from graphopt.numerics.histogram import Histogram
 from graphopt.observe.request import Folder, Request, Rows, not_finite, same_channels
 from graphopt.observe.taps import Reduction, Sampled, Tap, rows_and
 
-__all__ = ["ChannelAbsMax", "HistogramOf", "MinMax"]
+__all__ = ["ChannelAbsMax", "HistogramOf", "MinMax", "RowWidths"]
 
 _FINE_RATIO = 16  # per-channel extremes are finished on the host if they are so much fewer
 _BIN_BYTES = 8
@@ -52,6 +52,23 @@ class ChannelAbsMax(Request[NDArray[np.float32]]):
 
     def folder(self, shape: tuple[int, ...], per_run: int) -> Folder[NDArray[np.float32]]:
         return _ChannelAbsMax(self.tensor, shape, self.axis_of(shape, self.axis))
+
+
+@dataclass(frozen=True)
+class RowWidths(Request[NDArray[np.float64]]):
+    """How wide rows are, a row being what lies along the last axis: float64 ``(rows, 2)``.
+
+    Of rows spread over each run, without those of zeros: the square of the range of all values of
+    the run, which has 0 in it as that of a quantization grid, and the square of twice the largest
+    absolute value of the row, each over the mean square of the row.
+    """
+
+    most: int = 64
+    """Rows of a run."""
+
+    def folder(self, shape: tuple[int, ...], per_run: int) -> Folder[NDArray[np.float64]]:
+        self.axis_of(shape, -1)
+        return _RowWidths(self.tensor, len(shape), self.most)
 
 
 class _Extremes:
@@ -145,3 +162,30 @@ class _ChannelAbsMax(Folder[NDArray[np.float32]]):
 
     def result(self) -> NDArray[np.float32]:
         return self.peaks
+
+
+class _RowWidths(Folder[NDArray[np.float64]]):
+    def __init__(self, tensor: str, rank: int, most: int) -> None:
+        lead = tuple(range(rank - 1))
+        self.extremes = _Extremes(tensor, lead, rank)
+        self.square = Reduction(tensor, "mean", lead, rank, squared=True)
+        self.taps = (*self.extremes.taps, self.square)
+        self.most = most
+        self.found: list[NDArray[np.float64]] = [np.zeros((0, 2))]
+
+    def take(self, arrays: Mapping[Tap, Array], rows: Rows) -> None:
+        low, high = self.extremes.read(arrays)
+        counted = rows.count(low.size, low.shape[0] if low.ndim else None)
+        taken = np.stack([low, high, arrays[self.square]]).reshape(3, -1).astype(np.float64)
+        least, most, power = taken[:, :counted]
+        if not counted or not power.any():
+            return
+        whole = max(most.max(), 0.0) - min(least.min(), 0.0)
+        row = 2 * np.maximum(-least, most)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            widths = np.stack([np.full_like(row, whole), row], axis=1) ** 2 / power[:, None]
+        widths = widths[np.isfinite(widths).all(axis=1)]
+        self.found.append(widths[:: -(-len(widths) // self.most) or 1])
+
+    def result(self) -> NDArray[np.float64]:
+        return np.concatenate(self.found)

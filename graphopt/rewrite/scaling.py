@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto
 
@@ -16,10 +17,20 @@ from graphopt.graph.node import attribute, is_op
 from graphopt.rewrite import edit, qdq
 from graphopt.rewrite.values import drop_unread
 
-__all__ = ["fold_division", "insert_division"]
+__all__ = ["divide_rows", "fold_division", "insert_division"]
 
+_AXES_ARE_INPUTS = 18  # opset from which ReduceMax takes its axes as an input
+_LEAST_PEAK = 1e-30
 _Edit = Callable[[], None]
 _FOLLOWED = 16  # nodes between the tensor and the constants that absorb the factors
+_SCALED_NORMS = {
+    "LayerNormalization": (1, 2),
+    "RMSNormalization": (1,),
+    "SimplifiedLayerNormalization": (1,),
+    "SkipLayerNormalization": (2, 3),
+    "SkipSimplifiedLayerNormalization": (2,),
+}
+"""Normalizations of the last axis, with the inputs that scale and shift their first output."""
 
 
 def insert_division(
@@ -41,13 +52,46 @@ def insert_division(
     edit.redirect(uses, name)
 
 
+def divide_rows(scope: Scope, tensor: str, layers: Collection[NodeProto]) -> None:
+    """Let layers see each row of ``tensor`` over its largest value, and multiply what they give.
+
+    A row is what lies along the last axis; one of zeros stays. Exact up to rounding.
+
+    Args:
+        scope: Where the tensor and all layers are.
+        tensor: Of rank 1 or more.
+        layers: Nodes of one output that are linear in each row, without a bias of their own.
+    """
+    first = min(layers, key=scope.index.rank)
+    sizes = qdq.add_node(scope, "Abs", [tensor], f"{tensor}_size", before=first)
+    inputs, attributes = [sizes], {"axes": [-1]}
+    if scope.graph.opset >= _AXES_ARE_INPUTS:
+        inputs.append(scope.add_constant(f"{tensor}_axis", np.array([-1], np.int64)))
+        attributes = {}
+    peaks = qdq.add_node(
+        scope, "ReduceMax", inputs, f"{tensor}_peak", before=first, keepdims=1, **attributes
+    )
+    least = scope.add_constant(f"{tensor}_least", np.array(_LEAST_PEAK, np.float32))
+    peak = qdq.add_node(scope, "Max", [peaks, least], f"{tensor}_row_scale", before=first)
+    rows = qdq.add_node(scope, "Div", [tensor, peak], f"{tensor}_rows", before=first)
+    chosen = {id(node) for node in layers}
+    edit.redirect([use for use in scope.uses(tensor) if id(use.node) in chosen], rows)
+    for node in layers:
+        result = node.output[0]
+        inner = scope.graph.unique_name(f"{result}_rows")
+        scope.set_output(node, 0, inner)
+        times = onnx.helper.make_node("Mul", [inner, peak], [result], name=f"{inner}_scaled")
+        scope.index.insert((times,), scope.index.position(node) + 1)
+
+
 def fold_division(
     scope: Scope, tensor: str, factors: NDArray[np.float32], readers: Collection[NodeProto]
 ) -> bool:
     """Divide a tensor for all its readers, in the constants that it is made from.
 
-    It works behind a LayerNormalization, a Mul, Div or Add with a constant vector, a MatMul or
-    Gemm with a constant weight, with Relu or a Reshape in between. Scalars are left alone: they
+    It works behind a layer normalization of any kind, a Mul, Div or Add with a constant vector, a
+    MatMul or Gemm with a constant weight, with Relu or a Reshape in between, and through a product
+    of two computed tensors, such as a gated unit has it, into either. Scalars are left alone: they
     are parts of patterns, such as Gelu, that a runtime fuses.
 
     Args:
@@ -79,9 +123,9 @@ def _plan(
     node = scope.producer(tensor)
     if _others_read(scope, tensor, readers) or scope.is_output(tensor) or node is None or left == 0:
         return False
-    if is_op(node, "LayerNormalization"):
-        return _divide_norm(scope, node, factors, edits)
     row = find(node)
+    if row is not None and node.op_type in _SCALED_NORMS:
+        return _divide_norm(scope, node, tensor, factors, edits)
     if row is not None and row.homogeneous:
         # f(x / s) = f(x) / s for s > 0. Operators that only reshape keep the order of the elements;
         # where the last axis has as many before and after, which the size of the constant found in
@@ -102,19 +146,29 @@ def _others_read(scope: Scope, tensor: str, readers: Collection[NodeProto]) -> b
 
 
 def _divide_norm(
-    scope: Scope, node: NodeProto, factors: NDArray[np.float32], edits: list[_Edit]
+    scope: Scope,
+    node: NodeProto,
+    tensor: str,
+    factors: NDArray[np.float32],
+    edits: list[_Edit],
 ) -> bool:
-    if any(node.output[1:]) or attribute(node, "axis", -1) != -1:
+    """In scale and shift of a normalization whose first output ``tensor`` is."""
+    places = _SCALED_NORMS[node.op_type]
+    if node.output[0] != tensor or attribute(node, "axis", -1) != -1:
         return False
-    indices = [index for index in (1, 2) if len(node.input) > index and node.input[index]]
-    return all(_divide_constant(scope, node, index, factors, edits) for index in indices)
+    indices = [index for index in places if len(node.input) > index and node.input[index]]
+    return bool(indices) and all(
+        _divide_constant(scope, node, index, factors, edits) for index in indices
+    )
 
 
 def _divide_elementwise(
     scope: Scope, node: NodeProto, factors: NDArray[np.float32], edits: list[_Edit], left: int
 ) -> bool:
-    """Through ``x * c``, ``x / c``, ``x + c`` and ``x - c`` with a constant vector ``c``."""
+    """Through an operator of two, such as ``x * c`` with a constant vector ``c``, or ``x * y``."""
     constants = [index for index in (0, 1) if scope.constant(node.input[index]) is not None]
+    if not constants:
+        return _divide_product(scope, node, factors, edits, left)
     if len(constants) != 1 or (is_op(node, "Div", "Sub") and constants == [0]):
         return False
     index = constants[0]
@@ -124,6 +178,24 @@ def _divide_elementwise(
     if is_op(node, "Mul", "Div"):
         return True
     return _plan(scope, node.input[1 - index], factors, [node], edits, left - 1)
+
+
+def _divide_product(
+    scope: Scope,
+    node: NodeProto,
+    factors: NDArray[np.float32],
+    edits: list[_Edit],
+    left: int,
+) -> bool:
+    """Into one factor of ``x * y``, the later one first; into ``x`` of ``x / y``."""
+    if node.input[0] == node.input[1] or is_op(node, "Add", "Sub"):
+        return False
+    for index in (1, 0) if is_op(node, "Mul") else (0,):
+        planned: list[_Edit] = []
+        if _plan(scope, node.input[index], factors, [node], planned, left - 1):
+            edits += planned
+            return True
+    return False
 
 
 def _divide_linear(layer: Layer, factors: NDArray[np.float32], edits: list[_Edit]) -> bool:

@@ -15,7 +15,7 @@ _FORMS: tuple[tuple[str, Kind, str], ...] = (
     ("quantize-weights", "weights", "int8 weights only"),
 )
 """The pass that decides, the first of them that changed something."""
-_SMOOTHS = "smooth-activations"
+_SMOOTHS = {"smooth-activations", "scale-rows"}
 
 
 def called(done: Sequence[Pass], kind: Kind, name: str) -> tuple[Kind, str]:
@@ -31,6 +31,6 @@ def called(done: Sequence[Pass], kind: Kind, name: str) -> tuple[Kind, str]:
     if found is None:
         return kind, name
     _, made, words = found
-    if _SMOOTHS in names:
+    if _SMOOTHS & names:
         return "smoothed", f"{words}, smoothed"
     return (kind, name) if kind == "mixed" and made == "static" else (made, words)

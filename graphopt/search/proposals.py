@@ -19,6 +19,7 @@ _MATMUL_SHARE = 0.5
 _STATIC = "quantize-static{options},correct-bias,quantize-weights{options}"
 _DYNAMIC = "quantize-dynamic,quantize-weights"
 _SMOOTH = "smooth-activations"
+_ROWS = "scale-rows"
 _WEIGHTS = "quantize-weights"
 AFTER = ",eliminate-dead,strip-metadata"
 
@@ -47,7 +48,7 @@ def proposals_for(stage: Stage, means: Means) -> list[Proposal]:
     static = static_spec(stage, means)
     proposals: list[Proposal] = []
     if "linear" in kinds:
-        smoothed = Proposal("smoothed", "int8 dynamic, smoothed", f"{_SMOOTH},{_DYNAMIC}")
+        smoothed = Proposal("smoothed", "int8 dynamic, smoothed", f"{_SMOOTH},{_ROWS},{_DYNAMIC}")
         proposals += [smoothed] if data else []
         proposals.append(Proposal("dynamic", "int8 dynamic", _DYNAMIC))
         smoothed = Proposal("smoothed", "int8 static, smoothed", f"{_SMOOTH},{static}")

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 from graphopt.testing import networks
+from graphopt.testing.decoders import decoder
 from graphopt.testing.text import BYSTANDER, HEAD, dressed, model_from_text, random_weight
 
 __all__ = ["MODELS"]
@@ -277,5 +278,6 @@ MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
     "clutter": _clutter,
     "outliers": _outliers,
     "embedding": _embedding,
+    "decoder": decoder,
 }
 """By name, functions that make a fresh model. Each has a node ``Sin`` that no pass may touch."""

@@ -6,6 +6,7 @@ from graphopt.passes.quantize.quantize_dynamic import QuantizeDynamic
 from graphopt.passes.quantize.quantize_static import QuantizeStatic
 from graphopt.passes.quantize.quantize_weights import QuantizeWeights
 from graphopt.passes.quantize.round_weights import RoundWeights
+from graphopt.passes.quantize.scale_rows import ScaleRows
 from graphopt.passes.quantize.smooth_activations import SmoothActivations
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "QuantizeStatic",
     "QuantizeWeights",
     "RoundWeights",
+    "ScaleRows",
     "SmoothActivations",
 ]

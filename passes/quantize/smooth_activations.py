@@ -17,14 +17,12 @@ from graphopt.contract.passes import (
     MinMax,
     Option,
     Pass,
-    body_reason,
 )
 from graphopt.contract.preconditions import CalibrationSamples
 from graphopt.contract.registry import register
-from graphopt.facts.layers import Layer, layers
-from graphopt.facts.select import select
-from graphopt.facts.weights import too_small
+from graphopt.facts.layers import Layer
 from graphopt.families.chosen import Exclude, MinSize, Nodes
+from graphopt.families.linear_readers import linear_readers
 from graphopt.graph.graph import Graph, Scope
 from graphopt.numerics.smoothing import Activation, Smoothing, smooth
 from graphopt.rewrite.scaling import fold_division, insert_division
@@ -49,9 +47,11 @@ class SmoothActivations(Pass):
     ten times as large as the rest, and one scale for the whole tensor leaves the rest few codes.
     Dividing a channel by s moves its size into a row of the weight, which is quantized by output
     channel and bears it better. The factors are those of least expected error, from the range and
-    the mean square of each channel on the calibration samples. Where the tensor has other readers,
-    such as a residual branch, or no constants to fold into, a Mul is put in front of the layers if
-    they gain enough by it. Put it before quantize-dynamic or quantize-static.
+    the mean square of each channel on the calibration samples. They go into a layer or RMS
+    normalization, a linear layer, or through the product of a gated unit into the linear layer of
+    its other branch. Where the tensor has other readers, such as a residual branch, or no constants
+    to fold into, a Mul is put in front of the layers if they gain enough by it. Put it before
+    quantize-dynamic or quantize-static.
 
     Source: Xiao et al. 2023, SmoothQuant: Accurate and Efficient Post-Training Quantization for
     Large Language Models.
@@ -106,21 +106,7 @@ class SmoothActivations(Pass):
 
     def _groups(self, graph: Graph, changes: Changes) -> dict[str, list[Layer]]:
         """The layers that can be smoothed, by the tensor that they read."""
-        chosen = select(graph, self.nodes, self.exclude)
-        groups: dict[str, list[Layer]] = {}
-        for layer in layers(graph):
-            if not isinstance(layer, Layer) or layer.kind != "linear":
-                continue
-            if refusal := layer.refusal("right", "float32", "matrix", "fixed"):
-                changes.skip(refusal)
-            elif layer.scope is not graph.main:
-                changes.skip(layer.node, body_reason(layer.scope))
-            elif not chosen(layer.node):
-                changes.skip(layer.node, "left alone by the options nodes and exclude")
-            elif reason := too_small(layer.weight.constant, self.min_size):
-                changes.skip(layer.node, reason)
-            else:
-                groups.setdefault(layer.data, []).append(layer)
+        groups = linear_readers(graph, self.nodes, self.exclude, self.min_size, changes)
         return {tensor: group for tensor, group in groups.items() if _movable(group, changes)}
 
     @classmethod

@@ -164,5 +164,6 @@ def test_who_asks_for_calibration_samples() -> None:
         "quantize-static",
         "reconstruct-weights",
         "round-weights",
+        "scale-rows",
         "smooth-activations",
     ]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from graphopt.numerics import grids, ranges
-from graphopt.numerics.smoothing import Activation, smooth
+from graphopt.numerics.smoothing import Activation, row_gain_db, smooth
 
 
 def sample(seed: int, loud: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -75,3 +75,41 @@ def test_a_tensor_of_zeros_stays() -> None:
     found = smooth(silent, np.ones((4, 2), np.float32))
     assert found.factors.tolist() == [1, 1, 1, 1]
     assert found.gain_db == 0
+
+
+def row_errors(
+    x: NDArray[np.float32], w: NDArray[np.float32], *, apart: bool
+) -> NDArray[np.float64]:
+    """Squared error of each row of the product over the row's power, with int8 on both sides."""
+    sizes = np.abs(x).max(axis=1, keepdims=True) if apart else np.ones((len(x), 1), np.float32)
+    scaled = x / sizes
+    scale, zero = grids.affine(float(scaled.min()), float(scaled.max()), 0, 255)
+    left = grids.dequantize(grids.quantize(scaled, scale, zero, 0, 255), scale, zero) * sizes
+    scales = ranges.weight_scales(w, 1, 127)
+    right = grids.dequantize(grids.quantize(w, scales, 0, -127, 127, 1), scales, 0, 1)
+    exact = x.astype(np.float64) @ w.astype(np.float64)
+    error = np.square(left.astype(np.float64) @ right - exact).sum(axis=1)
+    return np.asarray(error / np.square(exact).sum(axis=1))
+
+
+ROW_GAIN_TOLERANCE_DB = (
+    2.0  # the formula takes rows and weights as independent, and no row is rounded away
+)
+
+
+@given(st.integers(0, 1000), st.floats(1, 20))
+def test_the_gain_of_scaled_rows_is_the_measured_one(seed: int, loud: float) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(60, 48)).astype(np.float32)
+    x[::10] *= np.float32(loud)
+    w = rng.normal(size=(48, 32)).astype(np.float32)
+    whole = max(x.max(), 0) - min(x.min(), 0)
+    widths = np.stack([np.full(len(x), whole), 2 * np.abs(x).max(axis=1)], axis=1) ** 2.0
+    widths /= np.square(x).mean(axis=1, keepdims=True)
+    gains = 10 * np.log10(row_errors(x, w, apart=False) / row_errors(x, w, apart=True))
+    assert abs(row_gain_db(widths, w) - gains.mean()) < ROW_GAIN_TOLERANCE_DB
+
+
+def test_no_row_and_no_weight_gain_nothing() -> None:
+    assert row_gain_db(np.zeros((0, 2)), np.ones((2, 2), np.float32)) == 0
+    assert row_gain_db(np.ones((3, 2)), np.zeros((2, 2), np.float32)) == 0

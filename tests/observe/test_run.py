@@ -14,7 +14,7 @@ from graphopt.errors import DataError, LimitError, ModelError, PassError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.numerics import ranges
-from graphopt.observe.extremes import ChannelAbsMax, HistogramOf, MinMax
+from graphopt.observe.extremes import ChannelAbsMax, HistogramOf, MinMax, RowWidths
 from graphopt.observe.means import ChannelMean
 from graphopt.observe.request import Request
 from graphopt.observe.run import observe
@@ -74,6 +74,23 @@ def test_answers_are_those_of_numpy(opset: int, batch: int | str) -> None:
         assert histogram.total == values.size  # small tensors are looked at in full
         np.testing.assert_allclose(found[requests[2]], values.mean(axis=(0, 2, 3)), atol=1e-6)
         np.testing.assert_array_equal(found[requests[3]], np.abs(values).max(axis=(0, 2, 3)))
+
+
+def test_row_widths_are_those_of_single_rows_and_of_their_run() -> None:
+    made = graph(
+        """
+        <ir_version: 8, opset_import: ["": 17]>
+        g (float[N, T, 3] x) => (float[N, T, 3] y) { y = Neg(x) }
+        """
+    )
+    rows = np.array([[1, 2, -2], [0, 0, 0], [0, 0, 4]], np.float32)
+    samples = Stub([({"x": rows[None]}, 1), ({"x": np.abs(rows[None, :1])}, 1)])
+    request = RowWidths("y")
+    # By hand: ranges with 0 in them over the mean squares 3 and 16/3; the row of zeros is no row.
+    expected = [[36 / 3, 16 / 3], [36 * 3 / 16, 64 * 3 / 16], [4 / 3, 16 / 3]]
+    np.testing.assert_allclose(observe(made, [request], samples)[request], expected, rtol=1e-6)
+    few = RowWidths("y", most=1)
+    assert observe(made, [few], samples)[few].shape == (2, 2)
 
 
 @pytest.mark.parametrize("batch", [4, "N"])
@@ -226,7 +243,7 @@ def test_channels_that_change_have_no_mean() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("kind", [MinMax, HistogramOf, ChannelMean, ChannelAbsMax])
+@pytest.mark.parametrize("kind", [MinMax, HistogramOf, ChannelMean, ChannelAbsMax, RowWidths])
 @pytest.mark.parametrize("tensor", ["x", "y"])
 def test_what_is_not_finite_is_named(bad: float, kind: type, tensor: str) -> None:
     made = graph(

@@ -208,6 +208,11 @@ def test_what_another_form_beats_is_not_taken() -> None:
             ("smoothed", "int8 dynamic, smoothed"),
         ),
         (
+            "scale-rows,quantize-dynamic",
+            ("smoothed", "int8 dynamic, smoothed"),
+            ("smoothed", "int8 dynamic, smoothed"),
+        ),
+        (
             "quantize-static{exclude=a}",
             ("mixed", f"{STATIC}, 1 layer float"),
             ("mixed", f"{STATIC}, 1 layer float"),

@@ -38,6 +38,7 @@ PARTS = {
     "beta": (loudness() * 0.1).astype(np.float32),
     "w": (RNG.normal(size=(CHANNELS, 48)) / 8).astype(np.float32),
     "v": (RNG.normal(size=(CHANNELS, CHANNELS)) / 8 * loudness()).astype(np.float32),
+    "even": (RNG.normal(size=(CHANNELS, CHANNELS)) / 16).astype(np.float32),
     "rows": np.array([-1, 8, CHANNELS]),
     "half": np.array(30.0, np.float32),
     "narrow": (RNG.normal(size=(CHANNELS, CHANNELS // 2)) * loudness()[: CHANNELS // 2]).astype(
@@ -51,7 +52,7 @@ def filled(body: str, outputs: str = "float[a, 8, 48] y") -> onnx.ModelProto:
     """A model from its nodes, with those of ``PARTS`` that they read."""
     model = onnx.parser.parse_model(
         f"""
-        <ir_version: 8, opset_import: ["" : 17]>
+        <ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
         agraph (float[a, 8, {CHANNELS}] x) => ({outputs}) {{ {body} }}
         """
     )
@@ -80,6 +81,20 @@ FOLDED = {
     "shape": "h = LayerNormalization(x, gamma) y = MatMul(h, w) s = Shape(h) z = Reshape(x, s)",
     "linear": "h = MatMul(x, v) y = MatMul(h, w)",
     "linear and bias": "g = MatMul(x, v) h = Add(g, beta) y = MatMul(h, w)",
+    "RMS normalization of a sum": """
+        h = com.microsoft.SkipSimplifiedLayerNormalization(x, x, gamma) y = MatMul(h, w)""",
+    "layer normalization of a sum": """
+        h = com.microsoft.SkipLayerNormalization(x, x, gamma, beta) y = MatMul(h, w)""",
+    "RMS normalization in parts": """
+        s = Mul(x, x) m = ReduceMean<axes=[-1]>(s) r = Sqrt(m) n = Div(x, r)
+        h = Mul(gamma, n) y = MatMul(h, w)""",
+    "gated unit": """
+        g = MatMul(x, even) o = Sigmoid(g) a = Mul(g, o) b = MatMul(x, v)
+        h = Mul(a, b) y = MatMul(h, w)""",
+    "gate behind": """
+        a = MatMul(x, v) g = MatMul(x, even) b = Sigmoid(g) h = Mul(a, b) y = MatMul(h, w)""",
+    "quotient": """
+        a = MatMul(x, v) g = MatMul(x, even) b = Exp(g) h = Div(a, b) y = MatMul(h, w)""",
 }
 
 
@@ -95,6 +110,15 @@ def test_factors_go_into_what_comes_before(apply_pass: ApplyPass, layer: str) ->
     plain, _ = apply_pass(model, QuantizeDynamic(nodes=("MatMul(y)",)))
     smooth, _ = apply_pass(graph.to_model(), QuantizeDynamic(nodes=("MatMul(y)",)))
     assert quality(model, smooth) > quality(model, plain) + 6
+
+
+def test_factors_go_into_an_rms_normalization(apply_pass: ApplyPass) -> None:
+    model = filled("h = RMSNormalization(x, gamma) y = MatMul(h, w)")
+    model.opset_import[0].version = 23
+    graph, record = apply_pass(model, SmoothActivations(), calibration=DATA)
+    assert "divided in the layer before" in record.changes[0].what
+    assert operators(graph) == operators(Graph(model))
+    assert quality(model, graph) > LOSSLESS_DB
 
 
 OTHER_READERS = {
