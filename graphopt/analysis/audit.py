@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from onnx import NodeProto
 
 from graphopt import targets
-from graphopt.analysis.float_reasons import float_reason, layer_at, obstacle
+from graphopt.analysis.float_reasons import float_reason, layer_at
+from graphopt.analysis.table_reasons import table_reason
 from graphopt.facts.layers import Layer
 from graphopt.facts.quantized import (
     between_quantizers,
     integer_op,
     moves_data,
 )
+from graphopt.facts.shapes import infer
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import is_op, label
 from graphopt.runtime.optimized import RunningGraph
@@ -108,12 +110,13 @@ def expected(
         target: Another machine than this one.
     """
     found = Audit(table=target.name)
+    sizes = None if target.sizes == "any" else infer(graph)
     for scope in graph.scopes():
         for node in scope.nodes:
             if layer_at(scope, node) is None and not _computes(scope, node):
                 continue
             name, op_type = label(node), str(node.op_type)
-            reason = "" if integer_op(node) else obstacle(scope, node, target)
+            reason = table_reason(scope, node, target, sizes)
             if reason:
                 reason = (reasons or {}).get(name, reason)
                 found.float_.append(Entry(name, op_type, op_type, reason))

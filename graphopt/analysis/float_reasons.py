@@ -55,7 +55,7 @@ def obstacle(scope: Scope, node: NodeProto, target: Target) -> str:
     return (
         _weight(scope, node, rule)
         or _inputs(scope, node, rule)
-        or _output(scope, node, rule, target.activations)
+        or _output(scope, node, rule, target)
         or _parameters(scope, node, rule, target.runtime)
         or _per_channel(scope, node)
         or _bias(scope, node)
@@ -112,7 +112,7 @@ def _inputs(scope: Scope, node: NodeProto, rule: OpRule) -> str:
     return ""
 
 
-def _output(scope: Scope, node: NodeProto, rule: OpRule, swallowed: tuple[str, ...]) -> str:
+def _output(scope: Scope, node: NodeProto, rule: OpRule, target: Target) -> str:
     """Something between the result and the one QuantizeLinear that a kernel needs."""
     name, step = node.output[0], node
     while True:
@@ -129,8 +129,9 @@ def _output(scope: Scope, node: NodeProto, rule: OpRule, swallowed: tuple[str, .
             if kind is not None and _type_name(kind) not in rule.activation_types:
                 widths = _widths(rule.activation_types)
                 return f"its result gets {_type_name(kind)} codes, the kernels give {widths} bits"
-            return "" if step is node else _activation(scope, step, readers[0])
-        if not is_op(readers[0], *swallowed):
+            free = step is node or target.clamps
+            return "" if free else _activation(scope, step, readers[0])
+        if not is_op(readers[0], *target.activations):
             return _unquantized(scope, node, readers[0])
         step, name = readers[0], readers[0].output[0]
 

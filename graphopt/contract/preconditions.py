@@ -164,10 +164,12 @@ class TargetTakes(Precondition):
     Attributes:
         weights: Name of the option with the codes of weights.
         activations: Name of the option with the codes of activations; empty where there is none.
+        calls: Activations take their range from each call.
     """
 
     weights: str
     activations: str = ""
+    calls: bool = False
     of_model = False
     words = "a target that takes such codes and scales"
 
@@ -175,6 +177,11 @@ class TargetTakes(Precondition):
         target = context.target
         if not target.weight_types:
             return f"target {target.name} takes no quantized layers; use quantize-weights instead"
+        if self.calls and not target.calls:
+            return (
+                f"target {target.name} computes layers that take their ranges from each call in "
+                "floats; use quantize-static or quantize-weights instead"
+            )
         for option, codes in (
             (self.weights, target.weight_types),
             (self.activations, target.activation_types),

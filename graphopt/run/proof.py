@@ -28,7 +28,7 @@ from graphopt.run.sizing import sized_run
 from graphopt.run.stage import Stage
 from graphopt.run.verify import Verified, verify
 from graphopt.runtime.latency import Ratio
-from graphopt.targets import Target, find
+from graphopt.targets import Target, find, same_kernels
 
 __all__ = ["Proof", "describe", "prove", "with_recipe"]
 
@@ -219,14 +219,14 @@ def _audited(
 ) -> tuple[Audit | None, list[str]]:
     """The audit, with the reasons that quantizing passes gave for what they left alone.
 
-    Where the target runs other operators on integers than this machine, its table speaks.
+    Where the target is another kind of machine or runtime than this one, its table speaks.
     """
     known = registry.names()
     quantizing = [
         item for item in passes if item.name in known and registry.find(item.name).quantizes
     ]
     reasons = {skip.node: skip.reason for item in quantizing for skip in item.skipped}
-    if target.rules != find("host").rules:
+    if not same_kernels(target, find("host")):
         return expected(graph, reasons, target=target), []
     try:
         return audit(graph, reasons), []

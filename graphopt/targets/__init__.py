@@ -6,9 +6,9 @@ from graphopt.errors import UsageError
 from graphopt.options import near_miss
 from graphopt.targets.host import host_name
 from graphopt.targets.tables import TARGETS
-from graphopt.targets.target import OpRule, Role, Slow, Target
+from graphopt.targets.target import OpRule, Role, Sizes, Slow, Target
 
-__all__ = ["OpRule", "Role", "Slow", "Target", "find", "names"]
+__all__ = ["OpRule", "Role", "Sizes", "Slow", "Target", "find", "names", "same_kernels"]
 
 
 def names() -> list[str]:
@@ -27,3 +27,11 @@ def find(name: str) -> Target:
     if name not in TARGETS:
         raise UsageError(f"unknown target {name!r}{near_miss(name, names())}")
     return TARGETS[name]
+
+
+def same_kernels(one: Target, other: Target) -> bool:
+    """Whether what one computes, and how fast, is what the other does.
+
+    ``x86-avx2`` and ``x86-vnni`` differ in their products alone.
+    """
+    return (one.machine, one.runtime, one.rules) == (other.machine, other.runtime, other.rules)

@@ -65,7 +65,7 @@ def host_name() -> str:
     """
     machine = platform.machine().lower()
     if machine in _ARM:
-        return "arm"
+        return "arm-dotprod" if "asimddp" in cpu_flags() else "arm"
     if machine in _X86:
         return "x86-avx2" if saturates() else "x86-vnni"
     return "generic"

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from graphopt.numerics.grids import CodeName
 from graphopt.rewrite.integer_layers import BiasForm
 
-__all__ = ["OpRule", "Role", "Slow", "Target"]
+__all__ = ["OpRule", "Role", "Sizes", "Slow", "Target"]
 
 Role = Literal["weighted", "integer", "same"]
+Sizes = Literal["any", "but the batch", "all"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class OpRule:
         activation_types: Codes of activations that it takes and gives.
         needs_zero_points: A DequantizeLinear in front must have its zero point spelled out.
         pays: Worth the rounding; where it does not, no pass quantizes the operator.
+        per_channel: A weight may have a scale for each output channel, where the target has them.
     """
 
     role: Role
@@ -43,6 +45,7 @@ class OpRule:
     activation_types: tuple[CodeName, ...] = ("uint8", "int8")
     needs_zero_points: bool = False
     pays: bool = True
+    per_channel: bool = True
 
     def computes(self, weights: CodeName, activations: CodeName) -> bool:
         """Whether its integer kernel takes weights and activations of these codes."""
@@ -73,10 +76,12 @@ class Target:
     Attributes:
         name: How the user calls it.
         description: One phrase.
-        machine: What it runs on; times measured here say little of another one.
+        machine: What it runs on.
         saturates: Its uint8 x int8 kernels add two neighbouring products in a saturating int16.
         rules: What runs on integers, by operator of the default domain.
         activations: Operators that vanish into the integer kernel before them.
+        clamps: The kernel applies their bounds itself; else they vanish only where the range of
+            the codes cuts at the same places.
         requantizes: Float operators with a weight that the runtime quantizes by itself where they
             stand between a DequantizeLinear with scalar scale and a QuantizeLinear.
         min_opset: Least version of the default domain that quantized models need.
@@ -91,6 +96,14 @@ class Target:
         dynamic: Operators without a rule whose integer form takes the ranges of its activations
             from each call, with the operator of the runtime's own that is this form.
         row_types: Codes of tables whose rows it looks up without expanding the table.
+        calls: It runs layers on integers that take the ranges of their activations from each call
+            (DynamicQuantizeLinear and MatMulInteger).
+        contrib: It has operators of the domain com.microsoft.
+        sizes: Which sizes of activations must be fixed: none, all but that of the batch, or all.
+        external: It takes files whose weights lie outside of the ONNX file.
+        integer_time: Time of a multiplication on integers over that of one in floats, to reckon
+            with where the target is not this machine.
+        crossing: Time to quantize or dequantize an element, in multiplications of floats.
     """
 
     name: str
@@ -99,6 +112,7 @@ class Target:
     saturates: bool
     rules: Mapping[str, OpRule]
     activations: tuple[str, ...] = ("Relu", "Clip")
+    clamps: bool = False
     requantizes: tuple[str, ...] = ("Conv", "ConvTranspose", "Gemm")
     min_opset: int = 13
     slow: Slow = Slow()
@@ -110,16 +124,22 @@ class Target:
     expands: Literal["Cast", "DequantizeLinear"] = "Cast"
     dynamic: Mapping[str, str] = field(default_factory=dict)
     row_types: tuple[CodeName, ...] = ("int8", "uint8")
+    calls: bool = True
+    contrib: bool = True
+    sizes: Sizes = "any"
+    external: bool = True
+    integer_time: float = 0.5
+    crossing: float = 8.0
 
     @property
     def weight_types(self) -> tuple[CodeName, ...]:
         """Codes of weights that any of its layers takes, those in floats last."""
-        return self._any(*(rule.weight_types for rule in self._weighted()))
+        return self._any([rule.weight_types for rule in self._weighted()])
 
     @property
     def activation_types(self) -> tuple[CodeName, ...]:
         """Codes of activations that any of its layers takes, those in floats last."""
-        return self._any(*(rule.activation_types for rule in self._weighted()))
+        return self._any([rule.activation_types for rule in self._weighted()])
 
     def refuses(self, rule: OpRule, weights: CodeName, activations: CodeName) -> bool:
         """Whether it can run a layer of these codes neither on integers nor in floats."""
@@ -131,5 +151,6 @@ class Target:
     def _weighted(self) -> list[OpRule]:
         return [rule for rule in self.rules.values() if rule.role == "weighted"]
 
-    def _any(self, *types: tuple[CodeName, ...]) -> tuple[CodeName, ...]:
-        return tuple(dict.fromkeys(code for each in (*types, self.emulates) for code in each))
+    def _any(self, types: Sequence[tuple[CodeName, ...]]) -> tuple[CodeName, ...]:
+        emulated = [self.emulates] if types else []
+        return tuple(dict.fromkeys(code for each in (*types, *emulated) for code in each))

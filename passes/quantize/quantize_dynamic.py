@@ -64,7 +64,7 @@ class QuantizeDynamic(Pass):
     exclude: Exclude = ()
     lossy: ClassVar[bool] = True
     quantizes: ClassVar[bool] = True
-    requires = (MinOpset("DynamicQuantizeLinear", 11), TargetTakes("weights"))
+    requires = (MinOpset("DynamicQuantizeLinear", 11), TargetTakes("weights", calls=True))
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()

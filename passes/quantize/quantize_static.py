@@ -27,7 +27,7 @@ from graphopt.contract.preconditions import (
 from graphopt.contract.registry import register
 from graphopt.errors import UsageError
 from graphopt.facts.edge_layers import edge_layers
-from graphopt.facts.layers import open_layers
+from graphopt.facts.layers import Layer, open_layers
 from graphopt.facts.select import select
 from graphopt.families.chosen import Exclude, Nodes
 from graphopt.graph.graph import Graph, Scope
@@ -233,7 +233,7 @@ class QuantizeStatic(Pass):
         integer = {id(layer.node) for layer in placement.layers}
         for layer in placement.layers:
             kind: CodeName = "int8" if label(layer.node) in wide else self.weight_type
-            grid = self._weight_grid(kind, context)
+            grid = self._weight_grid(layer, kind, context)
             read = activations[layer.data]
             others = [use.node for use in layer.weight.readers if id(use.node) not in integer]
             _, raised = set_integer_weight(layer, float(read.scale), grid, stored)
@@ -248,12 +248,13 @@ class QuantizeStatic(Pass):
                 note += f"; {runtime} has no kernel for {bits} bits and computes in floats"
             changes.edit(layer.node, f"{kind} weight, {read.kind} activation{note}")
 
-    def _weight_grid(self, kind: CodeName, context: Context) -> WeightGrid:
+    def _weight_grid(self, layer: Layer, kind: CodeName, context: Context) -> WeightGrid:
         method = self.weight_ranges
         if method == "auto":
             method = "mse" if kind == "int4" else "max"
         codes, target = CODE_TYPES[kind], context.target
-        return WeightGrid(self.per_channel, method, target.saturates, codes, target.bias)
+        per_channel = self.per_channel and target.rules[layer.node.op_type].per_channel
+        return WeightGrid(per_channel, method, target.saturates, codes, target.bias)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
