@@ -9,14 +9,13 @@ from onnx import NodeProto
 
 from graphopt import targets
 from graphopt.analysis.float_reasons import float_reason, layer_at
-from graphopt.analysis.table_reasons import table_reason
+from graphopt.analysis.table_reasons import open_sizes, table_reason
 from graphopt.facts.layers import Layer
 from graphopt.facts.quantized import (
     between_quantizers,
     integer_op,
     moves_data,
 )
-from graphopt.facts.shapes import infer
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import is_op, label
 from graphopt.runtime.optimized import RunningGraph
@@ -47,11 +46,13 @@ class Audit:
     """The layers of a graph by the arithmetic they run in.
 
     ``table`` is the target whose table says so; empty where onnxruntime's own graph was read.
+    ``unfixed`` are sizes that must be fixed before that target takes any of them.
     """
 
     integer: list[Entry] = field(default_factory=list)
     float_: list[Entry] = field(default_factory=list)
     table: str = ""
+    unfixed: list[str] = field(default_factory=list)
 
 
 def audit(
@@ -109,14 +110,13 @@ def expected(
         reasons: Why a node was left in float, by its label.
         target: Another machine than this one.
     """
-    found = Audit(table=target.name)
-    sizes = None if target.sizes == "any" else infer(graph)
+    found = Audit(table=target.name, unfixed=open_sizes(graph, target))
     for scope in graph.scopes():
         for node in scope.nodes:
             if layer_at(scope, node) is None and not _computes(scope, node):
                 continue
             name, op_type = label(node), str(node.op_type)
-            reason = table_reason(scope, node, target, sizes)
+            reason = table_reason(scope, node, target)
             if reason:
                 reason = (reasons or {}).get(name, reason)
                 found.float_.append(Entry(name, op_type, op_type, reason))

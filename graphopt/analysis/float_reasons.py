@@ -36,7 +36,13 @@ def float_reason(scope: Scope, node: NodeProto, target: Target) -> str:
         node: The layer.
         target: The machine that onnxruntime runs it on.
     """
-    return obstacle(scope, node, target) or _signed(scope, node) or UNKNOWN
+    rule = target.rules.get(node.op_type) if is_op(node, node.op_type) else None
+    return (
+        obstacle(scope, node, target)
+        or ("" if rule is None else _output(scope, node, rule, target))
+        or _signed(scope, node)
+        or UNKNOWN
+    )
 
 
 def obstacle(scope: Scope, node: NodeProto, target: Target) -> str:
@@ -55,7 +61,8 @@ def obstacle(scope: Scope, node: NodeProto, target: Target) -> str:
     return (
         _weight(scope, node, rule)
         or _inputs(scope, node, rule)
-        or _output(scope, node, rule, target)
+        or (_output(scope, node, rule, target) if rule.needs_output else "")
+        or _swallowed(scope, node, rule, target)
         or _parameters(scope, node, rule, target.runtime)
         or _per_channel(scope, node)
         or _bias(scope, node)
@@ -136,14 +143,35 @@ def _output(scope: Scope, node: NodeProto, rule: OpRule, target: Target) -> str:
         step, name = readers[0], readers[0].output[0]
 
 
-def _unquantized(scope: Scope, node: NodeProto, reader: NodeProto) -> str:
-    """A result that goes elsewhere than to a Q; MatMul loses its kernel to a float bias only."""
+def _swallowed(scope: Scope, node: NodeProto, rule: OpRule, target: Target) -> str:
+    """What follows a kernel that can give floats, and takes it away from the integers all the same.
+
+    onnxruntime (1.32) keeps a layer float whose only reader is an activation without Q behind it,
+    and makes a float Gemm of a MatMul with a float bias behind it.
+    """
+    uses = scope.uses(node.output[0])
+    if target.clamps or len(uses) != 1 or scope.is_output(node.output[0]):
+        return ""
+    reader = uses[0].node
+    if is_op(reader, *target.activations):
+        return _output(scope, node, rule, target)
+    return _merged(scope, node, reader)
+
+
+def _merged(scope: Scope, node: NodeProto, reader: NodeProto) -> str:
     constants = [name for name in reader.input if scope.constant(name) is not None]
     if is_op(node, "MatMul") and is_op(reader, "Add") and constants:
         return (
             "onnxruntime merges it with the float bias behind it into a float Gemm; an int32 bias "
             "behind a DequantizeLinear, or a Q before or behind the Add, prevents that"
         )
+    return ""
+
+
+def _unquantized(scope: Scope, node: NodeProto, reader: NodeProto) -> str:
+    """A result that goes elsewhere than to a Q; MatMul loses its kernel to a float bias only."""
+    if merged := _merged(scope, node, reader):
+        return merged
     return f"its result goes to {reader.op_type} and is not quantized before"
 
 

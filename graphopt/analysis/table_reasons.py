@@ -6,33 +6,33 @@ from onnx import NodeProto
 
 from graphopt.analysis.float_reasons import layer_at, obstacle
 from graphopt.facts.quantized import dequantizer, integer_op, quantizers
-from graphopt.facts.shapes import Dim, Shapes
-from graphopt.graph.graph import Scope
+from graphopt.facts.shapes import infer
+from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import is_op
 from graphopt.targets import Target
 
-__all__ = ["table_reason"]
+__all__ = ["open_sizes", "table_reason"]
 
 _FROM_EACH_CALL = ("DynamicQuantizeLSTM", "MatMulInteger", "ConvInteger")
 
 
-def table_reason(scope: Scope, node: NodeProto, target: Target, sizes: Shapes | None) -> str:
+def table_reason(scope: Scope, node: NodeProto, target: Target) -> str:
     """Why a layer is not computed on integers there; empty where the table says that it is.
 
     Args:
         scope: Where the node is.
         node: A layer, or an operator that is quantized.
         target: Whose table is asked.
-        sizes: Of all tensors; None where the target takes any.
     """
     if integer_op(node):
         return _own_operator(node, target)
+    if is_op(node, node.op_type) and node.op_type not in (*target.rules, *target.dynamic):
+        return f"target {target.name} has no integer kernel for {node.op_type}"
     return (
         obstacle(scope, node, target)
         or _zero_point(scope, node, target)
         or _scales(scope, node, target)
         or _bias(scope, node, target)
-        or _open_size(scope, node, target, sizes)
     )
 
 
@@ -76,19 +76,26 @@ def _bias(scope: Scope, node: NodeProto, target: Target) -> str:
     return f"its bias is int32; {target.runtime} takes floats" if coded else ""
 
 
-def _open_size(scope: Scope, node: NodeProto, target: Target, sizes: Shapes | None) -> str:
-    """An activation of which a size is left open that must be fixed."""
-    if sizes is None:
-        return ""
-    found = layer_at(scope, node)
-    read = node.input if found is None else [found.data]
-    for name in (*read, *node.output):
-        info = sizes.get(name) if name and scope.constant(name) is None else None
-        if info is None or (dequantizer(scope, name) is not None and info.shape is None):
-            continue
-        dims: tuple[Dim, ...] = info.shape or ()
-        dims = dims[1:] if target.sizes == "but the batch" else dims
-        if not all(isinstance(size, int) for size in dims):
-            shown = ", ".join("?" if size is None else str(size) for size in info.shape or ())
-            return f"a tensor of it has sizes [{shown}]; target {target.name} wants them fixed"
-    return ""
+def open_sizes(graph: Graph, target: Target) -> list[str]:
+    """Sizes of the inputs that are left open and must be fixed before any layer is taken there.
+
+    Args:
+        graph: The model.
+        target: Whose table says which sizes it wants fixed.
+
+    Returns:
+        Their names, each once; ``?`` for those without one.
+    """
+    if target.sizes == "any":
+        return []
+    shapes, scope = infer(graph), graph.main
+    infos = [info for name in scope.inputs if (info := shapes.get(name)) is not None]
+    skipped = 1 if target.sizes == "but the batch" else 0
+    return list(
+        dict.fromkeys(
+            "?" if size is None else size
+            for info in infos
+            for size in (info.shape or ())[skipped:]
+            if not isinstance(size, int)
+        )
+    )

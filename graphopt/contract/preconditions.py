@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from onnx import NodeProto
 
     from graphopt.contract.passes import Context, Pass
+    from graphopt.targets import Target
 
 __all__ = [
     "CalibrationSamples",
@@ -174,7 +175,10 @@ class TargetTakes(Precondition):
     words = "a target that takes such codes and scales"
 
     def problem(self, item: Pass, graph: Graph, context: Context) -> str:
-        target = context.target
+        return self.lacks(item, context.target)
+
+    def lacks(self, item: Pass, target: Target) -> str:
+        """What the target lacks for the options of a pass, and what to do; empty where nothing."""
         if not target.weight_types:
             return f"target {target.name} takes no quantized layers; use quantize-weights instead"
         if self.calls and not target.calls:

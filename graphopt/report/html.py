@@ -83,7 +83,9 @@ def _environment() -> Environment:
     environment.filters.update(
         advised=advised,
         answers=answers,
+        by_table=words.by_table,
         bytes=words.size,
+        candidate_times=words.candidate_times,
         change=words.change,
         closeness=closeness,
         count=words.count,

@@ -14,6 +14,8 @@ from graphopt.report.curves import course
 from graphopt.report.widths import merged, totals
 from graphopt.report.words import (
     NONE,
+    by_table,
+    candidate_times,
     change,
     count,
     decibel,
@@ -148,7 +150,7 @@ def _outcome(item: PassRecord) -> str:
 def _candidates(console: Console, record: RunRecord) -> None:
     if not record.candidates:
         return
-    heading(console, "Candidates against the cleaned model; latency is processor time")
+    heading(console, f"Candidates against the cleaned model; latency is {candidate_times(record)}")
     metric = None if record.quality is None else record.quality.metric
     judged = metric if any(item.metric is not None for item in record.candidates) else None
     rows = [
@@ -192,7 +194,7 @@ def _models(console: Console, record: RunRecord) -> None:
         ("MACs", count(before.macs), count(after.macs), change(before.macs, after.macs)),
         ("nodes", str(before.nodes), str(after.nodes), NONE),
         (
-            time_words(record.latency_clock),
+            time_words(record.latency_clock, record.environment.timed_on),
             milliseconds(before.latency_ms),
             milliseconds(after.latency_ms),
             time_ratio(record.latency_ratio, record.latency_spread, record.latency_clock),
@@ -228,6 +230,8 @@ def _quality(console: Console, record: RunRecord) -> None:
     environment = record.environment
     rows.append(("machine", f"{environment.cpu}, {environment.threads} threads"))
     rows.append(("target", environment.target))
+    if environment.timed_on:
+        rows.append(("times", f"of {environment.timed_on}"))
     facts(console, rows)
 
 
@@ -235,7 +239,7 @@ def _audit(console: Console, record: RunRecord, verbose: bool) -> None:
     if record.audit is None:
         return
     integer, left = record.audit.integer, record.audit.float_
-    by = f", by the table of {record.audit.table}" if record.audit.table else ""
+    by = by_table(record.audit)
     total = len(integer) + len(left)
     heading(console, f"On integer kernels: {len(integer)} of {total} layers{by}")
     if verbose:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from graphopt.analysis.audit import Audit
     from graphopt.report.findings import Inspection
     from graphopt.run.quality import Metric, Quality
-    from graphopt.run.record import LimitRecord, ModelRecord
+    from graphopt.run.record import LimitRecord, ModelRecord, RunRecord
     from graphopt.runtime.latency import Clock
 
 __all__ = [
     "NONE",
+    "by_table",
+    "candidate_times",
     "change",
     "count",
     "decibel",
@@ -143,20 +146,45 @@ def time_ratio(
     ('0.49x +-0.02', '0.98x +-0.03, none')
     >>> time_ratio(1.0, 0.0, "graph")
     '1.00x, same graph'
+    >>> time_ratio(0.5, 0.05, "table")
+    '0.50x, reckoned'
     """
     if value is None:
         return NONE
     if clock == "graph":
         return f"{value:.{digits}f}x, same graph"
+    if clock == "table":
+        return f"{value:.{digits}f}x, reckoned"
     if not spread:
         return f"{value:.{digits}f}x"
     none = ", none" if abs(value - 1) <= spread else ""
     return f"{value:.{digits}f}x +-{spread:.{digits}f}{none}"
 
 
-def time_words(clock: Clock | None) -> str:
-    """What the times of a clock are called in front of them."""
-    return "processor time" if clock == "processor" else "latency"
+def time_words(clock: Clock | None, timed_on: str = "") -> str:
+    """What the times of a clock are called in front of them; ``here`` where that is elsewhere.
+
+    >>> time_words("wall"), time_words("wall", "onnxruntime on this x86-64, not 64-bit Arm")
+    ('latency', 'latency here')
+    """
+    words = "processor time" if clock == "processor" else "latency"
+    return f"{words} here" if timed_on else words
+
+
+def by_table(audit: Audit) -> str:
+    """Who says what runs on integers, where that is a target's table, and what it asks for."""
+    if not audit.table:
+        return ""
+    open_ = ", ".join(audit.unfixed)
+    once = f", once the sizes are fixed that are open ({open_})" if open_ else ""
+    return f", by the table of {audit.table}{once}"
+
+
+def candidate_times(record: RunRecord) -> str:
+    """What the times of candidates are."""
+    if any(item.latency_clock == "table" for item in record.candidates):
+        return f"reckoned from the table of {record.environment.target}, not timed"
+    return "processor time"
 
 
 def pace(value: float | None, spread: float | None, clock: Clock | None = None) -> tuple[str, str]:

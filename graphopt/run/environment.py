@@ -10,7 +10,7 @@ import psutil
 
 from graphopt.run.record import Environment
 from graphopt.runtime.session import thread_count
-from graphopt.targets import Target
+from graphopt.targets import Target, elsewhere, find
 from graphopt.targets.host import cpu_flags, cpu_name
 
 __all__ = ["describe", "peak_rss_bytes"]
@@ -29,7 +29,20 @@ def describe(target: Target, threads: int) -> Environment:
         threads=thread_count(threads),
         target=target.name,
         versions=versions,
+        timed_on=_timed_on(target),
     )
+
+
+def _timed_on(target: Target) -> str:
+    """What the times are of, where the target is another machine or runtime; else empty."""
+    here = find("host")
+    if not elsewhere(target):
+        return ""
+    return f"{here.runtime} on this {here.machine}, not {target.machine}{_runtime(target, here)}"
+
+
+def _runtime(target: Target, here: Target) -> str:
+    return "" if target.runtime == here.runtime else f" with {target.runtime}"
 
 
 def peak_rss_bytes() -> int:

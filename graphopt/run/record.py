@@ -30,13 +30,18 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Environment:
-    """Where the run happened. ``flags`` are the CPU flags that decide on integer kernels."""
+    """Where the run happened.
+
+    ``flags`` are the CPU flags that decide on integer kernels; ``timed_on`` says where times were
+    taken, where that is not the target.
+    """
 
     cpu: str
     flags: list[str]
     threads: int
     target: str
     versions: dict[str, str]
+    timed_on: str = ""
 
 
 @dataclass(frozen=True)

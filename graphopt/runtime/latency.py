@@ -29,9 +29,9 @@ __all__ = [
     "unsteady",
 ]
 
-Clock = Literal["wall", "processor", "graph"]
-"""What a ratio is of: wall time, processor time of one thread, or, without any time taken, of two
-models of which onnxruntime makes the same graph."""
+Clock = Literal["wall", "processor", "graph", "table"]
+"""What a ratio is of: wall time, processor time of one thread or, without any time taken, two
+models of which onnxruntime makes the same graph, or the table of a target that is elsewhere."""
 
 _PLACES = 0.03
 """Sessions of one and the same graph differ by so much (two standard deviations over 40 processes,

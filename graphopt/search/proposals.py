@@ -44,13 +44,16 @@ class Proposal:
 def proposals_for(stage: Stage, means: Means) -> list[Proposal]:
     """What could suit this model and the data at hand."""
     kinds = _main_kinds(stage, means)
-    data = means.calibration is not None
+    data = means.calibration is not None and bool(means.target.weight_types)
     static = static_spec(stage, means)
     proposals: list[Proposal] = []
     if "linear" in kinds:
-        smoothed = Proposal("smoothed", "int8 dynamic, smoothed", f"{_SMOOTH},{_ROWS},{_DYNAMIC}")
-        proposals += [smoothed] if data else []
-        proposals.append(Proposal("dynamic", "int8 dynamic", _DYNAMIC))
+        if means.target.weight_types and means.target.calls:
+            smoothed = Proposal(
+                "smoothed", "int8 dynamic, smoothed", f"{_SMOOTH},{_ROWS},{_DYNAMIC}"
+            )
+            proposals += [smoothed] if data else []
+            proposals.append(Proposal("dynamic", "int8 dynamic", _DYNAMIC))
         smoothed = Proposal("smoothed", "int8 static, smoothed", f"{_SMOOTH},{static}")
         beside = any(True for _ in open_layers(stage.graph.main))  # not recurrent ones alone
         proposals += [smoothed] if data and beside else []

@@ -11,6 +11,7 @@ from graphopt.run.limits import broken_by
 from graphopt.run.means import Means
 from graphopt.run.verify import Verified, verify
 from graphopt.search.candidate import Candidate, choose
+from graphopt.targets import elsewhere
 
 __all__ = ["first_proven", "told_causes"]
 
@@ -62,6 +63,8 @@ def _disproved(found: Verified, means: Means) -> str:
     if means.limits.min_sqnr_db is None and least is not None and least < FLOOR_DB:
         return f"fresh samples may give {least:.1f} dB, at least {FLOOR_DB:g} dB needed"
     ratio = found.after.ratio
+    if elsewhere(means.target):
+        return ""
     if ratio.slower and ratio.median > 1 + _MUCH_SLOWER:
         return "slower than the model as it came"
     return ""

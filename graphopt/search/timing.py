@@ -17,6 +17,8 @@ from graphopt.runtime.latency import SAME, Ratio, joint, timed
 from graphopt.runtime.session import Session, thread_count
 from graphopt.runtime.work import maybe_alike
 from graphopt.search.candidate import Candidate
+from graphopt.search.reckoning import reckoned
+from graphopt.targets import elsewhere
 
 __all__ = ["ratios"]
 
@@ -28,6 +30,8 @@ _SETTLED = 0.02
 def ratios(base: Candidate, candidates: Sequence[Candidate], means: Means) -> list[Ratio]:
     """Processor time of each against the cleaned model's, in turns, on one sample.
 
+    For a target that is not this machine it is reckoned from the table instead.
+
     A candidate for which onnxruntime makes the same graph is not timed: its ratio is 1. One whose
     graph holds all that the cleaned model's does is never faster.
 
@@ -36,6 +40,8 @@ def ratios(base: Candidate, candidates: Sequence[Candidate], means: Means) -> li
     """
     if means.judge is None:
         return []
+    if elsewhere(means.target):
+        return [reckoned(item.stage, base.stage, means.target) for item in candidates]
     found = {id(item): SAME for item in candidates if _same(item.stage, base.stage)}
     others = [item for item in candidates if id(item) not in found]
     graphs = [item.stage.graph for item in (base, *others)]

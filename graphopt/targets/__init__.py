@@ -5,10 +5,20 @@ from __future__ import annotations
 from graphopt.errors import UsageError
 from graphopt.options import near_miss
 from graphopt.targets.host import host_name
-from graphopt.targets.tables import TARGETS
+from graphopt.targets.tables import ANY_MACHINE, TARGETS
 from graphopt.targets.target import OpRule, Role, Sizes, Slow, Target
 
-__all__ = ["OpRule", "Role", "Sizes", "Slow", "Target", "find", "names", "same_kernels"]
+__all__ = [
+    "OpRule",
+    "Role",
+    "Sizes",
+    "Slow",
+    "Target",
+    "elsewhere",
+    "find",
+    "names",
+    "same_kernels",
+]
 
 
 def names() -> list[str]:
@@ -27,6 +37,13 @@ def find(name: str) -> Target:
     if name not in TARGETS:
         raise UsageError(f"unknown target {name!r}{near_miss(name, names())}")
     return TARGETS[name]
+
+
+def elsewhere(target: Target) -> bool:
+    """Whether a target is another kind of machine or runtime than this, which tells no times."""
+    here = TARGETS[host_name()]
+    same = target.runtime == here.runtime and target.machine in (here.machine, ANY_MACHINE)
+    return not same
 
 
 def same_kernels(one: Target, other: Target) -> bool:

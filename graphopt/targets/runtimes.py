@@ -55,7 +55,6 @@ RUNTIMES = (
         bias="float",  # the parser refuses a DequantizeLinear of int32 (onnx-tensorrt issue 850)
         expands="DequantizeLinear",  # docs: low-precision weights come behind a DQ
         emulates=(),
-        sizes="all",
         calls=False,
         contrib=False,
     ),

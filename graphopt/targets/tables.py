@@ -10,7 +10,10 @@ from graphopt.targets.operator_rules import ONNXRUNTIME, STANDARD
 from graphopt.targets.runtimes import RUNTIMES
 from graphopt.targets.target import Slow, Target
 
-__all__ = ["TARGETS"]
+__all__ = ["ANY_MACHINE", "TARGETS"]
+
+ANY_MACHINE = "any machine"
+"""Of a target that this machine is as well."""
 
 _DYNAMIC = {"LSTM": "DynamicQuantizeLSTM"}
 """An LSTM of 128 to 512 cells took 0.33 to 0.55 times as long with it, one of 32 cells 0.8 times,
@@ -61,7 +64,7 @@ _CPUS = (
     Target(
         "generic",
         "any runtime: operators with an integer form in the ONNX standard, never saturating",
-        "any machine",
+        ANY_MACHINE,
         saturates=True,
         rules=STANDARD,
         contrib=False,

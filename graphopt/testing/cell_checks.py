@@ -10,6 +10,8 @@ import onnx
 
 from graphopt import targets
 from graphopt.contract.passes import Pass
+from graphopt.contract.preconditions import TargetTakes
+from graphopt.contract.spec import parse_passes
 from graphopt.errors import UsageError
 from graphopt.graph import check
 from graphopt.graph.graph import Graph
@@ -21,6 +23,8 @@ from graphopt.testing.forms import FORMS
 __all__ = ["CELL_CHECKS", "EXAMPLE_CHECKS"]
 
 _ENDINGS = ("done", "nothing to do", "refused")
+_UNLIKE = ("x86-avx2", "generic", "tensorrt", "coreml")
+"""Targets that differ most from each other and from the usual one."""
 _ROOM, _HALF_ROOM = 1e-5, 2e-2
 """Relative and absolute rounding of a tiny model in float32, and in float16."""
 
@@ -165,10 +169,23 @@ def _answers_alike(after: onnx.ModelProto, before: onnx.ModelProto) -> None:
 
 
 def works_on_every_target(cell: Cell) -> None:
-    """On each target it edits, and keeps what it has to keep; if it looks at the target at all."""
-    for name in targets.names() if cell.first.reads_target else ():
-        if name != cell.target:
-            _hold(cell.on(name), edits_its_example)
+    """On each target it edits, and keeps what it has to keep; if it looks at the target at all.
+
+    What the target does not take is refused. Examples of other options than the default ones see
+    targets that differ most alone.
+    """
+    names = _UNLIKE if cell.example.options or cell.example.before else targets.names()
+    for name in names if cell.first.reads_target else ():
+        before = parse_passes(cell.example.before) if cell.example.before else []
+        if name != cell.target and all(_takes(name, item) for item in before):
+            does = [edits_its_example] if _takes(name, cell.item) else []
+            _hold(cell.on(name), *does)
+
+
+def _takes(name: str, item: Pass) -> bool:
+    """Whether a target takes what a pass would write with its options."""
+    asked = [each for each in item.requires if isinstance(each, TargetTakes)]
+    return not any(each.lacks(item, targets.find(name)) for each in asked)
 
 
 def copes_with_every_form(cell: Cell) -> None:

@@ -76,7 +76,7 @@ def test_another_machine_is_told_of_by_its_table() -> None:
     graph = graph_of(body, BASIC)
     generic, arm = (expected(graph, target=targets.find(name)) for name in ("generic", "arm"))
     assert (generic.table, list(kernels(generic))) == ("generic", ["conv"])
-    assert reasons(generic) == {"add": "onnxruntime has no integer kernel for Add"}
+    assert reasons(generic) == {"add": "target generic has no integer kernel for Add"}
     assert kernels(arm) == {"conv": "Conv", "add": "Add"}
     left = expected(graph, {"add": "excluded", "conv": "?"}, target=targets.find("generic"))
     assert reasons(left) == {"add": "excluded"}

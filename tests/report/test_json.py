@@ -96,7 +96,7 @@ def test_the_document_has_the_keys_that_pipelines_rely_on(record: RunRecord) -> 
         "beside": [],
     }
     assert document["passes"][2]["skipped"][0].keys() == {"node", "reason"}
-    assert document["audit"].keys() == {"integer", "float", "table"}
+    assert document["audit"].keys() == {"integer", "float", "table", "unfixed"}
     assert document["audit"]["float"][0]["reason"].startswith("reads the input")
     assert [limit["met"] for limit in document["limits"]] == [True, False]
 

@@ -11,7 +11,7 @@ import pytest
 from graphopt import targets
 from graphopt.errors import UsageError
 from graphopt.facts.quantized import moves_data
-from graphopt.numerics.grids import CODE_TYPES
+from graphopt.numerics.grids import CODE_TYPES, CodeName
 from graphopt.targets import host
 from graphopt.targets.tables import TARGETS
 
@@ -27,7 +27,10 @@ def fresh() -> Iterator[None]:
 
 
 def test_targets_are_found_by_name() -> None:
-    assert targets.names() == ["host", "x86-vnni", "x86-avx2", "arm", "generic"]
+    assert targets.names() == [
+        "host", "x86-vnni", "x86-avx2", "arm", "arm-dotprod", "generic", "xnnpack", "nnapi", "qnn",
+        "coreml", "web", "openvino", "tensorrt",
+    ]  # fmt: skip
     for name in targets.names()[1:]:
         assert targets.find(name).name == name
     assert targets.find("host") is TARGETS[host.host_name()]
@@ -61,7 +64,8 @@ def test_tables_speak_of_onnx_as_it_is(target: targets.Target) -> None:
     for op_type in (*target.activations, *target.requantizes):
         onnx.defs.get_schema(op_type, LAST_OPSET)
     weighted = {name for name, rule in target.rules.items() if rule.role == "weighted"}
-    assert {"Conv", "MatMul"} <= weighted <= {"Conv", "MatMul", "Gemm"}
+    known = {"Conv", "MatMul"} <= weighted <= {"Conv", "MatMul", "Gemm"}
+    assert known or (target.name, weighted) == ("coreml", set())
     assert target.min_opset == 13  # the first DequantizeLinear with an axis
 
 
@@ -73,11 +77,7 @@ def test_the_generic_target_promises_only_what_onnx_does() -> None:
 
 
 def test_only_x86_without_vnni_saturates_among_machines() -> None:
-    assert {n: t.saturates for n, t in TARGETS.items() if n != "generic"} == {
-        "x86-vnni": False,
-        "x86-avx2": True,
-        "arm": False,
-    }
+    assert {name for name, each in TARGETS.items() if each.saturates} == {"x86-avx2", "generic"}
 
 
 @pytest.mark.skipif(not host.cpu_flags(), reason="the system does not list CPU flags")
@@ -92,8 +92,8 @@ def test_the_probe_agrees_with_the_flags() -> None:
     [
         ("x86_64", True, "x86-avx2"),
         ("AMD64", False, "x86-vnni"),
-        ("aarch64", False, "arm"),
-        ("arm64", True, "arm"),
+        ("aarch64", False, "arm-dotprod"),
+        ("arm64", True, "arm-dotprod"),
         ("riscv64", False, "generic"),
         ("", False, "generic"),
     ],
@@ -104,8 +104,34 @@ def test_the_host_is_known_by_architecture_and_arithmetic(
 ) -> None:
     monkeypatch.setattr(platform, "machine", lambda: machine)
     monkeypatch.setattr(host, "saturates", lambda: saturates)
+    monkeypatch.setattr(host, "cpu_flags", lambda: frozenset({"asimd", "asimddp"}))
     assert host.host_name() == name
     assert targets.find("host").name == name
+
+
+@pytest.mark.usefixtures("fresh")
+def test_an_arm_whose_flags_do_not_tell_has_no_dot_product(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(host, "cpu_flags", frozenset)
+    assert host.host_name() == "arm"
+
+
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [
+        ("host", False), ("x86-vnni", False), ("x86-avx2", False), ("generic", False),
+        ("arm", True), ("openvino", True), ("web", True), ("tensorrt", True),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("fresh")
+def test_times_of_this_machine_are_not_those_of_another_one_or_of_another_runtime(
+    monkeypatch: pytest.MonkeyPatch, name: str, there: bool
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(host, "saturates", lambda: False)
+    assert targets.elsewhere(targets.find(name)) is there
 
 
 def test_names_and_flags_are_read_from_the_kernels_list(
@@ -125,11 +151,13 @@ def test_names_and_flags_are_read_from_the_kernels_list(
     assert host.cpu_name() == "loongarch64"
 
 
-@pytest.mark.parametrize("target", TARGETS.values(), ids=str)
+_EMULATING = [each for each in TARGETS.values() if each.emulates and each.name != "xnnpack"]
+
+
+@pytest.mark.parametrize("target", _EMULATING, ids=lambda each: each.name)
 def test_no_target_of_onnxruntime_computes_on_four_bits(target: targets.Target) -> None:
     assert {*target.weight_types, *target.activation_types} <= set(CODE_TYPES)
     conv = target.rules["Conv"]
-    assert conv.computes("int8", "uint8") and conv.computes("int8", "int8")
     assert not conv.computes("int4", "uint8") and not conv.computes("int8", "uint4")
     assert not target.refuses(conv, "int4", "uint4"), "it runs them in floats"
     assert not conv.computes("int8", "uint16") and not target.refuses(conv, "int8", "uint16")
@@ -168,3 +196,35 @@ def test_rules_without_a_kernel_only_move_values() -> None:
         "Softmax",
         "Where",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "codes", "refused"),
+    [
+        ("xnnpack", {("int8", "int8")}, {("int8", "uint8"), ("uint8", "int8")}),
+        ("nnapi", {("int8", "uint8"), ("uint8", "uint8")}, {("int8", "int8")}),
+        ("qnn", {("int8", "uint8"), ("int8", "uint16"), ("int4", "uint16")}, {("int8", "int8")}),
+        ("tensorrt", {("int8", "int8")}, {("int8", "uint8"), ("uint8", "int8")}),
+        ("openvino", {("int8", "uint8"), ("int8", "int8")}, {("int8", "uint16")}),
+        ("web", {("int8", "uint8"), ("int8", "int8")}, {("int4", "uint8")}),
+    ],
+)
+def test_a_convolution_is_taken_of_the_codes_that_the_sources_name(
+    name: str, codes: set[tuple[CodeName, CodeName]], refused: set[tuple[CodeName, CodeName]]
+) -> None:
+    conv = targets.find(name).rules["Conv"]
+    assert all(conv.computes(*each) for each in codes)
+    assert not any(conv.computes(*each) for each in refused)
+
+
+def test_coreml_takes_no_quantized_layer_and_qnn_and_tensorrt_none_of_ranges_at_run_time() -> None:
+    coreml = targets.find("coreml")
+    assert (coreml.rules, coreml.weight_types, coreml.activation_types) == ({}, (), ())
+    assert {name for name, each in TARGETS.items() if not each.calls} == {
+        "qnn", "coreml", "openvino", "tensorrt",
+    }  # fmt: skip
+    biases = {name: each.bias for name, each in TARGETS.items() if each.bias != "int32"}
+    assert biases == {
+        "arm": "int32+zero", "arm-dotprod": "int32+zero", "xnnpack": "int32+zero",
+        "nnapi": "int32+zero", "tensorrt": "float",
+    }  # fmt: skip
