@@ -242,6 +242,10 @@ class Pass(Options, ABC):
         """Whether the pass, with the options that it has, requires such a thing."""
         return any(isinstance(each, kind) and each.asked(self) for each in self.requires)
 
+    def keeps_ports(self) -> bool:
+        """Whether inputs and outputs of the model keep their types, as all passes but few do."""
+        return True
+
     def check(self, graph: Graph, context: Context) -> None:
         """What must hold before the first edit besides ``requires``.
 

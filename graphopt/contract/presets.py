@@ -35,6 +35,11 @@ _PRESETS: dict[str, tuple[str, str | None]] = {
         "int8 weights, float arithmetic: a quarter of the bytes at float speed; needs no data",
         f"{LIFTED},quantize-weights,eliminate-dead,strip-metadata",
     ),
+    "float16": (
+        "half the bytes; computes in float16 what calibration data show to hold it, for GPUs and "
+        "NPUs; without data only weights are stored so",
+        f"{CLEAN},upgrade-opset,convert-float16,eliminate-dead,strip-metadata",
+    ),
 }
 
 

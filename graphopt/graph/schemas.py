@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import onnx
 from onnx import AttributeProto, NodeProto
 
 from graphopt.graph.node import in_default_domain, label
 
-__all__ = ["NEWEST_OPSET", "means_the_same", "misuse"]
+__all__ = ["NEWEST_OPSET", "OperandTypes", "means_the_same", "misuse", "operand_types"]
 
 NEWEST_OPSET = 2**31 - 1
 """Stands for the newest version of every operator."""
@@ -97,6 +97,57 @@ def misuse(node: NodeProto, opset: int) -> Iterator[str]:
             yield f"node {label(node)!r} has no value"
     elif node.attribute or signature.required:
         yield from _unfit_attributes(node, signature)
+
+
+class OperandTypes(NamedTuple):
+    """Element types that an input or output of an operator may have.
+
+    Attributes:
+        variable: What stands for the type; operands of the same one have the same type. Empty
+            where there is but one type.
+        types: As ONNX writes them, such as ``tensor(float16)``.
+    """
+
+    variable: str
+    types: frozenset[str]
+
+
+def operand_types(
+    node: NodeProto, opset: int
+) -> tuple[list[OperandTypes], list[OperandTypes]] | None:
+    """The types that ONNX allows for each input and each output of a node.
+
+    Returns:
+        None for operators of other domains, and for what this version does not know.
+    """
+    known = _types(node.op_type, opset) if in_default_domain(node) else None
+    if known is None:
+        return None
+    reads, makes = known
+    if len(node.input) > len(reads) > 0:  # the last one stands for all that follow
+        reads = reads + reads[-1:] * (len(node.input) - len(reads))
+    if len(node.output) > len(makes) > 0:
+        makes = makes + makes[-1:] * (len(node.output) - len(makes))
+    return list(reads[: len(node.input)]), list(makes[: len(node.output)])
+
+
+@cache
+def _types(
+    op_type: str, opset: int
+) -> tuple[tuple[OperandTypes, ...], tuple[OperandTypes, ...]] | None:
+    schema = _schema(op_type, opset)
+    if schema is None:
+        return None
+    variables = {
+        item.type_param_str: OperandTypes(item.type_param_str, frozenset(item.allowed_type_strs))
+        for item in schema.type_constraints
+    }
+
+    def operand(formal: onnx.defs.OpSchema.FormalParameter) -> OperandTypes:
+        name = formal.type_str
+        return variables.get(name) or OperandTypes("", frozenset((name,)))
+
+    return tuple(map(operand, schema.inputs)), tuple(map(operand, schema.outputs))
 
 
 @cache

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto
+from onnx.helper import tensor_dtype_to_np_dtype
 
 from graphopt.errors import ModelError, NotRun
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
+from graphopt.rewrite.half_weights import HALVES
 from graphopt.runtime.cores import core_count
 from graphopt.runtime.lending import lend, lent_weights
 from graphopt.runtime.library import onnxruntime
@@ -183,10 +185,15 @@ class Session:
         return {name: self._answer(name, found, feeds) for name in self.outputs}
 
     def _feed(self, name: str, value: Any) -> Any:
-        """The value as onnxruntime takes it: types that numpy lacks go by their ONNX number."""
+        """The value as onnxruntime takes it: types that numpy lacks go by their ONNX number.
+
+        Samples of float32 become what an input that was converted to 16 bits takes.
+        """
         if isinstance(value, np.generic):
             value = np.asarray(value)
         kind = self.inputs[name].tensor_type.elem_type
+        if isinstance(value, np.ndarray) and value.dtype == np.float32 and kind in HALVES:
+            value = value.astype(tensor_dtype_to_np_dtype(kind))
         if kind and isinstance(value, np.ndarray) and value.dtype.kind == "V":
             return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(value, kind)
         return value

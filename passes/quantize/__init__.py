@@ -1,5 +1,7 @@
 """Passes that store or compute on integers."""
 
+from graphopt.passes.quantize.convert_bfloat16 import ConvertBfloat16
+from graphopt.passes.quantize.convert_float16 import ConvertFloat16
 from graphopt.passes.quantize.correct_bias import CorrectBias
 from graphopt.passes.quantize.palettize_weights import PalettizeWeights
 from graphopt.passes.quantize.quantize_dynamic import QuantizeDynamic
@@ -10,6 +12,8 @@ from graphopt.passes.quantize.scale_rows import ScaleRows
 from graphopt.passes.quantize.smooth_activations import SmoothActivations
 
 __all__ = [
+    "ConvertBfloat16",
+    "ConvertFloat16",
     "CorrectBias",
     "PalettizeWeights",
     "QuantizeDynamic",
