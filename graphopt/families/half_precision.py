@@ -67,7 +67,7 @@ class HalfPrecisionPass(Pass):
             self._store(graph, form, changes)
             return changes
         bounded = bound_masks(graph, form.largest, -form.largest / (2 * self.margin))
-        found = self._chosen(half_nodes(graph, context.shapes, form.name))
+        found = self._chosen(graph, half_nodes(graph, context.shapes, form.name))
         found = found.without(_weights_beyond(found, form))
         if checked:
             inner = [each for each in found.nodes if each.scope is not graph.main]
@@ -93,14 +93,14 @@ class HalfPrecisionPass(Pass):
             )
         return changes
 
-    def _chosen(self, found: HalfNodes) -> HalfNodes:
-        chosen = select(self.nodes, self.exclude)
+    def _chosen(self, graph: Graph, found: HalfNodes) -> HalfNodes:
+        chosen = select(graph, self.nodes, self.exclude)
         left = "left alone by the options nodes and exclude"
         return found.without({id(e.node): left for e in found.nodes if not chosen(e.node)})
 
     def _store(self, graph: Graph, form: HalfFormat, changes: Changes) -> None:
         """Weights alone, behind Casts."""
-        chosen = select(self.nodes, self.exclude)
+        chosen = select(graph, self.nodes, self.exclude)
 
         def unfit(constant: Constant) -> str:
             readers = [use.node for use in constant.scope.uses(constant.origin)]
