@@ -36,7 +36,9 @@ from graphopt.cli.streams import stdout_to_stderr
 
 @click.command()
 @model_path("model")
-@click.option("-o", "--output", metavar="OUT", help="Where to [default: MODEL.opt.onnx].")
+@click.option(
+    "-o", "--output", metavar="OUT", help="Where to, .onnx or .ort [default: MODEL.opt.onnx]."
+)
 @click.option("-p", "--passes", metavar="SPEC", help="Passes, such as 'fuse-batchnorm,...'.")
 @click.option("--preset", metavar="NAME", help="A named list of passes [default: auto].")
 @click.option("--recipe", "recipe_file", metavar="FILE", help="A TOML recipe.")

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import onnx
 
+from graphopt.commands.mobile import is_mobile, save_mobile
 from graphopt.commands.reads import STARTS
 from graphopt.commands.settings import plan_text
 from graphopt.contract.recipe import Recipe, format_recipe
 from graphopt.data.feeds import told_of
+from graphopt.data.samples import Feeds
 from graphopt.graph import io
 from graphopt.graph.constant import constants_of
 from graphopt.graph.graph import Graph
@@ -38,11 +40,13 @@ class Result:
         graph: The optimized model.
         report: What was done and measured.
         reads: The files that the run read.
+        feeds: One feed that the models were run on; None where they were not.
     """
 
     graph: Graph
     report: RunRecord
     reads: tuple[Read, ...] = field(default=(), repr=False)
+    feeds: Feeds | None = field(default=None, repr=False)
 
     @property
     def model(self) -> onnx.ModelProto:
@@ -72,6 +76,8 @@ class Result:
     def save(self, path: str | Path) -> Result:
         """Write the model, whole or not at all; of several processes only the leading one does.
 
+        A name that ends in ``.ort`` asks for onnxruntime's mobile format.
+
         Of the files that the run read, the one of the model that it started from may be
         written over, and no other.
 
@@ -81,17 +87,24 @@ class Result:
         Raises:
             UsageError: ``path`` is another file that the run read.
             SystemFailure: Disk full, no permission, no such folder.
+            ModelError: onnxruntime cannot save the model in its mobile format.
+            LimitError: It is too large for that.
         """
         if not launch.leads():
             return self
         others = [read for read in self.reads if read.role not in STARTS]
         refuse_overlaps(others, [Written("the output", Path(path))])
-        keep = [file for read in self.reads if type(read) is FileRead for file in read.files()]
-        size, output = io.save(self.graph, Path(path), keep), self.report.output
+        place, notes = Path(path), list[str]()
+        if is_mobile(place):
+            size, notes = save_mobile(self.graph, place, self.feeds)
+        else:
+            keep = [file for read in self.reads if type(read) is FileRead for file in read.files()]
+            size = io.save(self.graph, place, keep)
+        output = self.report.output
         if output is None:
             output = describe(self.graph)
-        output = replace(output, path=str(path), sha256=io.sha256(Path(path)), bytes=size)
-        return replace(self, report=replace(self.report, output=output))
+        output = replace(output, path=str(place), sha256=io.sha256(place), bytes=size)
+        return replace(self, report=replace(self.report, output=output)).saying(notes)
 
 
 def _refused(item: PassRecord) -> bool:
@@ -203,7 +216,9 @@ def finished(
         peak_rss_bytes=environment.peak_rss_bytes(),
         seconds=time.perf_counter() - started,
     )
-    return Result(with_recipe(choice.stage.graph, text) if done else choice.stage.graph, record)
+    graph = with_recipe(choice.stage.graph, text) if done else choice.stage.graph
+    feeds = None if means.judge is None else means.judge.samples[0].feeds
+    return Result(graph, record, feeds=feeds)
 
 
 def _guessed(proof: Proof, means: Means) -> str:

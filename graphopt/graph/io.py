@@ -17,6 +17,7 @@ from graphopt.graph.save import save
 __all__ = ["file_bytes", "load", "save", "sha256", "size", "whole"]
 
 MESSAGE_LIMIT = 2**31 - 1
+_MOBILE_MARK = b"ORTM"  # where FlatBuffers has the identifier of a file
 """Protocol buffers cannot be longer; larger models need external data."""
 
 
@@ -59,6 +60,11 @@ def _read(path: Path) -> bytes:
 
 
 def _parsed(data: bytes, name: str, folder: Path | None) -> Graph:
+    if data[4:8] == _MOBILE_MARK:
+        raise ModelError(
+            f"{name} is in onnxruntime's mobile format (.ort), which only onnxruntime reads; "
+            "give the ONNX file that it was made of"
+        )
     message = ModelProto()
     try:
         message.ParseFromString(data)

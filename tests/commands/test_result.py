@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from onnxruntime import InferenceSession
 
+from graphopt.commands import mobile
 from graphopt.commands.measuring import means_of
 from graphopt.commands.optimize import optimize
 from graphopt.commands.sources import Data
-from graphopt.contract.recipe import Recipe
+from graphopt.contract.recipe import METADATA_KEY, Recipe
 from graphopt.contract.settings import Limits, Machine
+from graphopt.errors import LimitError
 from graphopt.graph import io
+from graphopt.runtime.session import Session
 from graphopt.testing import MODELS, model_from_text
 
 
@@ -95,3 +101,31 @@ def test_calibration_samples_do_not_judge_what_was_calibrated_on_them(
     assert [text for text in runs[0].report.messages if text.startswith(few)]
     first, again = (run.model.SerializeToString() for run in runs)
     assert first == again
+
+
+def test_a_name_that_ends_in_ort_gives_the_mobile_format(tmp_path: Path) -> None:
+    data = {"x": np.random.default_rng(0).normal(size=(4, 3, 8, 8)).astype(np.float32)}
+    made = optimize(MODELS["cnn"](), "quantize-static", calibration=data, target="arm", trial=False)
+    place = tmp_path / "model.ort"
+    saved = made.save(place)
+    session = InferenceSession(place.read_bytes())
+    assert METADATA_KEY in session.get_modelmeta().custom_metadata_map
+    expected = Session(made.graph, threads=1).run({"x": data["x"][:1]})
+    for value in session.get_outputs():
+        (told,) = session.run([value.name], {"x": data["x"][:1]})
+        np.testing.assert_allclose(told, expected[value.name], rtol=1e-5, atol=1e-5)
+    output = saved.report.output
+    assert output is not None
+    assert (output.path, output.bytes) == (str(place), place.stat().st_size)
+    assert [text for text in saved.report.messages if "is in onnxruntime's mobile format" in text]
+    assert [path.name for path in tmp_path.iterdir()] == ["model.ort"]
+
+
+def test_what_is_too_large_for_the_mobile_format_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = optimize(MODELS["mlp"](), "eliminate-dead", trial=False)
+    monkeypatch.setattr(mobile, "INLINE_LIMIT_BYTES", 1)
+    with pytest.raises(LimitError, match="a file of this format ends at 2 GB"):
+        made.save(tmp_path / "model.ort")
+    assert not list(tmp_path.iterdir())
