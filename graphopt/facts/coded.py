@@ -2,8 +2,8 @@
 
 Who decides the *form* of a weight (which integers, scales of which shape, which operators) writes
 it; who decides the *values* inside the form, as ``round-weights`` does, reads and stores them
-through this view and needs not know the form. Another form, such as codes in packed blocks or
-of a codebook, is another function here that makes a ``CodedWeight`` of a layer.
+through this view and needs not know the form. Another form, such as codes in packed blocks, is
+another function here that makes a ``CodedWeight`` of a layer; that of codebooks has its own file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from graphopt.graph.graph import Constant, Scope, Use
 from graphopt.graph.node import attribute, is_op
 from graphopt.numerics.grids import CODE_TYPES, CodeType
 
-__all__ = ["CodedWeight", "coded_weight"]
+__all__ = ["CodedWeight", "coded_weight", "has_one_reader", "set_alone"]
 
 Singles = NDArray[np.float32]
 Codes = NDArray[np.int64]
@@ -41,6 +41,8 @@ _SHARED = "the codes of its weight are read by another node too"
 class CodedWeight:
     """A weight that is ``(codes - zero_point) * scale``, in the shape that its node reads.
 
+    With centres it is ``centres[codes] * scale``.
+
     Attributes:
         layer: The layer that alone reads it.
         codes: ``(axes of the weight)``.
@@ -49,6 +51,7 @@ class CodedWeight:
         block: How many values along each axis share a scale; the last may be fewer.
         qmin: Least code that may be used.
         qmax: Largest code that may be used.
+        centres: ``(qmax + 1,)``, rising; None where codes are numbers themselves.
     """
 
     layer: Layer
@@ -58,7 +61,8 @@ class CodedWeight:
     block: tuple[int, ...]
     qmin: int
     qmax: int
-    _keep: Callable[[Codes, Singles], None]
+    _keep: Callable[[Codes, Singles, Singles | None], None]
+    centres: Singles | None = None
 
     @property
     def places(self) -> NDArray[np.intp]:
@@ -68,6 +72,8 @@ class CodedWeight:
     def values(self) -> Singles:
         """The floats that the codes stand for."""
         steps = self.codes - self.spread(self.zero_point)
+        if self.centres is not None:
+            return np.asarray(self.centres[self.codes] * self.spread(self.scale), np.float32)
         return np.asarray(steps * self.spread(self.scale), np.float32)
 
     def spread(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -76,11 +82,11 @@ class CodedWeight:
             values = np.repeat(values, many, axis).take(range(size), axis)
         return values
 
-    def store(self, codes: Codes, scale: Singles) -> None:
-        """Put others in their place, shaped as these are; zero points stay."""
+    def store(self, codes: Codes, scale: Singles, centres: Singles | None = None) -> None:
+        """Put others in their place, shaped as these are; zero points and centres stay."""
         assert codes.shape == self.codes.shape
         assert scale.shape == self.scale.shape
-        self._keep(codes, scale)
+        self._keep(codes, scale, self.centres if centres is None else centres)
 
 
 def coded_weight(layer: Layer) -> CodedWeight | Refusal:
@@ -99,7 +105,7 @@ def coded_weight(layer: Layer) -> CodedWeight | Refusal:
         )
     if weight.constant.data_type not in _KINDS:
         return Refusal(layer.node, "its weight is not stored as codes of 4 or 8 bits")
-    if not _alone(weight):
+    if not has_one_reader(weight):
         return Refusal(layer.node, _SHARED)
     parameters = _integer(layer) if weight.form == "integer" else _expanded(weight)
     if isinstance(parameters, str):
@@ -165,10 +171,10 @@ def _view(layer: Layer, parameters: _Parameters) -> CodedWeight | Refusal:
     kept_shape, back = held.shape, np.argsort(order)
     dtype = tensor_dtype_to_np_dtype(weight.constant.data_type)
 
-    def keep(codes: Codes, scales: Singles) -> None:
+    def keep(codes: Codes, scales: Singles, _: Singles | None) -> None:
         weight.constant.set(np.ascontiguousarray(codes.transpose(back)).astype(dtype))
         values = np.ascontiguousarray(scales.transpose(back).reshape(kept_shape), np.float32)
-        _set_alone(parameters.scale, held, values)
+        set_alone(parameters.scale, held, values)
 
     symmetric = not point.any() and kind.qmin < 0
     return CodedWeight(
@@ -183,7 +189,7 @@ def _view(layer: Layer, parameters: _Parameters) -> CodedWeight | Refusal:
     )
 
 
-def _alone(weight: Operand) -> bool:
+def has_one_reader(weight: Operand) -> bool:
     """Whether nothing but one node reads codes, through what stands between."""
     names = [(weight.constant.scope, weight.constant.origin)]
     names += [(use.scope, str(use.node.output[0])) for use in weight.path]
@@ -254,7 +260,7 @@ def _read(use: Use) -> Constant | None:
     return None if constant is None or constant.overridable else constant
 
 
-def _set_alone(use: Use, held: Constant, values: Singles) -> None:
+def set_alone(use: Use, held: Constant, values: Singles) -> None:
     """Let one place read other values than others that read the same constant."""
     if len(held.scope.uses(held.origin)) == 1 and not held.scope.is_output(held.origin):
         held.set(values)

@@ -27,7 +27,15 @@ from graphopt.graph.graph import Constant, Scope
 from graphopt.graph.tensors import Array
 from graphopt.numerics.packing import BYTE, fields_table, pack_fields, pack_planes
 
-__all__ = ["Palette", "Shared", "palette_bytes", "store_half", "store_palette", "stored_floats"]
+__all__ = [
+    "SCALE_TOLERANCE",
+    "Palette",
+    "Shared",
+    "palette_bytes",
+    "store_half",
+    "store_palette",
+    "stored_floats",
+]
 
 Shared = dict[tuple[int, str, str], str]
 """Names of constants that weights share, by scope, kind and values."""
@@ -40,6 +48,8 @@ _TENSOR = 24
 """Bytes that a file needs for an initializer with a short name beside its values, and likewise:"""
 _NODE = 27
 _CAST = 36
+SCALE_TOLERANCE = 2.0**-7
+"""Share by which a scale may change when it is stored as a half float."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,17 +106,21 @@ def _float_bytes(count: int) -> int:
     return min(4 * count, 2 * count + _CAST)
 
 
-def stored_floats(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def stored_floats(values: NDArray[np.float32], tolerance: float = 2.0**-10) -> NDArray[np.float32]:
     """Floats as they are read again: rounded to half floats where these are stored.
 
-    That is where it makes the file smaller, Cast included, and the error of each stays below a
-    thousandth of it or a 2^25th of the largest.
+    That is where it makes the file smaller, Cast included, and no value changes by more than a
+    share of it, or by a 2^25th of the largest.
+
+    Args:
+        values: Of any shape.
+        tolerance: The share; scales may have more of it, as codes are chosen for what is stored.
     """
     values = np.asarray(values, np.float32)
     with np.errstate(over="ignore"):
         half = values.astype(np.float16).astype(np.float32)
     error, size = np.abs(half - values), np.abs(values)
-    held = (error <= size * 2**-10 + size.max(initial=0.0) * 2**-25).all()
+    held = (error <= size * tolerance + size.max(initial=0.0) * 2**-25).all()
     return half if held and 2 * values.size > _CAST else values
 
 

@@ -27,6 +27,7 @@ from graphopt.numerics import grids, ranges
 from graphopt.numerics.codebooks import fit_centres, nearest_centres, row_scales
 from graphopt.numerics.grids import CODE_TYPES
 from graphopt.rewrite.palettes import (
+    SCALE_TOLERANCE,
     Palette,
     Shared,
     palette_bytes,
@@ -145,14 +146,15 @@ def _palette(
     rows = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
     if bits is None:
         limit = CODE_TYPES["int8"].qmax
-        scale = stored_floats(ranges.weight_scales(rows, 0, limit, "max")).reshape(along)
+        steps = ranges.weight_scales(rows, 0, limit, "max")
+        scale = stored_floats(steps, SCALE_TOLERANCE).reshape(along)
         codes = grids.quantize(_ratio(values, scale), 1.0, 0, -limit, limit).astype(np.int8)
         return Palette(codes, 8, None, scale)
     weights = None if read is None else _importance(one, read)
     picked = None if weights is None else np.moveaxis(weights, axis, 0).reshape(rows.shape)
     scales = row_scales(rows, picked)
     unit = 2.0 ** np.floor(np.log2(scales.max()))
-    scale = stored_floats((scales / unit).astype(np.float32)).reshape(along)
+    scale = stored_floats((scales / unit).astype(np.float32), SCALE_TOLERANCE).reshape(along)
     ratio = _ratio(values, scale)
     spread = np.square(scale.astype(np.float64)) * (1.0 if weights is None else weights)
     held = (values == 0).mean() >= _MANY_ZEROS

@@ -17,7 +17,7 @@ from graphopt.errors import PassError
 from graphopt.facts.layers import Refusal
 from graphopt.facts.select import select
 from graphopt.families.chosen import Exclude, Nodes
-from graphopt.families.refitting.codes import SolvableCodes, coded_solvables
+from graphopt.families.refitting.codes import OnGrid, SolvableCodes, coded_solvables
 from graphopt.families.refitting.fit import Fit
 from graphopt.families.refitting.on_grid import put_on_grid
 from graphopt.families.refitting.solvable import Solvable
@@ -60,6 +60,7 @@ class RoundWeights(Pass):
     lossy: ClassVar[bool] = True
     joins: ClassVar[bool] = True
     must_help: ClassVar[bool] = True
+    rounds_halves: ClassVar[bool] = True
     may_grow: ClassVar[str] = "a layer may get a bias"
     requires = (CalibrationSamples(),)
 
@@ -101,17 +102,15 @@ class RoundWeights(Pass):
         if not refit.has_floats(one):
             reason = "the float model has no float weight of it, so there is nothing to round"
             return Refusal(one.node, reason)
-        weight, bias, scale = self._rounded(one, fit, saturates=saturates)
-        after = fit.error(weight, bias)
+        found, bias = self._rounded(one, fit, saturates=saturates)
+        after = fit.error(found.weight, bias)
         if after >= before:
             return Refusal(one.node, "no other codes come nearer to what it should give")
-        refusal = one.store_on(weight, scale, bias if one.takes_bias else None)
+        refusal = one.store_on(found, bias if one.takes_bias else None)
         return refusal or f"error of its result {before:.2%}, now {after:.2%}"
 
-    def _rounded(
-        self, one: SolvableCodes, fit: Fit, *, saturates: bool
-    ) -> tuple[Floats, Floats, NDArray[np.float32]]:
-        """Weight on its grid, bias and scales."""
+    def _rounded(self, one: SolvableCodes, fit: Fit, *, saturates: bool) -> tuple[OnGrid, Floats]:
+        """Weight on its grid, and bias."""
         sparse = bool((fit.start == 0).mean() > _SPARSE)
         mask = fit.start != 0 if sparse else np.ones(fit.start.shape, bool)
         solved = fit.solved(None, 3, mask, biased=one.takes_bias)
@@ -127,7 +126,7 @@ class RoundWeights(Pass):
             saturates=saturates,
             mask=mask if sparse else None,
         )
-        return found.weight, fit.bias_for(found.weight, one.takes_bias), found.scale
+        return found, fit.bias_for(found.weight, one.takes_bias)
 
     @classmethod
     def examples(cls) -> Sequence[Example]:

@@ -12,6 +12,7 @@ from onnx import NodeProto
 
 from graphopt.analysis.downstream import result_of
 from graphopt.contract.passes import SampledRows
+from graphopt.facts.codebook_codes import codebook_weight
 from graphopt.facts.coded import CodedWeight, coded_weight
 from graphopt.facts.layers import Layer, Refusal, layers_of
 from graphopt.facts.operands import Operand, operand
@@ -19,13 +20,31 @@ from graphopt.families.refitting.blocks import blocks_of, from_blocks
 from graphopt.families.refitting.solvable import Solvable, solvable_at
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import is_op
+from graphopt.numerics.centre_grids import CentreGrid
 from graphopt.rewrite.edit import only_reader
 from graphopt.rewrite.integer_layers import BiasForm, bias_step, set_quantized_bias
 from graphopt.rewrite.values import set_values
 
-__all__ = ["SolvableCodes", "coded_solvables"]
+__all__ = ["OnGrid", "SolvableCodes", "coded_solvables"]
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class OnGrid:
+    """A weight on a grid.
+
+    Attributes:
+        weight: Values of the grid, ``(groups, width, out)``.
+        scale: Shaped as those of the codes.
+        raised: Scales that had to rise so that kernels do not saturate.
+        centres: Of a codebook; None of a grid of integers.
+    """
+
+    weight: Floats
+    scale: NDArray[np.float32]
+    raised: int = 0
+    centres: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,25 +82,25 @@ class SolvableCodes(Solvable):
 
     def store(self, weight: Floats, bias: Floats | None) -> Refusal | None:
         """Store values of the grid that the codes have now."""
-        return self.store_on(weight, self.coded.scale, bias)
+        return self.store_on(OnGrid(weight, self.coded.scale, centres=self.coded.centres), bias)
 
-    def store_on(
-        self, weight: Floats, scale: NDArray[np.float32], bias: Floats | None
-    ) -> Refusal | None:
+    def store_on(self, found: OnGrid, bias: Floats | None) -> Refusal | None:
         """Store values of a grid of other scales, and the bias in the step that they make.
 
         Args:
-            weight: ``(groups, width, out)``, multiples of the scales.
-            scale: Shaped as those of the codes.
+            found: The values and their grid.
             bias: ``(groups, out)``; None to leave it, unless its step is another now.
         """
         coded = self.coded
         if bias is None and self.input_scale is not None:
             bias = self.values()[1]
-        values = from_blocks(self.layer, weight) / self.layer.alpha
-        steps = coded.spread(scale).astype(np.float64)
-        codes = np.rint(values / steps).astype(np.int64) + coded.spread(coded.zero_point)
-        coded.store(codes.clip(coded.qmin, coded.qmax), scale)
+        values = from_blocks(self.layer, found.weight) / self.layer.alpha
+        steps = coded.spread(found.scale).astype(np.float64)
+        if found.centres is None:
+            codes = np.rint(values / steps).astype(np.int64) + coded.spread(coded.zero_point)
+        else:
+            codes = CentreGrid(steps, found.centres.astype(np.float64)).codes(values)
+        coded.store(codes.clip(coded.qmin, coded.qmax), found.scale, found.centres)
         if bias is None:
             return None
         flat, one = bias.reshape(-1), self.layer
@@ -132,7 +151,7 @@ def _solvable(one: Layer, bias_form: BiasForm) -> Solvable | Refusal:
         return refusal
     if one.alpha <= 0:
         return Refusal(node, f"its alpha is {one.alpha:g}")
-    coded = coded_weight(one)
+    coded = codebook_weight(one) if one.weight.form == "codebook" else coded_weight(one)
     if isinstance(coded, Refusal):
         return coded
     dynamic = is_op(node, "MatMulInteger")
@@ -154,7 +173,7 @@ def _solvable(one: Layer, bias_form: BiasForm) -> Solvable | Refusal:
         -1 if dynamic else one.result_axis,
         one.groups,
         one.channels,
-        width=math.prod(one.weight.constant.shape) // one.channels * one.groups,
+        width=math.prod(one.weight.dims) // one.channels * one.groups,
         biased=adds is not None,
         takes_bias=biased,
         how="",

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from graphopt.families.refitting.blocks import blocks_of, from_blocks
-from graphopt.families.refitting.codes import SolvableCodes
+from graphopt.families.refitting.codes import OnGrid, SolvableCodes
+from graphopt.families.refitting.on_codebook import put_on_codebook
 from graphopt.numerics import saturation
 from graphopt.numerics.grids import SMALLEST_SCALE
 from graphopt.numerics.rounding import rounded
 from graphopt.numerics.weight_grids import CodeGrid, chosen_scales
 from graphopt.rewrite.integer_layers import kernel_matrix
 
-__all__ = ["OnGrid", "put_on_grid"]
+__all__ = ["put_on_grid"]
 
 Floats = NDArray[np.float64]
 
@@ -25,21 +24,6 @@ _ABOVE = 1 + 1e-6
 """A threshold in float32 is rounded to another code in double."""
 _MOST_BIAS = 2**30
 """Largest code of a bias of 32 bits, with room for what rounding adds to it."""
-
-
-@dataclass(frozen=True, eq=False)
-class OnGrid:
-    """A weight on a grid.
-
-    Attributes:
-        weight: Values of the grid, ``(groups, width, out)``.
-        scale: Shaped as those of the codes.
-        raised: Scales that had to rise so that kernels do not saturate.
-    """
-
-    weight: Floats
-    scale: NDArray[np.float32]
-    raised: int = 0
 
 
 def put_on_grid(
@@ -53,6 +37,8 @@ def put_on_grid(
 ) -> OnGrid:
     """Choose scales by what they cost the results, then round by what the layer reads.
 
+    Of a codebook its centres are chosen as well.
+
     Args:
         one: The layer.
         weight: What is to be rounded, ``(groups, width, out)``.
@@ -62,6 +48,8 @@ def put_on_grid(
         mask: Which values of the weight may differ from zero; None for all.
     """
     coded, layer = one.coded, one.layer
+    if coded.centres is not None:
+        return put_on_codebook(one, weight, covariance, mask)
     places = blocks_of(layer, coded.places)
     zero = blocks_of(layer, coded.spread(coded.zero_point))
     low, high = coded.qmin - zero, coded.qmax - zero

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from graphopt.facts.layers import Layer, layers
 from graphopt.graph.graph import Graph
 from graphopt.numerics import sqnr
-from graphopt.passes.quantize import PalettizeWeights, QuantizeWeights
+from graphopt.passes.quantize import PalettizeWeights, QuantizeWeights, RoundWeights
 from graphopt.runtime.optimized import optimize
 from graphopt.runtime.session import Session
-from graphopt.testing import MODELS, model_from_text
+from graphopt.testing import MODELS, apply_passes, model_from_text
 
 ApplyPass = Callable[..., Any]
 
@@ -173,3 +173,23 @@ def test_what_it_leaves_and_what_it_made_are_told_apart(apply_pass: ApplyPass) -
     after = {each.kind: each.weight.form for each in read(again)}
     assert after["linear"] == "codebook" or "linear" not in kinds
     assert record.status == "done"
+
+
+def test_round_weights_behind_it_refines_codes_and_centres(apply_pass: ApplyPass) -> None:
+    weight = RNG.standard_normal((24, 32)).astype(np.float32)
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+      g (float[N,24] x) => (float[N,32] y) { y = Gemm(x, w, b) }"""
+    model = model_from_text(text, {"w": weight, "b": np.ones(32, np.float32)})
+    mixed = RNG.standard_normal((24, 24)) * RNG.uniform(0.1, 3, 24)
+    samples = (RNG.standard_normal((400, 24)) @ mixed).astype(np.float32)
+    exact = samples @ weight + 1
+    item = every(bits=3)
+    graph, _ = apply_pass(model, item, calibration={"x": samples})
+    graphs, _ = apply_passes([item, RoundWeights()], model, samples={"x": samples})
+    errors = [
+        np.square(Session(each).run({"x": samples})["y"] - exact).mean() for each in (graph, graphs)
+    ]
+    assert errors[1] < 0.8 * errors[0]
+    (one,) = read(graphs)
+    assert one.weight.form == "codebook"
+    assert graphs.weight_bytes == graph.weight_bytes
