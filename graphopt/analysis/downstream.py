@@ -16,7 +16,14 @@ from graphopt.graph.graph import Scope
 from graphopt.graph.node import is_op
 from graphopt.rewrite.edit import only_reader
 
-__all__ = ["Downstream", "downstream", "requantized", "result_of", "unpooled"]
+__all__ = [
+    "Downstream",
+    "before_rounding",
+    "downstream",
+    "requantized",
+    "result_of",
+    "unpooled",
+]
 
 
 @dataclass(frozen=True)
@@ -124,9 +131,9 @@ def unpooled(layer: Layer, shapes: Shapes) -> tuple[str, int] | None:
     one = is_op(layer.node, "Conv") and layer.groups == 1 and math.prod(kernel) == 1
     if not (is_op(layer.node, "Gemm", "MatMul") or one):
         return None
-    maker = scope.producer(name)
+    maker = _unquantized(scope, name)
     while maker is not None and is_kind(maker, "view") and scope.producer(maker.input[0]):
-        maker = scope.producer(maker.input[0])
+        maker = _unquantized(scope, maker.input[0])
     row = None if maker is None else find(maker)
     if maker is None or row is None or not row.averages:
         return None
@@ -141,6 +148,20 @@ def unpooled(layer: Layer, shapes: Shapes) -> tuple[str, int] | None:
     pooled = (maker.output[0], name)
     alone = all(_only_channels(shapes, each, layer.in_channels) for each in pooled)
     return (str(maker.input[0]), axes[0]) if alone else None
+
+
+def _unquantized(scope: Scope, name: str) -> NodeProto | None:
+    """The node that computes a tensor, in front of Q and DQ."""
+    return scope.producer(before_rounding(scope, name) or name)
+
+
+def before_rounding(scope: Scope, name: str) -> str | None:
+    """What a tensor is in front of Q and DQ; None where it does not come out of these."""
+    back = scope.producer(name)
+    made = None if back is None else scope.producer(back.input[0])
+    if back is None or made is None or not is_op(back, "DequantizeLinear"):
+        return None
+    return str(made.input[0]) if is_op(made, "QuantizeLinear") else None
 
 
 def _only_channels(shapes: Shapes, name: str, channels: int) -> bool:

@@ -30,7 +30,7 @@ from graphopt.facts.edge_layers import edge_layers
 from graphopt.facts.layers import Layer, open_layers
 from graphopt.facts.select import select
 from graphopt.families.chosen import Exclude, Nodes
-from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.graph import Graph
 from graphopt.graph.node import label
 from graphopt.numerics import grids, ranges
 from graphopt.numerics.grids import CODE_TYPES, CodeName, CodeType
@@ -71,7 +71,9 @@ class QuantizeStatic(Pass):
     codes have four bits, for hardware that has such kernels and for ``train-quantized``, which
     such a model needs. onnxruntime has none: it runs the file, and computes those layers in
     floats from the rounded values. Q and DQ then stand in front of the layers alone. Layers with
-    no other one before or behind them keep 8 bits. ``activation_type=uint16`` (W8A16, W4A16) is for
+    no other one before or behind them keep 8 bits, unless ``narrow`` says which have fewer, such as
+    ``quantize-static{weight_type=int4,narrow=pointwise}``: the others are 8-bit layers then.
+    ``activation_type=uint16`` (W8A16, W4A16) is for
     accelerators that have it, as the table of the target says; onnxruntime's CPU computes such
     layers in floats from the rounded values.
 
@@ -109,6 +111,10 @@ class QuantizeStatic(Pass):
         Literal["8bit", "same"],
         Option("first and last layers, weights and what they read: 8 bits, or as the others"),
     ] = "8bit"
+    narrow: Annotated[
+        tuple[str, ...],
+        Option("the layers that get weights of weight_type, others int8; else all", patterns=True),
+    ] = ()
     nodes: Nodes = ()
     exclude: Exclude = ()
     lossy: ClassVar[bool] = True
@@ -195,17 +201,20 @@ class QuantizeStatic(Pass):
         quantize_activations(graph.main, placement, grids_of)
         return changes
 
-    def _wide(self, scope: Scope) -> set[str]:
+    def _wide(self, graph: Graph) -> set[str]:
         """Labels of the layers that keep 8 bits where the others have fewer."""
+        if self.narrow:
+            narrow = select(graph, self.narrow)
+            return {label(each.node) for each in open_layers(graph) if not narrow(each.node)}
         if not self._narrow or self.edges == "same":
             return set()
-        return {label(node) for node in edge_layers(scope)}
+        return {label(node) for node in edge_layers(graph.main)}
 
     def _activation_grids(
         self, graph: Graph, context: Context, placement: Placement
     ) -> dict[str, ActivationGrid]:
         """The grid of each tensor that gets Q and DQ."""
-        wide = self._wide(graph.main)
+        wide = self._wide(graph)
         kinds: dict[str, CodeName] = {}
         codes = self._codes(context)
         kinds |= dict.fromkeys(placement.roots.values(), codes)
@@ -228,7 +237,7 @@ class QuantizeStatic(Pass):
         changes: Changes,
     ) -> None:
         """Weights and biases of the layers as integers."""
-        wide = self._wide(graph.main)
+        wide = self._wide(graph)
         stored: StoredWeights = {}
         integer = {id(layer.node) for layer in placement.layers}
         for layer in placement.layers:
@@ -269,6 +278,7 @@ class QuantizeStatic(Pass):
             four.but(weight_ranges="max"),
             four.but(activation_type="uint4"),
             four.but(activation_type="int4", edges="same"),
+            four.but(narrow=("Gemm",)),
             Example("cnn", {"activation_type": "uint8"}),
             wide.but(activation_type="uint16"),
             wide.but(activation_type="int16"),

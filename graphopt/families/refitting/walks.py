@@ -11,6 +11,7 @@ from onnx import TensorProto
 
 from graphopt.analysis.downstream import (
     Downstream,
+    before_rounding,
     downstream,
     requantized,
     result_of,
@@ -253,13 +254,16 @@ class Refit:
         self, one: SolvableLayer | SolvableCodes, name: str, axis: int, most: int
     ) -> _Given | Refusal:
         result, found = one.result, self._float_layer(one)
-        if found is None or not self._source.main.defines(name):
+        source = name
+        if not self._source.main.defines(source):
+            source = before_rounding(self._graph.main, name) or ""
+        if found is None or not self._source.main.defines(source):
             return Refusal(one.node, f"the float model has no layer that gives {result!r}")
         effective = found.effective()
         if isinstance(effective, Refusal):
             return effective
         rows = self._present.ask(SampledRows(name, axis, most=most))
-        read = self._original.ask(SampledRows(name, axis, most=most))
+        read = self._original.ask(SampledRows(source, axis, most=most))
         weight, bias = blocks_of(found, effective[0])[0], effective[1]
         wanted = read @ weight.astype(np.float32) + bias.astype(np.float32)
         wanted = self.left(wanted, result, one.axis % 2)

@@ -666,6 +666,14 @@ def test_edges_may_have_as_few_bits_as_the_others(quantize_4_bits: Quantize) -> 
     assert types == {"int4"}
 
 
+def test_only_the_layers_that_are_named_have_few_bits(quantize_4_bits: Quantize) -> None:
+    item = QuantizeStatic(weight_type="int4", narrow=("mid", "last"), activation_type="uint8")
+    graph, record = quantize_4_bits(CHAIN, item=item)
+    types = {name: str(constant(graph, f"{name}_quantized").dtype) for name in ("w", "v", "u")}
+    assert types == {"w": "int8", "v": "int4", "u": "int4"}
+    assert len(record.changes) >= 3
+
+
 def test_scales_of_four_bits_have_the_least_squared_error(quantize_4_bits: Quantize) -> None:
     values = np.random.default_rng(0).standard_t(3, (8, 8, 1, 1)).astype(np.float32)
     graph, _ = quantize_4_bits(CHAIN, item=FOUR_BITS["W4A8"][0], v=values)

@@ -176,3 +176,11 @@ def test_only_chosen_layers_change() -> None:
     for name, view in codes(graph).items():
         same = np.array_equal(view.codes, before[name].codes)
         assert same is (name != "h")
+
+
+def test_what_is_behind_a_pooling_goes_by_the_rows_in_front_of_it() -> None:
+    few = IMAGES[:12]  # as many pictures as the last layer has inputs
+    form = "quantize-static{weight_type=int4,edges=same}"
+    graph, _ = applied(convs(), few, form, RoundWeights(nodes=("h",)))
+    plain = quality(convs(), quantized(convs(), few, form), OTHERS)
+    assert quality(convs(), graph, OTHERS) > plain + 3
