@@ -9,6 +9,7 @@ import pytest
 from graphopt.graph.graph import Graph
 from graphopt.passes.cleanup import FuseActivations
 from graphopt.run.record import PassRecord
+from graphopt.runtime.optimized import optimize
 from graphopt.testing import apply_pass, model_from_text, run_model
 
 SCALARS = {
@@ -101,3 +102,38 @@ def test_inside_a_body() -> None:
     _, graph, _ = fused(body, shape="2,8")
     inside = [node.op_type for scope in graph.scopes() for node in scope.nodes]
     assert inside == ["Constant", "Constant", "Loop", "Identity", "HardSwish"]
+
+
+GELU = "d = Div (x, root)  e = Erf (d)  s = Add (e, one)"
+
+
+@pytest.mark.parametrize(
+    "tail", ["h = Mul (half, s)  y = Mul (x, h)", "h = Mul (s, half)  y = Mul (h, x)"]
+)
+def test_a_gelu_of_another_order_is_one_that_onnxruntime_fuses(tail: str) -> None:
+    root = np.array(2**0.5, np.float32)
+    _, graph, record = fused(f"{GELU}  {tail}", root=root)
+    assert [edit.what for edit in record.changes] == [
+        "Gelu in an order of factors that onnxruntime fuses"
+    ]
+    operators = {node.op_type for node in optimize(graph, threads=1).node}
+    assert "Gelu" in operators
+    assert "Erf" not in operators
+    _, again = apply_pass(FuseActivations(), graph.to_model())
+    assert again.status == "nothing to do"
+
+
+OTHER_PRODUCTS = {
+    "known already": "m = Mul (x, s)  y = Mul (m, half)",
+    "of another number": "h = Mul (two, s)  y = Mul (x, h)",
+    "of another tensor": "t = Sin (x)  h = Mul (half, s)  y = Mul (t, h)",
+    "read elsewhere": "h = Mul (half, s)  m = Mul (x, h)  y = Add (m, h)",
+    "a square": "h = Mul (half, s)  y = Mul (h, h)",
+}
+
+
+@pytest.mark.parametrize("name", OTHER_PRODUCTS)
+def test_other_products_with_erf_stay(name: str) -> None:
+    root = np.array(2**0.5, np.float32)
+    _, _, record = fused(f"{GELU}  {OTHER_PRODUCTS[name]}", root=root)
+    assert record.status == "nothing to do"
