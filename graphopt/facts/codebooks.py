@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from graphopt.facts.expansion import producer
+from graphopt.facts.expansion import constants_behind
 from graphopt.facts.layers import Layer, layers
 from graphopt.facts.operands import Operand
-from graphopt.graph.graph import Constant, Graph, Scope
-from graphopt.graph.node import is_op
+from graphopt.graph.graph import Constant, Graph
 
 __all__ = ["CodebookWeights", "codebook_weights"]
 
@@ -46,19 +45,10 @@ def codebook_weights(graph: Graph) -> CodebookWeights:
             weights[_key(each.weight.constant)] = each.weight
             for use in each.weight.path:
                 others = [name for at, name in enumerate(use.node.input) if at != use.index]
-                helpers.update(key for name in others if (key := _stored(use.scope, name)))
+                behind = [constants_behind(use.scope, name) or [] for name in others]
+                helpers.update(_key(constant) for found in behind for constant in found)
     return CodebookWeights(weights, frozenset(helpers))
 
 
 def _key(constant: Constant) -> Key:
     return id(constant.scope), constant.origin
-
-
-def _stored(scope: Scope, name: str) -> Key | None:
-    """The constant that is read, be it behind a Cast."""
-    constant = scope.constant(name)
-    if constant is None:
-        home, node = producer(scope, name)
-        if node is not None and is_op(node, "Cast"):
-            constant = home.constant(node.input[0])
-    return None if constant is None else _key(constant)

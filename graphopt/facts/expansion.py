@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
-from graphopt.graph.graph import Scope, Use
+from graphopt.graph.graph import Constant, Scope, Use
 from graphopt.graph.node import attribute, is_op
 
-__all__ = ["carried", "computed", "parameter", "producer", "spread_over"]
+__all__ = ["carried", "computed", "constants_behind", "parameter", "producer", "spread_over"]
 
+_COMPUTED = ("Cast", "Gather", "Reshape", "CumSum")
 _SMALL = 1 << 20  # elements; scales spread over codes, they do not make a larger tensor
-_FOLLOWED = 2  # Casts between a parameter and the node that reads it
+_FOLLOWED = 8  # nodes between constants and what they make together
 
 
 def producer(scope: Scope, name: str) -> tuple[Scope, NodeProto | None]:
@@ -29,22 +30,56 @@ def producer(scope: Scope, name: str) -> tuple[Scope, NodeProto | None]:
     return scope, None
 
 
-def parameter(scope: Scope, name: str) -> NDArray[Any] | None:
-    """The values that a node reads of a constant, be it behind a Cast; None of anything else."""
-    casts: list[NodeProto] = []
-    for _ in range(_FOLLOWED):
-        constant = scope.constant(name)
-        if constant is not None:
-            values: NDArray[Any] = constant.values
-            for cast in reversed(casts):
-                values = values.astype(tensor_dtype_to_np_dtype(attribute(cast, "to", 1)))
-            return values
-        scope, node = producer(scope, name)
-        if node is None or not is_op(node, "Cast"):
+def constants_behind(scope: Scope, name: str, steps: int = _FOLLOWED) -> list[Constant] | None:
+    """The constants that alone make a tensor, through operators that ``parameter`` computes.
+
+    Returns:
+        None where something else has a part in it.
+    """
+    constant = scope.constant(name)
+    if constant is not None:
+        return [constant]
+    home, node = producer(scope, name)
+    if not steps or node is None or not is_op(node, *_COMPUTED):
+        return None
+    found: list[Constant] = []
+    for each in node.input:
+        more = constants_behind(home, each, steps - 1)
+        if more is None:
             return None
-        casts.append(node)
-        name = node.input[0]
-    return None
+        found += more
+    return found
+
+
+def parameter(scope: Scope, name: str) -> NDArray[Any] | None:
+    """The values that a node reads where constants alone make them; None of anything else.
+
+    That is a constant, be it behind a Cast, and what bits unpack to and count up to: by a Gather
+    from a table, a Reshape, a CumSum.
+
+    Raises:
+        ArithmeticError, LookupError, ValueError: Constants do not fit each other.
+    """
+    constant = scope.constant(name)
+    if constant is not None:
+        return constant.values
+    if constants_behind(scope, name) is None:
+        return None
+    home, node = producer(scope, name)
+    assert node is not None
+    values = [parameter(home, each) for each in node.input]
+    first = values[0]
+    assert first is not None
+    if is_op(node, "Cast"):
+        return first.astype(tensor_dtype_to_np_dtype(attribute(node, "to", 1)))
+    second = values[1]
+    assert second is not None
+    if is_op(node, "Gather"):
+        return first.take(second, axis=attribute(node, "axis", 0))
+    if is_op(node, "Reshape"):
+        return first.reshape([int(size) for size in second.reshape(-1)])
+    sums = np.cumsum(first, axis=int(second.item()), dtype=first.dtype)
+    return sums - first if attribute(node, "exclusive", 0) else sums
 
 
 def carried(scope: Scope, node: NodeProto) -> int | None:
@@ -63,25 +98,31 @@ def carried(scope: Scope, node: NodeProto) -> int | None:
 
 
 def _multiplied(scope: Scope, node: NodeProto) -> int | None:
-    """Which factor of a Mul is what it scales: the other one is constant, or a Cast of floats."""
+    """Which factor of a Mul is what it scales: the other one is constant, or a Cast of floats.
+
+    Or it is made of bits, the second one, by which values are zero or not.
+    """
     for other in (1, 0):
         if scope.constant(node.input[other]) is not None:
             return 1 - other
     for other in (1, 0):
-        _, cast = producer(scope, node.input[other])
-        stored = scope.constant(cast.input[0]) if cast is not None and is_op(cast, "Cast") else None
-        if stored is not None and np.issubdtype(
-            tensor_dtype_to_np_dtype(stored.data_type), np.floating
-        ):
+        behind = constants_behind(scope, node.input[other], 1)
+        if behind and np.issubdtype(tensor_dtype_to_np_dtype(behind[0].data_type), np.floating):
             return 1 - other
-    return None
+    return 0 if constants_behind(scope, node.input[1]) is not None else None
 
 
 def _picking(scope: Scope, node: NodeProto) -> int | None:
-    """That a Gather's indices are computed from what is stored, and its table is constant."""
+    """Which input of a Gather is computed from what is stored: its indices, from a constant table.
+
+    Or the table, where constant bits count up to the indices.
+    """
     if attribute(node, "axis", 0) != 0 or scope.constant(node.input[1]) is not None:
         return None
-    return 1 if parameter(scope, node.input[0]) is not None else None
+    _, counted = producer(scope, node.input[1])
+    if counted is not None and is_op(counted, "CumSum"):
+        return 0 if constants_behind(scope, node.input[1]) is not None else None
+    return 1 if constants_behind(scope, node.input[0], 1) is not None else None
 
 
 def _summed_axis(scope: Scope, node: NodeProto) -> int | None:
@@ -111,9 +152,10 @@ def computed(use: Use, values: NDArray[Any]) -> NDArray[Any]:
     other = parameter(scope, node.input[1 - use.index])
     assert other is not None, "a path has constant parameters"
     if is_op(node, "Gather"):
-        if values.size and (values.min() < -len(other) or values.max() >= len(other)):
+        table, indices = (values, other) if use.index == 0 else (other, values)
+        if indices.size and (indices.min() < -len(table) or indices.max() >= len(table)):
             raise IndexError("a code beyond the codebook")
-        return np.asarray(other[values])
+        return np.asarray(table[indices])
     if is_op(node, "Mul"):
         made = math.prod(np.broadcast_shapes(values.shape, other.shape))
         if made > max(values.size, other.size, _SMALL):

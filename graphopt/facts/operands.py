@@ -76,7 +76,7 @@ class Operand:
         for use in self.path:
             if is_op(use.node, "Cast"):
                 kind = int(attribute(use.node, "to", 1))
-            elif is_op(use.node, "Gather"):
+            elif is_op(use.node, "Gather") and use.index == 1:
                 table = parameter(use.scope, use.node.input[0])
                 assert table is not None, "a Gather on a path has a constant table"
                 kind = np_dtype_to_tensor_dtype(table.dtype)
@@ -120,10 +120,10 @@ class Operand:
     @property
     def dequantizer(self) -> Use | None:
         """The DequantizeLinear, or the Mul by a scale, that makes floats of codes."""
-        picked = [at for at, use in enumerate(self.path) if is_op(use.node, "Gather")]
-        behind = self.path[picked[-1] :] if picked else self.path
-        scaling = (use for use in behind if is_op(use.node, "DequantizeLinear", "Mul"))
-        return next(scaling, None)
+        scaling = [use for use in self.path if is_op(use.node, "DequantizeLinear", "Mul")]
+        if self.form == "codebook":
+            return scaling[-1] if scaling else None
+        return scaling[0] if scaling else None
 
     @property
     def scale(self) -> Constant | None:

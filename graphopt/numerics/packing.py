@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BYTE", "fields_table", "pack_fields", "pack_planes", "unpack_fields", "unpack_planes"]
+__all__ = [
+    "BYTE",
+    "fields_table",
+    "held_codes",
+    "pack_fields",
+    "pack_planes",
+    "unpack_fields",
+    "unpack_planes",
+]
 
 BYTE = 8
 """Bits of one."""
@@ -77,3 +85,17 @@ def unpack_planes(packed: NDArray[np.uint8]) -> NDArray[np.int64]:
     values = 1 << np.arange(packed.shape[1])
     bits = fields_table(1)[packed].astype(np.int64)
     return np.asarray((bits * values[:, None]).sum(axis=1).reshape(-1), np.int64)
+
+
+def held_codes(codes: Codes, mask: NDArray[np.bool_]) -> Codes:
+    """The codes of what a mask holds, one behind the other, with zeros behind to fill bytes.
+
+    At least one is there behind them: what is not held looks at the next one that is.
+
+    >>> held_codes(np.array([3, 2, 1]), np.array([True, False, True])).tolist()
+    [3, 1, 0, 0, 0, 0, 0, 0]
+    """
+    held = codes[mask]
+    filled = np.zeros((len(held) // BYTE + 1) * BYTE, codes.dtype)
+    filled[: len(held)] = held
+    return filled

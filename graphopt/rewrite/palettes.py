@@ -8,11 +8,15 @@ Codes of 8 bits are stored as uint8, of 4 bits as uint4 where the opset has it. 
 bytes, which a table unpacks that all weights share: fields of 1, 2 or 4 bits side by side by
 ``Gather(table)`` and a Reshape; other widths as bit planes, whose bits are added up by a Mul by
 powers of two and a ReduceSum.
+
+A weight with many zeros is stored as a bit for each value and codes of the others alone: the bits
+count up to the place of each code, and set to zero what has none:
+
+    codes -> Gather(CumSum(bits)) -> Gather(centres) -> Mul(bits) -> Reshape -> Mul(scale) -> weight
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -25,15 +29,16 @@ from onnx import NodeProto, TensorProto
 
 from graphopt.graph.graph import Constant, Scope
 from graphopt.graph.tensors import Array
-from graphopt.numerics.packing import BYTE, fields_table, pack_fields, pack_planes
+from graphopt.numerics.packing import BYTE, fields_table, held_codes, pack_fields, pack_planes
 
 __all__ = [
     "SCALE_TOLERANCE",
     "Palette",
     "Shared",
-    "palette_bytes",
+    "StoredAs",
     "store_half",
     "store_palette",
+    "stored_as",
     "stored_floats",
 ]
 
@@ -61,45 +66,69 @@ class Palette:
         bits: Of each, 1 to 8.
         centres: ``(2^bits,)``, float32; None where the codes are numbers themselves.
         scale: What the picked centres are multiplied by, float32, broadcast to the codes.
+        mask: Which values are not zero, and have codes stored; None where all have.
     """
 
     codes: NDArray[Any]
     bits: int
     centres: NDArray[np.float32] | None
     scale: NDArray[np.float32]
+    mask: NDArray[np.bool_] | None = None
 
     def values(self) -> NDArray[np.float32]:
         """The weight as a runtime computes it."""
         picked = np.float32(self.codes) if self.centres is None else self.centres[self.codes]
+        if self.mask is not None:
+            picked = picked * self.mask
         return np.asarray(picked * self.scale)
 
 
 def stored_width(bits: int, count: int, opset: int) -> int:
     """Bits that a code takes: the least, from ``bits`` on, that fill whole bytes."""
     for width in range(bits, BYTE):
-        each = BYTE // width if width in _FIELDS else BYTE
-        if count % each == 0 or (width == 4 and opset >= _UINT4_OPSET):
+        if count % _together(width) == 0 or (width == 4 and opset >= _UINT4_OPSET):
             return width
     return BYTE
 
 
-def palette_bytes(bits: int | None, shape: tuple[int, ...], scales: int, opset: int) -> int:
-    """About what a weight takes in a file, with the nodes that expand it.
+def _together(width: int) -> int:
+    """Codes that fill bytes together."""
+    return BYTE // width if width in _FIELDS else BYTE
+
+
+@dataclass(frozen=True)
+class StoredAs:
+    """How a weight is stored, and about what it takes in a file with the nodes that expand it."""
+
+    sparse: bool
+    nbytes: int
+
+
+def stored_as(bits: int | None, weight: NDArray[Any], scales: int, opset: int) -> StoredAs:
+    """The smaller form of a weight: all codes, or bits and the codes of what is not zero.
 
     Args:
         bits: Of a code; None for integers of 8 bits without a codebook.
-        shape: Of the weight.
+        weight: As floats.
         scales: How many it has.
         opset: Of the model.
     """
-    count = math.prod(shape)
     if bits is None:
-        return count + _float_bytes(scales) + 2 * _NODE + 2 * _TENSOR
-    width = stored_width(bits, count, opset)
-    nodes = 3 * _NODE + _CAST + 3 * _TENSOR
+        return StoredAs(False, weight.size + _float_bytes(scales) + 2 * _NODE + 2 * _TENSOR)
+    floats = _float_bytes(1 << bits) + _float_bytes(scales) + 3 * _NODE + _CAST + 3 * _TENSOR
+    dense = _code_bytes(weight.size, stored_width(bits, weight.size, opset), opset)
+    if weight.size % BYTE:
+        return StoredAs(False, dense + floats)
+    left = int(np.count_nonzero(weight))
+    sparse = weight.size // BYTE + _code_bytes(left, bits, opset) + 6 * _NODE + 2 * _CAST
+    return StoredAs(sparse < dense, min(sparse, dense) + floats)
+
+
+def _code_bytes(count: int, width: int, opset: int) -> int:
+    nodes = 0
     if width < BYTE and not (width == 4 and opset >= _UINT4_OPSET):
-        nodes += (2 if width in _FIELDS else 4) * _NODE
-    return count * width // BYTE + _float_bytes(1 << bits) + _float_bytes(scales) + nodes
+        nodes = (2 if width in _FIELDS else 4) * _NODE
+    return count * width // BYTE + nodes
 
 
 def _float_bytes(count: int) -> int:
@@ -137,8 +166,7 @@ def store_palette(constant: Constant, palette: Palette, shared: Shared) -> None:
     if palette.centres is None:
         picked = build.node("Cast", [build.constant(palette.codes)], to=TensorProto.FLOAT)
     else:
-        indices = build.indices(palette)
-        picked = build.node("Gather", [build.floats(palette.centres), indices])
+        picked = build.picked(palette, palette.centres)
     factors = [picked, build.floats(palette.scale)]
     if constant.node is not None:
         home.remove([constant.node])
@@ -208,13 +236,29 @@ class _Builder:
             self.shared[key] = self.integers(fields_table(bits))
         return self.shared[key]
 
-    def indices(self, palette: Palette) -> str:
-        """The codes as indices, in the shape of the weight."""
-        codes, opset = palette.codes, self.scope.graph.opset
-        width = stored_width(palette.bits, codes.size, opset)
+    def picked(self, palette: Palette, centres: NDArray[np.float32]) -> str:
+        """The centres that codes pick, in the shape of the weight."""
+        shape = self.once(np.array(palette.codes.shape, np.int64))
+        if palette.mask is None:
+            width = stored_width(palette.bits, palette.codes.size, self.scope.graph.opset)
+            codes = self.codes(palette.codes, width, shape)
+            return self.node("Gather", [self.floats(centres), codes])
+        flat = self.once(np.array([-1], np.int64))
+        held = held_codes(palette.codes, palette.mask)
+        stored = self.codes(held, palette.bits, flat)
+        packed = self.integers(pack_fields(palette.mask, 1))
+        bits = self.node("Reshape", [self.node("Gather", [self.table(1), packed]), flat])
+        counted = self.node("CumSum", [bits, self.once(np.array(0, np.int64))], exclusive=1)
+        indices = self.node("Gather", [stored, counted])
+        values = self.node("Gather", [self.floats(centres), indices])
+        masked = self.node("Mul", [values, self.node("Cast", [bits], to=TensorProto.FLOAT)])
+        return self.node("Reshape", [masked, shape])
+
+    def codes(self, codes: Array, width: int, shape: str) -> str:
+        """Codes as indices, in the shape of that name or, where they are not packed, as given."""
         if width == BYTE:
             return self.integers(codes.astype(np.uint8))
-        if width == 4 and opset >= _UINT4_OPSET:
+        if width == 4 and self.scope.graph.opset >= _UINT4_OPSET:
             return self.integers(codes.astype(ml_dtypes.uint4))
         if width in _FIELDS:
             packed = self.integers(pack_fields(codes, width))
@@ -224,7 +268,7 @@ class _Builder:
             planes = self.node("Gather", [self.table(1), packed])
             powers = self.once((1 << np.arange(width, dtype=np.int32)).reshape(-1, 1))
             unpacked = self._summed(self.node("Mul", [planes, powers]))
-        return self.node("Reshape", [unpacked, self.once(np.array(codes.shape, np.int64))])
+        return self.node("Reshape", [unpacked, shape])
 
     def _summed(self, planes: str) -> str:
         if self.scope.graph.opset < _AXES_INPUT_OPSET:

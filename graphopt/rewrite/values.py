@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from onnx import NodeProto
 
-from graphopt.facts.expansion import carried
+from graphopt.facts.expansion import carried, constants_behind
 from graphopt.facts.operands import Operand
 from graphopt.graph.graph import Scope
 from graphopt.graph.node import is_op
@@ -62,6 +62,7 @@ def drop_unread(scope: Scope, names: Iterable[str]) -> None:
 
 def _expands(scope: Scope, node: NodeProto) -> bool:
     """Whether a node makes, turns or expands a constant."""
-    if is_op(node, "Gather", "ReduceSum", "Reshape"):
-        return carried(scope, node) is not None
+    if is_op(node, "Gather", "ReduceSum", "Reshape", "CumSum"):
+        made = constants_behind(scope, node.output[0]) is not None
+        return made or carried(scope, node) is not None
     return is_op(node, "Constant", "Identity", "Transpose", "Cast", "DequantizeLinear", "Mul")

@@ -30,9 +30,9 @@ from graphopt.rewrite.palettes import (
     SCALE_TOLERANCE,
     Palette,
     Shared,
-    palette_bytes,
     store_half,
     store_palette,
+    stored_as,
     stored_floats,
 )
 
@@ -64,8 +64,9 @@ class PalettizeWeights(Pass):
     four bits take one operator less.
 
     The first layers and depthwise ones get integers of 8 bits with a scale a channel, as
-    ``eight_bits`` says. Weights with many zeros keep each of them. A layer that would take more
-    bytes than its floats stays as it is. Put it behind clean-up and pruning, and round-weights
+    ``eight_bits`` says. Weights with many zeros keep each of them; where that is smaller, they take
+    a bit for each value and codes for the others alone. A layer that would take more bytes than its
+    floats stays as it is. Put it behind clean-up and pruning, and round-weights
     behind it; quantize-weights takes what it leaves, such as tables.
 
     Source: Han et al. 2016, Deep Compression, section 3; Choi et al. 2017, Towards the Limit of
@@ -101,7 +102,7 @@ class PalettizeWeights(Pass):
         shared: Shared = {}
         for group, bits in groups:
             values, read = group.constant.values, known.get(id(group))
-            palette = _palette(group.layers[0], values, bits, read)
+            palette = _palette(group.layers[0], values, bits, read, graph.opset)
             store_palette(group.constant, palette, shared)
             if read is not None:
                 read.rebias(group.layers, _lost(group.layers[0], values - palette.values()))
@@ -130,7 +131,7 @@ def _refusal(group: WeightGroup, bits: int | None, graph: Graph) -> Refusal | No
         return Refusal(
             one.node, "its weight is stored as half floats; put convert-to-float32 before"
         )
-    needed = palette_bytes(bits, constant.shape, one.out_channels, graph.opset)
+    needed = stored_as(bits, constant.values, one.out_channels, graph.opset).nbytes
     if needed >= constant.nbytes:
         reason = f"codes of {bits or 8} bits and what expands them take {needed} bytes"
         return Refusal(one.node, f"{reason}, as floats it takes {constant.nbytes}")
@@ -138,7 +139,7 @@ def _refusal(group: WeightGroup, bits: int | None, graph: Graph) -> Refusal | No
 
 
 def _palette(
-    one: Layer, values: NDArray[np.float32], bits: int | None, read: Inputs | None
+    one: Layer, values: NDArray[np.float32], bits: int | None, read: Inputs | None, opset: int
 ) -> Palette:
     """Codes for a weight in the layout in which it is stored; of integers without ``bits``."""
     axis = one.out_axis
@@ -157,10 +158,15 @@ def _palette(
     scale = stored_floats((scales / unit).astype(np.float32), SCALE_TOLERANCE).reshape(along)
     ratio = _ratio(values, scale)
     spread = np.square(scale.astype(np.float64)) * (1.0 if weights is None else weights)
-    held = (values == 0).mean() >= _MANY_ZEROS
-    centres = fit_centres(ratio, np.broadcast_to(spread, values.shape), 1 << bits, zero=held)
-    stored = stored_floats(centres.astype(np.float32))
-    return Palette(nearest_centres(ratio, stored), bits, stored, scale)
+    spread = np.broadcast_to(spread, values.shape)
+    sparse = stored_as(bits, values, scale.size, opset).sparse
+    mask = values != 0
+    held = not sparse and mask.mean() <= 1 - _MANY_ZEROS
+    counted = mask if sparse and mask.any() else np.ones(values.shape, np.bool_)
+    fitted = fit_centres(ratio[counted], spread[counted], 1 << bits, zero=held)
+    centres = stored_floats(fitted.astype(np.float32))
+    picks = nearest_centres(ratio, centres)
+    return Palette(picks, bits, centres, scale, mask if sparse else None)
 
 
 def _ratio(values: NDArray[np.float32], scale: NDArray[np.float32]) -> Floats:
@@ -202,7 +208,8 @@ def _words(palette: Palette, read: Inputs | None) -> str:
     scales = f"{palette.scale.size} scales"
     if palette.centres is None:
         return f"stored as int8, {scales}"
+    if palette.mask is not None:
+        scales += f", {1 - palette.mask.mean():.0%} zeros as bits"
     by = "what its inputs make of the error" if read is not None else "its values alone"
-    return (
-        f"stored as {palette.bits}-bit codes of {len(palette.centres)} centres, {scales}, by {by}"
-    )
+    count = len(palette.centres)
+    return f"stored as {palette.bits}-bit codes of {count} centres, chosen by {by}; {scales}"

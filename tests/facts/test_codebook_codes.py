@@ -13,6 +13,7 @@ from graphopt.facts.coded import CodedWeight
 from graphopt.facts.layers import Layer, Refusal, layers
 from graphopt.graph.graph import Graph
 from graphopt.passes.quantize import PalettizeWeights
+from graphopt.rewrite.half_weights import widen
 from graphopt.runtime.session import Session
 from graphopt.testing import apply_pass, model_from_text
 
@@ -69,6 +70,10 @@ REFUSED = {
     "no scale": ("m = Gather(c, i)", "the centres of its weight have not one scale behind them"),
     "rows of centres": (
         "g = Gather(rows, i) m0 = Mul(g, s) m = Reshape(m0, size)",
+        "the centres of its weight have not one scale behind them",
+    ),
+    "centres of half floats": (
+        "h = Cast<to = 1>(half) g = Gather(h, i) m = Mul(g, s)",
         "its centres and scales are no float32 of one value each",
     ),
     "another reader": (
@@ -93,7 +98,32 @@ def test_what_cannot_be_stored_back_says_why(body: str, reason: str) -> None:
         "s": np.ones((1, 4), np.float32),
         "rows": np.ones((4, 1), np.float32),
         "size": np.array([4, 4]),
+        "half": np.arange(4, dtype=np.float16),
     }
     used = {name: values for name, values in constants.items() if name in text}
     found = codebook_weight(layer(Graph(model_from_text(text, used))))
     assert isinstance(found, Refusal) and found.reason == reason
+
+
+@pytest.mark.parametrize("bits, opset", [(3, 17), (4, 17), (4, 21), (8, 17)])
+def test_zeros_that_take_a_bit_are_a_centre_of_their_own(bits: int, opset: int) -> None:
+    text = f"""<ir_version: 10, opset_import: ["" : {opset}]>
+      g (float[N,64] x) => (float[N,32] y) {{ y = MatMul(x, w) }}"""
+    weight = RNG.standard_normal((64, 32)).astype(np.float32)
+    weight[RNG.uniform(size=weight.shape) < 0.7] = 0
+    item = PalettizeWeights(bits=bits, eight_bits=(), min_size=0)
+    graph, record = apply_pass(item, model_from_text(text, {"w": weight}), strict=True)
+    assert "zeros as bits" in record.changes[0].what
+    widen(graph)  # as a pass that is lossy finds it
+    coded = codebook_weight(layer(graph))
+    assert isinstance(coded, CodedWeight) and coded.centres is not None
+    assert coded.qmax == 2**bits
+    np.testing.assert_array_equal(coded.values() == 0, weight == 0)
+    np.testing.assert_array_equal(coded.values(), layer(graph).weight.values())
+    codes, zero = coded.codes.copy(), int(np.flatnonzero(coded.centres == 0)[0])
+    codes[:32], codes[32:] = zero, coded.qmax
+    coded.store(codes, coded.scale)
+    again = layer(graph).weight.values()
+    assert not again[:32].any() and again[32:].all()
+    x = RNG.standard_normal((3, 64)).astype(np.float32)
+    np.testing.assert_allclose(Session(graph).run({"x": x})["y"], x @ again, rtol=1e-4, atol=1e-4)

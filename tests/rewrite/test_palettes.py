@@ -18,9 +18,9 @@ from graphopt.graph.graph import Graph
 from graphopt.rewrite.palettes import (
     Palette,
     Shared,
-    palette_bytes,
     store_half,
     store_palette,
+    stored_as,
     stored_floats,
 )
 from graphopt.rewrite.values import drop_unread
@@ -163,7 +163,7 @@ def test_bytes_are_what_they_are_said_to_be(bits: int, opset: int) -> None:
     put(graph, made)
     taken = graph.to_model().ByteSize() - before + 16 * 8 * 9 * 4
     tables = 0 if opset == 21 and bits == 4 else 2048
-    said = palette_bytes(bits, shape, 16, opset)
+    said = stored_as(bits, np.ones(shape), 16, opset).nbytes
     assert said - 160 <= taken <= said + tables + 160
 
 
@@ -188,3 +188,41 @@ def test_half_floats_where_they_hold_the_values(values: list[float], stored: boo
     assert again is not None and again.data_type == 1 and again.form == "float"
     np.testing.assert_allclose(again.values(), array, rtol=1e-3, atol=1e-6 * array.max())
     assert check.problems(graph) == []
+
+
+@pytest.mark.parametrize("opset", [11, 17, 21])
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_zeros_take_a_bit_and_are_zero(share: float, bits: int, opset: int) -> None:
+    shape = (8, 4, 3, 3)
+    graph = conv(opset, shape)
+    full = palette(bits, shape)
+    assert full.centres is not None
+    made = Palette(full.codes, bits, full.centres, full.scale, RNG.uniform(size=shape) < share)
+    plain = graph.copy()
+    constant = plain.main.constant("w")
+    assert constant is not None
+    constant.set(made.values())
+    put(graph, made)
+    one = read(graph)
+    np.testing.assert_array_equal(one.weight.values(), made.values())
+    assert not one.weight.values()[~np.asarray(made.mask)].any()
+    assert one.weight.dims == shape and one.weight.scale is not None
+    assert sum(isinstance(each, Layer) for each in layers(graph)) == 1
+    assert cost.params(graph) == cost.params(plain)
+    feed = {"x": RNG.normal(size=(1, 4, 6, 6)).astype(np.float32)}
+    np.testing.assert_array_equal(Session(graph).run(feed)["y"], Session(plain).run(feed)["y"])
+    assert [node.op_type for node in optimize(graph, 1).node] == ["Conv"]
+    graph.main.set_input(graph.main.nodes[-1], 1, graph.main.add_constant("z", made.values()))
+    drop_unread(graph.main, ["w"])
+    assert [node.op_type for node in graph.main.nodes] == ["Conv"]
+
+
+def test_the_smaller_form_is_taken() -> None:
+    weight = RNG.standard_normal((64, 64))
+    sparse = weight * (RNG.uniform(size=weight.shape) < 0.2)
+    assert not stored_as(4, weight, 64, 17).sparse
+    assert stored_as(4, sparse, 64, 17).sparse
+    assert stored_as(4, sparse, 64, 17).nbytes < 0.7 * stored_as(4, weight, 64, 17).nbytes
+    assert not stored_as(1, sparse, 64, 17).sparse
+    assert not stored_as(None, sparse, 64, 17).sparse

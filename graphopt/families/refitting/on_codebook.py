@@ -42,7 +42,9 @@ def put_on_codebook(
     scale = _scales(weight / alpha, counts, places, coded.scale.size)
     spread = scale.astype(np.float64)[places]
     ratio = np.divide(weight / alpha, spread, out=np.zeros(weight.shape), where=spread > 0)
-    fitted = fit_centres(ratio, counts * spread**2, coded.qmax + 1, zero=mask is not None)
+    assert coded.centres is not None
+    zero = mask is not None or bool((coded.centres == 0).any())
+    fitted = fit_centres(ratio, counts * spread**2, coded.qmax + 1, zero=zero)
     grid = CentreGrid(spread * alpha, _held(fitted))
     found, _ = rounded(weight, covariance, grid, mask=mask)
     least = error_of(weight - found, covariance).sum()
