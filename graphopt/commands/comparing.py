@@ -193,7 +193,7 @@ def _counted(
     }
     told = None if progress is None else lambda done, of: progress("compare", done, of)
     batch = feed_size(tally.tasks, held)
-    for answers, rows in answered(pair.judge, pair.sessions, pair.samples, told, batch):
+    for _, answers, rows in answered(pair.judge, pair.sessions, pair.samples, told, batch):
         right, answer = answers
         tally.add(right, answer, rows)
         for number, each in enumerate(answers if held is not None else ()):

@@ -14,6 +14,7 @@ from graphopt.observe.request import Rows
 from graphopt.observe.run import with_rows
 from graphopt.run.measuring import BATCH, feed_size, metric_answers
 from graphopt.run.metrics import TaskMetric
+from graphopt.run.perplexity import Perplexity
 from graphopt.run.quality import Quality
 from graphopt.run.recall import Recall
 from graphopt.run.rolling import STEPS, roll, rollouts
@@ -36,8 +37,8 @@ def answered(
     progress: Callable[[int, int], None] | None = None,
     batch: int = BATCH,
     recall: Recall | None = None,
-) -> Iterator[tuple[list[dict[str, Array]], Rows]]:
-    """The answers of all models to one feed after another, and what of them counts.
+) -> Iterator[tuple[Feeds, list[dict[str, Array]], Rows]]:
+    """One feed after another, the answers of all models to it, and what of them counts.
 
     Args:
         graph: Of the model whose inputs say which batch all get.
@@ -57,7 +58,7 @@ def answered(
             own = first.run(feeds)
         else:
             own = recall.answer(first, samples, batch, number, feeds)
-        yield [own, *(session.run(feeds) for session in others)], rows
+        yield feeds, [own, *(session.run(feeds) for session in others)], rows
         done += rows.real
         if progress is not None:
             progress(done, samples.count)
@@ -83,7 +84,8 @@ def evaluate(
         sessions: Of the models, each with its own outputs. The metric gets those of the
             reference, in its order, or where one of these is missing the model's own.
         samples: All of them are run.
-        metric: What to measure with the labels of ``samples``.
+        metric: What to measure with the labels of ``samples``; without it the perplexity of a
+            language model.
         source: Where the samples are from, for the record.
         tasks: What each output means; what is not told is read from the answers.
         memory_limit: Bytes that the answers may take which are held for the metric; feeds join
@@ -114,20 +116,24 @@ def evaluate(
         held = metric_answers(metric, measured, samples.labels, memory_limit)
     batch = feed_size(tasks or {}, held)
     batch = joined_samples(reference, samples, batch, memory_limit)
-    for answers, rows in answered(reference, sessions, samples, progress, batch, recall):
+    texts = Perplexity(tasks or {}, len(sessions)) if metric is None else None
+    for feeds, answers, rows in answered(reference, sessions, samples, progress, batch, recall):
         for tally, answer in zip(tallies, answers[1:], strict=True):
             tally.add(answers[0], answer, rows)
         if held is not None:
             for number, answer in enumerate(answers):
                 held.add(number, answer, rows)
+        if texts is not None:
+            texts.add(feeds, answers, rows.real)
     _add_steps(sessions, tallies, tasks or {}, islice(with_rows(reference, samples), STEPS))
     others = source in _OTHERS
     qualities = [tally.quality(source, tally.fresh() if others else None) for tally in tallies]
-    if held is None:
+    measured_by = held or texts
+    if measured_by is None:
         return qualities
     return [
         replace(quality, metric=value)
-        for quality, value in zip(qualities, held.values(), strict=True)
+        for quality, value in zip(qualities, measured_by.values(), strict=True)
     ]
 
 
