@@ -11,6 +11,7 @@ from graphopt import targets
 from graphopt.analysis.float_reasons import float_reason, layer_at
 from graphopt.analysis.table_reasons import open_sizes, table_reason
 from graphopt.facts.layers import Layer
+from graphopt.facts.operators import find
 from graphopt.facts.quantized import (
     between_quantizers,
     integer_op,
@@ -126,7 +127,10 @@ def expected(
 
 
 def _computes(scope: Scope, node: NodeProto) -> bool:
-    """Whether another operator is on integers, or was meant to be."""
+    """Whether another operator is on integers, or was meant to be; to look rows up is neither."""
+    row = find(node)
+    if row is not None and row.looks_up:
+        return False
     return integer_op(node) or (between_quantizers(scope, node) and not moves_data(node))
 
 

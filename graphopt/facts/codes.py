@@ -53,7 +53,7 @@ def given_codes(weight: Operand) -> GivenCodes | None:
 
     Returns:
         None where a weight is stored otherwise, or its codes have not 8 bits, one scale for each
-        block, or scales that are no float32 above zero.
+        block, zero points that a Sub takes off, or scales that are no float32 above zero.
 
     Raises:
         ModelError: A node between has constants that do not fit.
@@ -61,7 +61,8 @@ def given_codes(weight: Operand) -> GivenCodes | None:
     constant = weight.constant
     if weight.form not in ("dequantized", "expanded") or weight.order is None:
         return None
-    if constant.data_type not in (TensorProto.INT8, TensorProto.UINT8):
+    centred = any(is_op(use.node, "Sub") for use in weight.path)
+    if centred or constant.data_type not in (TensorProto.INT8, TensorProto.UINT8):
         return None
     values, turned = constant.values, False
     scale = zero = None

@@ -18,15 +18,24 @@ import numpy as np
 from onnx import TensorProto
 
 from graphopt.facts.codebooks import CodebookWeights, codebook_weights
-from graphopt.facts.operands import FLOATS
+from graphopt.facts.operands import FLOATS, operand
 from graphopt.facts.operators import find
+from graphopt.facts.packed import packed_codes, packed_dims
 from graphopt.graph.constant import constants_of
-from graphopt.graph.graph import Constant, Graph
-from graphopt.graph.node import attribute
+from graphopt.graph.graph import Constant, Graph, Use
+from graphopt.graph.node import attribute, is_op
 from graphopt.graph.tensors import Array
 from graphopt.graph.unfold import inlined
 
-__all__ = ["Zeros", "held_dims", "parameter_constants", "params", "sparsity", "zeros"]
+__all__ = [
+    "Zeros",
+    "held_dims",
+    "parameter_constants",
+    "params",
+    "scales_codes",
+    "sparsity",
+    "zeros",
+]
 
 _FLOATS = ("FLOAT", "DOUBLE", "BFLOAT")
 _WIDE_INTEGERS = (TensorProto.INT32, TensorProto.INT16, TensorProto.UINT16)
@@ -76,8 +85,10 @@ def zeros(graph: Graph, *, masked: bool = False) -> Zeros:
     for constant in parameter_constants(graph):
         weight = coded.of(constant)
         if len(held_dims(constant, coded)) >= 2:
-            values = constant.values if weight is None else weight.values()
-            zero = _zero(constant, values) if weight is None else 0
+            if weight is None:
+                values, zero = packed_codes(constant) or _with_zero(constant)
+            else:
+                values, zero = weight.values(), np.zeros(())
             found = int(np.count_nonzero(values == zero))
             total += values.size
             if not masked or (constant.data_type in FLOATS and 10 * found >= values.size):
@@ -98,7 +109,7 @@ def parameter_constants(graph: Graph) -> Iterator[Constant]:
 def held_dims(constant: Constant, coded: CodebookWeights) -> tuple[int, ...]:
     """Dimensions of the weights that a constant holds, packed or not."""
     weight = coded.of(constant)
-    return constant.shape if weight is None else weight.dims
+    return packed_dims(constant) or constant.shape if weight is None else weight.dims
 
 
 def _is_weight(constant: Constant) -> bool:
@@ -107,10 +118,34 @@ def _is_weight(constant: Constant) -> bool:
     values = [index in row.codes for index, row in rows if row is not None and row.codes]
     if values and len(values) == len(uses) and not any(values):
         return False  # nothing but a scale or zero point
+    if uses and all(scales_codes(use) for use in uses):
+        return False
     kind = TensorProto.DataType.Name(constant.data_type)
     if kind.startswith(_FLOATS) or kind in _SMALL_INTEGERS:
         return True
     return constant.data_type in _WIDE_INTEGERS and any(values)
+
+
+def scales_codes(use: Use, steps: int = 4) -> bool:
+    """Whether a constant is the scale or the zero point of codes, cast and spread or not."""
+    scope, node = use.scope, use.node
+    if use.index < 0:
+        return False
+    if steps and use.index == 0 and is_op(node, "Cast", "Expand", "Reshape", "Slice"):
+        behind = scope.uses(node.output[0])
+        return bool(behind) and all(scales_codes(each, steps - 1) for each in behind)
+    row = find(node)
+    if row is not None and row.codes:
+        return use.index not in row.codes
+    if is_op(node, "Sub") and use.index == 0:
+        return False
+    codes = operand(scope, node, 1 - use.index) if is_op(node, "Mul", "Sub") else None
+    return codes is not None and codes.form == "expanded" and codes.constant.data_type not in FLOATS
+
+
+def _with_zero(constant: Constant) -> tuple[Array, Array]:
+    values = constant.values
+    return values, _zero(constant, values)
 
 
 def _zero(constant: Constant, values: Array) -> Array:

@@ -10,24 +10,15 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
+from graphopt.facts.spread import producer, spread_constant
 from graphopt.graph.graph import Constant, Scope, Use
 from graphopt.graph.node import attribute, is_op
 
-__all__ = ["carried", "computed", "constants_behind", "parameter", "producer", "spread_over"]
+__all__ = ["carried", "computed", "constants_behind", "parameter", "spread_over"]
 
 _COMPUTED = ("Cast", "Gather", "Reshape", "CumSum")
 _SMALL = 1 << 20  # elements; scales spread over codes, they do not make a larger tensor
 _FOLLOWED = 8  # nodes between constants and what they make together
-
-
-def producer(scope: Scope, name: str) -> tuple[Scope, NodeProto | None]:
-    """Where ``name`` is computed, in this scope or around it, and by which node."""
-    home: Scope | None = scope
-    while home is not None:
-        if home.defines(name):
-            return home, home.producer(name)
-        home = home.parent
-    return scope, None
 
 
 def constants_behind(scope: Scope, name: str, steps: int = _FOLLOWED) -> list[Constant] | None:
@@ -90,15 +81,18 @@ def carried(scope: Scope, node: NodeProto) -> int | None:
         return _multiplied(scope, node)
     if is_op(node, "Gather"):
         return _picking(scope, node)
-    if is_op(node, "DequantizeLinear", "Reshape"):
+    if is_op(node, "Reshape"):
         return 0 if all(scope.constant(name) is not None for name in node.input[1:]) else None
+    if is_op(node, "DequantizeLinear", "Sub"):
+        others = [at for at in range(1, len(node.input)) if node.input[at]]
+        return 0 if all(spread_constant(scope, node, at) is not None for at in others) else None
     if is_op(node, "ReduceSum"):
         return 0 if _summed_axis(scope, node) is not None else None
     return None
 
 
 def _multiplied(scope: Scope, node: NodeProto) -> int | None:
-    """Which factor of a Mul is what it scales: the other one is constant, or a Cast of floats.
+    """Which factor of a Mul is what it scales: the other is constant, or floats cast and spread.
 
     Or it is made of bits, the second one, by which values are zero or not.
     """
@@ -106,8 +100,10 @@ def _multiplied(scope: Scope, node: NodeProto) -> int | None:
         if scope.constant(node.input[other]) is not None:
             return 1 - other
     for other in (1, 0):
-        behind = constants_behind(scope, node.input[other], 1)
-        if behind and np.issubdtype(tensor_dtype_to_np_dtype(behind[0].data_type), np.floating):
+        spread = spread_constant(scope, node, other)
+        behind = constants_behind(scope, node.input[other], 1) if spread is None else None
+        first = behind[0] if behind else spread and spread.constant
+        if first and np.issubdtype(tensor_dtype_to_np_dtype(first.data_type), np.floating):
             return 1 - other
     return 0 if constants_behind(scope, node.input[1]) is not None else None
 
@@ -149,26 +145,27 @@ def computed(use: Use, values: NDArray[Any]) -> NDArray[Any]:
         axis = _summed_axis(scope, node)
         keeps = bool(attribute(node, "keepdims", 1))
         return np.asarray(values.sum(axis=axis, keepdims=keeps, dtype=values.dtype))
-    other = parameter(scope, node.input[1 - use.index])
+    spread = spread_constant(scope, node, 1 - use.index)
+    other = parameter(scope, node.input[1 - use.index]) if spread is None else spread.values()
     assert other is not None, "a path has constant parameters"
     if is_op(node, "Gather"):
         table, indices = (values, other) if use.index == 0 else (other, values)
         if indices.size and (indices.min() < -len(table) or indices.max() >= len(table)):
             raise IndexError("a code beyond the codebook")
         return np.asarray(table[indices])
-    if is_op(node, "Mul"):
+    if is_op(node, "Mul", "Sub"):
         made = math.prod(np.broadcast_shapes(values.shape, other.shape))
         if made > max(values.size, other.size, _SMALL):
             raise ValueError(f"a product of {made} elements")
-        return np.asarray(values * other)
+        return np.asarray(values * other if is_op(node, "Mul") else values - other)
     if is_op(node, "Reshape"):
         sizes = [int(size) for size in other.reshape(-1)]
         kept = [values.shape[at] if size == 0 else size for at, size in enumerate(sizes)]
         return values.reshape(sizes if attribute(node, "allowzero", 0) else kept)
-    point = scope.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+    point = spread_constant(scope, node, 2)
     centred = values.astype(np.float64)  # exact for codes of up to 32 bits
     if point is not None:
-        centred = centred - spread_over(node, point.values.astype(np.float64), values.shape)
+        centred = centred - spread_over(node, point.values().astype(np.float64), values.shape)
     return np.asarray(centred.astype(other.dtype) * spread_over(node, other, values.shape))
 
 

@@ -217,7 +217,7 @@ def _integer(
         out_axis, in_axis = in_axis, out_axis
     groups = attribute(node, "group", 1)
     kind: Kind = "conv" if "Conv" in node.op_type else "linear"
-    kind = "recurrent" if row.recurrent else kind
+    kind = "recurrent" if row.recurrent else "table" if row.looks_up else kind
     return Layer(scope, node, kind, weight, (out_axis, in_axis), groups=groups)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,7 +12,8 @@ from onnx import NodeProto, TensorProto
 from onnx.helper import np_dtype_to_tensor_dtype, tensor_dtype_to_np_dtype
 
 from graphopt.errors import ModelError
-from graphopt.facts.expansion import carried, computed, parameter, producer
+from graphopt.facts.expansion import carried, computed, parameter
+from graphopt.facts.spread import producer, spread_constant
 from graphopt.graph.graph import Constant, Scope, Use
 from graphopt.graph.node import attribute, is_op, label
 
@@ -23,9 +24,9 @@ FLOATS = (1, 10, 11, 16)
 
 Form = Literal["float", "dequantized", "expanded", "codebook", "integer"]
 """How a constant is stored: as floats, of another width behind a Cast or not; as codes behind a
-DequantizeLinear; as codes behind Cast and Mul, which a runtime computes once when it loads the
-model; as codes, packed or not, that pick centres from a codebook, computed once as well; or as
-codes that the node itself reads."""
+DequantizeLinear; as codes behind Cast and Mul, with a Sub of zero points between or not, which a
+runtime computes once when it loads the model; as codes, packed or not, that pick centres from a
+codebook, computed once as well; or as codes that the node itself reads."""
 
 _UNSIGNED = (TensorProto.UINT8, TensorProto.UINT4, TensorProto.UINT2)
 _FOLLOWED = 16  # nodes between a constant and its reader that are looked through
@@ -127,9 +128,10 @@ class Operand:
 
     @property
     def scale(self) -> Constant | None:
-        """The scale of the codes; None where they have none or it is computed."""
+        """The scale of the codes as it is stored; None where they have none or it is computed."""
         use = self.dequantizer
-        return None if use is None else use.scope.constant(use.node.input[1 - use.index])
+        found = None if use is None else spread_constant(use.scope, use.node, 1 - use.index)
+        return None if found is None else found.constant
 
     @property
     def readers(self) -> list[Use]:
@@ -191,7 +193,7 @@ def operand(scope: Scope, node: NodeProto, index: int) -> Operand | None:
         constant = home.constant(name)
         if constant is not None:
             floats = constant.data_type in FLOATS
-            known = form != "float" or floats
+            known = floats if form == "float" else not (floats and _centred(path))
             if form == "codebook":
                 known = constant.data_type in _UNSIGNED
             between = tuple(reversed(path))
@@ -208,7 +210,7 @@ def operand(scope: Scope, node: NodeProto, index: int) -> Operand | None:
             form = "dequantized"
         elif is_op(maker, "Gather"):
             form = "codebook"
-        elif is_op(maker, "Cast", "Mul") and form == "float":
+        elif is_op(maker, "Cast", "Mul", "Sub") and form == "float":
             form = "expanded"
         if not is_op(maker, "Identity"):
             path.append(Use(home, maker, read))
@@ -225,6 +227,11 @@ def picks_centres(scope: Scope, node: NodeProto) -> bool:
 def _keeps_floats(use: Use) -> bool:
     """Whether a node of a path turns floats or gives them another width."""
     return is_op(use.node, "Reshape", "Transpose") or _widens(use.node)
+
+
+def _centred(path: Sequence[Use]) -> bool:
+    """Whether something is subtracted on the way, as zero points are from codes."""
+    return any(is_op(use.node, "Sub") for use in path)
 
 
 def _widens(node: NodeProto) -> bool:

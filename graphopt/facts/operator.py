@@ -75,6 +75,8 @@ class Operator:
         averages: Its result is the mean over positions that go.
         flat: Where a function of one value does not tell its inputs apart; None for nowhere.
         fuses: Passes and runtimes merge it into the layer in front.
+        packed: Input of codes of which there are several in a byte, by its attribute ``bits``.
+        looks_up: It picks rows of its weight, and multiplies by none.
         recurrent: It goes step by step over time, with a second weight for what it hands on.
         weights_only: Of an integer operator: it reads and gives floats, only its weight is codes.
         same_name: It has this type whether it computes on floats or on integers.
@@ -100,6 +102,8 @@ class Operator:
     averages: bool = False
     flat: FlatRule | None = None
     fuses: bool = False
+    packed: int | None = None
+    looks_up: bool = False
     recurrent: bool = False
     weights_only: bool = False
     same_name: bool = False

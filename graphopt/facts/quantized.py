@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
-from graphopt.facts.expansion import producer
 from graphopt.facts.operators import MOVES, find, is_kind
+from graphopt.facts.spread import producer
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import is_op
 

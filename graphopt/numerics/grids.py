@@ -26,7 +26,7 @@ __all__ = [
 SMALLEST_SCALE = np.float32(np.finfo(np.float32).tiny)
 """Smallest normal float32: kernels flush what is below to zero."""
 
-CodeName = Literal["int8", "uint8", "int4", "uint4", "int16", "uint16"]
+CodeName = Literal["int8", "uint8", "int4", "uint4", "int2", "uint2", "int16", "uint16"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ CODE_TYPES: dict[CodeName, CodeType] = {
     "uint8": CodeType(np.uint8, 8, 0, 255, opset=10),
     "int4": CodeType(ml_dtypes.int4, 4, -8, 7, opset=21),
     "uint4": CodeType(ml_dtypes.uint4, 4, 0, 15, opset=21),
+    "int2": CodeType(ml_dtypes.int2, 2, -2, 1, opset=25),
+    "uint2": CodeType(ml_dtypes.uint2, 2, 0, 3, opset=25),
     "int16": CodeType(np.int16, 16, -(2**15), 2**15 - 1, opset=21),
     "uint16": CodeType(np.uint16, 16, 0, 2**16 - 1, opset=21),
 }

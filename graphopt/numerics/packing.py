@@ -13,8 +13,10 @@ __all__ = [
     "held_codes",
     "pack_fields",
     "pack_planes",
+    "pack_rows",
     "unpack_fields",
     "unpack_planes",
+    "unpack_rows",
 ]
 
 BYTE = 8
@@ -99,3 +101,34 @@ def held_codes(codes: Codes, mask: NDArray[np.bool_]) -> Codes:
     filled = np.zeros((len(held) // BYTE + 1) * BYTE, codes.dtype)
     filled[: len(held)] = held
     return filled
+
+
+def pack_rows(codes: NDArray[Any], bits: int) -> NDArray[np.uint8]:
+    """Codes along the last axis in bytes, the first in the lowest bits; the last is filled up.
+
+    Args:
+        codes: Integers ``0 .. 2^bits - 1`` of rank 1 or more.
+        bits: 1, 2, 4 or 8.
+
+    >>> pack_rows(np.array([[1, 2, 3]]), 4)
+    array([[33,  3]], dtype=uint8)
+    """
+    each = 8 // bits
+    made = np.zeros((*codes.shape[:-1], -(-codes.shape[-1] // each)), np.uint8)
+    for at in range(each):
+        part = codes[..., at::each].astype(np.uint8)
+        made[..., : part.shape[-1]] |= part << np.uint8(bits * at)
+    return made
+
+
+def unpack_rows(values: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """The codes in bytes; as many along the last axis as these hold.
+
+    >>> unpack_rows(np.array([33, 3], dtype=np.uint8), 4)
+    array([1, 2, 3, 0], dtype=uint8)
+    """
+    each = 8 // bits
+    mask = np.uint8((1 << bits) - 1)
+    parts = [(values >> np.uint8(bits * at)) & mask for at in range(each)]
+    made: NDArray[np.uint8] = np.stack(parts, -1).reshape(*values.shape[:-1], -1)
+    return made

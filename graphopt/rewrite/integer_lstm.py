@@ -13,9 +13,10 @@ from onnx import NodeProto
 from graphopt.facts.layers import Layer, Refusal
 from graphopt.facts.operator import CONTRIB
 from graphopt.facts.shapes import Shapes
-from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.graph import Scope
 from graphopt.graph.node import attribute
 from graphopt.numerics import grids, ranges, saturation
+from graphopt.rewrite.contrib import declare_type, import_contrib
 from graphopt.rewrite.values import drop_unread
 
 __all__ = ["DynamicRecurrent", "recurrent_refusal"]
@@ -89,8 +90,8 @@ class DynamicRecurrent:
         scope.remove([node])
         drop_unread(scope, node.input[1:3])
         for name in filter(None, node.output):
-            _declare(scope, name, shapes)
-        _import_contrib(scope.graph)
+            declare_type(scope, name, shapes)
+        import_contrib(scope.graph)
 
     def _stored(self, layer: Layer) -> tuple[str, str, str]:
         """Names of codes ``(direction, in, gates * hidden)``, scales and zero points."""
@@ -123,19 +124,3 @@ class DynamicRecurrent:
             factors = saturation.raise_factors(matrix, scale)
             scale = scale * (factors if scale.ndim else factors.max(initial=1.0))
         return np.asarray(scale, np.float32)
-
-
-def _declare(scope: Scope, name: str, shapes: Shapes) -> None:
-    """Declare the type of a tensor, where it is known and not declared yet."""
-    info = shapes.get(name)
-    if info is None or info.shape is None or name in scope.value_infos or scope.is_output(name):
-        return
-    value = onnx.helper.make_tensor_value_info(name, info.data_type, info.shape)
-    scope.value_infos.extend([value])
-
-
-def _import_contrib(graph: Graph) -> None:
-    """List onnxruntime's own operators among those that the model needs."""
-    imports = graph.header.opset_import
-    if all(item.domain != CONTRIB for item in imports):
-        imports.add(domain=CONTRIB, version=1)

@@ -1,6 +1,6 @@
 """Nodes rewritten so that a newer version of the default operator domain means the same.
 
-Source: the change notes of each operator in the ONNX operator reference, opsets 7 to 21.
+Source: the change notes of each operator in the ONNX operator reference, opsets 7 to 25.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from graphopt.graph.node import DEFAULT_DOMAIN, attribute, in_default_domain, la
 
 __all__ = ["NEWEST", "NotLifted", "lift"]
 
-NEWEST = 21
+NEWEST = 25
 """Newest version that nodes can be lifted to."""
 
 
@@ -257,6 +257,11 @@ def _upsample(scope: Scope, node: NodeProto, shapes: Shapes) -> None:  # noqa: A
     _feed(scope, node, 1, "scales", np.array(scales, np.float32))
 
 
+def _rounds_down(scope: Scope, node: NodeProto, shapes: Shapes) -> None:  # noqa: ARG001
+    if attribute(node, "ceil_mode", 0):
+        raise NotLifted("rounds its size up, which opset 22 defines otherwise at the border")
+
+
 _CHANGES: list[tuple[int, tuple[str, ...], _Change]] = [
     (7, ("Add", "Sub", "Mul", "Div", "Pow", "Gemm", "PRelu"), _broadcast),
     (7, ("And", "Or", "Xor", "Equal", "Greater", "Less"), _broadcast),
@@ -289,5 +294,6 @@ _CHANGES: list[tuple[int, tuple[str, ...], _Change]] = [
     (20, ("GridSample",), _grid_sample),
     (20, ("DFT",), _refuse("has its axis as an attribute, as before opset 20")),
     (21, ("GroupNormalization",), _refuse("scales whole groups, as before opset 21")),
+    (22, ("AveragePool", "MaxPool"), _rounds_down),
 ]
 """Version, operators, and what to do so that a node keeps its meaning from that version on."""

@@ -65,4 +65,5 @@ def _expands(scope: Scope, node: NodeProto) -> bool:
     if is_op(node, "Gather", "ReduceSum", "Reshape", "CumSum"):
         made = constants_behind(scope, node.output[0]) is not None
         return made or carried(scope, node) is not None
-    return is_op(node, "Constant", "Identity", "Transpose", "Cast", "DequantizeLinear", "Mul")
+    known = is_op(node, "Constant", "Identity", "Transpose", "Cast", "DequantizeLinear", "Mul")
+    return known or is_op(node, "Sub", "Expand", "Slice")

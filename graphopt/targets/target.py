@@ -96,6 +96,11 @@ class Target:
         dynamic: Operators without a rule whose integer form takes the ranges of its activations
             from each call, with the operator of the runtime's own that is this form.
         row_types: Codes of tables whose rows it looks up without expanding the table.
+        block_lookup: Operator of its own that looks up rows of 2 or 4 bits in blocks; empty where
+            it has none.
+        block_sizes: By codes of weights below 8 bits: sizes of the blocks behind a
+            DequantizeLinear in front of a MatMul or Gemm with which it takes less time than in
+            floats, for one row as for many.
         calls: It runs layers on integers that take the ranges of their activations from each call
             (DynamicQuantizeLinear and MatMulInteger).
         contrib: It has operators of the domain com.microsoft.
@@ -124,6 +129,8 @@ class Target:
     expands: Literal["Cast", "DequantizeLinear"] = "Cast"
     dynamic: Mapping[str, str] = field(default_factory=dict)
     row_types: tuple[CodeName, ...] = ("int8", "uint8")
+    block_lookup: Literal["", "GatherBlockQuantized"] = ""
+    block_sizes: Mapping[CodeName, tuple[int, ...]] = field(default_factory=dict)
     calls: bool = True
     contrib: bool = True
     sizes: Sizes = "any"

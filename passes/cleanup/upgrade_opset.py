@@ -66,4 +66,4 @@ class UpgradeOpset(Pass):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        return [Example("opset-9"), *(Example("cnn", {"opset": each}) for each in (14, 18, 21))]
+        return [Example("opset-9"), *(Example("cnn", {"opset": each}) for each in (14, 18, 21, 25))]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import NodeProto
 
 from graphopt.contract.examples import Example
@@ -16,62 +15,112 @@ from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import MinOpset, When
 from graphopt.contract.registry import register
 from graphopt.facts.codes import stored_small
-from graphopt.facts.expansion import producer
-from graphopt.facts.layers import Layer, layers, picked_axis
+from graphopt.facts.cost import scales_codes
+from graphopt.facts.layers import Layer, layers
 from graphopt.facts.operands import FLOATS
 from graphopt.facts.operators import is_kind
 from graphopt.facts.quantized import quantizers
 from graphopt.facts.select import select
+from graphopt.facts.shapes import Shapes
+from graphopt.facts.spread import producer
 from graphopt.facts.weights import WeightGroup, grouped, too_small
+from graphopt.families.block_forms import (
+    BlockForm,
+    block_form,
+    lookups,
+    scale_axes,
+    scale_count,
+)
 from graphopt.families.chosen import Exclude, MinSize, Nodes
 from graphopt.graph.constant import constants_of
 from graphopt.graph.graph import Graph, Use
 from graphopt.graph.node import is_op, label
-from graphopt.numerics import grids, ranges
-from graphopt.numerics.grids import CODE_TYPES, CodeType
+from graphopt.numerics.block_grids import BlockGrid, block_grid
+from graphopt.numerics.grids import CODE_TYPES
 from graphopt.rewrite import edit, qdq
+from graphopt.rewrite.coded_blocks import BlockCodes
 from graphopt.rewrite.expanded import expand_codes
 from graphopt.rewrite.values import drop_unread
 
 __all__ = ["QuantizeWeights"]
 
-_SCALE_BYTES = 4
+_NODE_BYTES = 100  # of a node with the names that it reads and gives
+_FOUR, _TWO = ("int4", "uint4"), ("int2", "uint2")
 
 
 @register("quantize-weights")
 @dataclass(frozen=True, kw_only=True)
 class QuantizeWeights(Pass):
-    """Store weights as integers whose layers go on computing in floats: smaller, the same speed.
+    """Store weights as integers of 8, 4 or 2 bits and leave the activations as they are.
 
         Gather(W, i)   becomes   Cast(Gather(W int8, i)) * Gather(W_scale, i)
         Conv(x, W)     becomes   Conv(x, Cast(W int8) * W_scale)
+        MatMul(x, W)   becomes   MatMul(x, DequantizeLinear(W int4, W_scale, block_size = 128))
+
+    A scale belongs to an output channel of a Conv, ConvTranspose, Gemm or MatMul, to a gate row of
+    an RNN, GRU or LSTM or to an entry of a table, or to each block of ``block_size`` weights of one
+    of these; the last block may be shorter. In float16 a scale costs 16 bits a block.
+
+    Cast and Mul are folded when onnxruntime loads the model: the file is small, the speed that of
+    floats. DequantizeLinear would run at every call, but not below 8 bits in front of a MatMul, or
+    a Gemm that reads its weight as it is: there onnxruntime multiplies the codes of blocks of 16 to
+    256 by activations that it rounds to int8 block by block (MatMulNBits). Where that is known to
+    be faster than floats, ``form=auto`` writes it. Where a runtime folds DequantizeLinear itself,
+    every weight gets that. Blocks behind a DequantizeLinear need opset 21, four bits as well, two
+    bits opset 25.
 
     Tables of which a Gather or Slice picks entries, such as those of embeddings and positions, stay
-    integers in memory as well, and only what is picked is dequantized. The other weights are turned
-    back into floats when onnxruntime loads the model: it folds Cast and Mul, but not
-    DequantizeLinear, which would run at every call. Scales are symmetric, one an entry of a table,
-    an output channel of a Conv, ConvTranspose, Gemm or MatMul, or a gate row of an RNN, GRU or
-    LSTM. Where the target's runtime folds DequantizeLinear, weights of one scale an index of an
-    axis get that instead (opset 13). 8-bit weights that another tool has put behind a
-    DequantizeLinear, in front of float activations, get the form that is expanded at load, with the
-    same codes. No data is needed. Put it behind the passes that make layers compute on integers; it
-    takes what they left. Four bits (``weight_type=int4``) usually want ``train-quantized`` behind;
-    tables stay as they are then where the runtime looks no rows of four bits up.
+    integers in memory too, and only what is picked is dequantized. Below 8 bits that takes an
+    operator of onnxruntime's own (GatherBlockQuantized); where the target has none, and for a
+    Slice or a table that a layer multiplies by as well, their entries get 8 bits.
+
+    8-bit weights that another tool has put behind a DequantizeLinear, in front of float
+    activations, get the form that is expanded at load, with the same codes. No data is needed. Put
+    it behind the passes that make layers compute on integers; it takes what they left. Four bits
+    usually want ``train-quantized`` behind.
 
     Source: Krishnamoorthi 2018, Quantizing deep convolutional networks for efficient inference,
-    section 3.1.1 (weight only quantization).
+    section 3.1.1 (weight only quantization); Dettmers and Zettlemoyer 2023, The case for 4-bit
+    precision, section 4 (small blocks).
     """
 
     which: Annotated[
         Literal["all", "embeddings"],
         Option("all weights, or only tables read by a Gather or Slice"),
     ] = "all"
-    weight_type: Annotated[Literal["int8", "int4"], Option("integers to store")] = "int8"
+    weight_type: Annotated[
+        Literal["int8", "uint8", "int4", "uint4", "int2", "uint2"],
+        Option("integers to store; unsigned ones have a zero point with each scale"),
+    ] = "int8"
+    block_size: Annotated[
+        int | None,
+        Option(
+            "weights in a row that share a scale; 0: all of a row; none: 128 in 4 bits, 32 in 2, "
+            "all in 8",
+            low=0,
+            high=1 << 20,
+            unit="elements",
+        ),
+    ] = None
+    form: Annotated[
+        Literal["auto", "expanded", "dequantized"],
+        Option(
+            "what makes floats of them: Cast and Mul, which are folded at load, or "
+            "DequantizeLinear; auto: what is fastest on the target"
+        ),
+    ] = "auto"
+    scales: Annotated[
+        Literal["auto", "float32", "float16"],
+        Option(
+            "type of the scales, as far as float16 holds them; auto: float16 for blocks and below "
+            "8 bits"
+        ),
+    ] = "auto"
     ranges: Annotated[
         Literal["auto", "max", "mse"],
         Option(
-            "range: cover every value, or clip where that makes the error less; auto: mse for "
-            "4 bits, else max"
+            "range: cover every value, or clip where that makes the error less; auto: max for "
+            "8 bits, else mse"
         ),
     ] = "auto"
     min_size: MinSize = 1024
@@ -81,39 +130,67 @@ class QuantizeWeights(Pass):
     quantizes: ClassVar[bool] = True
     requires = (
         MinOpset("Mul that broadcasts", 7),
-        MinOpset("4-bit integers", CODE_TYPES["int4"].opset, when=When("weight_type", "int4")),
+        MinOpset("4-bit integers", CODE_TYPES["int4"].opset, when=When("weight_type", _FOUR)),
+        MinOpset("2-bit integers", CODE_TYPES["int2"].opset, when=When("weight_type", _TWO)),
     )
 
     def run(self, graph: Graph, context: Context) -> Changes:
         changes = Changes()
         chosen = select(graph, self.nodes, self.exclude)
-        if context.target.expands == "Cast":
+        if context.target.expands == "Cast" and self.form != "dequantized":
             self._expand(graph, chosen, changes)
         groups = list(grouped(_with_scales(graph)))
         others = self._others(graph, groups)
         for group in map(_tables_first, groups):
             readers = [use.node for use in group.layers[0].weight.readers]
             places = list(dict.fromkeys(map(label, readers)))
-            reason = self._reason(group, context, all(chosen(node) for node in readers))
+            form = self._form(group, context, graph.opset)
+            reason = self._reason(group, form, all(chosen(node) for node in readers))
+            if form.operators == "rows" and form.codes not in context.target.row_types:
+                lacking = f"{context.target.runtime} has no Gather of {form.kind.bits} bits"
+                reason = reason or f"a table whose entries are looked up; {lacking}"
+            if not reason and not np.isfinite(group.constant.values).all():
+                reason = "its weight holds NaN or infinity"
             if reason:
                 for place in places:
                     changes.skip(place, reason)
                 continue
-            values = group.constant.values
-            if not np.isfinite(values).all():
-                for place in places:
-                    changes.skip(place, "its weight holds NaN or infinity")
-                continue
-            axes = _scale_axes(group.layers[0])
-            linear = context.target.expands == "DequantizeLinear" and len(axes) == 1
-            linear = linear and graph.opset >= context.target.min_opset
-            _store(group, values, self._codes, self._method, linear=linear)
-            channels = f"{_scales(group)} scales along axis {', '.join(map(str, axes))}"
-            what = f"stored as {self.weight_type}, {channels}"
-            changes.edit(", ".join(places), f"{group.constant.origin} {what}")
+            origin = group.constant.origin
+            what = self._store(group, form, context.shapes)
+            changes.edit(", ".join(places), f"{origin} {what}")
         for place, reason in others:
             changes.skip(place, reason)
         return changes
+
+    def _form(self, group: WeightGroup, context: Context, opset: int) -> BlockForm:
+        size, target = self.block_size, context.target
+        return block_form(group, self.weight_type, size, self.form, target, opset)
+
+    def _store(self, group: WeightGroup, form: BlockForm, shapes: Shapes) -> str:
+        """Put codes and scales in place of a constant; what was done, in words."""
+        constant, kind = group.constant, form.kind
+        uses = constant.scope.uses(constant.origin)
+        half = self._half(form, constant.shape)
+        method = self._method(kind.bits)
+        grid = block_grid(constant.values, form.block, kind, method, half=half)
+        codes = BlockCodes(constant.scope, constant.origin, grid, kind, half)
+        told = _told(form, grid, "float16" if codes.halved else "float32")
+        if form.operators == "expanded":
+            codes.expand(uses)
+        elif form.operators == "dequantized":
+            codes.dequantize(uses)
+        elif form.operators == "packed rows":
+            codes.look_up(uses, shapes)
+        else:
+            _store_rows(group, form, grid)
+        return told
+
+    def _half(self, form: BlockForm, shape: Sequence[int]) -> bool:
+        if self.scales != "auto" or form.operators == "rows":
+            return self.scales == "float16" and form.operators != "rows"
+        blocks = any(1 < many < size for many, size in zip(form.block, shape, strict=True))
+        saved = 2 * scale_count(shape, form.block)
+        return saved > _NODE_BYTES and (blocks or form.kind.bits < 8)
 
     def _others(self, graph: Graph, groups: Sequence[WeightGroup]) -> list[tuple[str, str]]:
         """Who reads the float constants that are no weight of a layer, and why those stay."""
@@ -151,30 +228,24 @@ class QuantizeWeights(Pass):
             if chosen(layer.node) and expand_codes(layer):
                 changes.edit(layer.node, "the codes of its weight are expanded when it is loaded")
 
-    @property
-    def _codes(self) -> CodeType:
-        return CODE_TYPES[self.weight_type]
-
-    @property
-    def _method(self) -> Literal["max", "mse"]:
+    def _method(self, bits: int) -> Literal["max", "mse"]:
         if self.ranges == "auto":
-            return "mse" if self.weight_type == "int4" else "max"
+            return "max" if bits == 8 else "mse"
         return self.ranges
 
-    def _reason(self, group: WeightGroup, context: Context, chosen: bool) -> str:
+    def _reason(self, group: WeightGroup, form: BlockForm, chosen: bool) -> str:
         """Why a weight stays float; empty where it does not."""
-        constant, lookups, scales = group.constant, _lookups(group), _scales(group)
+        constant = group.constant
         if not chosen:
             return "kept float by the options nodes and exclude"
-        if self.which == "embeddings" and not lookups:
+        if self.which == "embeddings" and not lookups(group):
             return "no entries of it are looked up, and which is embeddings"
-        size = math.prod(constant.shape)
         if reason := too_small(constant, self.min_size):
             return reason
-        if lookups and self.weight_type not in context.target.row_types:
-            lacking = f"{context.target.runtime} has no Gather of {self._codes.bits} bits"
-            return f"a table whose entries are looked up; {lacking}"
-        stored = size * self._codes.bits / 8 + _SCALE_BYTES * scales
+        scales = scale_count(constant.shape, form.block)
+        half, zero_bytes = self._half(form, constant.shape), int(form.kind.qmin == 0)
+        stored = math.prod(constant.shape) * form.kind.bits / 8
+        stored += scales * ((2 if half else 4) + zero_bytes)
         if stored >= constant.nbytes / 2:
             return "as many scales as it needs leave hardly anything to gain"
         if group.layers[0].weight.given_out:
@@ -184,19 +255,22 @@ class QuantizeWeights(Pass):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
+        four, two = "upgrade-opset{opset=21}", "upgrade-opset{opset=25}"
         return [
             Example("cnn"),
             Example("embedding", {"which": "embeddings", "ranges": "max", "exclude": ("MatMul",)}),
             Example("shared-weights", {"ranges": "mse", "min_size": 0, "nodes": ("MatMul",)}),
-            Example(
-                "mlp", {"weight_type": "int4", "exclude": ("Gemm",)}, "upgrade-opset{opset=21}"
-            ),
+            Example("mlp", {"weight_type": "int4", "exclude": ("Gemm",)}, four),
+            Example("mlp", {"weight_type": "uint4", "block_size": 16, "scales": "float16"}, four),
+            Example("mlp", {"weight_type": "uint8", "form": "dequantized"}, four),
+            Example("cnn", {"weight_type": "int2", "form": "expanded"}, two),
+            Example("mlp", {"weight_type": "uint2", "scales": "float32"}, two),
         ]
 
 
 def _with_scales(graph: Graph) -> Iterator[Layer]:
     for each in layers(graph):
-        if isinstance(each, Layer) and _scale_axes(each):
+        if isinstance(each, Layer) and scale_axes(each):
             yield each
 
 
@@ -205,38 +279,12 @@ def _scales_codes(use: Use) -> bool:
     maker = None
     if is_op(use.node, "Mul"):
         _, maker = producer(use.scope, use.node.input[1 - use.index])
-    return is_kind(use.node, "quantize") or (maker is not None and is_op(maker, "Cast"))
+    picked = maker is not None and is_op(maker, "Cast")
+    return picked or is_kind(use.node, "quantize") or scales_codes(use)
 
 
 def _no_layer(node: NodeProto) -> str:
     return f"a constant of {node.op_type}, which no layer reads as its weight, stays float"
-
-
-def _scale_axes(layer: Layer) -> tuple[int, ...]:
-    """The axes of a float32 weight that have scales of their own; none for one to leave alone."""
-    turned, shape = layer.weight.turned, layer.weight.constant.shape
-    if layer.refusal("float32") is not None:
-        return ()
-    if layer.kind == "table":
-        wide = math.prod(shape) > shape[layer.out_axis]
-        return (layer.out_axis,) if wide and not turned else ()
-    if layer.kind == "recurrent":
-        return () if turned else (0, 1)
-    return (layer.out_axis,)
-
-
-def _scales(group: WeightGroup) -> int:
-    return math.prod(group.constant.shape[axis] for axis in _scale_axes(group.layers[0]))
-
-
-def _lookups(group: WeightGroup) -> list[Use]:
-    """The places that pick entries of a table along the axis of its scales."""
-    constant, axes, found = group.constant, _scale_axes(group.layers[0]), []
-    for use in constant.scope.uses(constant.origin):
-        axis = picked_axis(use.scope, use.node, use.index)
-        if axis is not None and (axis % len(constant.shape),) == axes:
-            found.append(use)
-    return found
 
 
 def _tables_first(group: WeightGroup) -> WeightGroup:
@@ -245,45 +293,31 @@ def _tables_first(group: WeightGroup) -> WeightGroup:
     return WeightGroup(group.constant, tuple(ordered))
 
 
-def _store(
-    group: WeightGroup,
-    values: NDArray[Any],
-    kind: CodeType,
-    method: Literal["max", "mse"],
-    *,
-    linear: bool,
-) -> None:
-    """Put codes and scales in place of the constant.
+def _told(form: BlockForm, grid: BlockGrid, scales: str) -> str:
+    """What was done to a weight, in words."""
+    shape, block = grid.codes.shape, form.block
+    many = f"{grid.scale.size} scales"
+    if any(1 < each < size for each, size in zip(block, shape, strict=True)):
+        many += f", one for every {math.prod(block)} weights"
+    elif grid.scale.size > 1:
+        axes = [at for at, count in enumerate(grid.scale.shape) if count > 1]
+        many += f" along axis {', '.join(map(str, axes))}"
+    if scales != "float32":
+        many += f", in {scales}"
+    told = f"stored as {form.codes}, {many}"
+    return f"{told}; {form.note}" if form.note else told
 
-    Args:
-        group: The layers that read it.
-        values: Its floats.
-        kind: Of the codes.
-        method: How scales follow from the values.
-        linear: Expand it by DequantizeLinear, unless rows of it are looked up.
-    """
-    constant, axes = group.constant, _scale_axes(group.layers[0])
-    rows = np.moveaxis(values, axes, range(len(axes)))
-    kept = rows.shape[: len(axes)]
-    flat = ranges.weight_scales(rows.reshape(math.prod(kept), -1), 0, kind.qmax, method)
-    shape = [1] * values.ndim
-    for axis, length in zip(axes, kept, strict=True):
-        shape[axis] = length
-    scale = flat.reshape(shape)
-    codes = grids.quantize(values / scale, 1.0, 0, -kind.qmax, kind.qmax).astype(kind.dtype)
-    home, name, lookups = constant.scope, constant.origin, _lookups(group)
-    if linear and not lookups:
-        before = home.first_reader(name)
-        floats = qdq.add_dequantize(home, name, codes, flat, axis=axes[0], before=before)
-        edit.redirect(home.uses(name), floats)
-        drop_unread(home, [constant.origin])
-        return
-    stored = home.add_constant(f"{name}_quantized", codes)
-    factor = home.add_constant(f"{name}_scale", scale)
-    others = [use for use in home.uses(name) if all(use is not other for other in lookups)]
-    for use in lookups:
+
+def _store_rows(group: WeightGroup, form: BlockForm, grid: BlockGrid) -> None:
+    """Put codes in place of a table; what looks entries up gets these alone as floats."""
+    constant = group.constant
+    home, name, looked = constant.scope, constant.origin, lookups(group)
+    stored = home.add_constant(f"{name}_quantized", grid.codes.astype(form.kind.dtype))
+    factor = home.add_constant(f"{name}_scale", grid.scale)
+    others = [use for use in home.uses(name) if all(use is not other for other in looked)]
+    for use in looked:
         qdq.pick_entries(use.scope, use.node, stored, factor)
     if others:
         first = home.first_reader(name)
         edit.redirect(others, qdq.expand(home, name, stored, factor, before=first))
-    drop_unread(home, [constant.origin])
+    drop_unread(home, [name])

@@ -11,7 +11,7 @@ from graphopt.contract.passes import Changes, Context, Option, Pass
 from graphopt.contract.preconditions import OtherTeacher, Precondition, When
 from graphopt.contract.registry import register
 from graphopt.errors import PassError
-from graphopt.facts.operators import is_kind
+from graphopt.facts.operators import find, is_kind
 from graphopt.facts.quantized import integer_op
 from graphopt.facts.select import select
 from graphopt.families.training import DistillingPass, distilling_examples, require_torch, told
@@ -37,7 +37,9 @@ class Dequantizes(Precondition):
     def problem(self, item: Pass, graph: Graph, context: Context) -> str:
         nodes = [node for scope in graph.scopes() for node in scope.nodes]
         for node in nodes:
-            if integer_op(node) or is_op(node, "DynamicQuantizeLinear"):
+            row = find(node)
+            looks_up = row is not None and row.looks_up
+            if (integer_op(node) and not looks_up) or is_op(node, "DynamicQuantizeLinear"):
                 return (
                     f"{item.name} trains graphs of QuantizeLinear and DequantizeLinear; "
                     f"{node.op_type} {label(node)!r} computes on integers by itself, and no "

@@ -13,8 +13,10 @@ from graphopt.numerics.packing import (
     fields_table,
     pack_fields,
     pack_planes,
+    pack_rows,
     unpack_fields,
     unpack_planes,
+    unpack_rows,
 )
 
 
@@ -54,3 +56,14 @@ def test_what_does_not_fill_bytes_is_refused(bits: int) -> None:
         pack_fields(np.zeros(8 // bits + 1, np.int64), bits)
     with pytest.raises(ValueError, match="reshape"):
         pack_planes(np.zeros(9, np.int64), 3)
+
+
+@given(st.sampled_from([1, 2, 4, 8]), st.integers(1, 3), st.integers(1, 9), st.integers(0, 9))
+def test_rows_come_back_whatever_their_length(bits: int, rows: int, length: int, seed: int) -> None:
+    codes = np.random.default_rng(seed).integers(0, 1 << bits, (rows, length))
+    held = pack_rows(codes, bits)
+    assert held.shape == (rows, -(-length * bits // 8))
+    np.testing.assert_array_equal(unpack_rows(held, bits)[:, :length], codes)
+    for row, packed in zip(codes, held, strict=True):
+        number = sum(int(code) << (bits * at) for at, code in enumerate(row))
+        assert int.from_bytes(packed.tobytes(), "little") == number

@@ -45,6 +45,43 @@ def quick_gelu(x: Tensor, *, alpha: float = 1.702) -> Tensor:
     return x * torch.sigmoid(alpha * x)
 
 
+@op("GatherBlockQuantized", 1, domain=RUNTIME_DOMAIN)
+def gather_block_quantized(
+    codes: Tensor,
+    indices: Tensor,
+    scales: Tensor,
+    zero_points: Tensor | None = None,
+    *,
+    bits: int = 4,
+    block_size: int = 128,
+    gather_axis: int = 0,
+    quantize_axis: int = 1,
+) -> Tensor:
+    """Rows of a matrix of codes, several to a byte, as floats; no gradient passes to the codes.
+
+    Raises:
+        ValueError: It is no matrix of which rows are looked up, or each code has a byte.
+    """
+    plain = codes.dim() == 2 and gather_axis == 0 and quantize_axis in (1, -1)
+    if not plain or codes.dtype != torch.uint8 or bits not in (2, 4):
+        raise ValueError("only rows of a matrix of packed codes of 2 or 4 bits are read")
+
+    def unpacked(values: Tensor) -> Tensor:
+        parts = [(values >> (bits * at)) & ((1 << bits) - 1) for at in range(8 // bits)]
+        return torch.stack(parts, -1).flatten(-2)
+
+    rows = indices.long()
+    steps = unpacked(codes[rows]).to(scales.dtype)
+    blocks = scales[rows]
+    if zero_points is None:
+        middle = torch.full_like(blocks, 1 << (bits - 1))
+    else:
+        middle = unpacked(zero_points[rows])[..., : blocks.shape[-1]].to(scales.dtype)
+    length = steps.shape[-1]
+    spread = [each.repeat_interleave(block_size, -1)[..., :length] for each in (middle, blocks)]
+    return (steps - spread[0]) * spread[1]
+
+
 @op("FusedMatMul", 1, domain=RUNTIME_DOMAIN)
 @op("TransposeMatMul", 1, domain=RUNTIME_DOMAIN)
 def fused_matmul(

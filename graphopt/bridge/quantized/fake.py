@@ -17,6 +17,7 @@ from graphopt.bridge.quantized.points import Codes
 __all__ = ["FakeActivation", "FakeBias", "FakeWeight", "Grid", "fake_quantize"]
 
 _SMALLEST = float(np.finfo(np.float32).tiny)
+_SMALLEST_HALF = 2.0**-24
 _MOST_BIAS = 2**31 - 1
 
 
@@ -91,8 +92,11 @@ class Grid(nn.Module):
         self._levels = positive or float((zero - codes.qmin).max(initial=1))
 
     def scale(self) -> Tensor:
-        """The steps as the file will hold them."""
-        return self.step.abs().clamp_min(_SMALLEST)
+        """The steps as the file will hold them; gradients pass as if none were rounded."""
+        steps = self.step.abs().clamp_min(_SMALLEST)
+        if not self.codes.half:
+            return steps
+        return steps + (steps.detach().half().float().clamp_min(_SMALLEST_HALF) - steps.detach())
 
     def forward(self, x: Tensor, elements: float) -> Tensor:
         """``x`` on the grid.

@@ -18,6 +18,7 @@ from graphopt.bridge.quantized.points import (
 from graphopt.bridge.quantized.ties import tied
 from graphopt.bridge.tensors import SUB_BYTE
 from graphopt.facts.layers import Layer, layers
+from graphopt.facts.spread import SpreadConstant, spread_constant
 from graphopt.graph.graph import Constant, Graph, Scope
 from graphopt.graph.node import attribute, is_op, label
 from graphopt.graph.tensors import Array
@@ -99,8 +100,9 @@ def _codes(scope: Scope, node: NodeProto, data_type: int | None, rank: int | Non
     kind = data_type or zero[0] or attribute(node, "output_dtype", 0) or TensorProto.UINT8
     if kind not in _WEIGHT_TYPES:
         return None
-    scale = scope.constant(node.input[1])
-    assert scale is not None
+    found = spread_constant(scope, node, 1)
+    assert found is not None
+    scale = found.constant
     single = int(np.prod(scale.shape)) == 1 and len(scale.shape) < 2
     axis = None if single else attribute(node, "axis", 1)
     if axis is not None and axis < 0 and rank is not None:
@@ -116,36 +118,68 @@ def _dequantized(scope: Scope) -> Iterator[WeightPoint]:
     for node in scope.nodes:
         if not is_op(node, "DequantizeLinear"):
             continue
-        constant, scale = scope.constant(node.input[0]), _float_scale(scope, node.input[1])
+        constant, scale = scope.constant(node.input[0]), _weight_scale(scope, node, 1)
         if constant is None or constant.overridable or scale is None:
             continue
         if constant.data_type not in _WEIGHT_TYPES or not constant.shape:
             continue
         codes = _codes(scope, node, constant.data_type, len(constant.shape))
         if codes is not None:
-            places = Place(node, 0), Place(node, 1)
-            codes = _symmetric(codes, constant)
-            yield WeightPoint(node.output[0], constant, scale, codes, *places)
+            codes = replace(_symmetric(codes, constant), half=_is_half(scale))
+            places = Place(node, 0), Place(scale.place.node, scale.place.index)
+            yield WeightPoint(node.output[0], constant, _singles(scale), codes, *places)
 
 
 def _expanded(scope: Scope) -> Iterator[WeightPoint]:
-    """Integers behind Cast and Mul."""
+    """Integers behind Cast and Mul, with a Sub of zero points between or not."""
     for node in scope.nodes:
         if not is_op(node, "Mul"):
             continue
         for index in (0, 1):
-            cast = scope.producer(node.input[index])
-            scale = _float_scale(scope, node.input[1 - index])
-            if cast is None or scale is None or not is_op(cast, "Cast"):
+            cast, zero = scope.producer(node.input[index]), None
+            if cast is not None and is_op(cast, "Sub"):
+                zero = spread_constant(scope, cast, 1)
+                cast = None if zero is None else scope.producer(cast.input[0])
+            if cast is None or not is_op(cast, "Cast"):
                 continue
             constant = scope.constant(cast.input[0])
             if constant is None or constant.overridable:
                 continue
-            if constant.data_type not in _WEIGHT_TYPES or scale.ndim > len(constant.shape):
+            scale = _weight_scale(scope, node, 1 - index)
+            if scale is None or constant.data_type not in _WEIGHT_TYPES:
                 continue
-            codes = Codes(*_limits(constant.data_type), np.zeros((), np.int64))
-            places = Place(cast, 0), Place(node, 1 - index)
-            yield WeightPoint(node.output[0], constant, scale, _symmetric(codes, constant), *places)
+            if len(scale.stored_shape()) > len(constant.shape):
+                continue
+            codes = Codes(*_limits(constant.data_type), _points(zero), scale.axis, scale.block)
+            codes = replace(_symmetric(codes, constant), half=_is_half(scale))
+            places = Place(cast, 0), Place(scale.place.node, scale.place.index)
+            yield WeightPoint(node.output[0], constant, _singles(scale), codes, *places)
+
+
+def _weight_scale(scope: Scope, node: NodeProto, index: int) -> SpreadConstant | None:
+    """The scale of a weight that can be trained: floats above zero, spread over blocks or not."""
+    found = spread_constant(scope, node, index)
+    if found is None or found.constant.overridable:
+        return None
+    if found.constant.data_type not in (TensorProto.FLOAT, TensorProto.FLOAT16):
+        return None
+    values = found.constant.values
+    return found if bool(np.isfinite(values).all() and (values > 0).all()) else None
+
+
+def _singles(scale: SpreadConstant) -> Array:
+    """One number a block, of the rank of the codes where there are blocks."""
+    return scale.constant.values.astype(np.float32).reshape(scale.stored_shape())
+
+
+def _is_half(scale: SpreadConstant) -> bool:
+    return scale.constant.data_type == TensorProto.FLOAT16
+
+
+def _points(zero: SpreadConstant | None) -> Array:
+    if zero is None:
+        return np.zeros((), np.int64)
+    return zero.constant.values.astype(np.int64).reshape(zero.stored_shape())
 
 
 def _symmetric(codes: Codes, constant: Constant) -> Codes:

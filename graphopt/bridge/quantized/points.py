@@ -37,6 +37,7 @@ class Codes:
         zero_point: Rank 0, or of the shape of the scale.
         axis: Axis of the scales; None where the scale broadcasts to the tensor as it is.
         block: Neighbours along ``axis`` that share a scale; 0 for all of one index.
+        half: The scale is stored as float16.
     """
 
     qmin: int
@@ -44,6 +45,7 @@ class Codes:
     zero_point: NDArray[np.int64]
     axis: int | None = None
     block: int = 0
+    half: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +55,7 @@ class WeightPoint:
     Attributes:
         output: The float tensor that its readers see.
         constant: The integers.
-        scale: Of the shape in the file.
+        scale: Of the shape in the file, without the axis along which it is repeated for blocks.
         codes: What the integers mean.
         codes_at: Where the integers are read.
         scale_at: Where the scale is read.

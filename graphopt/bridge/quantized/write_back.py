@@ -22,7 +22,9 @@ def put_weight(scope: Scope, point: WeightPoint, weight: FakeWeight) -> list[str
     constant = scope.constant(point.codes_at.name)
     assert constant is not None
     changed = set_read(scope, [point.codes_at], codes.astype(constant.values.dtype))
-    return changed + set_read(scope, [point.scale_at], _shaped(weight.grid, point.scale))
+    scale = scope.constant(point.scale_at.name)
+    assert scale is not None
+    return changed + set_read(scope, [point.scale_at], _shaped(weight.grid, scale.values))
 
 
 def put_scale(scope: Scope, points: Sequence[ActivationPoint], grid: Grid) -> list[str]:
