@@ -89,7 +89,7 @@ ROWS: list[Operator] = [
     *rows("Abs BitwiseNot Ceil Cos Erf Exp Floor IsInf IsNaN Log Neg Not Reciprocal Round Sigmoid Sign Sin Softplus Sqrt Tanh", "elementwise", sums.broadcast, exact=True),
     *rows("Acos Acosh Asin Asinh Atan Atanh Celu Cosh Elu Gelu Mish Selu Shrink Sinh Softsign Swish Tan", "elementwise", sums.broadcast),
     *rows("BitShift SwiGLU", "elementwise", sums.broadcast, data=(0, 1)),
-    *rows("PRelu", "elementwise", sums.broadcast, weights=(1,)),
+    *rows("PRelu", "elementwise", sums.broadcast, weights=(1,), homogeneous=True),
     *rows("Dropout", "elementwise", sums.broadcast),
     *rows("Cast CastLike", "cast", sums.first, exact=True),
     *rows("BitCast", "cast", sums.first),

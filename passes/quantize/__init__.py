@@ -3,6 +3,7 @@
 from graphopt.passes.quantize.convert_bfloat16 import ConvertBfloat16
 from graphopt.passes.quantize.convert_float16 import ConvertFloat16
 from graphopt.passes.quantize.correct_bias import CorrectBias
+from graphopt.passes.quantize.equalize_scales import EqualizeScales
 from graphopt.passes.quantize.palettize_weights import PalettizeWeights
 from graphopt.passes.quantize.quantize_dynamic import QuantizeDynamic
 from graphopt.passes.quantize.quantize_static import QuantizeStatic
@@ -15,6 +16,7 @@ __all__ = [
     "ConvertBfloat16",
     "ConvertFloat16",
     "CorrectBias",
+    "EqualizeScales",
     "PalettizeWeights",
     "QuantizeDynamic",
     "QuantizeStatic",
