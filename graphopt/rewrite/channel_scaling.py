@@ -18,7 +18,7 @@ __all__ = [
     "divide_added",
     "peaks",
     "scale_bias",
-    "scale_channels",
+    "scale_side",
     "weight_of",
 ]
 
@@ -43,7 +43,7 @@ def peaks(one: Layer) -> Floats:
     return np.asarray(np.abs(weight_of(one)).max(axis=3, initial=0.0))
 
 
-def scale_channels(one: Layer, side: Side, factors: Floats) -> None:
+def scale_side(one: Layer, side: Side, factors: Floats) -> None:
     """Multiply the weight of a layer by a factor for each of its channels on one side.
 
     Args:

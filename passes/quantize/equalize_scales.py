@@ -27,7 +27,7 @@ from graphopt.rewrite.channel_scaling import (
     divide_added,
     peaks,
     scale_bias,
-    scale_channels,
+    scale_side,
 )
 
 __all__ = ["EqualizeScales"]
@@ -242,11 +242,11 @@ def _apply(span: Span, factors: Floats) -> str:
     if not away.any():
         return ""
     for each in span.makers:
-        scale_channels(each, "out", 1 / factors)
+        scale_side(each, "out", 1 / factors)
         scale_bias(each, 1 / factors)
     for added in span.added:
         divide_added(span.makers[0].scope, added.node, added.index, added.axis, factors)
     for each in span.takers:
-        scale_channels(each, "in", factors)
+        scale_side(each, "in", factors)
     low, high = factors[away].min(), factors[away].max()
     return f"{away.sum()} of {factors.size} channels divided by {low:.3g} to {high:.3g}"

@@ -10,7 +10,7 @@ from graphopt.rewrite.channel_scaling import (
     divide_added,
     peaks,
     scale_bias,
-    scale_channels,
+    scale_side,
 )
 from graphopt.runtime.session import Session
 from graphopt.testing import model_from_text
@@ -65,8 +65,8 @@ def test_channels_are_scaled_on_both_sides(kind: str) -> None:
     before = run(graph, data)
     out = np.exp(RNG.normal(size=before.shape[1]))
     inner = np.exp(RNG.normal(size=data.shape[1]))
-    scale_channels(one, "out", out)
-    scale_channels(one, "in", inner)
+    scale_side(one, "out", out)
+    scale_side(one, "in", inner)
     scale_bias(one, out)
     after = run(graph, data / along(inner, data.ndim))
     np.testing.assert_allclose(after, before * along(out, data.ndim), rtol=1e-3, atol=1e-4)
@@ -91,7 +91,7 @@ def test_peaks_are_those_between_two_channels(kind: str) -> None:
         again.weight.constant.set(one.weight.constant.values)
         factors = np.ones(groups * inner)
         factors[factor_at] = 100.0
-        scale_channels(again, "in", factors)
+        scale_side(again, "in", factors)
         fresh = layer(again.scope, again.node)
         assert isinstance(fresh, Layer)
         np.testing.assert_allclose(
