@@ -1,4 +1,4 @@
-"""The shapes of two well-known networks with seeded random weights, built from nothing.
+"""The shapes of well-known networks with seeded random weights, built from nothing.
 
 Weights are scaled after He et al. 2015, so that activations keep their size through the depth.
 """
@@ -12,9 +12,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["bert", "resnet50"]
+__all__ = ["bert", "mobilenetv2", "resnet50"]
 
 STAGES = ((3, 64), (4, 128), (6, 256), (3, 512))
+INVERTED = (
+    *((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2)),
+    *((6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)),
+)
+"""Of MobileNetV2: expansion, channels, blocks, stride of the first."""
 
 
 class _Builder:
@@ -82,6 +87,42 @@ def resnet50(*, folded: bool, size: int = 224, seed: int = 0) -> onnx.ModelProto
     )
 
 
+def mobilenetv2(*, size: int = 224, seed: int = 0) -> onnx.ModelProto:
+    """MobileNetV2 (Sandler et al. 2018) for one picture ``(1, 3, size, size)``; 52 Conv, 1 Gemm.
+
+    BatchNormalization is folded, as most exporters write it; activations are Clip to 0 .. 6.
+
+    Args:
+        size: Height and width of the picture.
+        seed: Seed of the weights.
+    """
+    net = _Builder(seed)
+    net.constant("zero", 0.0)
+    net.constant("six", 6.0)
+    x = _conv(net, "image", (3, 32, 3, 2), "stem", folded=True, clip=True)
+    channels = 32
+    for stage, (expansion, out, blocks, first) in enumerate(INVERTED):
+        for block in range(blocks):
+            name, wide, y = f"s{stage}b{block}", expansion * channels, x
+            if expansion > 1:
+                y = _conv(net, y, (channels, wide, 1, 1), f"{name}_a", folded=True, clip=True)
+            shape = (wide, wide, 3, 1 if block else first)
+            y = _conv(net, y, shape, f"{name}_b", folded=True, clip=True, groups=wide)
+            y = _conv(net, y, (wide, out, 1, 1), f"{name}_c", folded=True, relu=False)
+            x = net.add("Add", [y, x], f"{name}_add") if block else y
+            channels = out
+    x = _conv(net, x, (channels, 1280, 1, 1), "top", folded=True, clip=True)
+    x = net.add("Flatten", [net.add("GlobalAveragePool", [x], "mean")], "features")
+    net.normal("fc_w", (1000, 1280), 1280**-0.5)
+    net.normal("fc_b", (1000,), 0.1)
+    net.add("Gemm", [x, "fc_w", "fc_b"], "logits", transB=1)
+    return net.model(
+        "mobilenetv2",
+        helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, size, size]),
+        helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 1000]),
+    )
+
+
 def _conv(
     net: _Builder,
     x: str,
@@ -90,23 +131,33 @@ def _conv(
     *,
     folded: bool,
     relu: bool = True,
+    clip: bool = False,
+    groups: int = 1,
 ) -> str:
-    """Conv with its BatchNormalization or bias, and Relu; ``shape`` is in, out, kernel, stride.
+    """Conv with its BatchNormalization or bias, and Relu or Clip.
+
+    ``shape`` is in, out, kernel, stride.
 
     The branches of a block are scaled down so that the sum does not grow from block to block.
     """
     channels, out, kernel, stride = shape
-    deviation = (2.0 / (channels * kernel**2)) ** 0.5 * (1.0 if relu else 0.5)
-    inputs = [x, net.normal(f"{name}_w", (out, channels, kernel, kernel), deviation)]
+    inside = channels // groups
+    deviation = (2.0 / (inside * kernel**2)) ** 0.5 * (1.0 if relu else 0.5)
+    inputs = [x, net.normal(f"{name}_w", (out, inside, kernel, kernel), deviation)]
     if folded:
         inputs.append(net.normal(f"{name}_bias", (out,), 0.1))
-    x = net.add("Conv", inputs, name, strides=[stride, stride], pads=[kernel // 2] * 4)
+    window: dict[str, Any] = {"strides": [stride, stride], "pads": [kernel // 2] * 4}
+    if groups > 1:
+        window["group"] = groups
+    x = net.add("Conv", inputs, name, **window)
     if not folded:
         scale = net.constant(f"{name}_gamma", net.rng.uniform(0.8, 1.2, out))
         shift = net.normal(f"{name}_beta", (out,), 0.1)
         mean = net.normal(f"{name}_mean", (out,), 0.1)
         variance = net.constant(f"{name}_variance", net.rng.uniform(0.8, 1.2, out))
         x = net.add("BatchNormalization", [x, scale, shift, mean, variance], f"{name}_bn")
+    if clip:
+        return net.add("Clip", [x, "zero", "six"], f"{name}_clip")
     return net.add("Relu", [x], f"{name}_relu") if relu else x
 
 
