@@ -19,6 +19,7 @@ from onnx.helper import tensor_dtype_to_np_dtype
 
 from graphopt.facts.layers import Layer, Refusal
 from graphopt.facts.operands import Operand
+from graphopt.facts.spread import spread_constant
 from graphopt.graph.graph import Constant, Scope, Use
 from graphopt.graph.node import attribute, is_op
 from graphopt.numerics.grids import CODE_TYPES, CodeType
@@ -33,7 +34,10 @@ _KINDS: Mapping[int, CodeType] = {
     TensorProto.UINT8: CODE_TYPES["uint8"],
     TensorProto.INT4: CODE_TYPES["int4"],
     TensorProto.UINT4: CODE_TYPES["uint4"],
+    TensorProto.INT2: CODE_TYPES["int2"],
+    TensorProto.UINT2: CODE_TYPES["uint2"],
 }
+_SCALES = (TensorProto.FLOAT, TensorProto.FLOAT16)
 _SHARED = "the codes of its weight are read by another node too"
 
 
@@ -93,8 +97,8 @@ def coded_weight(layer: Layer) -> CodedWeight | Refusal:
     """The codes of a layer's weight; why they cannot be told, or changed, where that is so.
 
     Known are codes behind a DequantizeLinear, with scales of blocks or not, behind Cast and Mul,
-    and those of a MatMulInteger behind which Cast and Mul make floats of the sums. A Transpose
-    may stand between.
+    with scales that are repeated for blocks and a Sub of zero points or without, and those of a
+    MatMulInteger behind which Cast and Mul make floats of the sums. A Transpose may stand between.
     """
     weight = layer.weight
     if weight.order is None:
@@ -104,7 +108,7 @@ def coded_weight(layer: Layer) -> CodedWeight | Refusal:
             layer.node, "its weight is listed as an input; put freeze-initializers before"
         )
     if weight.constant.data_type not in _KINDS:
-        return Refusal(layer.node, "its weight is not stored as codes of 4 or 8 bits")
+        return Refusal(layer.node, "its weight is not stored as codes of 2, 4 or 8 bits")
     if not has_one_reader(weight):
         return Refusal(layer.node, _SHARED)
     parameters = _integer(layer) if weight.form == "integer" else _expanded(weight)
@@ -123,15 +127,19 @@ class _Parameters:
         axis: Of the stored codes that the scales go along.
         block: Codes that share a scale along it; 0 where it has one for each index, None where
             it has the rank of the codes.
+        repeated: Behind ``axis`` the scales have another one of size 1, to be repeated along.
     """
 
     scale: Use
     zero: Constant | None
     axis: int
     block: int | None
+    repeated: bool = False
 
     def shaped(self, values: NDArray[Any], rank: int) -> NDArray[Any] | None:
         """Scales or zero points in the rank of the stored codes; None where they do not fit."""
+        if self.repeated and values.ndim == rank + 1:
+            values = values.squeeze(self.axis + 1)
         if values.size == 1:
             return values.reshape((1,) * rank)
         if self.block is None and values.ndim <= rank:
@@ -163,8 +171,8 @@ def _view(layer: Layer, parameters: _Parameters) -> CodedWeight | Refusal:
     if parameters.zero is not None:
         zero = parameters.zero.values.astype(np.int64)
     point = parameters.shaped(zero, stored.ndim)
-    if held.data_type != TensorProto.FLOAT or not (held.values > 0).all():
-        return Refusal(layer.node, "the scales of its weight are no float32 above zero")
+    if held.data_type not in _SCALES or not (held.values > 0).all():
+        return Refusal(layer.node, "the scales of its weight are no floats above zero")
     block = None if scale is None else parameters.blocks(scale.shape, stored.shape)
     if scale is None or point is None or block is None:
         return Refusal(layer.node, "the scales of its weight do not fit its codes")
@@ -173,8 +181,8 @@ def _view(layer: Layer, parameters: _Parameters) -> CodedWeight | Refusal:
 
     def keep(codes: Codes, scales: Singles, _: Singles | None) -> None:
         weight.constant.set(np.ascontiguousarray(codes.transpose(back)).astype(dtype))
-        values = np.ascontiguousarray(scales.transpose(back).reshape(kept_shape), np.float32)
-        set_alone(parameters.scale, held, values)
+        values = np.ascontiguousarray(scales.transpose(back).reshape(kept_shape))
+        set_alone(parameters.scale, held, values.astype(held.values.dtype))
 
     symmetric = not point.any() and kind.qmin < 0
     return CodedWeight(
@@ -209,19 +217,23 @@ def _expanded(weight: Operand) -> _Parameters | str:
     if turned:
         return "its codes are transposed before their scale comes to them"
     rank = len(weight.constant.shape)
+    scale = spread_constant(use.scope, use.node, 1 - use.index)
+    if scale is None or scale.constant.overridable:
+        return "its scale is computed"
     if is_op(use.node, "Mul"):
-        scale = Use(use.scope, use.node, 1 - use.index)
-        return _Parameters(scale, None, 0, None) if _read(scale) else "its scale is computed"
-    scale = Use(use.scope, use.node, 1)
+        centring = [each for each in weight.path if is_op(each.node, "Sub")]
+        zeros = [spread_constant(each.scope, each.node, 1) for each in centring]
+        zero = zeros[0].constant if zeros and zeros[0] is not None else None
+        if scale.axis is None:
+            return _Parameters(scale.place, zero, 0, None)
+        return _Parameters(scale.place, zero, scale.axis, scale.block, repeated=True)
     zero = None
     if len(use.node.input) > 2 and use.node.input[2]:
         zero = use.scope.constant(use.node.input[2])
         if zero is None:
             return "its zero point is computed"
-    if _read(scale) is None:
-        return "its scale is computed"
     axis = attribute(use.node, "axis", 1) % max(1, rank)
-    return _Parameters(scale, zero, axis, attribute(use.node, "block_size", 0))
+    return _Parameters(scale.place, zero, axis, attribute(use.node, "block_size", 0))
 
 
 def _integer(layer: Layer) -> _Parameters | str:
@@ -260,7 +272,7 @@ def _read(use: Use) -> Constant | None:
     return None if constant is None or constant.overridable else constant
 
 
-def set_alone(use: Use, held: Constant, values: Singles) -> None:
+def set_alone(use: Use, held: Constant, values: NDArray[Any]) -> None:
     """Let one place read other values than others that read the same constant."""
     if len(held.scope.uses(held.origin)) == 1 and not held.scope.is_output(held.origin):
         held.set(values)

@@ -160,7 +160,11 @@ REFUSED: dict[str, tuple[str, dict[str, NDArray[Any]], str]] = {
         {"q": ONES, "s": STEP},
         "read by another node too",
     ),
-    "floats": ("y = MatMul(x, w)", {"w": ONES.astype(np.float32)}, "not stored as codes of 4 or 8"),
+    "floats": (
+        "y = MatMul(x, w)",
+        {"w": ONES.astype(np.float32)},
+        "not stored as codes of 2, 4 or 8",
+    ),
     "reshaped": (
         "d = DequantizeLinear(q, s)  w = Reshape(d, to)  y = MatMul(x, w)",
         {"q": ONES.reshape(16), "s": STEP, "to": np.array([4, 4])},
@@ -169,7 +173,7 @@ REFUSED: dict[str, tuple[str, dict[str, NDArray[Any]], str]] = {
     "a scale of zero": (
         "w = DequantizeLinear(q, s)  y = MatMul(x, w)",
         {"q": ONES, "s": 0 * STEP},
-        "no float32 above zero",
+        "no floats above zero",
     ),
     "an operator of its own": (
         "c = QuantizeLinear(x, s, z)  i = QLinearMatMul(c, s, z, q, s, n, s, z)"

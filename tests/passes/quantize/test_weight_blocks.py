@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from graphopt.analysis.audit import audit
 from graphopt.errors import PassError
+from graphopt.facts.coded import CodedWeight, coded_weight
 from graphopt.facts.cost import params, zeros
 from graphopt.facts.layers import Layer, layers
 from graphopt.graph.graph import Graph
@@ -208,6 +209,37 @@ def test_other_tables_get_eight_bits(apply_pass: ApplyPass, case: str) -> None:
     assert record.changes[0].what.startswith("table stored as int8, 200 scales along axis")
     assert record.changes[0].what.endswith("looks up no such rows of 4 bits")
     assert "GatherBlockQuantized" not in operators(graph)
+
+
+VIEWED = {
+    "conv": ("y = Conv(x, w)", IMAGE, (16, 16, 3, 3), (1, 3, 3, 3)),
+    "short": ("y = MatMul(x, w)", "float[n, 100] x", (100, 24), (32, 1)),
+    "gemm": ("y = Gemm<transB=1>(x, w)", "float[n, 64] x", (24, 64), (1, 32)),
+    "moved": ("t = Transpose(w) y = MatMul(x, t)", "float[n, 64] x", (24, 64), (32, 1)),
+}
+
+
+@pytest.mark.parametrize("form", ["expanded", "dequantized"])
+@pytest.mark.parametrize("kind", ["int4", "uint4"])
+@pytest.mark.parametrize("layer", VIEWED)
+def test_whoever_chooses_other_values_can_store_them(
+    apply_pass: ApplyPass, layer: str, kind: CodeName, form: Any
+) -> None:
+    body, given, shape, block = VIEWED[layer]
+    model = model_of(body, given, w=weights(*shape))
+    item = QuantizeWeights(weight_type=kind, block_size=32, form=form, scales="float16")  # type: ignore[arg-type]
+    graph, _ = apply_pass(model, item)
+    (one,) = (each for each in layers(graph) if isinstance(each, Layer))
+    coded = coded_weight(one)
+    assert isinstance(coded, CodedWeight) and coded.block == block
+    np.testing.assert_allclose(coded.values(), one.weight.values(), rtol=1e-6)
+    codes = np.where(coded.codes < 3, coded.codes + 1, coded.codes)
+    coded.store(codes, coded.scale * np.float32(2))
+    again = coded_weight(next(each for each in layers(graph) if isinstance(each, Layer)))
+    assert isinstance(again, CodedWeight)
+    np.testing.assert_array_equal(again.codes, codes)
+    np.testing.assert_array_equal(again.scale, coded.scale * 2)
+    np.testing.assert_allclose(again.values(), read_weight(graph), rtol=1e-6)
 
 
 def test_depthwise_filters_are_one_block(apply_pass: ApplyPass) -> None:
