@@ -30,6 +30,7 @@ def place(
     refuse: Refuse,
     *,
     weights: CodeName = "int8",
+    wide: Callable[[NodeProto], bool] | None = None,
     activations: CodeName = "uint8",
 ) -> Placement:
     """Plan the quantization of a scope by the target's rules.
@@ -40,6 +41,7 @@ def place(
         target: What becomes integer there.
         refuse: Which nodes must stay float.
         weights: Codes that weights get.
+        wide: Which layers get int8 instead; none by default.
         activations: Codes that activations get.
 
     Layers with a weight come first. An operator that only moves values joins where an integer
@@ -48,7 +50,7 @@ def place(
     of codes for which the target has no kernel computes in floats from rounded values: Q and DQ
     stand in front of it alone.
     """
-    return _Planner(scope, shapes, target, weights, activations).plan(refuse)
+    return _Planner(scope, shapes, target, weights, activations, wide).plan(refuse)
 
 
 @dataclass
@@ -58,6 +60,7 @@ class _Planner:
     target: Target
     weight_type: CodeName
     activation_type: CodeName
+    wide: Callable[[NodeProto], bool] | None = None
 
     def plan(self, refuse: Refuse) -> Placement:
         placement = self._layers(refuse)
@@ -101,10 +104,13 @@ class _Planner:
         wrong = any(attribute(node, k, v) != v for k, v in rule.attributes.items())
         return None if wrong else rule
 
+    def _weights(self, node: NodeProto) -> CodeName:
+        return "int8" if self.wide is not None and self.wide(node) else self.weight_type
+
     def _computes(self, node: NodeProto) -> bool:
         """Whether the target has an integer kernel for the node with these codes."""
         rule = self._rule(node)
-        return rule is not None and rule.computes(self.weight_type, self.activation_type)
+        return rule is not None and rule.computes(self._weights(node), self.activation_type)
 
     def _is_float(self, tensor: str) -> bool:
         info = self.shapes.get(tensor)
@@ -115,7 +121,7 @@ class _Planner:
         found = layer(self.scope, node)
         if not isinstance(found, Layer):
             return found or Refusal(node, "it has no weight")
-        rule, codes = self.target.rules[node.op_type], (self.weight_type, self.activation_type)
+        rule, codes = self.target.rules[node.op_type], (self._weights(node), self.activation_type)
         if self.target.refuses(rule, *codes):
             has = f"target {self.target.name} has no {node.op_type}"
             return Refusal(node, f"{has} of {codes[0]} weights and {codes[1]} activations")

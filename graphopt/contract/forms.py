@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 from graphopt.errors import UsageError, quoted
+from graphopt.graph.graph import Graph
 from graphopt.options import near_miss
 
 __all__ = [
     "FLOAT",
     "FORMS",
     "FormFigures",
+    "FormTrials",
     "Grid",
     "LayerFigures",
     "LayerForm",
@@ -31,26 +33,35 @@ class LayerForm:
 
     Attributes:
         name: How people call it.
-        spec: The passes that give it to every layer that it suits; empty for floats.
+        item: The pass that makes it; empty for floats.
+        options: Of that pass, as spec text.
         rounds: What becomes of the tensors around the layer.
-        weights: The form that has the same weights, if these cannot be read off its own graph.
+        opset: Least opset of the model.
     """
 
     name: str
-    spec: str
+    item: str = ""
+    options: str = ""
     rounds: Rounds = "nothing"
-    weights: str = ""
+    opset: int = 0
+
+    @property
+    def spec(self) -> str:
+        """The passes that give it to every layer that it suits; empty for floats."""
+        lift = f"upgrade-opset{{opset={self.opset}}}," if self.opset else ""
+        options = f"{{{self.options}}}" if self.options else ""
+        return f"{lift}{self.item}{options}"
 
 
-_LIFT = "upgrade-opset{opset=21},"
-FLOAT = LayerForm("float32", "")
+_ALL, _FOUR = "min_size=0", 21
+FLOAT = LayerForm("float32")
 FORMS: tuple[LayerForm, ...] = (
     FLOAT,
-    LayerForm("int8-weights", "quantize-weights{min_size=0}"),
-    LayerForm("int4-weights", f"{_LIFT}quantize-weights{{weight_type=int4,min_size=0}}"),
-    LayerForm("int8-static", "quantize-static", "fixed"),
-    LayerForm("int4-static", f"{_LIFT}quantize-static{{weight_type=int4,edges=same}}", "fixed"),
-    LayerForm("int8-dynamic", "quantize-dynamic{min_size=0}", "at run time", "int8-weights"),
+    LayerForm("int8-weights", "quantize-weights", _ALL),
+    LayerForm("int4-weights", "quantize-weights", f"weight_type=int4,{_ALL}", opset=_FOUR),
+    LayerForm("int8-static", "quantize-static", "", "fixed"),
+    LayerForm("int4-static", "quantize-static", "weight_type=int4,edges=same", "fixed", _FOUR),
+    LayerForm("int8-dynamic", "quantize-dynamic", _ALL, "at run time"),
 )
 """All of them; those of less than 8 bits come behind those of 8."""
 
@@ -66,6 +77,9 @@ def form_named(name: str) -> LayerForm:
         raise UsageError(f"unknown form {quoted(name)}{near_miss(name, names)}")
     return FORMS[names.index(name)]
 
+
+_APART = 2.0
+"""Power of the difference of two answers that have nothing in common, over that of one."""
 
 Grid = tuple[str, bool]
 """A tensor that goes on a grid, and whether each run finds that grid."""
@@ -118,8 +132,8 @@ class ModelFigures:
     samples: int = 0
     unmeasured: int = 0
 
-    def noise(self, choice: Mapping[str, str]) -> float:
-        """What a choice does to the worst output: noise of its layers and grids added up.
+    def summed(self, choice: Mapping[str, str]) -> float:
+        """Noise of the layers and grids of a choice, added up.
 
         Args:
             choice: A form by the label of each layer; what is not named stays float.
@@ -128,6 +142,53 @@ class ModelFigures:
         grids = {grid for form in chosen for grid in form.grids}
         return sum(form.noise for form in chosen) + sum(self.grids[grid] for grid in grids)
 
+    def noise(self, choice: Mapping[str, str]) -> float:
+        """What a choice does to the worst output, about.
+
+            n = s / (1 + s / 2),  s the sum of the noises
+
+        Small noises add up; answers that have nothing in common any more, of the same power, are
+        twice that power apart.
+
+        Args:
+            choice: See ``summed``.
+        """
+        total = self.summed(choice)
+        return total / (1 + total / _APART)
+
     def alone(self, node: str, form: str) -> float:
         """What one layer does in a form, with the tensors around it."""
-        return self.noise({node: form})
+        return self.summed({node: form})
+
+
+class FormTrials(Protocol):
+    """The door to what forms of the layers of a graph do to its answers."""
+
+    def figures(self, forms: Sequence[LayerForm], *, timed: bool = False) -> ModelFigures:
+        """Noise and bytes of each layer in each form.
+
+        Args:
+            forms: Those that are compared.
+            timed: Whether each is timed as well.
+
+        Raises:
+            PassError: No layer can be measured, or the time is over.
+            ModelError: onnxruntime cannot run a form.
+        """
+
+    def made(self, spec: str) -> Graph | str:
+        """What passes make of the graph, or why they make nothing.
+
+        Args:
+            spec: The passes, as spec text.
+        """
+
+    def noise(self, graph: Graph) -> float:
+        """Power of the error in the worst output over the power of that output.
+
+        Args:
+            graph: One that takes the same feeds; it is compared with the model as it came.
+
+        Raises:
+            ModelError: onnxruntime cannot run it.
+        """

@@ -12,6 +12,7 @@ import numpy as np
 from graphopt.contract.budgets import Missed, missed_budget
 from graphopt.contract.curves import TrainingCurves
 from graphopt.contract.findings import Findings
+from graphopt.contract.forms import FormTrials
 from graphopt.contract.kept import Kept
 from graphopt.contract.preconditions import Precondition
 from graphopt.contract.taken import Taken
@@ -189,6 +190,7 @@ class Context:
             where passes have removed channels; what is not listed is whole.
         findings: What passes found out about the graph handed over: the same pass with other
             options does not measure again.
+        trials: What forms of the layers do to the answers; None where the model was not run.
     """
 
     target: Target
@@ -203,6 +205,7 @@ class Context:
     training: Training | None = None
     kept: Kept = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
+    trials: FormTrials | None = None
 
 
 class Pass(Options, ABC):

@@ -13,7 +13,7 @@ from graphopt.graph.graph import Graph
 from graphopt.graph.node import label
 from graphopt.options import close_names
 
-__all__ = ["nearest", "select", "unmatched"]
+__all__ = ["exactly", "nearest", "select", "unmatched"]
 
 
 def select(
@@ -53,6 +53,15 @@ def _named_by(patterns: Sequence[str]) -> Callable[[str], bool]:
     wild = [translate(pattern) for pattern in patterns if any(c in pattern for c in "*?[")]
     exact, match = frozenset(patterns), re.compile("|".join(wild)).match
     return lambda name: name in exact or (bool(wild) and match(name) is not None)
+
+
+def exactly(name: str) -> str:
+    """A pattern for the node of a label, also where that is a word for a kind of layers.
+
+    >>> exactly("conv1"), exactly("first")
+    ('conv1', 'firs[t]')
+    """
+    return f"{name[:-1]}[{name[-1]}]" if name in NODE_KINDS else name
 
 
 def unmatched(graph: Graph, patterns: Sequence[str]) -> list[str]:

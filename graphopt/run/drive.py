@@ -24,6 +24,7 @@ from graphopt.graph.graph import Graph
 from graphopt.observe.request import Answers, Request
 from graphopt.observe.walk import Walk
 from graphopt.rewrite.half_weights import restore, widen
+from graphopt.run.form_trials import StageTrials
 from graphopt.run.limits import broken_exactness
 from graphopt.run.means import Means
 from graphopt.run.promises import destroyed
@@ -209,6 +210,9 @@ def _context(stage: Stage, means: Means, *, timed: bool) -> Context:
         training=means.lessons(),
         kept=stage.kept,
         findings=stage.findings,
+        trials=None
+        if means.judge is None
+        else StageTrials(stage, means, means.judge, form_maker(stage, means)),
     )
 
 

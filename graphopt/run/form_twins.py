@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from graphopt.analysis.layer_grids import rounded_tensors
-from graphopt.contract.forms import FLOAT, Grid, LayerForm, form_named
-from graphopt.facts.layers import Layer, layer, open_layers
-from graphopt.graph.graph import Constant, Graph
-from graphopt.graph.node import label
+from graphopt.contract.forms import FLOAT, Grid, LayerForm
+from graphopt.facts.coded import coded_weight
+from graphopt.facts.layers import Layer, Refusal, layer, open_layers
+from graphopt.graph.graph import Constant, Graph, Scope
+from graphopt.graph.node import is_op, label
 from graphopt.run.stage import Stage
 
 __all__ = ["FormTwins", "Made"]
@@ -24,6 +25,8 @@ Floats = NDArray[np.float32]
 Made = Graph | str
 """What the passes of a form make of a graph, or why they make nothing."""
 
+_NODES = 5
+"""Between an integer product and the result of its layer: Cast, two Mul, Add, and itself."""
 _LEAST_POSITIONS = 16
 """Of fewer values of a channel the mean is no bias that other samples share."""
 
@@ -58,8 +61,7 @@ class FormTwins:
         }
         twins, reasons = dict[str, Graph](), dict[str, str]()
         wanted = {form.name: form for form in forms if form is not FLOAT}
-        sources = {form.weights: form_named(form.weights) for form in forms if form.weights}
-        for name, form in (sources | wanted).items():
+        for name, form in wanted.items():
             made = make(form.spec)
             if isinstance(made, str):
                 reasons[name] = made
@@ -68,44 +70,38 @@ class FormTwins:
         return cls(stage, own, twins, wanted, reasons)
 
     @cached_property
-    def _nodes(self) -> dict[str, dict[str, NodeProto]]:
-        return {
-            name: {label(node): node for node in twin.main.nodes}
-            for name, twin in self.twins.items()
-        }
-
-    def _twin(self, node: str, form: str) -> Layer | None:
-        """The layer as it is in a form, where it has that form."""
-        twin = self.twins.get(form)
-        if twin is None or node not in self._nodes[form]:
-            return None
-        found = layer(twin.main, self._nodes[form][node])
-        return found if isinstance(found, Layer) and found.weight.form != "float" else None
+    def _found(self) -> dict[tuple[str, str], Layer]:
+        """Each layer as it is in each form that it has, by label and form."""
+        found = {}
+        for form, twin in self.twins.items():
+            named = {label(each): each for each in twin.main.nodes}
+            for node, own in self.layers.items():
+                made = named.get(node) or _integers(twin.main, own.node.output[0])
+                twin_layer = None if made is None else layer(twin.main, made)
+                if isinstance(twin_layer, Layer) and twin_layer.weight.form != "float":
+                    found[node, form] = twin_layer
+        return found
 
     def weights(self, node: str, form: str) -> Floats | None:
         """The weights that a layer has in a form, as its float node reads them; None without."""
-        source = self.rounds[form].weights or form
-        found, own = self._twin(node, source), self.layers[node]
-        if found is None or (source != form and not self._replaced(node, form)):
+        found, own = self._found.get((node, form)), self.layers[node]
+        if found is None:
             return None
-        values = found.values().astype(np.float32) / np.float32(own.alpha)
-        return np.ascontiguousarray(values) if values.shape == own.weight.shape else None
-
-    def _replaced(self, node: str, form: str) -> bool:
-        """Whether other nodes compute the result of a layer in a form."""
-        twin = self.twins.get(form)
-        if twin is None:
-            return False
-        maker = twin.main.producer(self.layers[node].node.output[0])
-        return maker is not None and maker.op_type != self.layers[node].node.op_type
+        values = _floats(found)
+        if values is None:
+            return None
+        if values.ndim == 2 and found.read_axes[0] % 2 != own.read_axes[0] % 2:
+            values = values.T
+        fitting = np.ascontiguousarray(values / np.float32(own.alpha))
+        return fitting if fitting.shape == own.weight.shape else None
 
     def grids(self, node: str, form: str) -> tuple[Grid, ...]:
         """The tensors that go on a grid with a layer in a form."""
         kind = self.rounds[form].rounds
         if kind == "at run time":
             return ((self.layers[node].data, True),)
-        found = self._twin(node, form) if kind == "fixed" else None
-        if found is None:
+        found = self._found.get((node, form))
+        if found is None or kind == "nothing":
             return ()
         return tuple((name, False) for name in rounded_tensors(found, self.stage.graph.main))
 
@@ -117,8 +113,8 @@ class FormTwins:
             for node in self.layers:
                 if item.rounds == "at run time" and self.weights(node, form) is not None:
                     found[self.layers[node].data, True] = None
-                twin = self._twin(node, form) if item.rounds == "fixed" else None
-                if twin is not None:
+                twin = self._found.get((node, form))
+                if twin is not None and item.rounds == "fixed":
                     for name, grid in rounded_tensors(twin, self.stage.graph.main).items():
                         found.setdefault((name, False), grid)
         return found
@@ -143,3 +139,27 @@ class FormTwins:
             fit = each.bias_place is not None and positions >= _LEAST_POSITIONS * each.channels
             found[name] = len(shape) if shape is not None and fit else None
         return found
+
+
+def _integers(scope: Scope, result: str) -> NodeProto | None:
+    """The integer product from whose sums Cast, Mul and Add make a tensor."""
+    node = scope.producer(result)
+    for _ in range(_NODES):
+        if node is None or is_op(node, "MatMulInteger"):
+            break
+        inner = (scope.producer(name) for name in node.input if is_op(node, "Add", "Mul", "Cast"))
+        node = next((each for each in inner if each is not None and not _scales(each)), None)
+    return node
+
+
+def _scales(node: NodeProto) -> bool:
+    """Whether a node hands on the scale of codes, not their sums."""
+    return is_op(node, "DynamicQuantizeLinear")
+
+
+def _floats(found: Layer) -> Floats | None:
+    """What the weight of a layer stands for."""
+    if found.weight.form != "integer":
+        return np.asarray(found.values(), np.float32)
+    codes = coded_weight(found)
+    return None if isinstance(codes, Refusal) else codes.values()

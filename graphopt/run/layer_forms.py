@@ -228,16 +228,21 @@ class _Meter:
         graph, forms = self.stage.graph, self.forms
         plain = bytes_of_layers(graph, graph)
         sizes = {name: bytes_of_layers(graph, twin) for name, twin in forms.twins.items()}
+        rest = io.size(graph) - sum(plain.values())
+        beside = {  # nodes and parameters of activations, of which each layer has its share
+            name: (io.size(twin) - rest - sum(sizes[name].values())) / max(1, len(forms.layers))
+            for name, twin in forms.twins.items()
+        }
         layers = []
         for node, own in forms.layers.items():
             made = {FLOAT.name: FormFigures(0.0, plain[node])}
             for form in forms.rounds:
                 grids = forms.grids(node, form)
                 if (node, form) in noise and all(grid in rounded for grid in grids):
-                    size = sizes[form][node]
+                    size = max(0, round(sizes[form][node] + beside[form]))
                     made[form] = FormFigures(noise[node, form], size, None, grids)
             layers.append(LayerFigures(node, own.node.op_type, made))
-        rest = io.size(graph) - sum(plain[node] for node in forms.layers)
+        rest += sum(size for node, size in plain.items() if node not in forms.layers)
         samples = sum(sample.rows.real for sample in self.judge.samples)
         return ModelFigures(tuple(layers), rounded, rest, forms.reasons, samples, left)
 

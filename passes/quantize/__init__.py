@@ -1,5 +1,6 @@
 """Passes that store or compute on integers."""
 
+from graphopt.passes.quantize.assign_precision import AssignPrecision
 from graphopt.passes.quantize.convert_bfloat16 import ConvertBfloat16
 from graphopt.passes.quantize.convert_float16 import ConvertFloat16
 from graphopt.passes.quantize.correct_bias import CorrectBias
@@ -13,6 +14,7 @@ from graphopt.passes.quantize.scale_rows import ScaleRows
 from graphopt.passes.quantize.smooth_activations import SmoothActivations
 
 __all__ = [
+    "AssignPrecision",
     "ConvertBfloat16",
     "ConvertFloat16",
     "CorrectBias",

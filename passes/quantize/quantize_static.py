@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
+
+from onnx import NodeProto
 
 from graphopt.analysis.placement import place
 from graphopt.contract.examples import Example
@@ -166,6 +168,7 @@ class QuantizeStatic(Pass):
             context.target,
             lambda node: None if chosen(node) else _CHOSEN_FLOAT,
             weights=self.weight_type,
+            wide=self._eight_bits(graph),
             activations=self._codes(context),
         )
 
@@ -200,6 +203,13 @@ class QuantizeStatic(Pass):
             changes.edit(node, "computes on the integers of its neighbours")
         quantize_activations(graph.main, placement, grids_of)
         return changes
+
+    def _eight_bits(self, graph: Graph) -> Callable[[NodeProto], bool] | None:
+        """Which layers are placed as those of 8 bits though others have fewer."""
+        if not (self.narrow and self._narrow):
+            return None
+        wide = self._wide(graph)
+        return lambda node: label(node) in wide
 
     def _wide(self, graph: Graph) -> set[str]:
         """Labels of the layers that keep 8 bits where the others have fewer."""

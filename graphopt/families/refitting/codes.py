@@ -101,9 +101,9 @@ class SolvableCodes(Solvable):
         else:
             codes = CentreGrid(steps, found.centres.astype(np.float64)).codes(values)
         coded.store(codes.clip(coded.qmin, coded.qmax), found.scale, found.centres)
-        if bias is None:
-            return None
-        flat, one = bias.reshape(-1), self.layer
+        flat, one = None if bias is None else bias.reshape(-1), self.layer
+        if flat is None or (self.input_scale is not None and one.bias_place is None):
+            return None  # a MatMul has none before something is added to its result
         if self.input_scale is not None:
             held = one.weight.scale
             assert held is not None and one.bias_place is not None
