@@ -26,6 +26,7 @@ from graphopt.graph.node import is_op, label
 from graphopt.graph.tensors import Array
 from graphopt.numerics.sqnr import ErrorSums
 from graphopt.observe.sizes import shapes_on
+from graphopt.run.judge import HELD_WEIGHTS_BYTES
 from graphopt.run.record import LayerRecord
 from graphopt.runtime.profile import node_times
 from graphopt.runtime.session import Session
@@ -148,14 +149,16 @@ def times_of_layers(
 def _times(graphs: Sequence[Graph], feeds: Feeds, threads: int) -> list[Mapping[str, float]]:
     """Milliseconds of each node of each graph: the median of profiles that were taken in turns.
 
-    The runs of one profile may all lie within a moment at which other programs run.
+    The runs of one profile may all lie within a moment at which other programs run. Large models
+    are profiled once: to load them takes longer than to run them.
 
     Raises:
         ModelError: A graph cannot be run.
     """
+    large = any(graph.weight_bytes > HELD_WEIGHTS_BYTES for graph in graphs)
     turns = [
         [node_times(graph, feeds, threads=threads, runs=_RUNS) for graph in graphs]
-        for _ in range(_TURNS)
+        for _ in range(1 if large else _TURNS)
     ]
     return [
         {name: median(each[name] for each in of_graph if name in each) for name in of_graph[0]}

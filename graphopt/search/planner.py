@@ -31,6 +31,7 @@ from graphopt.search.proving import first_proven, told_causes
 from graphopt.search.pruned import pruned_forms
 from graphopt.search.sensitivity import sensitive_layers
 from graphopt.search.shares import Forecast, worth_trying
+from graphopt.search.spared import close_already
 from graphopt.search.trained import trained_forms
 from graphopt.search.trials import NO_EVIDENCE, attempt, weigh, weigh_again
 
@@ -42,6 +43,8 @@ _UNRUN = (
     "nothing was run, so auto keeps what needs no proof; the preset int8-weights stores the "
     "weights in 8 bits without a run"
 )
+
+_SPARED = "not tried, since the model is large and {} close: {}"
 
 _CONVERT, _BEHIND = "convert-to-float32", "fuse-batchnorm,fold-constants"
 _LIFT = "upgrade-opset"
@@ -82,11 +85,14 @@ def search(stage: Stage, means: Means) -> Choice:
     if tried and tried[0].quality is not None and base.stage.session.stands_in_for:
         base = replace(tried.pop(), kind="float")  # the cleaned model itself does not run here
     lifted = _lift(tried[0] if tried else base, trial)
-    late, cut = list[str](), list[str]()
+    late, cut, spared, close = list[str](), list[str](), list[str](), ""
     proposals = proposals_for(lifted.stage, means)
     for number, proposal in enumerate(proposals, start=1):
         if means.deadline.over:
             late.append(proposal.name)
+            continue
+        if close := close_already(base, lifted.stage, tried, means):
+            spared.append(proposal.name)
             continue
         logger.info("form %d of %d: %s", number, len(proposals), proposal.name)
         item = attempt(lifted, trial, proposal)
@@ -94,13 +100,12 @@ def search(stage: Stage, means: Means) -> Choice:
             cut.append(proposal.name)  # what its other passes made is a form all the same
         if not any(_alike(item, other) for other in tried):
             tried.append(item)  # a pass with nothing to do leaves the form of another trial
-    weigh(base, tried, means)
+    weigh(base, [item for item in tried if item.ratio is None], means)
     mixed, messages = _mixed(base, lifted, tried, means)
-    made = {item.name for item in tried}
-    ends = {"given up under way": cut, "not tried": [name for name in late if name not in made]}
-    undone = [f"{how}: {', '.join(names)}" for how, names in ends.items() if names]
-    if undone:
-        messages.insert(0, means.deadline.told("; ".join(undone)))
+    late = [name for name in late if all(name != item.name for item in tried)]
+    messages = _undone(cut, late, means) + messages
+    if spared:
+        messages.append(_SPARED.format(close, ", ".join(spared)))
     weigh(base, mixed, means)
     tried += mixed
     fewer, why = pruned_forms(base, lifted, tried, means)
@@ -118,6 +123,13 @@ def search(stage: Stage, means: Means) -> Choice:
     floor = means.limits.min_sqnr_db
     table = [row(item, item is chosen, base.bytes, floor) for item in (base, *tried)]
     return Choice(chosen.stage, chosen.records, chosen.passes, table, messages, verified)
+
+
+def _undone(cut: Sequence[str], late: Sequence[str], means: Means) -> list[str]:
+    """What the time did not suffice for, in a sentence; none where it did."""
+    ends = {"given up under way": cut, "not tried": late}
+    undone = [f"{how}: {', '.join(names)}" for how, names in ends.items() if names]
+    return [means.deadline.told("; ".join(undone))] if undone else []
 
 
 def _alike(item: Candidate, other: Candidate) -> bool:
