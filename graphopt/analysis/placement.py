@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 from onnx import NodeProto, TensorProto
 
+from graphopt.analysis.slow_layers import Beside, leave_alone, slow_kind
 from graphopt.facts.layers import Layer, Refusal, layer, layers
 from graphopt.facts.shapes import Shapes
 from graphopt.graph.graph import Scope
 from graphopt.graph.node import attribute, is_op
 from graphopt.numerics.grids import CodeName
 from graphopt.rewrite.quantized_activations import Placement
-from graphopt.targets import OpRule, Slow, Target
+from graphopt.targets import OpRule, Target
 
 __all__ = ["Refuse", "place"]
 
@@ -92,7 +93,18 @@ class _Planner:
                 placement.layers.append(found)
             else:
                 placement.refused.append(found)
+        if self.target.slow.alone:
+            self._leave_alone(placement)
         return placement
+
+    def _leave_alone(self, placement: Placement) -> None:
+        scope, target = self.scope, self.target
+        leave_alone(placement, Beside(scope, self.shapes, target, self._result, self._joins))
+
+    def _joins(self, node: NodeProto) -> bool:
+        """Whether a node without a weight may compute on integers beside those that do."""
+        rule = self._rule(node)
+        return rule is not None and rule.role != "weighted"
 
     # single nodes
 
@@ -128,7 +140,7 @@ class _Planner:
         refusal = found.refusal("codable", "right") or (
             found.refusal("matrix") if found.kind == "linear" else None
         )
-        if refusal is None and (why := _slow(found, self.target.slow)):
+        if refusal is None and (why := slow_kind(found, self.target.slow)):
             return Refusal(node, why)
         refusal = refusal or (found.refusal("float32 bias") if found.adds else None)
         return refusal or found.refusal("fixed", "finite") or found
@@ -284,20 +296,6 @@ class _Planner:
                 break
             name = node.input[0]
         return name
-
-
-def _slow(found: Layer, slow: Slow) -> str:
-    """Why a two-dimensional Conv is slower on integers than in floats; empty where it is not."""
-    shape = found.weight.constant.shape
-    if not is_op(found.node, "Conv") or len(shape) != 4:
-        return ""
-    width, slower = shape[found.in_axis], "its integer kernel is slower than the float one"
-    if found.groups > 1:
-        if width == 1:
-            return f"depthwise; {slower}" if slow.depthwise else ""
-        return f"{width} channels a group; {slower}" if width < slow.group else ""
-    narrow = shape[2:] == (1, 1) and width < slow.pointwise
-    return f"1x1 of {width} channels; {slower}" if narrow else ""
 
 
 def _take(counts: Counter[str], less: Counter[str]) -> Iterator[str]:

@@ -52,7 +52,8 @@ def _work(stage: Stage, target: Target) -> float | None:
             if macs is None:
                 return None
             total += macs * (target.integer_time if label(node) in integer else 1.0)
-            total += target.crossing * _crossed(scope, node, shapes, integer)
+            crossed = _crossed(scope, node, shapes, integer)
+            total += target.crossing * crossed + (target.overhead if crossed else 0)
     return total
 
 

@@ -33,9 +33,17 @@ _NNAPI = {
     "Gemm": replace(_NNAPI_WEIGHTED, per_channel=False, needs_zero_points=True),
 }
 
-_WEB_SLOW = Slow(depthwise=True, group=1 << 30, pointwise=64)
+_WEB = ONNXRUNTIME | {"Gemm": replace(ONNXRUNTIME["Gemm"], pays=False)}
+"""An MLP of three Gemms took 2.6 times as long on integers, one row at a time (1.30, node 20)."""
+_WEB_SLOW = Slow(depthwise=True, group=1 << 30, pointwise=64, alone=True)
 """Integers over floats, four times the same Conv (1.30, node 20): 3x3 0.88 to 0.99, 1x1 of 64 and
 more channels 0.87 to 1.14, of 16 1.3 to 1.4, depthwise 3x3 1.7 to 2.2, 16 groups of 4 1.8."""
+_WEB_TIME = 0.4
+"""With ``crossing`` and ``overhead`` fitted to Convs that each stand between Abs in floats,
+integers over floats (1.30, node 20): 1x1 of 128 to 128 channels at 14x14 0.8, of 256 to 256 at 7x7
+0.6, of 112 to 672 at 14x14 0.5, of 144 to 40 and 40 to 240 at 8x8 1.1 to 1.2, of 80 to 480 at 4x4
+1.0, 3x3 of 32 and 64 channels at 28x28 0.5. MobileNet 0.25 with nothing but its 1x1 of 128 and more
+channels on integers took 0.89 of its time in floats."""
 
 _QNN_WEIGHTED = OpRule(
     "weighted",
@@ -107,8 +115,10 @@ ACCELERATORS = (
         "onnxruntime-web, WebAssembly with SIMD: int8 for wide layers alone",
         "WebAssembly",
         saturates=False,
-        rules=ONNXRUNTIME,  # 1.30 in node 20: the bits of the desktop
+        rules=_WEB,  # 1.30 in node 20: the bits of the desktop
         slow=_WEB_SLOW,
-        integer_time=0.8,
+        integer_time=_WEB_TIME,
+        crossing=25.0,
+        overhead=60_000.0,
     ),
 )

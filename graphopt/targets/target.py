@@ -62,11 +62,14 @@ class Slow:
         depthwise: Those of one input channel a group.
         group: Those of more than one group with fewer input channels in each than this.
         pointwise: Those of one position, in one group, with fewer input channels than this.
+        alone: Layers beside layers in floats, where to quantize what they read and to dequantize
+            what they give takes longer than they save, by ``integer_time`` and ``crossing``.
     """
 
     depthwise: bool = False
     group: int = 0
     pointwise: int = 0
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class Target:
         integer_time: Time of a multiplication on integers over that of one in floats, to reckon
             with where the target is not this machine.
         crossing: Time to quantize or dequantize an element, in multiplications of floats.
+        overhead: Time that each such node takes besides, in the same unit.
     """
 
     name: str
@@ -137,6 +141,7 @@ class Target:
     external: bool = True
     integer_time: float = 0.5
     crossing: float = 8.0
+    overhead: float = 5000.0
 
     @property
     def weight_types(self) -> tuple[CodeName, ...]:
