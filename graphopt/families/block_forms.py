@@ -18,8 +18,8 @@ __all__ = ["BlockForm", "block_form", "lookups", "scale_axes", "scale_count"]
 
 Operators = Literal["expanded", "dequantized", "rows", "packed rows"]
 """Cast, Sub and Mul in front of the layers, which a runtime folds as it loads the model; a
-DequantizeLinear; a lookup of rows of codes with Cast and Mul behind it; an operator of the
-runtime's own that looks up packed rows."""
+DequantizeLinear; a lookup of rows of codes with Cast and Mul behind it; operators of the
+runtime's own that look up packed rows, and multiply by them."""
 
 _DEFAULT_BLOCKS = {8: 0, 4: 128, 2: 32}
 _LEAST_PACKED = 16  # GatherBlockQuantized takes powers of two from here on
@@ -134,13 +134,35 @@ def _packed_block(group: WeightGroup, kind: CodeType, size: int, target: Target)
     shape, uses = group.constant.shape, group.constant.scope.uses(group.constant.origin)
     if kind.bits >= 8 or not target.block_lookup or len(shape) != 2:
         return 0
-    plain = all(use.index >= 0 and picks_rows(use.node, use.index) for use in uses)
-    if not plain or shape[1] * kind.bits % 8:
+    others = [use for use in uses if use.index < 0 or not picks_rows(use.node, use.index)]
+    if others:
+        return _tied_block(group, kind, size, target) if _tied(group, others) else 0
+    if shape[1] * kind.bits % 8:
         return 0
     row = 1 << (shape[1] - 1).bit_length()
     if not size or size >= row:
         return max(_LEAST_PACKED, row)
     return max(_LEAST_PACKED, 1 << (size.bit_length() - 1))
+
+
+def _tied(group: WeightGroup, others: Sequence[Use]) -> bool:
+    """Whether all that reads a table beside lookups is products with its rows as columns."""
+    products = [each for each in group.layers if each.kind != "table"]
+    if not all(use.index == 0 and is_op(use.node, "Transpose") for use in others):
+        return False
+    readers = sum(len(use.scope.uses(use.node.output[0])) for use in others)
+    plain = all(
+        is_op(each.node, "MatMul") and each.weight.index == 1 and len(each.weight.path) == 1
+        for each in products
+    )
+    return plain and len(products) == readers and not group.layers[0].weight.given_out
+
+
+def _tied_block(group: WeightGroup, kind: CodeType, size: int, target: Target) -> int:
+    """The largest block that divides the rows of a table, up to ``size``; 0 for none."""
+    length, most = group.constant.shape[1], size or group.constant.shape[1]
+    fitting = target.block_sizes.get(_name(kind), ())
+    return max((each for each in fitting if each <= most and not length % each), default=0)
 
 
 def _is_linear(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from onnx import NodeProto, TensorProto
 from graphopt.facts.operators import CONTRIB
 from graphopt.facts.shapes import Shapes
 from graphopt.graph.graph import Scope, Use
+from graphopt.graph.node import is_op
 from graphopt.graph.tensors import Array
 from graphopt.numerics.block_grids import BlockGrid, half_holds
 from graphopt.numerics.grids import CodeType
@@ -22,6 +23,9 @@ from graphopt.rewrite.contrib import declare_type, import_contrib
 from graphopt.rewrite.values import drop_unread
 
 __all__ = ["BlockCodes"]
+
+_ROUNDED_TO_INT8 = 4
+"""Accuracy level of MatMulNBits: what it reads is rounded to int8, block by block."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,45 +104,78 @@ class BlockCodes:
         edit.redirect(uses, floats)
         drop_unread(home, [self.name])
 
-    def look_up(self, uses: Sequence[Use], shapes: Shapes) -> None:
-        """Let each Gather of rows be onnxruntime's GatherBlockQuantized.
+    def pack(self, uses: Sequence[Use], shapes: Shapes) -> None:
+        """Let each Gather of rows, and each MatMul by all of them, read packed codes.
 
-        Codes are packed into bytes, along the rows; unsigned ones without zero points have theirs
-        in the middle, which is what signed codes become.
+        They become onnxruntime's GatherBlockQuantized and MatMulNBits. Unsigned codes without
+        zero points have theirs in the middle, which is what signed codes become.
+
+        Args:
+            uses: Gathers of rows, and Transposes in front of MatMuls.
+            shapes: Of the tensors of the graph.
         """
-        home, middle = self.home, 0 if self.kind.qmin == 0 else -self.kind.qmin
-        bits = self.kind.bits
-        codes = home.add_constant(
-            f"{self.name}_quantized", pack_rows(self.grid.codes + middle, bits)
-        )
+        home, bits, block = self.home, self.kind.bits, self.grid.block[1]
+        products = [
+            each
+            for use in uses
+            if is_op(use.node, "Transpose")
+            for each in use.scope.uses(use.node.output[0])
+        ]
+        turned = [use.node.output[0] for use in uses if is_op(use.node, "Transpose")]
+        held = pack_rows(self.grid.codes + max(0, -self.kind.qmin), bits)
+        rows, length = self.grid.codes.shape
+        if products:
+            held = held.reshape(rows, length // block, -1)
+        codes = home.add_constant(f"{self.name}_quantized", held)
         scales = self._scales()
-        scale = home.add_constant(f"{self.name}_scale", scales)
-        zeros = []
+        parameters = [home.add_constant(f"{self.name}_scale", scales)]
         if self.kind.qmin == 0:
             points = pack_rows(self.grid.zero_point, bits)
-            zeros = [home.add_constant(f"{self.name}_zero_point", points)]
+            parameters.append(home.add_constant(f"{self.name}_zero_point", points))
         for use in uses:
-            node, scope = use.node, use.scope
-            single = self._single(scale, scales.dtype, scope.first_reader(self.name), scope)
-            made = onnx.helper.make_node(
-                "GatherBlockQuantized",
-                [codes, node.input[1], single, *zeros],
-                [node.output[0]],
-                name=node.name,
-                domain=CONTRIB,
-                bits=bits,
-                block_size=self.grid.block[1],
-                gather_axis=0,
-                quantize_axis=1,
-            )
-            made.doc_string = node.doc_string
-            made.metadata_props.extend(node.metadata_props)
-            before = scope.following(node)
-            scope.remove([node])
-            scope.add(made, before=before)
-            declare_type(scope, made.output[0], shapes)
+            if is_op(use.node, "Transpose"):
+                continue
+            table, before = codes, use.scope.first_reader(self.name)
+            if products:
+                sizes = self._sizes([rows, length * bits // 8])
+                output = f"{self.name}_rows"
+                table = qdq.add_node(use.scope, "Reshape", [codes, sizes], output, before=before)
+            inputs = [table, use.node.input[1], *self._read(parameters, scales.dtype, use)]
+            own = {"gather_axis": 0, "quantize_axis": 1}
+            self._replace(use, "GatherBlockQuantized", inputs, shapes, own)
+        for use in products:
+            inputs = [use.node.input[0], codes, *self._read(parameters, scales.dtype, use)]
+            own = {"K": length, "N": rows, "accuracy_level": _ROUNDED_TO_INT8}
+            self._replace(use, "MatMulNBits", inputs, shapes, own)
         import_contrib(home.graph)
-        drop_unread(home, [self.name])
+        drop_unread(home, [*turned, self.name])
+
+    def _read(self, parameters: Sequence[str], dtype: Any, use: Use) -> list[str]:
+        """Scales as float32, and zero points as they are."""
+        single = self._single(parameters[0], dtype, use.node, use.scope)
+        return [single, *parameters[1:]]
+
+    def _replace(
+        self, use: Use, op_type: str, inputs: list[str], shapes: Shapes, own: Mapping[str, Any]
+    ) -> None:
+        """An operator of onnxruntime's in the place of a node, under its name."""
+        node, scope = use.node, use.scope
+        made = onnx.helper.make_node(
+            op_type,
+            inputs,
+            [node.output[0]],
+            name=node.name,
+            domain=CONTRIB,
+            bits=self.kind.bits,
+            block_size=self.grid.block[1],
+            **own,
+        )
+        made.doc_string = node.doc_string
+        made.metadata_props.extend(node.metadata_props)
+        before = scope.following(node)
+        scope.remove([node])
+        scope.add(made, before=before)
+        declare_type(scope, made.output[0], shapes)
 
     def _codes(self) -> str:
         codes = self.grid.codes.astype(self.kind.dtype)

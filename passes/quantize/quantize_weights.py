@@ -71,8 +71,8 @@ class QuantizeWeights(Pass):
 
     Tables of which a Gather or Slice picks entries, such as those of embeddings and positions, stay
     integers in memory too, and only what is picked is dequantized. Below 8 bits that takes an
-    operator of onnxruntime's own (GatherBlockQuantized); where the target has none, and for a
-    Slice or a table that a layer multiplies by as well, their entries get 8 bits.
+    operator of onnxruntime's own (GatherBlockQuantized), and MatMulNBits where a MatMul multiplies
+    by the table as well; where the target has none, and for a Slice, entries get 8 bits.
 
     8-bit weights that another tool has put behind a DequantizeLinear, in front of float
     activations, get the form that is expanded at load, with the same codes. No data is needed. Put
@@ -180,7 +180,7 @@ class QuantizeWeights(Pass):
         elif form.operators == "dequantized":
             codes.dequantize(uses)
         elif form.operators == "packed rows":
-            codes.look_up(uses, shapes)
+            codes.pack(uses, shapes)
         else:
             _store_rows(group, form, grid)
         return told

@@ -197,7 +197,9 @@ ODD = {
     "rows of odd length": (TABLE[0], TABLE[1], (200, 95), "x86-vnni"),
     "a slice": ("y = Slice(table, z, n, z)", "int64[1] n", (200, 96), "x86-vnni"),
     "columns": ("y = Gather<axis=1>(table, ids)", "int64[n] ids", (96, 200), "x86-vnni"),
-    "a tied one": (TIED, "int64[n] ids", (200, 96), "x86-vnni"),
+    "a tied one": (TIED, "int64[n] ids", (200, 96), "x86-avx2"),
+    "a tied one of odd length": (TIED, "int64[n] ids", (200, 100), "x86-vnni"),
+    "one that is turned for others": (f"{TIED} o = Sin(t)", "int64[n] ids", (200, 96), "x86-vnni"),
 }
 
 
@@ -209,6 +211,32 @@ def test_other_tables_get_eight_bits(apply_pass: ApplyPass, case: str) -> None:
     assert record.changes[0].what.startswith("table stored as int8, 200 scales along axis")
     assert record.changes[0].what.endswith("looks up no such rows of 4 bits")
     assert "GatherBlockQuantized" not in operators(graph)
+
+
+@pytest.mark.parametrize("kind", ["int4", "uint4"])
+def test_a_table_that_is_multiplied_by_as_well_is_stored_once(
+    apply_pass: ApplyPass, kind: CodeName
+) -> None:
+    values = weights(200, 96)
+    model = model_of(TIED, "int64[n] ids", table=values)
+    item = QuantizeWeights(weight_type=kind)  # type: ignore[arg-type]
+    graph, record = apply_pass(model, item, target="x86-vnni")
+    grid = block_grid(values, (1, 32), CODE_TYPES[kind], half=True)
+    assert record.changes[0].what == (
+        f"table stored as {kind}, 600 scales, one for every 32 weights, in float16"
+    )
+    counted = operators(graph)
+    assert (counted["GatherBlockQuantized"], counted["MatMulNBits"]) == (1, 1)
+    assert "Transpose" not in counted
+    ids = np.array([0, 199, 7])
+    expected = grid.values()[ids] @ grid.values().T
+    result = Session(graph).run({"ids": ids})["y"]
+    np.testing.assert_allclose(result, expected, atol=LEVEL_4 * np.abs(expected).max())
+    assert params(graph) == values.size
+    assert zeros(graph).count == int((grid.values() == 0).sum())
+    assert [entry.kernel for entry in audit(graph).integer] == ["MatMulNBits"]
+    _, again = apply_pass(graph.to_model(), item, target="x86-vnni")
+    assert again.status == "nothing to do"
 
 
 VIEWED = {
