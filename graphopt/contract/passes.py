@@ -19,7 +19,7 @@ from graphopt.contract.taken import Taken
 from graphopt.facts.layers import Refusal
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import label
-from graphopt.observe.extremes import ChannelAbsMax, HistogramOf, MinMax, RowWidths
+from graphopt.observe.extremes import ChannelAbsMax, ChannelMin, HistogramOf, MinMax, RowWidths
 from graphopt.observe.gram import Gram
 from graphopt.observe.means import ChannelMean, MeanOutput, MeanSquare
 from graphopt.observe.request import Answers, Request
@@ -40,6 +40,7 @@ __all__ = [
     "Changes",
     "ChannelAbsMax",
     "ChannelMean",
+    "ChannelMin",
     "Context",
     "Edit",
     "Gram",

@@ -13,7 +13,7 @@ from graphopt.numerics.histogram import Histogram
 from graphopt.observe.request import Folder, Request, Rows, not_finite, same_channels
 from graphopt.observe.taps import Reduction, Sampled, Tap, rows_and
 
-__all__ = ["ChannelAbsMax", "HistogramOf", "MinMax", "RowWidths"]
+__all__ = ["ChannelAbsMax", "ChannelMin", "HistogramOf", "MinMax", "RowWidths"]
 
 _FINE_RATIO = 16  # per-channel extremes are finished on the host if they are so much fewer
 _BIN_BYTES = 8
@@ -69,6 +69,16 @@ class RowWidths(Request[NDArray[np.float64]]):
     def folder(self, shape: tuple[int, ...], per_run: int) -> Folder[NDArray[np.float64]]:
         self.axis_of(shape, -1)
         return _RowWidths(self.tensor, len(shape), self.most)
+
+
+@dataclass(frozen=True)
+class ChannelMin(Request[NDArray[np.float32]]):
+    """Smallest value over everything but ``axis``: float32 ``(channels,)``; 0 if there is none."""
+
+    axis: int = 1
+
+    def folder(self, shape: tuple[int, ...], per_run: int) -> Folder[NDArray[np.float32]]:
+        return _ChannelMin(self.tensor, shape, self.axis_of(shape, self.axis))
 
 
 class _Extremes:
@@ -162,6 +172,24 @@ class _ChannelAbsMax(Folder[NDArray[np.float32]]):
 
     def result(self) -> NDArray[np.float32]:
         return self.peaks
+
+
+class _ChannelMin(Folder[NDArray[np.float32]]):
+    def __init__(self, tensor: str, shape: tuple[int, ...], axis: int) -> None:
+        self.axis = axis
+        self.extremes = _Extremes(tensor, rows_and(axis), len(shape))
+        self.taps = self.extremes.taps
+        self.least: NDArray[np.float32] = np.full(shape[axis], np.inf, dtype=np.float32)
+
+    # Rows that repeat others do not move extremes.
+    def take(self, arrays: Mapping[Tap, Array], rows: Rows) -> None:
+        low, _ = self.extremes.read(arrays)
+        least = low.min(axis=0, initial=np.inf) if self.axis else low
+        same_channels(self.extremes.tensor, self.least, least)
+        self.least = np.minimum(self.least, least, dtype=np.float32)
+
+    def result(self) -> NDArray[np.float32]:
+        return np.where(np.isfinite(self.least), self.least, np.float32(0))
 
 
 class _RowWidths(Folder[NDArray[np.float64]]):

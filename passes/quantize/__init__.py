@@ -1,5 +1,6 @@
 """Passes that store or compute on integers."""
 
+from graphopt.passes.quantize.absorb_bias import AbsorbBias
 from graphopt.passes.quantize.assign_precision import AssignPrecision
 from graphopt.passes.quantize.convert_bfloat16 import ConvertBfloat16
 from graphopt.passes.quantize.convert_float16 import ConvertFloat16
@@ -14,6 +15,7 @@ from graphopt.passes.quantize.scale_rows import ScaleRows
 from graphopt.passes.quantize.smooth_activations import SmoothActivations
 
 __all__ = [
+    "AbsorbBias",
     "AssignPrecision",
     "ConvertBfloat16",
     "ConvertFloat16",

@@ -158,6 +158,7 @@ def test_what_a_pass_requires_is_told_in_phrases_of_its_own_options(name: str) -
 def test_who_asks_for_calibration_samples() -> None:
     asking = [name for name in registry.names() if registry.find(name)().asks(CalibrationSamples)]
     assert asking == [
+        "absorb-bias",
         "assign-precision",
         "correct-bias",
         "drop-blocks",

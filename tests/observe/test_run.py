@@ -14,7 +14,7 @@ from graphopt.errors import DataError, LimitError, ModelError, PassError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.numerics import ranges
-from graphopt.observe.extremes import ChannelAbsMax, HistogramOf, MinMax, RowWidths
+from graphopt.observe.extremes import ChannelAbsMax, ChannelMin, HistogramOf, MinMax, RowWidths
 from graphopt.observe.means import ChannelMean
 from graphopt.observe.request import Request
 from graphopt.observe.run import observe
@@ -144,7 +144,9 @@ def test_every_rank(tensor: str) -> None:
     requests: list[Request[Any]] = [MinMax(tensor), HistogramOf(tensor)]
     rank = values[0].ndim
     requests += [
-        kind(tensor, axis) for axis in range(rank) for kind in (ChannelMean, ChannelAbsMax)
+        kind(tensor, axis)
+        for axis in range(rank)
+        for kind in (ChannelMean, ChannelAbsMax, ChannelMin)
     ]
     found = observe(made, requests, samples)
     stacked = np.stack(values)
@@ -155,6 +157,7 @@ def test_every_rank(tensor: str) -> None:
         mean, peak = found[ChannelMean(tensor, axis)], found[ChannelAbsMax(tensor, axis)]
         np.testing.assert_allclose(mean, stacked.mean(axis=others), atol=1e-6)
         np.testing.assert_array_equal(peak, np.abs(stacked).max(axis=others))
+        np.testing.assert_array_equal(found[ChannelMin(tensor, axis)], stacked.min(axis=others))
 
 
 TYPES = """
