@@ -89,7 +89,7 @@ def _weight(scope: Scope, node: NodeProto, rule: OpRule | None) -> str:
         return ""
     if found.weight.form == "float":
         return "its weight is float"
-    if found.weight.form == "expanded":
+    if found.weight.form in ("expanded", "codebook"):
         return "its weight is only stored small; onnxruntime expands it to float at load"
     kind = _type_name(found.weight.constant.data_type)
     if rule is None:

@@ -231,7 +231,12 @@ def _type_missing(one: Layer) -> str:
 def _codes_missing(one: Layer) -> str:
     scale = one.weight.scale
     eight = one.weight.constant.data_type in (TensorProto.INT8, TensorProto.UINT8)
-    if eight and scale is not None and scale.data_type == TensorProto.FLOAT:
+    if (
+        eight
+        and one.weight.form != "codebook"
+        and scale is not None
+        and scale.data_type == TensorProto.FLOAT
+    ):
         return ""
     return _type_missing(one)
 
@@ -239,7 +244,7 @@ def _codes_missing(one: Layer) -> str:
 def _form_missing(one: Layer) -> str:
     if one.weight.form == "float":
         return ""
-    expanded = one.weight.form == "expanded"
+    expanded = one.weight.form in ("expanded", "codebook")
     return "its weight is stored in less than float32" if expanded else "it is quantized already"
 
 

@@ -24,7 +24,7 @@ from graphopt.families.layer_inputs import Inputs, inputs_of
 from graphopt.families.refitting.blocks import blocks_of, from_blocks
 from graphopt.graph.graph import Graph
 from graphopt.numerics import grids, ranges
-from graphopt.numerics.codebooks import fit_centres, nearest_centres, row_scales
+from graphopt.numerics.codebooks import extra_bits, fit_centres, nearest_centres, row_scales
 from graphopt.numerics.grids import CODE_TYPES
 from graphopt.rewrite.palettes import (
     SCALE_TOLERANCE,
@@ -42,6 +42,7 @@ Floats = NDArray[np.float64]
 
 _MANY_ZEROS = 0.1
 """Share of zeros from which on they stay exactly zero."""
+_EXTRA = 0.04
 _HALF_STEP = 2.0**-12
 _BIAS_ERROR = 0.02
 """Share of the weights of a channel that half floats may change its bias by."""
@@ -58,10 +59,11 @@ class PalettizeWeights(Pass):
     do. They are found by k-means over each weight, divided by a scale of each output channel;
     where there are calibration samples, by the error that a weight makes in the output of its
     layer, and biases make up for what the mean of an output loses. Codes of any width from 1 to 8
-    bits are packed without gaps. Layers go on computing in floats at the same speed: onnxruntime
-    and other runtimes that fold constants compute the weights once, when they load the model
-    (Cast, Gather and Mul of constants), and hold them as floats in memory. With ``opset=21``
-    four bits take one operator less.
+    bits are packed without gaps. Below 4 bits, small layers get one or more on top, as that costs
+    few bytes (``extra``). Layers go on computing in floats at the same speed: onnxruntime and other
+    runtimes that fold constants compute the weights once, when they load the model (Cast, Gather
+    and Mul of constants), and hold them as floats in memory. With ``opset=21`` four bits take two
+    operators less.
 
     The first layers and depthwise ones get integers of 8 bits with a scale a channel, as
     ``eight_bits`` says. Weights with many zeros keep each of them; where that is smaller, they take
@@ -78,6 +80,14 @@ class PalettizeWeights(Pass):
         tuple[str, ...],
         Option("nodes of these names, types or kinds get integers of 8 bits", patterns=True),
     ] = ("first", "depthwise")
+    extra: Annotated[
+        float | None,
+        Option(
+            "share of bytes on top, for more bits in small layers; by default 0.04 below 4 bits",
+            low=0,
+            high=1,
+        ),
+    ] = None
     half_biases: Annotated[bool, Option("store biases as half floats where that is enough")] = True
     min_size: MinSize = 256
     nodes: Nodes = ()
@@ -97,6 +107,7 @@ class PalettizeWeights(Pass):
                 changes.skip(refusal)
             else:
                 groups.append((group, bits))
+        groups = self._with_extra(groups)
         plain = [group for group, bits in groups if bits and group.layers[0].groups == 1]
         known = dict(zip(map(id, plain), inputs_of(plain, graph, context), strict=True))
         shared: Shared = {}
@@ -112,12 +123,22 @@ class PalettizeWeights(Pass):
                 changes.edit(each.node, f"{_words(palette, read)}{biases}")
         return changes
 
+    def _with_extra(
+        self, groups: Sequence[tuple[WeightGroup, int | None]]
+    ) -> list[tuple[WeightGroup, int | None]]:
+        """The weights with the bits of their codes, small ones with more of them."""
+        coded = [group for group, bits in groups if bits is not None]
+        extra = (_EXTRA if self.bits < 4 else 0.0) if self.extra is None else self.extra
+        sizes = [math.prod(group.constant.shape) for group in coded]
+        found = dict(zip(map(id, coded), extra_bits(sizes, self.bits, extra), strict=True))
+        return [(group, found.get(id(group))) for group, _ in groups]
+
     @classmethod
     def examples(cls) -> Sequence[Example]:
         return [
             Example("cnn", {"min_size": 64}, samples=8),
             Example("mlp", {"bits": 3, "eight_bits": (), "half_biases": False}, samples=8),
-            Example("mlp", {"exclude": ("Gemm",), "bits": 2}),
+            Example("mlp", {"exclude": ("Gemm",), "bits": 2, "extra": 0.5}),
             Example("shared-weights", {"min_size": 64, "nodes": ("MatMul",), "bits": 5}),
         ]
 

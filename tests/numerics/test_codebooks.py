@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from graphopt.numerics.codebooks import fit_centres, nearest_centres, row_scales
+from graphopt.numerics.codebooks import extra_bits, fit_centres, nearest_centres, row_scales
 
 Floats = NDArray[np.float64]
 VALUES = hnp.arrays(np.float64, st.integers(1, 9), elements=st.integers(-20, 20).map(float))
@@ -110,3 +110,17 @@ def test_a_row_counts_by_what_matters_of_it() -> None:
     np.testing.assert_allclose(row_scales(rows)[0], np.sqrt(12.5))
     unseen = row_scales(np.array([[2.0, 2.0]]), np.zeros((1, 2)))
     assert unseen.tolist() == [2.0]
+
+
+@given(st.lists(st.integers(1, 1000), min_size=1, max_size=6), st.integers(1, 8), st.floats(0, 1))
+def test_extra_bits_go_to_small_weights_within_their_share(
+    sizes: list[int], bits: int, extra: float
+) -> None:
+    found = extra_bits(sizes, bits, extra)
+    spent = sum(size * (each - bits) for size, each in zip(sizes, found, strict=True))
+    assert spent <= extra * bits * sum(sizes)
+    assert all(bits <= each <= 8 for each in found)
+    by_size = [each for _, each in sorted(zip(sizes, found, strict=True))]
+    if len(set(sizes)) == len(sizes) and extra < 1e-3:
+        assert by_size == sorted(by_size, reverse=True)
+    assert extra_bits(sizes, bits, 0.0) == [bits] * len(sizes)

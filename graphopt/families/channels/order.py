@@ -26,6 +26,7 @@ Criterion = Literal[
 ]
 Floats = NDArray[np.float64]
 
+_CODEBOOK = "its weight is codes of a codebook; put prune-channels before palettize-weights"
 _SAID = 2
 """Layers that are named one by one."""
 
@@ -55,6 +56,8 @@ class Ordering:
     def of(self, group: ChannelGroup) -> Elimination | Refusal:
         """Who goes first; the errors are relative to those of all going."""
         for layer in (*group.producers, *group.consumers):
+            if layer.weight.form == "codebook":
+                return Refusal(layer.node, _CODEBOOK)
             if not np.isfinite(layer.weight.values()).all():
                 return Refusal(layer.node, "the weight holds NaN or infinity")
         if self._by_readers and group.consumers:

@@ -8,10 +8,17 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
+from graphopt import testing
 from graphopt.facts.layers import Layer, layers
 from graphopt.graph.graph import Graph
 from graphopt.numerics import sqnr
-from graphopt.passes.quantize import PalettizeWeights, QuantizeWeights, RoundWeights
+from graphopt.passes.prune import MaskWeights, PruneChannels
+from graphopt.passes.quantize import (
+    PalettizeWeights,
+    QuantizeStatic,
+    QuantizeWeights,
+    RoundWeights,
+)
 from graphopt.runtime.optimized import optimize
 from graphopt.runtime.session import Session
 from graphopt.testing import MODELS, apply_passes, model_from_text
@@ -193,3 +200,37 @@ def test_round_weights_behind_it_refines_codes_and_centres(apply_pass: ApplyPass
     (one,) = read(graphs)
     assert one.weight.form == "codebook"
     assert graphs.weight_bytes == graph.weight_bytes
+
+
+def test_small_layers_get_more_bits_below_four(apply_pass: ApplyPass) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+      g (float[N,64] x) => (float[N,64] y) { a = MatMul(x, v) y = MatMul(a, w) }"""
+    shapes = {"v": (64, 1024), "w": (1024, 64)}
+    values = {name: RNG.standard_normal(each).astype(np.float32) for name, each in shapes.items()}
+    values["v"] = values["v"][:, :64].copy()
+    values["w"] = RNG.standard_normal((64, 1024)).astype(np.float32)
+    model = model_from_text(text.replace("float[N,64] y", "float[N,1024] y"), values)
+    told = {}
+    for options in ({"bits": 3}, {"bits": 3, "extra": 0.2}, {"bits": 4}, {"bits": 4, "extra": 0.2}):
+        _, record = apply_pass(model, every(**options))
+        told[str(options)] = [int(each.what.split("-bit")[0][-1]) for each in record.changes]
+    assert list(told.values()) == [[5, 3], [8, 3], [4, 4], [8, 4]]
+
+
+@pytest.mark.parametrize("name", ["mask-weights", "prune-channels", "quantize-static", "round"])
+def test_other_passes_leave_what_it_made(name: str, apply_pass: ApplyPass) -> None:
+    model = MODELS["cnn"]()
+    samples = {"x": RNG.standard_normal((8, 3, 8, 8)).astype(np.float32)}
+    graph, _ = apply_pass(model, every(), calibration=samples)
+    coded = {each.node.name for each in read(graph) if each.weight.form == "codebook"}
+    assert coded
+    item = {
+        "mask-weights": MaskWeights(min_size=0),
+        "prune-channels": PruneChannels(macs=0.5),
+        "quantize-static": QuantizeStatic(),
+        "round": RoundWeights(),
+    }[name]
+    again, record = testing.apply_pass(item, graph.to_model(), samples=samples)
+    assert {each.node.name for each in read(again) if each.weight.form == "codebook"} == coded
+    reasons = {"stored in less", "Reshape cuts across it", "no float weight"}
+    assert any(part in each.reason for each in record.skipped for part in reasons), record.skipped
