@@ -91,12 +91,13 @@ def _weight(scope: Scope, node: NodeProto, rule: OpRule | None) -> str:
         return "its weight is float"
     if found.weight.form in ("expanded", "codebook"):
         return "its weight is only stored small; onnxruntime expands it to float at load"
-    kind = _type_name(found.weight.constant.data_type)
+    kind = found.weight.constant.data_type
     if rule is None:
         return "its weights are dequantized, and its activations are float"
-    if kind in rule.weight_types:
+    if _type_name(kind) in rule.weight_types:
         return ""
-    return f"its weight has {kind} codes, the kernels take {_widths(rule.weight_types)} bits"
+    taken = _others(kind, rule.weight_types)
+    return f"its weight has {_type_name(kind)} codes, the kernels take {taken}"
 
 
 def _inputs(scope: Scope, node: NodeProto, rule: OpRule) -> str:
@@ -114,8 +115,8 @@ def _inputs(scope: Scope, node: NodeProto, rule: OpRule) -> str:
             return "its input is not quantized"
         kind = None if made is None else _code_type(scope, made)
         if kind is not None and _type_name(kind) not in rule.activation_types:
-            widths = _widths(rule.activation_types)
-            return f"its input has {_type_name(kind)} codes, the kernels take {widths} bits"
+            taken = _others(kind, rule.activation_types)
+            return f"its input has {_type_name(kind)} codes, the kernels take {taken}"
     return ""
 
 
@@ -134,8 +135,8 @@ def _output(scope: Scope, node: NodeProto, rule: OpRule, target: Target) -> str:
         if is_op(readers[0], "QuantizeLinear"):
             kind = _code_type(scope, readers[0])
             if kind is not None and _type_name(kind) not in rule.activation_types:
-                widths = _widths(rule.activation_types)
-                return f"its result gets {_type_name(kind)} codes, the kernels give {widths} bits"
+                given = _others(kind, rule.activation_types)
+                return f"its result gets {_type_name(kind)} codes, the kernels give {given}"
             free = step is node or target.clamps
             return "" if free else _activation(scope, step, readers[0])
         if not is_op(readers[0], *target.activations):
@@ -309,8 +310,11 @@ def _code_type(scope: Scope, node: NodeProto) -> int | None:
     return int(attribute(node, "output_dtype", 0)) or int(TensorProto.UINT8)
 
 
-def _widths(types: tuple[CodeName, ...]) -> str:
-    return " or ".join(map(str, sorted({CODE_TYPES[name].bits for name in types})))
+def _others(kind: int, types: tuple[CodeName, ...]) -> str:
+    """What kernels have instead of a type: by their bits, by names where these are the same."""
+    bits = sorted({CODE_TYPES[name].bits for name in types})
+    same = [code.bits for name, code in CODE_TYPES.items() if name == _type_name(kind)]
+    return " or ".join(types) if same[:1] == bits else f"{' or '.join(map(str, bits))} bits"
 
 
 def _type_name(kind: int | None) -> str:

@@ -14,6 +14,7 @@ from graphopt.cli.streams import stdout_to_stderr
 @model_path("model")
 @click.option("--no-passes", is_flag=True, help="Leave out what each pass could do (faster).")
 @click.option("--groups", is_flag=True, help="Show which channels can go, and what with them.")
+@click.option("--for", "runtimes", metavar="TARGETS", help="Layers each would take, as web,qnn.")
 @ops_option
 @trial_option
 @json_option
@@ -21,6 +22,7 @@ def inspect(
     model: str,
     no_passes: bool,
     groups: bool,
+    runtimes: str | None,
     ops_libraries: tuple[str, ...],
     trial: bool,
     as_json: bool,
@@ -36,6 +38,7 @@ def inspect(
             model,
             passes=not no_passes,
             groups=groups,
+            runtimes=[] if runtimes is None else [name.strip() for name in runtimes.split(",")],
             ops_libraries=ops_libraries,
             trial=trial,
             progress=report,

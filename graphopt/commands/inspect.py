@@ -9,6 +9,7 @@ from pathlib import Path
 from onnx import NodeProto, TensorProto, ValueInfoProto
 
 from graphopt import targets
+from graphopt.commands.fits import target_fits
 from graphopt.commands.grouping import grouping
 from graphopt.commands.sources import Model, load, path_of
 from graphopt.contract import registry
@@ -45,6 +46,7 @@ def inspect(
     passes: bool = True,
     *,
     groups: bool = False,
+    runtimes: Sequence[str] = (),
     ops_libraries: Sequence[str | Path] = (),
     trial: bool = True,
     progress: Progress | None = None,
@@ -55,16 +57,18 @@ def inspect(
         model: In any form that ``graphopt.optimize`` takes; not modified.
         passes: Try every pass with default options on a copy, too.
         groups: Tell which channels can be removed, and what goes with each.
+        runtimes: Targets of which to tell which layers they would compute on integers.
         ops_libraries: Shared libraries with kernels of the model's own operators; their code runs.
         trial: Whether onnxruntime loads it, in a process of its own, to tell what it lacks.
         progress: Told what is going on, how far it is and how far it goes.
 
     Raises:
-        UsageError: It is no model.
+        UsageError: It is no model, or no target has such a name.
         ModelError: The model cannot be read, or is wrong in itself.
     """
     with Trial(trial) as attempt:
         graph = load(model, ops_libraries)
+        found = target_fits(graph, runtimes)
         unloaded = _unloaded(graph, attempt)
     path, sizes = path_of(model), sized_run(graph)
     header = graph.header
@@ -97,6 +101,7 @@ def inspect(
         channels=grouping(graph, Means(reference=graph, target=targets.find("host")))
         if groups
         else None,
+        fits=found,
     )
 
 

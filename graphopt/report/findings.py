@@ -14,6 +14,7 @@ from graphopt.tasks.task import Task
 __all__ = [
     "Benchmark",
     "Comparison",
+    "FitReason",
     "FixedChannels",
     "GroupShare",
     "Grouping",
@@ -21,6 +22,7 @@ __all__ = [
     "Outlook",
     "Port",
     "Quantization",
+    "TargetFit",
     "Timing",
 ]
 
@@ -114,6 +116,34 @@ class Grouping:
 
 
 @dataclass(frozen=True)
+class FitReason:
+    """Why a target would compute so many layers in floats; ``first`` is the label of one."""
+
+    layers: int
+    reason: str
+    first: str
+
+
+@dataclass(frozen=True)
+class TargetFit:
+    """How a model as it is fits a target, by its table.
+
+    ``integer`` of ``layers`` would be computed on integers; ``quantized`` is how many
+    ``quantize-static`` would put there, None where the model is quantized already. ``hurdles`` keep
+    the target from taking the file, or any layer; ``reasons`` keep layers from its integers, most
+    frequent first.
+    """
+
+    target: str
+    description: str
+    layers: int
+    integer: int
+    quantized: int | None
+    hurdles: list[str]
+    reasons: list[FitReason]
+
+
+@dataclass(frozen=True)
 class Inspection:
     """A model file as ``graphopt inspect`` shows it.
 
@@ -121,7 +151,8 @@ class Inspection:
     is empty; where they are unknown, ``macs_missing`` says why. ``weights`` holds every
     parameter, by the operator that reads it and how it is stored. ``tasks`` is what the outputs
     mean as far as the graph tells, without a run; ``note`` says why onnxruntime does not load it,
-    ``needs`` what would help, empty where it does. ``channels`` is None where nobody asked.
+    ``needs`` what would help, empty where it does. ``channels`` is None and ``fits`` are none
+    where nobody asked.
     """
 
     path: str | None
@@ -147,6 +178,7 @@ class Inspection:
     macs_at: dict[str, list[int]] = field(default_factory=dict)
     macs_missing: str = ""
     channels: Grouping | None = None
+    fits: list[TargetFit] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

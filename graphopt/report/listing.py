@@ -16,6 +16,7 @@ from graphopt.report.findings import (
     Inspection,
     Outlook,
     Port,
+    TargetFit,
 )
 from graphopt.report.pages import PassPage
 from graphopt.report.words import (
@@ -202,6 +203,8 @@ def print_inspection(found: Inspection) -> None:
     facts(console, grouped_tasks(found.tasks))
     if found.channels is not None:
         _print_channels(console, found.channels)
+    if found.fits:
+        _print_fits(console, found.fits)
     if found.passes:
         heading(console, "What each pass could do, with default options")
         table(console, ("pass", ">changes", "what it leaves alone"), _outlooks(found.passes))
@@ -209,6 +212,29 @@ def print_inspection(found: Inspection) -> None:
         heading(console, "Recipe that made it")
         for text in found.recipe.splitlines():
             line(console, text)
+
+
+def _print_fits(console: Console, fits: Sequence[TargetFit]) -> None:
+    """Layers on integers by target, then why the others are not."""
+    heading(console, "Layers on integers, by the tables of the targets; nothing was run there")
+    rows = [
+        (
+            fit.target,
+            f"{fit.integer} of {fit.layers}",
+            NONE if fit.quantized is None else str(fit.quantized),
+            "; ".join(fit.hurdles),
+        )
+        for fit in fits
+    ]
+    titles = ("target", ">as it is", ">by quantize-static", "what else is to be known")
+    table(console, titles, rows)
+    reasons = [
+        (fit.target, str(each.layers), each.reason, each.first)
+        for fit in fits
+        for each in fit.reasons
+    ]
+    if reasons:
+        table(console, ("target", ">layers", "why in floats, or not at all", "first at"), reasons)
 
 
 def _print_channels(console: Console, found: Grouping) -> None:
