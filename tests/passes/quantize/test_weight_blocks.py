@@ -153,6 +153,24 @@ def test_products_that_run_faster_on_codes_do(apply_pass: ApplyPass, case: str) 
     assert "DequantizeLinear" not in operators(graph)
 
 
+@pytest.mark.parametrize("layer", ["matmul", "turned"])
+def test_runtimes_of_others_get_the_operator_of_the_standard(
+    apply_pass: ApplyPass, layer: str
+) -> None:
+    body, given, shape, block, feed = LAYERS[layer]
+    model = model_of(body, given, w=weights(*shape))
+    for kind, dequantizes in (("int4", True), ("int8", False)):
+        item = QuantizeWeights(weight_type=kind, block_size=32)  # type: ignore[arg-type]
+        graph, _ = apply_pass(model, item, target="generic")
+        assert ("DequantizeLinear" in operators(graph)) is dequantizes
+        x = np.random.default_rng(1).normal(size=feed).astype(np.float32)
+        method: Method = "mse" if dequantizes else "max"
+        grid = block_grid(weights(*shape), block, CODE_TYPES[kind], method, half=True)  # type: ignore[index]
+        expected = Session(Graph(model_of(body, given, w=grid.values()))).run({"x": x})["y"]
+        result = Session(graph).run({"x": x})["y"]
+        np.testing.assert_allclose(result, expected, atol=LEVEL_4 * np.abs(expected).max())
+
+
 def test_sizes_of_blocks_that_are_slower_than_floats_are_expanded(apply_pass: ApplyPass) -> None:
     model = model_of("y = MatMul(x, w)", "float[n, 256] x", w=weights(256, 64))
     for size, fast in ((100, False), (128, True)):
