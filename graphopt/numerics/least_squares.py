@@ -61,8 +61,12 @@ class Behind:
         [2.0, -1.0, 0.0]
         """
         low, high = np.asarray(self.low, np.float32), np.asarray(self.high, np.float32)
-        near = np.where(wanted <= low, np.minimum(now, low), wanted)
-        return np.where(wanted >= high, np.maximum(now, high), near)
+        near = np.array(np.broadcast_to(wanted, np.broadcast_shapes(wanted.shape, now.shape)))
+        if np.isfinite(low).any():
+            np.minimum(now, low, out=near, where=wanted <= low)
+        if np.isfinite(high).any():
+            np.maximum(now, high, out=near, where=wanted >= high)
+        return near
 
 
 def _part(bound: float | Floats, at: int | list[int]) -> float | Floats:

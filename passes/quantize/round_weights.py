@@ -88,7 +88,7 @@ class RoundWeights(Pass):
 
     def _solve(self, one: Solvable, refit: Refit, saturates: bool) -> str | Refusal:
         """Set the values of one layer; what came of it."""
-        fit = refit.fit(one, self.rows)
+        fit = refit.fit(one, self._enough(one))
         if isinstance(fit, Refusal):
             return fit
         before = fit.error(fit.weight, fit.bias)
@@ -108,6 +108,11 @@ class RoundWeights(Pass):
             return Refusal(one.node, "no other codes come nearer to what it should give")
         refusal = one.store_on(found, bias if one.takes_bias else None)
         return refusal or f"error of its result {before:.2%}, now {after:.2%}"
+
+    def _enough(self, one: Solvable) -> int:
+        """Rows to go by: those of few values, such as a depthwise convolution reads, need few."""
+        width = one.width // one.groups
+        return min(self.rows, max(_LEAST_ROWS, _ROWS_PER_INPUT * width))
 
     def _rounded(self, one: SolvableCodes, fit: Fit, *, saturates: bool) -> tuple[OnGrid, Floats]:
         """Weight on its grid, and bias."""
@@ -135,5 +140,7 @@ class RoundWeights(Pass):
         return [plain, plain.but(nodes=("Conv",)), plain.but(exclude=("Gemm",))]
 
 
+_LEAST_ROWS = 8192
+_ROWS_PER_INPUT = 64
 _SPARSE = 0.1
 """Share of zeros from which on a weight counts as sparse."""
