@@ -26,7 +26,13 @@ from graphopt.run.stage import Stage
 from graphopt.run.verify import Verified
 from graphopt.search.candidate import Candidate, missing_db, row
 from graphopt.search.choice import Choice
-from graphopt.search.proposals import AFTER, Proposal, proposals_for, static_spec
+from graphopt.search.proposals import (
+    AFTER,
+    Proposal,
+    proposals_for,
+    quickly_rounded,
+    static_spec,
+)
 from graphopt.search.proving import first_proven, told_causes
 from graphopt.search.pruned import pruned_forms
 from graphopt.search.sensitivity import sensitive_layers
@@ -101,6 +107,7 @@ def search(stage: Stage, means: Means) -> Choice:
         if not any(_alike(item, other) for other in tried):
             tried.append(item)  # a pass with nothing to do leaves the form of another trial
     weigh(base, [item for item in tried if item.ratio is None], means)
+    tried += _rounded(base, lifted, tried, means)
     mixed, messages = _mixed(base, lifted, tried, means)
     late = [name for name in late if all(name != item.name for item in tried)]
     messages = _undone(cut, late, means) + messages
@@ -188,13 +195,40 @@ def _lift(base: Candidate, means: Means) -> Candidate:
     return replace(base, passes=base.passes + done, stage=stage, records=base.records + told)
 
 
+def _rounded(
+    base: Candidate, lifted: Candidate, tried: Sequence[Candidate], means: Means
+) -> list[Candidate]:
+    """Static int8 with weights rounded by data, if it is not close enough and that is quick."""
+    static = _static(tried)
+    if static is None or not (static.problem or static.missing_db) or means.deadline.over:
+        return []
+    if not quickly_rounded(lifted.stage):
+        return []
+    spec = static_spec(lifted.stage, means, rounded=True) + AFTER
+    logger.info("one more form: %s, rounded by data", static.name)
+    proposal = Proposal("static", f"{static.name}, rounded by data", spec)
+    item = attempt(lifted, replace(means, limits=Limits()), proposal)
+    made = [] if any(_alike(item, other) for other in tried) else [item]
+    weigh(base, made, means)
+    return made
+
+
+def _static(tried: Sequence[Candidate]) -> Candidate | None:
+    """The form of static int8 that was tried last, as far as it can be judged."""
+    found = (item for item in reversed(tried) if item.kind == "static")
+    static = next(found, None)
+    judged = static is not None and static.quality is not None and static.quality.evidence
+    return static if judged else None
+
+
 def _mixed(
     base: Candidate, lifted: Candidate, tried: Sequence[Candidate], means: Means
 ) -> tuple[list[Candidate], list[str]]:
     """Static int8 again with the most sensitive layers float, if it is not close enough."""
-    static = next((item for item in tried if item.kind == "static"), None)
-    if static is None or static.quality is None or not static.quality.evidence:
+    static = _static(tried)
+    if static is None or static.quality is None:
         return [], []
+    rounded = any(item.name == "round-weights" for item in static.passes)
     asked = means.limits.min_sqnr_db
     slower = static.ratio is not None and static.ratio.slower
     if slower or not (static.problem or static.missing_db):
@@ -210,7 +244,7 @@ def _mixed(
     mixed, messages = list[Candidate](), [why] if why else []
     for count in counts:
         options = f"{{exclude={format_value(tuple(ranked[:count]))}}}"
-        spec = static_spec(lifted.stage, means, options) + AFTER
+        spec = static_spec(lifted.stage, means, options, rounded=rounded) + AFTER
         many = "1 layer" if count == 1 else f"{count} layers"
         logger.info("one more form: %s, %s float", static.name, many)
         try:

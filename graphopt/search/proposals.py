@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from onnx import NodeProto
@@ -13,14 +14,19 @@ from graphopt.run.means import Means
 from graphopt.run.stage import Stage
 from graphopt.search.candidate import Kind
 
-__all__ = ["AFTER", "Proposal", "proposals_for", "static_spec"]
+__all__ = ["AFTER", "Proposal", "proposals_for", "quickly_rounded", "static_spec"]
 
 _MATMUL_SHARE = 0.5
-_STATIC = "quantize-static{options},correct-bias,quantize-weights{options}"
+_STATIC = "quantize-static{options},correct-bias{rounding},quantize-weights{options}"
+_ROUNDING = ",round-weights"
 _DYNAMIC = "quantize-dynamic,quantize-weights"
 _SMOOTH = "smooth-activations"
 _ROWS = "scale-rows"
 _WEIGHTS = "quantize-weights"
+_MOST_ROWS, _ROWS_PER_INPUT = 16384, 64
+"""What ``round-weights`` fits a layer by."""
+_MOST_WORK = 1e12
+"""Products with which it takes about half a minute on two cores."""
 AFTER = ",eliminate-dead,strip-metadata"
 
 
@@ -83,14 +89,32 @@ def _main_kinds(stage: Stage, means: Means) -> set[str]:
     return {"linear" if linear >= _MATMUL_SHARE * (conv + linear) else "conv"}
 
 
-def static_spec(stage: Stage, means: Means, options: str = "") -> str:
-    """The passes of static int8; recurrent layers that can be take their ranges at run time."""
-    spec = _STATIC.format(options=options)
+def static_spec(stage: Stage, means: Means, options: str = "", *, rounded: bool = False) -> str:
+    """The passes of static int8; recurrent layers that can be take their ranges at run time.
+
+    Args:
+        stage: The float model.
+        means: What the run measures with.
+        options: Of the passes that quantize.
+        rounded: Whether weights are rounded by what the layers read.
+    """
+    spec = _STATIC.format(options=options, rounding=_ROUNDING if rounded else "")
     cells = dict.fromkeys(node.op_type for node in _cells(stage, means))
     if not cells:
         return spec
     behind = f",quantize-dynamic{{nodes={format_value(tuple(cells))}}}"
     return spec.replace(",quantize-weights", f"{behind},quantize-weights")
+
+
+def quickly_rounded(stage: Stage) -> bool:
+    """Whether the layers are convolutions most of all, and few enough to be fitted again."""
+    work = {"conv": 0.0, "linear": 0.0}
+    for each in open_layers(stage.graph.main):
+        width = math.prod(each.weight.constant.shape) // each.channels
+        rows = min(_MOST_ROWS, _ROWS_PER_INPUT * width) * each.groups
+        solving = 6 * rows * width**2 + 10 * each.groups * width**3
+        work["conv" if each.kind == "conv" else "linear"] += solving
+    return work["conv"] >= work["linear"] and sum(work.values()) <= _MOST_WORK
 
 
 def _cells(stage: Stage, means: Means) -> list[NodeProto]:
