@@ -21,7 +21,7 @@ Operators = Literal["expanded", "dequantized", "rows", "packed rows"]
 DequantizeLinear; a lookup of rows of codes with Cast and Mul behind it; operators of the
 runtime's own that look up packed rows, and multiply by them."""
 
-_DEFAULT_BLOCKS = {8: 0, 4: 128, 2: 32}
+_DEFAULT_BLOCKS = {8: 0, 4: 64, 2: 32}
 _LEAST_PACKED = 16  # GatherBlockQuantized takes powers of two from here on
 _BLOCKED_OPSET = 21  # DequantizeLinear with block_size
 

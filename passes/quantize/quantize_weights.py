@@ -55,7 +55,7 @@ class QuantizeWeights(Pass):
 
         Gather(W, i)   becomes   Cast(Gather(W int8, i)) * Gather(W_scale, i)
         Conv(x, W)     becomes   Conv(x, Cast(W int8) * W_scale)
-        MatMul(x, W)   becomes   MatMul(x, DequantizeLinear(W int4, W_scale, block_size = 128))
+        MatMul(x, W)   becomes   MatMul(x, DequantizeLinear(W int4, W_scale, block_size = 64))
 
     A scale belongs to an output channel of a Conv, ConvTranspose, Gemm or MatMul, to a gate row of
     an RNN, GRU or LSTM or to an entry of a table, or to each block of ``block_size`` weights of one
@@ -95,7 +95,7 @@ class QuantizeWeights(Pass):
     block_size: Annotated[
         int | None,
         Option(
-            "weights in a row that share a scale; 0: all of a row; none: 128 in 4 bits, 32 in 2, "
+            "weights in a row that share a scale; 0: all of a row; none: 64 in 4 bits, 32 in 2, "
             "all in 8",
             low=0,
             high=1 << 20,

@@ -189,7 +189,7 @@ def test_rows_below_eight_bits_are_packed(
 ) -> None:
     values, codes = weights(200, length), CODE_TYPES[kind]
     if block is None and codes.bits == 4:
-        made = 128
+        made = 64
     model = model_of(*TABLE, 25 if codes.bits == 2 else 21, table=values)
     item = QuantizeWeights(weight_type=kind, block_size=block)  # type: ignore[arg-type]
     graph, record = apply_pass(model, item, target="x86-avx2")
