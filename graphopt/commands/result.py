@@ -21,6 +21,7 @@ from graphopt.graph.graph import Graph
 from graphopt.run import environment
 from graphopt.run.files import FileRead, Read, Written, refuse_overlaps
 from graphopt.run.guessing import guesses
+from graphopt.run.limits import LOSSLESS_DB, lossless_floor
 from graphopt.run.means import Means
 from graphopt.run.proof import Proof, describe, prove, with_recipe
 from graphopt.run.quality import Caveat
@@ -202,7 +203,7 @@ def finished(
             *(record.note for record in choice.records if record.note),
             *proof.messages,
             *means.label_notes,
-            *filter(None, [_guessed(proof, means)]),
+            *filter(None, [_guessed(proof, means), _stood_in(choice.stage, means)]),
             *_losses(before, output, proof, start),
             *filter(None, [_unreadable(choice.stage.graph)]),
             *told_of(means.calibration, means.training, means.evaluation),
@@ -219,6 +220,18 @@ def finished(
     graph = with_recipe(choice.stage.graph, text) if done else choice.stage.graph
     feeds = None if means.judge is None else means.judge.samples[0].feeds
     return Result(graph, record, feeds=feeds)
+
+
+def _stood_in(stage: Stage, means: Means) -> str:
+    """What is to be told where a result of half floats could not be run as it is."""
+    halves = lossless_floor(stage.graph) < LOSSLESS_DB
+    if means.judge is None or means.judge.stands_in_for or not halves or not launch.leads():
+        return ""
+    cause = stage.session.stands_in_for
+    return cause and (
+        "the result was measured in float32, with its weights as they are stored and nothing "
+        f"rounded between: {cause}"
+    )
 
 
 def _guessed(proof: Proof, means: Means) -> str:

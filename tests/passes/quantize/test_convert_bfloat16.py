@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+import graphopt
 from graphopt.numerics.sqnr import sqnr_db
 from graphopt.passes.quantize import ConvertBfloat16
 from graphopt.testing import model_from_text
@@ -72,3 +73,11 @@ def test_convolutions_have_no_bfloat16_yet(apply_pass: ApplyPass) -> None:
     assert [item.reason for item in record.skipped] == [
         "ONNX defines Conv for no bfloat16 at opset 17"
     ]
+
+
+def test_that_onnxruntime_ran_something_else_is_told() -> None:
+    model = model_from_text(CHAIN, {"w": (16, 16), "v": (16, 16)})
+    result = graphopt.optimize(model, ConvertBfloat16(), calibration=DATA)
+    (told,) = [each for each in result.report.messages if "measured in float32" in each]
+    assert "nothing rounded between" in told
+    assert "MatMul" in told or "bfloat16" in told
