@@ -227,11 +227,28 @@ def _audited(
     ]
     reasons = {skip.node: skip.reason for item in quantizing for skip in item.skipped}
     if not same_kernels(target, find("host")):
-        return expected(graph, reasons, target=target), []
+        told = expected(graph, reasons, target=target)
+        return told, _emulated(graph, told)
     try:
         return audit(graph, reasons), []
     except ModelError as err:
         return None, [f"no audit: {err}"]
+
+
+def _emulated(graph: Graph, told: Audit) -> list[str]:
+    """That answers were measured in floats where the target has integers; empty where not."""
+    try:
+        here = {entry.node for entry in audit(graph).float_}
+    except ModelError:
+        return []
+    count = sum(entry.node in here for entry in told.integer)
+    if not count:
+        return []
+    layers = "1 layer" if count == 1 else f"{count} layers"
+    return [
+        f"{layers} that {told.table} computes on integers ran here in floats, from the rounded "
+        "values: answers there may differ by the rounding of their sums"
+    ]
 
 
 def with_recipe(graph: Graph, text: str) -> Graph:

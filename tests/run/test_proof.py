@@ -14,6 +14,7 @@ import pytest
 from graphopt.contract.passes import Skip
 from graphopt.contract.recipe import METADATA_KEY
 from graphopt.contract.settings import Limits
+from graphopt.contract.spec import parse_passes
 from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import Need
 from graphopt.graph import io
@@ -22,6 +23,7 @@ from graphopt.run.means import Means
 from graphopt.run.proof import describe, prove, with_recipe
 from graphopt.run.quality import Caveat, Metric, Quality
 from graphopt.run.record import LimitRecord, PassRecord
+from graphopt.run.sequence import run_passes
 from graphopt.run.stage import Stage
 from graphopt.run.verify import verify
 from graphopt.runtime import side_by_side
@@ -108,6 +110,18 @@ def test_layers_are_counted_as_the_target_runs_them() -> None:
     proof = prove(halved(stage, means), means, None, [], Caveat())
     assert proof.audit is not None
     assert proof.audit.table == "generic"
+
+
+def test_layers_that_ran_in_floats_here_alone_are_told() -> None:
+    """int8 around zero point 0 behind a Relu: one layer for TensorRT, floats for a CPU."""
+    words = "computes on integers ran here in floats, from the rounded values"
+    for target, told in (("tensorrt", True), ("arm", False)):
+        stage, means = staged(MODELS["cnn"](), target=target)
+        passes = parse_passes("quantize-static")
+        made, records = run_passes(stage, means, passes)
+        assert [record.status for record in records] == ["done"]
+        messages = prove(made, means, None, records, Caveat()).messages
+        assert any(words in text for text in messages) is told
 
 
 @pytest.mark.parametrize(

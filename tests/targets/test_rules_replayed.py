@@ -23,6 +23,7 @@ from onnx import NodeProto, TensorProto
 
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
+from graphopt.graph.node import attribute
 from graphopt.passes.quantize import CorrectBias, QuantizeStatic
 from graphopt.testing import apply_pass, model_from_text
 
@@ -199,6 +200,34 @@ def test_tensorrt_parses_the_file_and_takes_every_convolution(
     assert [node.name for node in read.convolutions() if not tensorrt_takes(read, node)] == []
     usual = Reading(written(make, "x86-vnni"))
     assert tensorrt_parses(usual)
+
+
+def most_of_a_pair(read: Reading, conv: NodeProto) -> int:
+    """The largest sum of two neighbouring products in size, over all codes that may come.
+
+    Without VNNI, x86 adds the products of unsigned and signed codes two by two in 16 bits
+    (VPMADDUBSW), along a kernel that is walked channel fastest; a depthwise one is not.
+    """
+    weight = read.made[conv.input[1]]
+    codes = read.constants[weight.input[0]].astype(np.int64)
+    walked = np.moveaxis(codes, 1, -1).reshape(len(codes), -1)
+    walked = np.pad(walked, ((0, 0), (0, walked.shape[1] % 2))) * 255
+    sums = [
+        clip.reshape(len(codes), -1, 2).sum(-1)
+        for clip in (walked.clip(min=0), -walked.clip(max=0))
+    ]
+    return int(max(each.max() for each in sums))
+
+
+@MODELS
+def test_no_pair_of_products_overflows_16_bits_without_vnni(
+    make: Callable[[], onnx.ModelProto],
+) -> None:
+    for target, overflows in (("x86-avx2", False), ("x86-vnni", True)):
+        read = Reading(written(make, target))
+        dense = [node for node in read.convolutions() if attribute(node, "group", 1) == 1]
+        found = [most_of_a_pair(read, node) > 2**15 - 1 for node in dense]
+        assert any(found) is overflows
 
 
 def test_a_corrected_bias_stays_in_floats_for_tensorrt(tmp_path: Path) -> None:
