@@ -120,6 +120,8 @@ class ModelFigures:
         layers: In the order of the graph.
         grids: Noise of each tensor that goes on a grid, alone, as that of a layer.
         bytes: What the file takes beside the layers.
+        borders: Milliseconds that it takes to put a tensor on its grid and back, where only one
+            side of it is integer; empty where nothing was timed.
         reasons: Why a form suits no layer, by its name.
         samples: How many the noise was measured on.
         unmeasured: How many noises were not measured before the time was over.
@@ -131,6 +133,7 @@ class ModelFigures:
     reasons: Mapping[str, str] = field(default_factory=dict)
     samples: int = 0
     unmeasured: int = 0
+    borders: Mapping[Grid, float] = field(default_factory=dict)
 
     def summed(self, choice: Mapping[str, str]) -> float:
         """Noise of the layers and grids of a choice, added up.

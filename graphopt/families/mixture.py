@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from graphopt.contract.forms import FLOAT, FORMS, FormFigures, LayerForm, ModelFigures
 from graphopt.contract.spec import format_value
 from graphopt.facts.select import exactly
 from graphopt.numerics.allocation import Priced
-from graphopt.numerics.assignment import Shared, assign
+from graphopt.numerics.assignment import Border, Shared, assign
 
 __all__ = ["mixture_bytes", "mixture_ms", "mixture_spec", "quietest", "smallest"]
 
@@ -74,10 +75,21 @@ def _assigned(
     shared = [
         Shared(priced(figures.grids[grid], 0.0), tuple(pairs)) for grid, pairs in needed.items()
     ]
-    found = assign(choices, budget, shared)
+    borders = []
+    for grid, pairs in needed.items():
+        price = priced(0.0, figures.borders.get(grid, 0.0) if timed else 0.0)
+        sides = _sides(pairs)
+        borders += [Border(price, pair) for pair in pairwise(sides) if price.cost or price.loss]
+    found = assign(choices, budget, shared, borders)
     if found is None:
         return None
     return {each.node: suited[thing][found[thing]] for thing, each in enumerate(figures.layers)}
+
+
+def _sides(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, tuple[int, ...]]]:
+    """The things that a grid lies between, each with its forms that need it."""
+    things = dict.fromkeys(thing for thing, _ in pairs)
+    return [(each, tuple(form for thing, form in pairs if thing == each)) for each in things]
 
 
 def _taken(form: FormFigures, *, timed: bool) -> float:

@@ -13,7 +13,7 @@ from scipy.sparse import coo_array
 
 from graphopt.numerics.allocation import Priced
 
-__all__ = ["Shared", "assign"]
+__all__ = ["Border", "Shared", "assign"]
 
 _GAP = 1e-4
 _SECONDS = 10.0
@@ -34,14 +34,31 @@ class Shared:
     needed: tuple[tuple[int, int], ...]
 
 
+@dataclass(frozen=True)
+class Border:
+    """Something that costs where of two things one has a form of a kind and the other has not.
+
+    Attributes:
+        price: What it costs and how much harm it does.
+        sides: The two things, each with the indices of its forms of that kind.
+    """
+
+    price: Priced
+    sides: tuple[tuple[int, tuple[int, ...]], tuple[int, tuple[int, ...]]]
+
+
 def assign(
-    choices: Sequence[Sequence[Priced]], budget: float, shared: Sequence[Shared] = ()
+    choices: Sequence[Sequence[Priced]],
+    budget: float,
+    shared: Sequence[Shared] = (),
+    borders: Sequence[Border] = (),
 ) -> list[int] | None:
     """The forms of least loss that together cost no more than the budget.
 
         min  sum_t,f loss[t,f] x[t,f] + sum_s loss[s] z[s]
         s.t. sum_t,f cost[t,f] x[t,f] + sum_s cost[s] z[s] <= budget
              sum_f x[t,f] = 1,  z[s] >= x[t,f] for each form that needs s,  x in {0, 1}
+             z[b] >= | sum_f x[t,f] - sum_g x[u,g] | for each border b of things t and u
 
     A multiple-choice knapsack; solved by branch and bound, to within 0.01 % of the least loss.
 
@@ -49,6 +66,7 @@ def assign(
         choices: The forms of each thing; at least one.
         budget: Most that the chosen ones may cost together.
         shared: What several forms need and that costs once; neither price below zero.
+        borders: What costs where two things differ in kind; the same.
 
     Returns:
         The index of the form of each thing; None where even the cheapest ones cost more.
@@ -63,7 +81,7 @@ def assign(
     starts = np.cumsum([0, *(len(each) for each in choices)])
     if not forms:
         return []
-    prices = [*forms, *(each.price for each in shared)]
+    prices = [*forms, *(each.price for each in shared), *(each.price for each in borders)]
     loss = np.array([each.loss for each in prices], np.float64)
     cost = np.array([each.cost for each in prices], np.float64)
     unit = float(np.abs(cost).max(initial=0.0)) or 1.0
@@ -71,16 +89,20 @@ def assign(
         LinearConstraint(cost[None] / unit, -np.inf, budget / unit * (1 + _TIGHT)),
         LinearConstraint(_one_each(starts, len(prices)), 1.0, 1.0),
     ]
-    links = [
-        (len(forms) + index, int(starts[thing]) + form)
-        for index, each in enumerate(shared)
-        for thing, form in each.needed
-    ]
-    if links:
-        rows.append(LinearConstraint(_implied(links, len(prices)), 0.0, np.inf))
+    rules = list[dict[int, float]]()
+    for index, each in enumerate(shared, start=len(forms)):
+        rules += [{index: 1.0, int(starts[thing]) + form: -1.0} for thing, form in each.needed]
+    for index, border in enumerate(borders, start=len(forms) + len(shared)):
+        for sign in (1.0, -1.0):
+            rule = {index: 1.0}
+            for side, (thing, kind) in zip((sign, -sign), border.sides, strict=True):
+                rule |= {int(starts[thing]) + form: side for form in kind}
+            rules.append(rule)
+    if rules:
+        rows.append(LinearConstraint(_rows(rules, len(prices)), 0.0, np.inf))
     found = milp(
         loss / (float(np.abs(loss).max(initial=0.0)) or 1.0),
-        integrality=np.r_[np.ones(len(forms)), np.zeros(len(shared))],
+        integrality=np.r_[np.ones(len(forms)), np.zeros(len(shared) + len(borders))],
         bounds=Bounds(0.0, 1.0),
         constraints=rows,
         options={"mip_rel_gap": _GAP, "time_limit": _SECONDS},
@@ -97,9 +119,9 @@ def _one_each(starts: NDArray[np.int64], columns: int) -> coo_array:
     return coo_array((ones, (rows, np.arange(len(rows)))), shape=(len(starts) - 1, columns))
 
 
-def _implied(links: Sequence[tuple[int, int]], columns: int) -> coo_array:
-    """Rows that say ``what is shared - form``, not below zero."""
-    index = np.arange(len(links))
-    values = np.r_[np.ones(len(links)), -np.ones(len(links))]
-    places = np.array(links).T.ravel()
-    return coo_array((values, (np.r_[index, index], places)), shape=(len(links), columns))
+def _rows(rules: Sequence[dict[int, float]], columns: int) -> coo_array:
+    """Rows of a matrix by the columns that are not zero."""
+    places = [(row, column) for row, rule in enumerate(rules) for column in rule]
+    values = np.array([value for rule in rules for value in rule.values()])
+    rows, cols = np.array(places).T
+    return coo_array((values, (rows, cols)), shape=(len(rules), columns))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ from graphopt.run.judge import Judge
 from graphopt.run.layer_figures import bytes_of_layers, times_of_layers
 from graphopt.run.means import Means
 from graphopt.run.stage import Stage
+from graphopt.runtime.layer_times import rounding_ms
 from graphopt.runtime.session import Session
 
 __all__ = ["Measured", "measure_forms", "with_times"]
@@ -295,4 +297,9 @@ def with_times(
         )
         for each in figures.layers
     )
-    return replace(figures, layers=layers)
+    shapes = stage.sizes.shapes
+    known = {grid: shapes.static_shape(grid[0]) for grid in figures.grids}
+    values = {grid: math.prod(shape) for grid, shape in known.items() if shape}
+    each_ms = rounding_ms(max(values.values(), default=1), means.threads)
+    borders = {grid: count * each_ms for grid, count in values.items()}
+    return replace(figures, layers=layers, borders=borders)

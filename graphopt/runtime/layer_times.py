@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper
 
 from graphopt.graph.graph import Graph
-from graphopt.graph.tensors import from_array
+from graphopt.graph.tensors import Array, from_array
 from graphopt.runtime.profile import node_times
 
-__all__ = ["TimedLayer", "layer_times"]
+__all__ = ["TimedLayer", "layer_times", "rounding_ms"]
 
 _RUNS = 15
 _CALM = 0.2
@@ -88,6 +88,36 @@ def layer_times(
         for read in widths[0]
     ]
     return np.array(times)
+
+
+def rounding_ms(values: int, threads: int = 0) -> float:
+    """Milliseconds to put one value of a tensor on a grid of 8 bits and back.
+
+    Args:
+        values: Of the tensor.
+        threads: Threads of the session; 0 for all cores.
+
+    Raises:
+        ModelError: onnxruntime does not run it.
+    """
+    rank = helper.make_tensor_value_info("x", TensorProto.FLOAT, [values])
+    codes = helper.make_tensor_value_info("q", TensorProto.UINT8, [values])
+    back = helper.make_tensor_value_info("y", TensorProto.FLOAT, [values])
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"], "to"),
+        helper.make_node("DequantizeLinear", ["c", "scale", "zero"], ["y"], "back"),
+    ]
+    given = helper.make_tensor_value_info("c", TensorProto.UINT8, [values])
+    constants = [
+        from_array("scale", np.array(_STEP, np.float32)),
+        from_array("zero", np.array(0, np.uint8)),
+    ]
+    graph = helper.make_graph(nodes, "rounding", [rank, given], [codes, back], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
+    feeds: dict[str, Array] = {"x": np.ones(values, np.float32), "c": np.ones(values, np.uint8)}
+    made = Graph(model, take_over=True)
+    found = node_times(made, feeds, threads=threads, runs=_RUNS, quantile=_CALM)
+    return sum(found.values()) / values
 
 
 def _probes(layer: TimedLayer, names: dict[tuple[int, int], str], form: str) -> Graph:

@@ -12,12 +12,10 @@ from graphopt.contract.settings import Limits
 from graphopt.contract.spec import format_value, parse_passes
 from graphopt.errors import DataError, LimitError, ModelError, Need, PassError, UsageError
 from graphopt.facts.form import model_form
-from graphopt.facts.layers import open_layers
-from graphopt.facts.macs import node_macs
+from graphopt.facts.select import exactly
 from graphopt.families.training import torch_is_there
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
-from graphopt.graph.node import label
 from graphopt.run.judge import Judge
 from graphopt.run.means import Means
 from graphopt.run.record import PassRecord
@@ -26,6 +24,7 @@ from graphopt.run.stage import Stage
 from graphopt.run.verify import Verified
 from graphopt.search.candidate import Candidate, missing_db, row
 from graphopt.search.choice import Choice
+from graphopt.search.mixing import forecast_of, worth_trying
 from graphopt.search.proposals import (
     AFTER,
     Proposal,
@@ -35,8 +34,6 @@ from graphopt.search.proposals import (
 )
 from graphopt.search.proving import first_proven, told_causes
 from graphopt.search.pruned import pruned_forms
-from graphopt.search.sensitivity import sensitive_layers
-from graphopt.search.shares import Forecast, worth_trying
 from graphopt.search.spared import close_already
 from graphopt.search.trained import trained_forms
 from graphopt.search.trials import NO_EVIDENCE, attempt, weigh, weigh_again
@@ -234,47 +231,31 @@ def _mixed(
     if slower or not (static.problem or static.missing_db):
         return [], []  # what is slower on integers is no faster with some layers in float
     try:
-        forecast = _forecast(lifted.stage, means)
+        mixtures = forecast_of(lifted.stage, means)
     except (PassError, DataError, ModelError, LimitError, UsageError) as err:
         return [], [f"no candidate with sensitive layers in float: {err}"]
     allowed = (item.cost(base.bytes) for item in (base, *tried) if not item.problem)
     needed = 0.0 if asked is None else missing_db(static.quality, asked)
-    counts, why = worth_trying(forecast, static, min(allowed), base.bytes, needed)
-    ranked, trial = list(forecast.noise), replace(means, limits=Limits())
+    worth, why = worth_trying(mixtures, static, min(allowed), base.bytes, needed)
+    trial = replace(means, limits=Limits())
     mixed, messages = list[Candidate](), [why] if why else []
-    for count in counts:
-        options = f"{{exclude={format_value(tuple(ranked[:count]))}}}"
+    for each in worth:
+        options = f"{{exclude={format_value(tuple(map(exactly, each.floats)))}}}"
         spec = static_spec(lifted.stage, means, options, rounded=rounded) + AFTER
-        many = "1 layer" if count == 1 else f"{count} layers"
+        many = "1 layer" if len(each.floats) == 1 else f"{len(each.floats)} layers"
         logger.info("one more form: %s, %s float", static.name, many)
         try:
             means.deadline.check("before it was tried")
             item = attempt(lifted, trial, Proposal("mixed", f"{static.name}, {many} float", spec))
         except (PassError, UsageError) as err:  # no time, or names that no spec text can hold
             return mixed, [*messages, f"no candidate with {many} float: {err}"]
-        item.records = [_with_reason(record, ranked[:count]) for record in item.records]
+        item.records = [_with_reason(record, each.floats) for record in item.records]
         mixed.append(item)
     return mixed, messages
 
 
-def _forecast(stage: Stage, means: Means) -> Forecast:
-    """What keeping layers float would bring and cost.
-
-    Raises:
-        GraphoptError: As ``sensitive_layers``.
-    """
-    work: dict[str, int | None] = {}
-    extra: dict[str, int] = {}
-    for each in open_layers(stage.graph.main):
-        name = label(each.node)
-        work[name] = node_macs(each.scope, each.node, stage.sizes.shapes)
-        extra[name] = each.weight.constant.nbytes * 3 // 4
-    known = {name: macs for name, macs in work.items() if macs is not None}
-    return Forecast(sensitive_layers(stage, means), known if len(known) == len(work) else {}, extra)
-
-
 def _with_reason(record: PassRecord, layers: Sequence[str]) -> PassRecord:
     """The record with the planner's reason for the layers that it kept float."""
-    reason = f"kept float by choice: on integers it is among the {len(layers)} that cost most SQNR"
+    reason = "kept float by choice: that costs least time for what the answers gain"
     skipped = [Skip(s.node, reason) if s.node in layers else s for s in record.skipped]
     return replace(record, skipped=skipped)

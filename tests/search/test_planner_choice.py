@@ -34,6 +34,7 @@ from graphopt.search import candidate as weighing
 from graphopt.search import planner, trials
 from graphopt.search.called import called
 from graphopt.search.candidate import Candidate, Kind, choose
+from graphopt.search.mixing import MixedForecast
 from graphopt.search.planner import search
 from graphopt.search.proposals import Proposal, proposals_for
 from graphopt.testing import MODELS, model_from_text, staged
@@ -434,21 +435,22 @@ def test_activations_are_observed_once(
     monkeypatch.setattr("graphopt.observe.observer.observe", counting)
     monkeypatch.setattr(weighing, "GOAL_DB", 500.0)
     monkeypatch.setattr(weighing, "_DB_WEIGHT", 0.0)
-    monkeypatch.setattr(planner, "sensitive_layers", lambda *_: dict.fromkeys(LAYERS, 1.0))
-    monkeypatch.setattr(planner, "worth_trying", lambda *_: ([1, 2], ""))
+    monkeypatch.setattr(planner, "forecast_of", lambda *_: [])
+    monkeypatch.setattr(planner, "worth_trying", lambda *_: (MIXTURES, ""))
     assert len(search(*staged_of(cnn())).candidates) > 3
     assert [count for count in asked if count] == [5]
 
 
 LAYERS = ["mid", 'odd, ["name"] \\*', "out", "in"]
+MIXTURES = [MixedForecast(tuple(LAYERS[:count]), 3.0, 0.0, 0) for count in (1, 2)]
 
 
 def test_the_most_sensitive_layers_stay_float(
     ratios: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weighing, "GOAL_DB", 500.0)
-    monkeypatch.setattr(planner, "sensitive_layers", lambda *_: dict.fromkeys(LAYERS, 1.0))
-    monkeypatch.setattr(planner, "worth_trying", lambda *_: ([1, 2], ""))
+    monkeypatch.setattr(planner, "forecast_of", lambda *_: [])
+    monkeypatch.setattr(planner, "worth_trying", lambda *_: (MIXTURES, ""))
     stage, means = staged_of(cnn())
     base = Candidate("float", "", [], stage, [], 1000)
     lifted = planner._lift(base, means)
@@ -467,8 +469,8 @@ def test_when_the_time_is_over_no_more_layers_are_kept_float(
     ratios: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weighing, "GOAL_DB", 500.0)
-    monkeypatch.setattr(planner, "sensitive_layers", lambda *_: dict.fromkeys(LAYERS, 1.0))
-    monkeypatch.setattr(planner, "worth_trying", lambda *_: ([1, 2], ""))
+    monkeypatch.setattr(planner, "forecast_of", lambda *_: [])
+    monkeypatch.setattr(planner, "worth_trying", lambda *_: (MIXTURES, ""))
     stage, means = staged_of(cnn())
     base = Candidate("float", "", [], stage, [], 1000)
     lifted = planner._lift(base, means)
@@ -518,10 +520,10 @@ def test_a_form_that_was_given_up_is_told_and_what_came_of_it_counts_as_tried(
 def test_no_mixed_candidates_where_static_is_close_or_unknown(
     monkeypatch: pytest.MonkeyPatch, db: float | None
 ) -> None:
-    def never(stage: Stage, means: Means) -> dict[str, float]:
+    def never(stage: Stage, means: Means) -> list[MixedForecast]:
         raise AssertionError
 
-    monkeypatch.setattr(planner, "sensitive_layers", never)
+    monkeypatch.setattr(planner, "forecast_of", never)
     static = candidate(STATIC, 300, 0.5, db)
     assert planner._mixed(FLOAT, static, [static], MEANS) == ([], [])
     assert planner._mixed(FLOAT, static, [], MEANS) == ([], [])
@@ -531,10 +533,10 @@ def test_no_mixed_candidates_where_static_is_close_or_unknown(
 def test_no_mixed_candidates_where_integers_are_slower(
     monkeypatch: pytest.MonkeyPatch, db: float
 ) -> None:
-    def never(stage: Stage, means: Means) -> dict[str, float]:
+    def never(stage: Stage, means: Means) -> list[MixedForecast]:
         raise AssertionError
 
-    monkeypatch.setattr(planner, "sensitive_layers", never)
+    monkeypatch.setattr(planner, "forecast_of", never)
     static = candidate(STATIC, 300, 1.4, db, problem="slower than float")
     assert planner._mixed(FLOAT, static, [static], MEANS) == ([], [])
 
@@ -542,10 +544,10 @@ def test_no_mixed_candidates_where_integers_are_slower(
 def test_no_mixed_candidates_where_layers_cannot_be_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refuse(stage: Stage, means: Means) -> dict[str, float]:
+    def refuse(stage: Stage, means: Means) -> list[MixedForecast]:
         raise PassError("not with this model")
 
-    monkeypatch.setattr(planner, "sensitive_layers", refuse)
+    monkeypatch.setattr(planner, "forecast_of", refuse)
     static = candidate(STATIC, 300, 0.5, 10)
     words = "no candidate with sensitive layers in float: not with this model"
     assert planner._mixed(FLOAT, static, [static], MEANS) == ([], [words])
@@ -554,11 +556,11 @@ def test_no_mixed_candidates_where_layers_cannot_be_measured(
 def test_mixed_follows_the_limit_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Stage] = []
 
-    def layers(stage: Stage, means: Means) -> dict[str, float]:
+    def layers(stage: Stage, means: Means) -> list[MixedForecast]:
         asked.append(stage)
-        return {}
+        return []
 
-    monkeypatch.setattr(planner, "sensitive_layers", layers)
+    monkeypatch.setattr(planner, "forecast_of", layers)
     static = candidate(STATIC, 300, 0.5, 35)
     planner._mixed(FLOAT, static, [static], MEANS)
     assert asked == []
