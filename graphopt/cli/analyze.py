@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -21,6 +22,7 @@ from graphopt.cli.options import (
 )
 from graphopt.cli.progress import progress, speak
 from graphopt.cli.streams import stdout_to_stderr
+from graphopt.errors import UsageError
 
 
 @click.command()
@@ -31,6 +33,7 @@ from graphopt.cli.streams import stdout_to_stderr
     "--forms", metavar="NAME,...", help="Forms to compare [default: all that suit the model]."
 )
 @click.option("--resume", metavar="FILE", help="Keep what was measured; go on from it.")
+@click.option("--plot", metavar="FILE", help="Draw it, as .svg.")
 @click.option("--target", metavar="NAME", help="Machine to run on [default: host].")
 @click.option(
     "--time-limit", type=AMOUNT, metavar="SECONDS", help="Most time; what is known is told."
@@ -49,15 +52,24 @@ def analyze(model: str, data: str | None, forms: str | None, as_json: bool, **gi
     machine are measured. DATA as for optimize.
     """
     from graphopt.commands.analyze import analyze as run
+    from graphopt.report.files import check_place
+    from graphopt.report.forms_plot import write_picture
     from graphopt.report.json import dump
     from graphopt.report.layer_forms import analysis_document, print_analysis
 
     images = given_images(given)
     left = {name: value for name, value in given.items() if not name.startswith("image_")}
+    picture = None if (plot := left.pop("plot")) is None else Path(plot)
+    if picture is not None:
+        if picture.suffix.lower() != ".svg":
+            raise UsageError(f"plot {picture}: name it .svg")
+        check_place(picture)
     names = [] if forms is None else [name.strip() for name in forms.split(",")]
     speak(but=["run.drive", "observe"])
     with stdout_to_stderr(), progress(verbose=True) as report:
         found = run(model, data, forms=names, images=images, progress=report, **left)
+    if picture is not None:
+        write_picture(found, picture)
     if as_json:
         click.echo(dump(analysis_document(found)))
     else:

@@ -12,7 +12,7 @@ from graphopt.report import html, json
 from graphopt.run.files import Written
 from graphopt.run.record import RunRecord
 
-__all__ = ["check_targets", "places", "write"]
+__all__ = ["check_place", "check_targets", "places", "write"]
 
 _FORMS = (".json", ".html")
 
@@ -37,11 +37,21 @@ def check_targets(out: Path, reports: Sequence[str]) -> None:
         if report.suffix.lower() == ".html":
             html.require()
     for place in (out, *written):
-        _check_place(place)
-        _check_folder(place)
+        check_place(place)
 
 
-def _check_place(place: Path) -> None:
+def check_place(place: Path) -> None:
+    """Refuse a place that cannot be written before the long work begins.
+
+    Raises:
+        UsageError: It is a folder.
+        SystemFailure: Its folder is missing or not writable, or it is no regular file.
+    """
+    _check_file(place)
+    _check_folder(place)
+
+
+def _check_file(place: Path) -> None:
     try:
         if place.is_dir():
             raise UsageError(f"{place} is a folder; give the name of a file")

@@ -25,8 +25,9 @@ def analyzed(run: Run, *arguments: str) -> dict[str, object]:
     return found
 
 
-def test_each_layer_is_told_in_each_form(run: Run) -> None:
-    done = run("analyze", "model.onnx", "--data", "calib.npz", *FAST, "--target", "x86-vnni")
+def test_each_layer_is_told_in_each_form(run: Run, folder: Path) -> None:
+    drawn = ("--target", "x86-vnni", "--plot", "forms.svg")
+    done = run("analyze", "model.onnx", "--data", "calib.npz", *FAST, *drawn)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].split()[:3] == ["layer", "bytes", "time"]
@@ -37,6 +38,7 @@ def test_each_layer_is_told_in_each_form(run: Run) -> None:
     assert whole[1] == "2"
     assert float(whole[4].removesuffix("x")) < 1.0
     assert "16 samples (calib)" in done.stdout
+    assert "Conv(conv) as int4-static" in (folder / "forms.svg").read_text()
     assert "measure layers in " in done.stderr
     assert "quantize-static" not in done.stderr
 
@@ -120,6 +122,8 @@ def nothing(_: Path) -> None:
         (["--data", "calib.npz", "--resume", "model.onnx"], nothing, 2, "model.onnx"),
         (["--data", "calib.npz", "--resume", "no/kept.json"], nothing, 5, "no/kept.json"),
         (["--data", "calib.npz", "--target", "toaster"], nothing, 2, "toaster"),
+        (["--data", "calib.npz", "--plot", "a.png"], nothing, 2, "plot a.png: name it .svg"),
+        (["--data", "calib.npz", "--plot", "no/a.svg"], nothing, 5, "there is no folder no"),
     ],
 )
 def test_what_is_wrong_is_one_line(
