@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from graphopt import targets
 from graphopt.analysis.audit import Audit, Entry, expected
 from graphopt.analysis.placement import place
+from graphopt.analysis.slow_layers import slow_kind
+from graphopt.facts.layers import Layer, layers
 from graphopt.facts.quantized import has_fixed_ranges
 from graphopt.facts.shapes import infer
 from graphopt.graph.graph import Graph
-from graphopt.graph.node import in_default_domain
+from graphopt.graph.node import in_default_domain, label
 from graphopt.report.findings import FitReason, TargetFit
 from graphopt.rewrite.opsets import NotLifted, lift
 from graphopt.targets import Target
@@ -49,11 +51,20 @@ def _fit(graph: Graph, target: Target) -> TargetFit:
 
 
 def _hurdles(graph: Graph, target: Target, found: Audit) -> Iterator[str]:
-    """What keeps the target from taking the file, or any layer of it."""
+    """What keeps the target from taking the file, or any layer of it, or costs time there."""
     if found.unfixed:
         yield f"sizes are open: {', '.join(found.unfixed)}; fix-shapes fixes them"
     if graph.came_external and not target.external:
         yield "its weights lie in external data"
+    integer = {entry.node for entry in found.integer}
+    slow = sum(
+        isinstance(each, Layer)
+        and label(each.node) in integer
+        and bool(slow_kind(each, target.slow))
+        for each in layers(graph)
+    )
+    if slow:
+        yield f"grouped or narrow layers that take longer on integers than in floats: {slow}"
     if not target.contrib:
         others = [
             node

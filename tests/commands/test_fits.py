@@ -15,7 +15,7 @@ from graphopt.graph import io
 from graphopt.report import listing
 from graphopt.report.findings import TargetFit
 from graphopt.report.json import dump
-from graphopt.testing import MODELS, apply_passes
+from graphopt.testing import MODELS, apply_passes, model_from_text
 
 NAMES = ("xnnpack", "nnapi", "qnn", "coreml", "web", "openvino", "tensorrt")
 OPEN = "sizes are open: N; fix-shapes fixes them"
@@ -67,6 +67,19 @@ def test_of_a_float_model_it_is_told_what_could_be_quantized() -> None:
         assert [each.reason for each in found[name].reasons] == ["its weight is float"]
         assert found[name].reasons[0].layers == found[name].layers
     assert found["coreml"].quantized == 0
+
+
+def test_layers_that_take_longer_on_integers_are_told() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    g (float[N,8,8,8] x) => (float[N,8,8,8] y) {
+      a = Conv <pads = [1, 1, 1, 1]> (x, V)  b = Relu (a)
+      c = Conv <pads = [1, 1, 1, 1], group = 8> (b, W)  y = Relu (c) }"""
+    model = model_from_text(text, {"V": (8, 8, 3, 3), "W": (8, 1, 3, 3)})
+    graph, _ = apply_passes(parse_passes("quantize-static"), model, target="arm")
+    found = _found(graph.to_model())
+    slow = "grouped or narrow layers that take longer on integers than in floats: 1"
+    assert found["web"].hurdles == [slow]
+    assert found["openvino"].hurdles == []
 
 
 def test_operators_of_onnxruntime_alone_are_told() -> None:
