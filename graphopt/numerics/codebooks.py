@@ -157,27 +157,28 @@ def _lloyd(sums: _Sums, centres: Floats, zero: bool) -> tuple[Floats, float]:
     return centres, float(error.sum())
 
 
-def extra_bits(sizes: Sequence[int], bits: int, extra: float) -> list[int]:
+def extra_bits(sizes: Sequence[int], bits: int, extra: float, least: int) -> list[int]:
     """Bits for each of several weights, more where these cost little.
 
     The error of a weight falls by four with each bit, and relative errors of layers add up alike in
     what a network gives: bits go where ``(4^-b - 4^-(b+1)) / size`` is largest, until the next one
-    would take more than the share on top.
+    would take more than there is.
 
-    >>> extra_bits([100, 1000], 3, 0.1)
-    [4, 3]
+    >>> extra_bits([100, 1000], 3, 0.1, 3)
+    [6, 3]
 
     Args:
         sizes: Elements of each weight.
-        bits: That each has at least.
+        bits: That they have on the average, by their sizes.
         extra: Share of ``bits * sum(sizes)`` that may be spent on top.
+        least: Bits that each has at least, not above ``bits``.
 
     Returns:
-        From ``bits`` to 8 for each.
+        From ``least`` to 8 for each.
     """
-    found = [bits] * len(sizes)
-    left = extra * bits * sum(sizes)
-    waiting = [(-(4.0**-bits) / max(size, 1), at) for at, size in enumerate(sizes)]
+    found = [least] * len(sizes)
+    left = (bits * (1 + extra) - least) * sum(sizes)
+    waiting = [(-(4.0**-least) / max(size, 1), at) for at, size in enumerate(sizes)]
     heapq.heapify(waiting)
     while waiting:
         gain, at = heapq.heappop(waiting)

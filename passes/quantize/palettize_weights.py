@@ -42,6 +42,8 @@ Floats = NDArray[np.float64]
 
 _MANY_ZEROS = 0.1
 """Share of zeros from which on they stay exactly zero."""
+_FEW_BITS = 4
+"""Below it a layer may have a bit less than the others, which then have more."""
 _EXTRA = 0.04
 _HALF_STEP = 2.0**-12
 _BIAS_ERROR = 0.02
@@ -59,11 +61,11 @@ class PalettizeWeights(Pass):
     do. They are found by k-means over each weight, divided by a scale of each output channel;
     where there are calibration samples, by the error that a weight makes in the output of its
     layer, and biases make up for what the mean of an output loses. Codes of any width from 1 to 8
-    bits are packed without gaps. Below 4 bits, small layers get one or more on top, as that costs
-    few bytes (``extra``). Layers go on computing in floats at the same speed: onnxruntime and other
-    runtimes that fold constants compute the weights once, when they load the model (Cast, Gather
-    and Mul of constants), and hold them as floats in memory. With ``opset=21`` four bits take two
-    operators less.
+    bits are packed without gaps. Below 4 bits, large layers may get one less and small ones some
+    more, as these cost few bytes: errors of layers add up alike, whatever their size. Layers go on
+    computing in floats at the same speed: onnxruntime and other runtimes that fold constants
+    compute the weights once, when they load the model (Cast, Gather and Mul of constants), and hold
+    them as floats in memory. With ``opset=21`` four bits take two operators less.
 
     The first layers and depthwise ones get integers of 8 bits with a scale a channel, as
     ``eight_bits`` says. Weights with many zeros keep each of them; where that is smaller, they take
@@ -128,9 +130,11 @@ class PalettizeWeights(Pass):
     ) -> list[tuple[WeightGroup, int | None]]:
         """The weights with the bits of their codes, small ones with more of them."""
         coded = [group for group, bits in groups if bits is not None]
-        extra = (_EXTRA if self.bits < 4 else 0.0) if self.extra is None else self.extra
+        few = self.bits < _FEW_BITS
+        extra = (_EXTRA if few else 0.0) if self.extra is None else self.extra
+        least = max(self.bits - 1, 1) if few else self.bits
         sizes = [math.prod(group.constant.shape) for group in coded]
-        found = dict(zip(map(id, coded), extra_bits(sizes, self.bits, extra), strict=True))
+        found = dict(zip(map(id, coded), extra_bits(sizes, self.bits, extra, least), strict=True))
         return [(group, found.get(id(group))) for group, _ in groups]
 
     @classmethod

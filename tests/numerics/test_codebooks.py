@@ -112,15 +112,28 @@ def test_a_row_counts_by_what_matters_of_it() -> None:
     assert unseen.tolist() == [2.0]
 
 
-@given(st.lists(st.integers(1, 1000), min_size=1, max_size=6), st.integers(1, 8), st.floats(0, 1))
+@given(
+    st.lists(st.integers(1, 1000), min_size=1, max_size=6),
+    st.integers(1, 8),
+    st.floats(0, 1),
+    st.integers(0, 2),
+)
 def test_extra_bits_go_to_small_weights_within_their_share(
-    sizes: list[int], bits: int, extra: float
+    sizes: list[int], bits: int, extra: float, less: int
 ) -> None:
-    found = extra_bits(sizes, bits, extra)
-    spent = sum(size * (each - bits) for size, each in zip(sizes, found, strict=True))
-    assert spent <= extra * bits * sum(sizes)
-    assert all(bits <= each <= 8 for each in found)
-    by_size = [each for _, each in sorted(zip(sizes, found, strict=True))]
-    if len(set(sizes)) == len(sizes) and extra < 1e-3:
-        assert by_size == sorted(by_size, reverse=True)
-    assert extra_bits(sizes, bits, 0.0) == [bits] * len(sizes)
+    least = max(bits - less, 1)
+    found = extra_bits(sizes, bits, extra, least)
+    spent = sum(size * each for size, each in zip(sizes, found, strict=True))
+    assert spent <= bits * (1 + extra) * sum(sizes) + 1e-6
+    assert all(least <= each <= 8 for each in found)
+    assert extra_bits(sizes, bits, 0.0, bits) == [bits] * len(sizes)
+
+
+def test_extra_bits_cost_least() -> None:
+    sizes, bits = [3, 10, 40], 3
+    found = extra_bits(sizes, bits, 0.0, 2)
+    every = itertools.product(range(2, 9), repeat=3)
+    fits = [each for each in every if np.dot(each, sizes) <= bits * sum(sizes)]
+    costs = [sum(4.0**-b for b in each) for each in fits]
+    assert sum(4.0**-b for b in found) <= 1.5 * min(costs)
+    assert found[0] >= found[1] > found[2]
