@@ -15,7 +15,8 @@ from graphopt.search.trials import weigh
 __all__ = ["close_already"]
 
 _CLOSE_DB = 8.0
-"""What it may miss to the goal: within that no other form was ever better, all weighed."""
+"""What it may miss to the goal. A judgement: on the few decoders and encoders of text tried, no
+other form was better within it."""
 
 
 def close_already(base: Candidate, stage: Stage, tried: Sequence[Candidate], means: Means) -> str:
