@@ -5,15 +5,13 @@ from __future__ import annotations
 from onnx import NodeProto
 
 from graphopt.analysis.float_reasons import layer_at, obstacle
-from graphopt.facts.quantized import dequantizer, integer_op, quantizers
+from graphopt.facts.quantized import dequantizer, integer_op, quantizers, ranges_of_each_call
 from graphopt.facts.shapes import infer
 from graphopt.graph.graph import Graph, Scope
 from graphopt.graph.node import is_op
 from graphopt.targets import Target
 
 __all__ = ["open_sizes", "table_reason"]
-
-_FROM_EACH_CALL = ("DynamicQuantizeLSTM", "MatMulInteger", "ConvInteger")
 
 
 def table_reason(scope: Scope, node: NodeProto, target: Target) -> str:
@@ -40,7 +38,7 @@ def _own_operator(node: NodeProto, target: Target) -> str:
     """What keeps an operator that is integer by its definition."""
     if node.domain == "com.microsoft" and not target.contrib:
         return f"{target.runtime} has no com.microsoft operators on target {target.name}"
-    if node.op_type in _FROM_EACH_CALL and not target.calls:
+    if ranges_of_each_call(node) and not target.calls:
         return f"target {target.name} computes what takes its ranges from each call in floats"
     return ""
 

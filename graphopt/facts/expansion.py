@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from graphopt.graph.node import attribute, is_op
 
 __all__ = ["carried", "computed", "constants_behind", "parameter", "spread_over"]
 
-_COMPUTED = ("Cast", "Gather", "Reshape", "CumSum")
 _SMALL = 1 << 20  # elements; scales spread over codes, they do not make a larger tensor
 _FOLLOWED = 8  # nodes between constants and what they make together
 
@@ -58,19 +58,34 @@ def parameter(scope: Scope, name: str) -> NDArray[Any] | None:
         return None
     home, node = producer(scope, name)
     assert node is not None
-    values = [parameter(home, each) for each in node.input]
-    first = values[0]
-    assert first is not None
-    if is_op(node, "Cast"):
-        return first.astype(tensor_dtype_to_np_dtype(attribute(node, "to", 1)))
-    second = values[1]
-    assert second is not None
-    if is_op(node, "Gather"):
-        return first.take(second, axis=attribute(node, "axis", 0))
-    if is_op(node, "Reshape"):
-        return first.reshape([int(size) for size in second.reshape(-1)])
-    sums = np.cumsum(first, axis=int(second.item()), dtype=first.dtype)
-    return sums - first if attribute(node, "exclusive", 0) else sums
+    read = [values for each in node.input if (values := parameter(home, each)) is not None]
+    return _COMPUTED[node.op_type](node, *read)
+
+
+def _cast(node: NodeProto, values: NDArray[Any]) -> NDArray[Any]:
+    return values.astype(tensor_dtype_to_np_dtype(attribute(node, "to", 1)))
+
+
+def _gather(node: NodeProto, table: NDArray[Any], indices: NDArray[Any]) -> NDArray[Any]:
+    return table.take(indices, axis=attribute(node, "axis", 0))
+
+
+def _reshape(_node: NodeProto, values: NDArray[Any], shape: NDArray[Any]) -> NDArray[Any]:
+    return values.reshape([int(size) for size in shape.reshape(-1)])
+
+
+def _cumsum(node: NodeProto, values: NDArray[Any], axis: NDArray[Any]) -> NDArray[Any]:
+    sums = np.cumsum(values, axis=int(axis.item()), dtype=values.dtype)
+    return sums - values if attribute(node, "exclusive", 0) else sums
+
+
+_COMPUTED: dict[str, Callable[..., NDArray[Any]]] = {
+    "Cast": _cast,
+    "Gather": _gather,
+    "Reshape": _reshape,
+    "CumSum": _cumsum,
+}
+"""What ``parameter`` computes, by operator."""
 
 
 def carried(scope: Scope, node: NodeProto) -> int | None:

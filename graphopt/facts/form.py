@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-from onnx import NodeProto, TensorProto
+from onnx import TensorProto
 
 from graphopt.facts.layers import Layer, layers
 from graphopt.facts.operators import find
-from graphopt.facts.quantized import quantized_activations
+from graphopt.facts.quantized import quantized_activations, ranges_of_each_call
 from graphopt.graph.graph import Graph
 from graphopt.graph.node import is_op
 
@@ -64,7 +64,7 @@ def model_form(graph: Graph) -> ModelForm:
     active = [node for scope in graph.scopes() for node in quantized_activations(scope)]
     if any(node.op_type.startswith("QLinear") for node in active):
         name: FormName = "qoperator"
-    elif any(_dynamic(node) for node in active):
+    elif any(ranges_of_each_call(node) for node in active):
         name = "dynamic"
     elif any(is_op(node, "QuantizeLinear") for node in active):
         name = "qdq"
@@ -74,10 +74,6 @@ def model_form(graph: Graph) -> ModelForm:
         most = Counter(others.values()).most_common(1)
         name = most[0][0] if most and 2 * len(others) >= len(nodes) else "float"
     return ModelForm(name, len(nodes), integers)
-
-
-def _dynamic(node: NodeProto) -> bool:
-    return node.op_type.startswith("DynamicQuantize") or node.op_type.endswith("Integer")
 
 
 def _weights_only(graph: Graph) -> bool:

@@ -72,6 +72,8 @@ class Operator:
         homogeneous: f(a x) = a f(x) for every a > 0.
         adds: It adds its inputs up.
         skips: The two inputs that it adds up before it does anything else.
+        scales: Of a normalization of the last axis: the inputs that scale and shift its first
+            result.
         averages: Its result is the mean over positions that go.
         flat: Where a function of one value does not tell its inputs apart; None for nowhere.
         fuses: Passes and runtimes merge it into the layer in front.
@@ -99,6 +101,7 @@ class Operator:
     homogeneous: bool = False
     adds: bool = False
     skips: tuple[int, int] | None = None
+    scales: tuple[int, ...] = ()
     averages: bool = False
     flat: FlatRule | None = None
     fuses: bool = False

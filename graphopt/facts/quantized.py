@@ -19,12 +19,18 @@ __all__ = [
     "moves_data",
     "quantized_activations",
     "quantizers",
+    "ranges_of_each_call",
 ]
 
 
 def integer_op(node: NodeProto) -> bool:
     """Whether an operator computes on integers by its definition (QOperator, MatMulInteger...)."""
     return is_kind(node, "integer")
+
+
+def ranges_of_each_call(node: NodeProto) -> bool:
+    """Whether an operator quantizes, or works on, activations whose range each call finds."""
+    return node.op_type.startswith("DynamicQuantize") or node.op_type.endswith("Integer")
 
 
 def moves_data(node: NodeProto) -> bool:

@@ -23,14 +23,6 @@ _AXES_ARE_INPUTS = 18  # opset from which ReduceMax takes its axes as an input
 _LEAST_PEAK = 1e-30
 _Edit = Callable[[], None]
 _FOLLOWED = 16  # nodes between the tensor and the constants that absorb the factors
-_SCALED_NORMS = {
-    "LayerNormalization": (1, 2),
-    "RMSNormalization": (1,),
-    "SimplifiedLayerNormalization": (1,),
-    "SkipLayerNormalization": (2, 3),
-    "SkipSimplifiedLayerNormalization": (2,),
-}
-"""Normalizations of the last axis, with the inputs that scale and shift their first output."""
 
 
 def insert_division(
@@ -124,8 +116,8 @@ def _plan(
     if _others_read(scope, tensor, readers) or scope.is_output(tensor) or node is None or left == 0:
         return False
     row = find(node)
-    if row is not None and node.op_type in _SCALED_NORMS:
-        return _divide_norm(scope, node, tensor, factors, edits)
+    if row is not None and row.scales:
+        return _divide_norm(scope, node, tensor, row.scales, factors, edits)
     if row is not None and row.homogeneous:
         # f(x / s) = f(x) / s for s > 0. Operators that only reshape keep the order of the elements;
         # where the last axis has as many before and after, which the size of the constant found in
@@ -149,11 +141,11 @@ def _divide_norm(
     scope: Scope,
     node: NodeProto,
     tensor: str,
+    places: Collection[int],
     factors: NDArray[np.float32],
     edits: list[_Edit],
 ) -> bool:
-    """In scale and shift of a normalization whose first output ``tensor`` is."""
-    places = _SCALED_NORMS[node.op_type]
+    """In scale and shift, ``places``, of a normalization whose first output ``tensor`` is."""
     if node.output[0] != tensor or attribute(node, "axis", -1) != -1:
         return False
     indices = [index for index in places if len(node.input) > index and node.input[index]]

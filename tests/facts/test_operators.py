@@ -33,6 +33,7 @@ TABLES = (
     "graphopt/testing/",
 )
 DISPATCH = {
+    "graphopt/facts/expansion.py": ["_COMPUTED"],
     "passes/cleanup/eliminate_identity.py": ["_RULES"],
     "graphopt/rewrite/opsets.py": ["_CHANGES"],
 }
