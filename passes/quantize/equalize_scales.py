@@ -74,7 +74,7 @@ class EqualizeScales(Pass):
     ] = "weights"
     margin: Annotated[
         float, Option("how much larger than on the samples a channel below a Clip may get", low=1)
-    ] = 2.0
+    ] = 1.25
     nodes: Nodes = ()
     exclude: Exclude = ()
     lossy: ClassVar[bool] = True
