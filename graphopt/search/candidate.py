@@ -19,6 +19,7 @@ from graphopt.runtime.latency import SAME, Ratio
 from graphopt.tasks.quality import share_db
 
 __all__ = [
+    "BYTES_WEIGHT",
     "GOAL_DB",
     "MARGIN",
     "SAME_DB",
@@ -36,7 +37,7 @@ _SHARE_GOAL_DB = 16.0
 """The same for decisions and rows: 2.5 % that differ."""
 _DB_WEIGHT = 0.04
 """One dB that is missing to the goal weighs as much as 4 % of time."""
-_BYTES_WEIGHT = 0.25
+BYTES_WEIGHT = 0.25
 """Half of the bytes weigh as much as 16 % of time."""
 MARGIN = 0.05
 """What is cheaper by less than this is no better: clocks and samples are not that exact."""
@@ -93,7 +94,7 @@ class Candidate:
 
 def weighed(time: float, size: float, missing: float) -> float:
     """What a form costs: time and bytes over the cleaned model's, and dB that are missing."""
-    return math.log(time) + _BYTES_WEIGHT * math.log(size) + _DB_WEIGHT * missing
+    return math.log(time) + BYTES_WEIGHT * math.log(size) + _DB_WEIGHT * missing
 
 
 def missing_db(quality: Quality | None, goal_db: float = GOAL_DB) -> float:

@@ -12,7 +12,7 @@ from graphopt.run.drive import form_maker
 from graphopt.run.form_trials import StageTrials
 from graphopt.run.means import Means
 from graphopt.run.stage import Stage
-from graphopt.search.candidate import MARGIN, SAME_DB, Candidate, weighed
+from graphopt.search.candidate import BYTES_WEIGHT, MARGIN, SAME_DB, Candidate, weighed
 
 __all__ = ["MixedForecast", "forecast_of", "worth_trying"]
 
@@ -72,10 +72,11 @@ def forecasts(figures: ModelFigures) -> list[MixedForecast]:
     """
     whole = {each.node: _INTEGER.name for each in figures.layers if _INTEGER.name in each.forms}
     loud, total = figures.summed(whole), mixture_ms(figures, {})
+    priced = _with_bytes(figures, whole) if total > 0 else figures
     found = dict[tuple[str, ...], MixedForecast]()
     for gain in _GAINS_DB:
         noise = loud * 10 ** (-gain / 10)
-        mixture = smallest(figures, _FORMS, noise, timed=total > 0)
+        mixture = smallest(priced, _FORMS, noise, timed=total > 0)
         if mixture is None:
             continue
         floats = tuple(node for node in whole if mixture[node] == FLOAT.name)
@@ -90,6 +91,22 @@ def forecasts(figures: ModelFigures) -> list[MixedForecast]:
 
 
 _FORMS: tuple[LayerForm, ...] = (FLOAT, _INTEGER)
+
+
+def _with_bytes(figures: ModelFigures, whole: Mapping[str, str]) -> ModelFigures:
+    """The figures with times that hold what bytes weigh beside time in a candidate's cost."""
+    each_byte = BYTES_WEIGHT * mixture_ms(figures, whole) / mixture_bytes(figures, whole)
+    layers = tuple(
+        replace(
+            each,
+            forms={
+                name: replace(form, ms=(form.ms or 0.0) + each_byte * form.bytes)
+                for name, form in each.forms.items()
+            },
+        )
+        for each in figures.layers
+    )
+    return replace(figures, layers=layers)
 
 
 def _coarse(figures: ModelFigures) -> ModelFigures:
