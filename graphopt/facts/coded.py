@@ -69,6 +69,14 @@ class CodedWeight:
     centres: Singles | None = None
 
     @property
+    def least(self) -> float:
+        """The scale below which none is to go: of half floats no normal one is smaller."""
+        with np.errstate(over="ignore"):
+            halves = np.array_equal(self.scale.astype(np.float16), self.scale)
+        tiny = np.finfo(np.float16 if halves else np.float32).tiny
+        return min(float(tiny), float(self.scale.min(initial=np.inf)))
+
+    @property
     def places(self) -> NDArray[np.intp]:
         """Which of the scales, counted along its axes, each value has: of the weight's shape."""
         return self.spread(np.arange(self.scale.size).reshape(self.scale.shape))

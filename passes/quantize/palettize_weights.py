@@ -46,6 +46,10 @@ _FEW_BITS = 4
 """Below it a layer may have a bit less than the others, which then have more."""
 _EXTRA = 0.04
 _HALF_STEP = 2.0**-12
+_SMALLEST_HALF = 2.0**-14
+_SMALL_SCALE = 2.0**-8
+"""Scales below the smallest normal half float rise to it where they are this share of the largest:
+steps then are still as fine as those of codes with one scale for all."""
 _BIAS_ERROR = 0.02
 """Share of the weights of a channel that half floats may change its bias by."""
 
@@ -173,6 +177,8 @@ def _palette(
     if bits is None:
         limit = CODE_TYPES["int8"].qmax
         steps = ranges.weight_scales(rows, 0, limit, "max")
+        least = min(_SMALLEST_HALF, float(steps.max(initial=0.0)) * _SMALL_SCALE)
+        steps = np.maximum(steps, np.float32(least))
         scale = stored_floats(steps, SCALE_TOLERANCE).reshape(along)
         codes = grids.quantize(_ratio(values, scale), 1.0, 0, -limit, limit).astype(np.int8)
         return Palette(codes, 8, None, scale)

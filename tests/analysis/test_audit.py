@@ -12,6 +12,8 @@ from graphopt.analysis.audit import Audit, audit, expected
 from graphopt.errors import ModelError
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
+from graphopt.passes.quantize import PalettizeWeights
+from graphopt.testing import apply_pass, model_from_text
 
 RNG = np.random.default_rng(0)
 S = np.float32(0.02)
@@ -113,6 +115,18 @@ def test_a_weight_expanded_at_load_is_no_defect() -> None:
     body = f"f = Cast<to = 1>(w)  wd = Mul(f, ws)  [conv] y = {CONV}(x, wd)"
     found = audit(graph_of(body, BASIC))
     assert reasons(found) == {
+        "conv": "its weight is only stored small; onnxruntime expands it to float at load"
+    }
+
+
+@pytest.mark.parametrize("bits, opset", [(3, 17), (4, 17), (4, 21), (8, 17)])
+def test_a_weight_from_a_codebook_is_stored_small(bits: int, opset: int) -> None:
+    text = f"""<ir_version: 10, opset_import: ["" : {opset}]>
+      g (float[1,8,4,4] x) => (float[1,64,4,4] y) {{ [conv] y = Conv(x, w) }}"""
+    weight = np.linspace(-1, 1, 64 * 8, dtype=np.float32).reshape(64, 8, 1, 1)
+    item = PalettizeWeights(bits=bits, eight_bits=())
+    graph, _ = apply_pass(item, model_from_text(text, {"w": weight}))
+    assert reasons(audit(graph)) == {
         "conv": "its weight is only stored small; onnxruntime expands it to float at load"
     }
 

@@ -9,7 +9,6 @@ from graphopt.families.refitting.blocks import blocks_of, from_blocks
 from graphopt.families.refitting.codes import OnGrid, SolvableCodes
 from graphopt.families.refitting.on_codebook import put_on_codebook
 from graphopt.numerics import saturation
-from graphopt.numerics.grids import SMALLEST_SCALE
 from graphopt.numerics.rounding import rounded
 from graphopt.numerics.weight_grids import CodeGrid, chosen_scales
 from graphopt.rewrite.integer_layers import kernel_matrix
@@ -93,12 +92,12 @@ def _largest(one: SolvableCodes, weight: Floats, places: NDArray[np.intp]) -> Fl
     np.maximum.at(peaks, places.ravel(), np.abs(weight).ravel() / one.layer.alpha)
     alive = peaks > 0
     peaks[~alive] = peaks[alive].min() if alive.any() else coded.qmax
-    return np.maximum(peaks / coded.qmax, float(SMALLEST_SCALE))
+    return np.maximum(peaks / coded.qmax, coded.least)
 
 
 def _least(one: SolvableCodes, bias: Floats, places: NDArray[np.intp], largest: Floats) -> Floats:
     """For each scale the least with which a bias fits into 32 bits: ``(scales,)``."""
-    least = np.full(largest.shape, float(SMALLEST_SCALE))
+    least = np.full(largest.shape, one.coded.least)
     if one.input_scale is not None:
         needed = np.abs(bias) / one.input_scale / _MOST_BIAS
         np.maximum.at(least, places[:, 0].ravel(), needed.ravel())

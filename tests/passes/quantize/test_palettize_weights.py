@@ -234,3 +234,26 @@ def test_other_passes_leave_what_it_made(name: str, apply_pass: ApplyPass) -> No
     assert {each.node.name for each in read(again) if each.weight.form == "codebook"} == coded
     reasons = {"stored in less", "Reshape cuts across it", "no float weight"}
     assert any(part in each.reason for each in record.skipped for part in reasons), record.skipped
+
+
+def test_scales_that_half_floats_do_not_hold_rise() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+      g (float[N,64,9,9] x) => (float[N,64,9,9] y) {
+        y = Conv<kernel_shape = [3,3], group = 64, pads = [1,1,1,1]>(x, deep, b)
+      }"""
+    deep = RNG.standard_normal((64, 1, 3, 3)).astype(np.float32)
+    deep[3] *= 1e-9
+    deep[7] *= 1e-4
+    values = {"deep": deep, "b": np.zeros(64, np.float32)}
+    samples = {"x": RNG.standard_normal((8, 64, 9, 9)).astype(np.float32)}
+    model, smallest = model_from_text(text, values), float(np.finfo(np.float16).tiny)
+    for passes in ([PalettizeWeights()], [PalettizeWeights(), RoundWeights()]):
+        graph, records = apply_passes(passes, model, samples=samples, judge=False)
+        (one,) = read(graph)
+        assert records[-1].changes and not records[-1].skipped
+        scale = one.weight.scale
+        assert scale is not None and scale.values.dtype == np.float16
+        assert scale.values.min() >= smallest
+        error = np.abs(one.weight.values() - deep).max(axis=(1, 2, 3))
+        assert error[[3, 7]].max() <= 2 * smallest
+        assert weight_db(deep, one.weight.values()) > 40
