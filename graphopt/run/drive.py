@@ -152,6 +152,8 @@ def _driven(item: Pass, stage: Stage, means: Means, until: Depth) -> Outcome:
     after = Stage(graph, means, origin, composed(stage.kept, changes.kept), rounded_from)
     if until == "edit":
         return Outcome(after, "done", changes=changes)
+    if item.lossy and not item.must_help:
+        stage.rest()  # nothing is held against its answers
     broken = _broken(item, stage, after, means)
     if broken is not None:
         return Outcome(stage, "rolled back", str(broken), changes, broken=broken)

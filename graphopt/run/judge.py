@@ -22,13 +22,13 @@ from graphopt.run.measuring import run_bytes
 from graphopt.run.quality import Caveat, Quality
 from graphopt.run.recall import Recall
 from graphopt.run.rolling import STEPS, Rollout, roll, rollouts
+from graphopt.run.shared_session import SharedSession
 from graphopt.run.tally import Tally
 from graphopt.runtime.session import Session, thread_count
 from graphopt.runtime.trial import Trial
 from graphopt.tasks.task import Task
 
 __all__ = [
-    "HELD_WEIGHTS_BYTES",
     "Judge",
     "Sample",
     "choose_judge",
@@ -36,8 +36,6 @@ __all__ = [
     "too_large",
 ]
 
-HELD_WEIGHTS_BYTES = 256 << 20
-"""Sessions of models with more weights than that are made anew whenever they are wanted."""
 _HELD_BYTES = 64 << 20
 _HELD_SHARE = 8
 """Of a memory limit; the answers of the model that is compared take as much again."""
@@ -94,7 +92,7 @@ class Judge:
         self.tasks: Mapping[str, Task] = {}
         self.rollouts = list[Rollout]()
         self.outputs = reference.main.outputs
-        self._session: Session | None = None
+        self._session = SharedSession(reference, threads)
         self._rounding: Quality | None = None
         self.stands_in_for = ""  # see ``Session``
         most = _HELD_BYTES if memory is None else min(memory, _HELD_BYTES)
@@ -105,10 +103,7 @@ class Judge:
     @property
     def session(self) -> Session:
         """A session of the reference; held unless its weights are large."""
-        session = self._session or Session(self.reference, threads=self.threads)
-        if self.reference.weight_bytes <= HELD_WEIGHTS_BYTES:
-            self._session = session
-        return session
+        return self._session.get()
 
     def _hold(self, samples: Samples, most: int) -> list[Sample]:
         session = self.session
@@ -129,7 +124,8 @@ class Judge:
         knowing = copy(self)
         knowing.tasks = tasks
         feeds, rows = [each.feeds for each in self.samples], [each.rows for each in self.samples]
-        knowing.rollouts = rollouts(self.session, tasks, feeds, rows)
+        if any(task.fed_to for task in tasks.values()):
+            knowing.rollouts = rollouts(self.session, tasks, feeds, rows)
         return knowing
 
     def first(self, count: int) -> Judge:

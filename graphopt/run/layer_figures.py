@@ -26,8 +26,8 @@ from graphopt.graph.node import is_op, label
 from graphopt.graph.tensors import Array
 from graphopt.numerics.sqnr import ErrorSums
 from graphopt.observe.sizes import shapes_on
-from graphopt.run.judge import HELD_WEIGHTS_BYTES
 from graphopt.run.record import LayerRecord
+from graphopt.run.shared_session import HELD_WEIGHTS_BYTES
 from graphopt.runtime.profile import node_times
 from graphopt.runtime.session import Session
 
@@ -281,22 +281,32 @@ def _noise(
     values = sum(math.prod(shapes.static_shape(name) or ()) for name in pairs)
     samples = samples[: max(1, _MOST_VALUES // max(1, values))]
     for names in _groups(list(pairs), shapes, memory):
-        observed = [pairs[name] for name in names]
-        sums = {name: ErrorSums() for name in names}
-        sessions = (
-            Session(reference, threads=threads, outputs=names),
-            Session(result, threads=threads, outputs=observed),
-        )
-        for feeds in samples:
-            right, answer = (session.run(feeds) for session in sessions)
-            for name in names:
-                wanted = _left(name, right[name], kept)
-                if wanted.shape == answer[pairs[name]].shape:
-                    sums[name].add(wanted, answer[pairs[name]])
-                else:
-                    sums[name].fail()
-        found.update((name, total.sqnr_db) for name, total in sums.items())
+        group = {name: pairs[name] for name in names}
+        found |= _noise_of(reference, result, group, samples, threads, kept)
     return found
+
+
+def _noise_of(
+    reference: Graph,
+    result: Graph,
+    pairs: Mapping[str, str],
+    samples: Sequence[Feeds],
+    threads: int,
+    kept: Kept,
+) -> dict[str, float | None]:
+    """SQNR of some tensors, by two sessions that are gone before those of others are opened."""
+    sums = {name: ErrorSums() for name in pairs}
+    first = Session(reference, threads=threads, outputs=list(pairs))
+    second = Session(result, threads=threads, outputs=list(pairs.values()))
+    for feeds in samples:
+        right, answer = first.run(feeds), second.run(feeds)
+        for name, observed in pairs.items():
+            wanted = _left(name, right[name], kept)
+            if wanted.shape == answer[observed].shape:
+                sums[name].add(wanted, answer[observed])
+            else:
+                sums[name].fail()
+    return {name: total.sqnr_db for name, total in sums.items()}
 
 
 def _left(name: str, values: Array, kept: Kept) -> Array:

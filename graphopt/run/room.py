@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphopt.graph.graph import Graph
-from graphopt.run.judge import HELD_WEIGHTS_BYTES
+from graphopt.run.shared_session import HELD_WEIGHTS_BYTES
 
 __all__ = ["room_beside"]
 

@@ -12,9 +12,9 @@ from graphopt.graph import check
 from graphopt.graph.graph import Graph
 from graphopt.graph.tensors import Array
 from graphopt.observe.observer import Observer
-from graphopt.run.judge import HELD_WEIGHTS_BYTES
 from graphopt.run.means import Means
 from graphopt.run.promises import Promises
+from graphopt.run.shared_session import HELD_WEIGHTS_BYTES, SharedSession
 from graphopt.run.sizing import sized_run
 from graphopt.runtime.session import Session
 from graphopt.runtime.trace import trace
@@ -49,7 +49,7 @@ class Stage:
         self.kept: Kept = {} if kept is None or origin is None else kept
         self.findings = Findings()
         self._means = means
-        self._session: Session | None = None
+        self._session = SharedSession(graph, means.threads, held=not self._short)
 
     @property
     def float_stage(self) -> Stage:
@@ -62,6 +62,12 @@ class Stage:
         return self.rounded_from or self
 
     @property
+    def _short(self) -> bool:
+        """Whether memory is short, or would be: beside the sessions of a large reference."""
+        means = self._means
+        return means.memory(1) is not None or means.reference.weight_bytes > HELD_WEIGHTS_BYTES
+
+    @property
     def session(self) -> Session:
         """A session of the graph with its own outputs; held unless memory is short.
 
@@ -71,14 +77,11 @@ class Stage:
         judge = self._means.judge
         if judge is not None and judge.reference is self.graph:
             return judge.session
-        session = self._session or Session(self.graph, threads=self._means.threads)
-        if self._means.memory(1) is None and self.graph.weight_bytes <= HELD_WEIGHTS_BYTES:
-            self._session = session
-        return session
+        return self._session.get()
 
     def rest(self) -> None:
         """Let go of the answers where memory is short; they are computed again if asked for."""
-        if self._means.memory(1) is not None:
+        if self._short:
             self.__dict__.pop("answers", None)
 
     @cached_property
@@ -134,7 +137,7 @@ class Stage:
         assert judge is not None
         if judge.reference is self.graph:
             return judge.expected
-        return judge.run(self._session or Session(self.graph, threads=self._means.threads))
+        return judge.run(self._session.passing())
 
     @cached_property
     def observer(self) -> Observer:

@@ -59,10 +59,11 @@ def verify(stage: Stage, means: Means, start: Stage | None = None) -> Verified:
         DataError: The metric cannot be computed.
     """
     assert means.judge is not None
+    sessions = [means.judge.session, stage.session]  # for the answers and for the time
     quality, *before = judged([stage] if start is None else [stage, start], means)
     graphs = [means.reference, stage.graph]
     light = room_beside(graphs, stage.macs, means.machine.memory_limit)
-    first, second = _timed(graphs, [means.judge.session, stage.session], means, light=light)
+    first, second = _timed(graphs, sessions, means, light=light)
     if second.ratio.doubtful and light:  # what lies elsewhere in memory may take another time
         others = [Session(graph, threads=means.threads) for graph in graphs]
         again = _timed(graphs, others, means, light=light)[1]

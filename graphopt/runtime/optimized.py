@@ -18,10 +18,13 @@ from graphopt.runtime.session import Session
 __all__ = ["RunningGraph", "number_nodes", "numbered", "optimize"]
 
 _MARK = re.compile(r"#(\d+):")
-_OUTSIDE = {
+_SAVING = {
     "session.optimized_model_external_initializers_file_name": "weights.bin",
     "session.optimized_model_external_initializers_min_size_in_bytes": "1024",
+    "session.disable_prepacking": "1",
 }
+"""Weights lie beside the message, and are not packed for kernels that never run: of a model of
+540 MB that takes as much memory again."""
 
 
 class RunningGraph:
@@ -141,7 +144,7 @@ def optimize(graph: Graph, threads: int) -> GraphProto:
     with scratch_folder() as folder:
         path = folder / "optimized.onnx"
         Session(
-            number_nodes(graph), threads=threads, level="extended", optimized=path, config=_OUTSIDE
+            number_nodes(graph), threads=threads, level="extended", optimized=path, config=_SAVING
         )
         try:
             return onnx.load(path, load_external_data=False).graph

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphopt.run.floor import too_far
-from graphopt.run.judge import HELD_WEIGHTS_BYTES
 from graphopt.run.limits import broken_by
 from graphopt.run.means import Means
+from graphopt.run.shared_session import HELD_WEIGHTS_BYTES
 from graphopt.run.stage import Stage
 from graphopt.search.candidate import GOAL_DB, Candidate, missing_db
 from graphopt.search.trials import weigh

@@ -284,6 +284,26 @@ def test_a_repair_that_does_not_help_is_forgotten() -> None:
 
 
 @pytest.mark.parametrize(
+    ("item", "large", "held"),
+    [
+        (Halve20(), True, False),
+        (Halve20(), False, True),
+        (Halve(), True, True),  # is held against them
+        (Repair(factor=2.0), True, True),
+    ],
+)
+def test_a_large_models_answers_go_where_nothing_is_held_against_them(
+    monkeypatch: pytest.MonkeyPatch, item: Pass, large: bool, held: bool
+) -> None:
+    monkeypatch.setattr("graphopt.run.stage.HELD_WEIGHTS_BYTES", 0 if large else 1 << 40)
+    stage, means = _staged()
+    before = drive(Scale(), stage, means).stage
+    answers = before.answers
+    drive(item, before, means)
+    assert (before.__dict__.get("answers") is answers) is held
+
+
+@pytest.mark.parametrize(
     ("broken", "words"),
     [
         (

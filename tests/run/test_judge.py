@@ -7,6 +7,7 @@ from graphopt.data.synthetic import SyntheticSamples
 from graphopt.errors import ModelError
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
+from graphopt.run import shared_session
 from graphopt.run.judge import Judge
 from graphopt.runtime.session import Session
 from graphopt.tasks.task import Task
@@ -33,6 +34,16 @@ def test_the_reference_agrees_with_itself() -> None:
     assert quality.sqnr_db["y"] == 300
     assert quality.agreement_top1 == 100
     assert (quality.samples, quality.source) == (3, "random")
+
+
+def test_no_session_is_opened_to_read_outputs_that_are_not_fed_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shared_session, "HELD_WEIGHTS_BYTES", -1)
+    graph = _graph()
+    judge = Judge(graph, SyntheticSamples(graph), "random", threads=1, limit=3)
+    monkeypatch.setattr(shared_session, "Session", None)
+    assert judge.reading(TASKS).rollouts == []
 
 
 def test_sqnr_is_that_of_the_definition() -> None:

@@ -1,3 +1,6 @@
+from typing import Any
+from weakref import WeakSet
+
 import numpy as np
 import pytest
 from onnx import parser
@@ -6,6 +9,7 @@ from graphopt.errors import ModelError
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.run import layer_figures as layers
+from graphopt.runtime.session import Session
 
 FLOAT = """
 <ir_version: 8, opset_import: ["": 17]>
@@ -119,6 +123,25 @@ def test_noise_is_that_of_the_channels_that_are_left() -> None:
     assert records[1].sqnr_db is not None and 0 < records[1].sqnr_db < 30
     blind, _ = layers.describe(graph(FLOAT), graph(narrow), [X])
     assert blind[0].sqnr_db == -300.0
+
+
+def test_sessions_of_one_group_of_tensors_go_before_those_of_the_next_are_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    open_, most = WeakSet[Session](), list[int]()
+
+    def opened(*given: Any, **named: Any) -> Session:
+        session = Session(*given, **named)
+        open_.add(session)
+        most.append(len(open_))
+        return session
+
+    monkeypatch.setattr(layers, "Session", opened)
+    records, notes = layers.describe(graph(FLOAT), graph(FUSED), [X], memory=1)
+    assert notes == []
+    assert most == [1, 2, 1, 2], "each tensor is a group of its own"
+    together, _ = layers.describe(graph(FLOAT), graph(FUSED), [X])
+    assert [each.sqnr_db for each in records] == [each.sqnr_db for each in together]
 
 
 def test_a_layer_that_is_gone_keeps_its_bytes_before() -> None:
