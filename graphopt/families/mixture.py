@@ -104,8 +104,17 @@ def mixture_bytes(figures: ModelFigures, mixture: Mapping[str, str]) -> int:
 
 
 def mixture_ms(figures: ModelFigures, mixture: Mapping[str, str]) -> float:
-    """What the layers of a choice take in one run, about."""
-    return sum(each.forms[mixture.get(each.node, FLOAT.name)].ms or 0.0 for each in figures.layers)
+    """What a choice takes in one run, about: the layers, and tensors between two kinds of them."""
+    chosen = [each.forms[mixture.get(each.node, FLOAT.name)] for each in figures.layers]
+    between = 0.0
+    for grid, ms in figures.borders.items():
+        around = [
+            grid in form.grids
+            for form, each in zip(chosen, figures.layers, strict=True)
+            if any(grid in other.grids for other in each.forms.values())
+        ]
+        between += ms * sum(one != other for one, other in pairwise(around))
+    return sum(form.ms or 0.0 for form in chosen) + between
 
 
 def mixture_spec(mixture: Mapping[str, str]) -> str:

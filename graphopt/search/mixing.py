@@ -17,7 +17,8 @@ from graphopt.search.candidate import BYTES_WEIGHT, MARGIN, SAME_DB, Candidate, 
 __all__ = ["MixedForecast", "forecast_of", "worth_trying"]
 
 _INTEGER = form_named("int8-static")
-_GAINS_DB = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 13.0, 16.0)
+_FORMS: tuple[LayerForm, ...] = (FLOAT, _INTEGER)
+_GAINS_DB = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, *map(float, range(4, 17)))
 """How much closer mixtures are looked for; the first is the least that layers stay float for."""
 _STEP = 0.01
 """Times are told apart by no less than that part of the model's: clocks are not that exact."""
@@ -30,7 +31,8 @@ class MixedForecast:
     Attributes:
         floats: The layers that stay float, in the order of the graph.
         gain_db: By how much its answers are closer than those of all layers on integers.
-        slower: What it takes more in time, as a share of what all layers take in floats.
+        slower: What it takes more in time, as a share of what all layers take in floats; less
+            than 0 where layers are faster in floats.
         larger: What it takes more in bytes.
     """
 
@@ -43,7 +45,7 @@ class MixedForecast:
         """What it would cost, as a candidate does."""
         missing = max(0.0, static.missing_db - self.gain_db)
         size = (static.bytes + self.larger) / base_bytes
-        return weighed(static.time + self.slower, size, missing)
+        return weighed(max(_STEP, static.time + self.slower), size, missing)
 
 
 def forecast_of(stage: Stage, means: Means) -> list[MixedForecast]:
@@ -60,7 +62,7 @@ def forecast_of(stage: Stage, means: Means) -> list[MixedForecast]:
     """
     assert means.judge is not None
     trials = StageTrials(stage, means, means.judge, form_maker(stage, means))
-    figures = _coarse(trials.figures([FLOAT, _INTEGER], timed=True))
+    figures = _coarse(trials.figures(_FORMS, timed=True))
     return forecasts(figures)
 
 
@@ -84,13 +86,10 @@ def forecasts(figures: ModelFigures) -> list[MixedForecast]:
         found[floats] = MixedForecast(
             floats,
             float(decibels(loud, figures.summed(mixture))),
-            max(0.0, more / total) if total > 0 else 0.0,
+            more / total if total > 0 else 0.0,
             mixture_bytes(figures, mixture) - mixture_bytes(figures, whole),
         )
     return [each for each in found.values() if len(each.floats) < len(whole)]
-
-
-_FORMS: tuple[LayerForm, ...] = (FLOAT, _INTEGER)
 
 
 def _with_bytes(figures: ModelFigures, whole: Mapping[str, str]) -> ModelFigures:
@@ -135,7 +134,10 @@ def worth_trying(
     base_bytes: int,
     needed_db: float = 0.0,
 ) -> tuple[list[MixedForecast], str]:
-    """The mixtures that may be better than all forms so far: the cheapest one, and a closer one.
+    """The mixtures that may be better than all forms so far: a cheap one, and a closer one.
+
+    The first is the closest of those that cost hardly more than the cheapest, as ``choose`` would
+    have it of forms that were made: a forecast of error is no more exact than one of cost.
 
     Args:
         mixtures: What could be made, the smallest gain first.
@@ -162,7 +164,9 @@ def worth_trying(
             f"no candidate with sensitive layers in float: {_many(most)} that are the cheapest "
             f"for it would gain about {most.gain_db:.1f} dB, which does not pay"
         )
-    best = min(paying, key=lambda each: costs[each.floats])
+    cheapest = min(costs[each.floats] for each in paying)
+    near = [each for each in paying if costs[each.floats] <= cheapest + MARGIN]
+    best = max(near, key=lambda each: each.gain_db)
     closer = [each for each in paying if each.gain_db >= best.gain_db + SAME_DB]
     return [best, *closer[:1]], ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -62,6 +63,13 @@ def test_the_least_time_within_a_noise_and_the_least_noise_within_a_time() -> No
     found = quietest(FIGURES, STATIC, 1.5, timed=True)
     assert found == {"a": "int8-static", "b": "float32"}
     assert mixture_ms(FIGURES, found) == 1.5
+
+
+def test_a_tensor_between_floats_and_integers_takes_its_time() -> None:
+    """``b`` alone reads T, and U has no other side."""
+    timed = replace(FIGURES, borders={T: 0.3, U: 0.7})
+    assert mixture_ms(timed, {"b": "int8-static"}) == pytest.approx(1.0 + 0.5 + 0.3)
+    assert mixture_ms(timed, {"a": "int8-static", "b": "int4-static"}) == pytest.approx(0.5 + 0.9)
 
 
 def test_a_budget_that_nothing_keeps_to() -> None:

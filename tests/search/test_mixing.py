@@ -81,6 +81,11 @@ def test_without_times_bytes_decide() -> None:
     assert forecasts(ModelFigures(tuple(layers), {}))[0].floats == ("small",)
 
 
+def test_a_layer_that_is_faster_in_floats_takes_less_time() -> None:
+    layers = (layer_of("depthwise", 0.5, (1.0, 2.0)), layer_of("dense", 0.1, (4.0, 1.0)))
+    assert forecasts(figures_of(*layers))[0].slower == pytest.approx(-1 / 5)
+
+
 def mixture(gain: float, slower: float) -> MixedForecast:
     return MixedForecast((f"gains {gain:g}",), gain, slower, 0)
 
@@ -90,7 +95,8 @@ def mixture(gain: float, slower: float) -> MixedForecast:
     [
         ([(2.0, 0.01)], 20.0, 0.0, [2.0]),
         ([(2.0, 0.01), (6.0, 0.02), (8.0, 0.3), (9.5, 0.04)], 18.0, 0.0, [9.5]),
-        ([(2.0, 0.0), (4.0, 0.05), (6.0, 0.07)], 24.0, 0.0, [2.0, 6.0]),
+        ([(2.0, 0.0), (6.0, 0.08)], 24.0, 0.0, [2.0, 6.0]),
+        ([(2.0, 0.0), (4.0, 0.04), (6.0, 0.09)], 24.0, 0.0, [4.0]),  # costs hardly more than 2 dB
         ([(2.0, 0.01), (6.0, 0.02)], 8.0, 5.0, [6.0]),
         ([(2.0, 0.01), (6.0, 0.02)], 8.0, 30.0, []),  # what was asked is out of reach
         ([(2.0, 0.4)], 20.0, 0.0, []),  # too slow
