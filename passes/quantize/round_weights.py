@@ -23,6 +23,7 @@ from graphopt.families.refitting.on_grid import put_on_grid
 from graphopt.families.refitting.solvable import Solvable
 from graphopt.families.refitting.walks import Refit
 from graphopt.graph.graph import Graph
+from graphopt.numerics.shrinkage import shrunk
 
 __all__ = ["RoundWeights"]
 
@@ -43,6 +44,9 @@ class RoundWeights(Pass):
     weight is rounded by second order and by coordinate descent; at last the bias. Weights of four
     bits lose so little that most networks need no training; those of eight bits gain as well.
 
+    Where samples are few, what they say of inputs that vary together is trusted as far as parts of
+    them agree on it.
+
     It needs calibration samples, no labels. Put it behind quantize-static, quantize-dynamic or
     quantize-weights; nothing has to follow that repairs biases. Weights that are zero in the
     float model stay zero. Codes that the input model had already stay: there is no float weight to
@@ -50,7 +54,8 @@ class RoundWeights(Pass):
 
     Source: Frantar et al. 2022, GPTQ; Nagel et al. 2020, Up or Down? Adaptive Rounding for
     Post-Training Quantization (why not to nearest); He et al. 2017, Channel Pruning for
-    Accelerating Very Deep Neural Networks, section 3 (least squares behind what came before).
+    Accelerating Very Deep Neural Networks, section 3 (least squares behind what came before);
+    Schaefer and Strimmer 2005, A Shrinkage Approach to Large-Scale Covariance Matrix Estimation.
     """
 
     samples: Annotated[int, Option("calibration samples to take rows from", low=1)] = 512
@@ -119,7 +124,7 @@ class RoundWeights(Pass):
         sparse = bool((fit.start == 0).mean() > _SPARSE)
         mask = fit.start != 0 if sparse else np.ones(fit.start.shape, bool)
         solved = fit.solved(None, 3, mask, biased=one.takes_bias)
-        covariance = fit.moments.covariance
+        covariance = shrunk(fit.moments, fit.rows)
         if not one.takes_bias:
             mean = fit.moments.mean
             covariance = covariance + mean[:, :, None] * mean[:, None]
