@@ -69,7 +69,7 @@ def test_first_block_is_the_main_job_and_the_tests() -> None:
     assert [line for line in before.splitlines()[1:] if line] == [before.splitlines()[2]]
     main_job, tests = blocks("sh")[0].splitlines()
     assert "graphopt optimize models/digits-cnn.onnx" in main_job
-    assert tests.endswith("pytest -q")
+    assert tests.endswith("pytest -q -n 2 --dist worksteal")
     for line in (main_job, tests):
         assert line.startswith("python3 -m venv .venv && .venv/bin/pip install ")
 
