@@ -6,6 +6,7 @@ import hashlib
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -231,8 +232,9 @@ class _Meter:
         plain = bytes_of_layers(graph, graph)
         sizes = {name: bytes_of_layers(graph, twin) for name, twin in forms.twins.items()}
         rest = io.size(graph) - sum(plain.values())
-        beside = {  # nodes and parameters of activations, of which each layer has its share
-            name: (io.size(twin) - rest - sum(sizes[name].values())) / max(1, len(forms.layers))
+        having = Counter(form for _, form in noise)
+        beside = {  # nodes and parameters of activations, shared by the layers that have the form
+            name: (io.size(twin) - rest - sum(sizes[name].values())) / max(1, having[name])
             for name, twin in forms.twins.items()
         }
         layers = []

@@ -143,7 +143,7 @@ class AssignPrecision(Pass):
         timed = Example(_wide, {"forms": ("int8-static",), "rounding": "nearest"}, samples=8)
         return [
             plain,
-            plain.but(rounding="data", forms=("int8-static",)),
+            plain.but(rounding="data", forms=("int8-static",), bytes=0.6),
             Example("mlp", {"min_sqnr": 20.0, "forms": ("int8-weights",), "rounding": "nearest"}),
             timed.but(min_sqnr=20.0, least="latency"),
             timed.but(latency=0.9),

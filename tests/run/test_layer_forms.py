@@ -13,6 +13,7 @@ from graphopt.contract.spec import parse_passes
 from graphopt.data import open_data
 from graphopt.deadline import Deadline
 from graphopt.errors import PassError
+from graphopt.families.mixture import mixture_bytes
 from graphopt.graph import io
 from graphopt.run import layer_forms
 from graphopt.run.drive import form_maker
@@ -21,7 +22,7 @@ from graphopt.run.layer_forms import Measured, measure_forms, with_times
 from graphopt.run.means import Means
 from graphopt.run.sequence import run_passes
 from graphopt.run.stage import Stage
-from graphopt.testing import model_from_text, staged
+from graphopt.testing import model_from_text, networks, staged
 
 TEXT = """<ir_version: 8, opset_import: ["" : 13]>
 g (float[N, 4, 6, 6] x) => (float[N, 4, 6, 6] y) {
@@ -83,13 +84,13 @@ def test_noises_of_several_layers_add_up_to_about_what_they_do_together() -> Non
 
 def test_fewer_bits_are_noisier_and_smaller() -> None:
     text = """<ir_version: 8, opset_import: ["" : 13]>
-    g (float[N, 8, 6, 6] x) => (float[N, 8, 6, 6] y) {
+    g (float[N, 16, 6, 6] x) => (float[N, 16, 6, 6] y) {
         [one] a = Conv <pads = [1, 1, 1, 1]> (x, w)
         r = Relu(a)
         [two] y = Conv <pads = [1, 1, 1, 1]> (r, v)
     }"""
-    graph = io.load(model_from_text(text, {"w": (8, 8, 3, 3), "v": (8, 8, 3, 3)}))
-    x = np.random.default_rng(5).normal(size=(8, 8, 6, 6)).astype(np.float32)
+    graph = io.load(model_from_text(text, {"w": (16, 16, 3, 3), "v": (16, 16, 3, 3)}))
+    x = np.random.default_rng(5).normal(size=(8, 16, 6, 6)).astype(np.float32)
     stage, means = staged(graph, samples=open_data({"x": x}, graph), target="x86-vnni")
     figures = measure_forms(stage, means, FORMS, form_maker(stage, means))
     assert figures.reasons == {"int8-dynamic": "found nothing in this model that it changes"}
@@ -102,6 +103,19 @@ def test_fewer_bits_are_noisier_and_smaller() -> None:
         assert not eight.grids
         assert each.forms["int8-static"].grids
     assert figures.samples == 8
+
+
+def test_bytes_add_up_to_those_of_the_file_where_a_layer_lacks_the_form() -> None:
+    graph = io.load(networks.cnn())
+    x = np.random.default_rng(5).normal(size=(8, 3, 8, 8)).astype(np.float32)
+    stage, means = staged(graph, samples=open_data({"x": x}, graph), target="generic")
+    make = form_maker(stage, means)
+    figures = measure_forms(stage, means, STATIC, make)
+    having = {each.node: "int8-static" for each in figures.layers if "int8-static" in each.forms}
+    assert 0 < len(having) < len(figures.layers)
+    made = make("quantize-static")
+    assert not isinstance(made, str)
+    assert mixture_bytes(figures, having) == pytest.approx(io.size(made), abs=len(having))
 
 
 def test_a_linear_layer_has_a_form_whose_grid_each_run_finds() -> None:
