@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from onnx import NodeProto, TensorProto
 
 from graphopt.facts.layers import Layer, layers_of
-from graphopt.facts.operators import TYPE_ATTRIBUTES, Kind, find, is_kind
+from graphopt.facts.operators import MOVES, TYPE_ATTRIBUTES, Kind, find, is_kind
 from graphopt.facts.shapes import Shapes
-from graphopt.graph.graph import Graph, Scope
+from graphopt.graph.graph import Graph, Scope, Use
 from graphopt.graph.node import is_op
 from graphopt.graph.order import sorted_nodes
 from graphopt.graph.schemas import operand_types
@@ -81,6 +81,8 @@ def half_nodes(graph: Graph, shapes: Shapes, kind: str) -> HalfNodes:
     Left out is what computes on sizes, positions and masks alone, which no float input and no
     layer decides: positions beyond 2048 are no integers of float16 any more. So is what stands
     between codes, where a runtime takes a layer for its integers, and what draws random numbers.
+    What only moves a constant to where data meets it, such as the table of embeddings that is
+    turned for the last layer, goes with its readers.
 
     Args:
         graph: Only read, bodies included.
@@ -88,13 +90,15 @@ def half_nodes(graph: Graph, shapes: Shapes, kind: str) -> HalfNodes:
         kind: ``float16`` or ``bfloat16``.
     """
     found, data = HalfNodes(), _data(graph, shapes)
+    moving = _moves_to_data(graph, data, shapes)
     for scope in graph.scopes():
         for node in scope.nodes:
             if is_op(node, "Constant") or scope.children(node) or made_by_attribute(node):
                 continue
             reads = [i for i, name in enumerate(node.input) if _float(scope, name, shapes)]
             makes = [i for i, name in enumerate(node.output) if _float(scope, name, shapes)]
-            if not any(node.input[i] in data for i in reads) and not _is_layer(scope, node):
+            read = any(node.input[i] in data for i in reads)
+            if not read and id(node) not in moving and not _is_layer(scope, node):
                 continue
             half = _followers(graph, node, (reads, makes), kind)
             reason = half if isinstance(half, str) else _unfit(scope, node, shapes)
@@ -174,6 +178,33 @@ def _data(graph: Graph, shapes: Shapes) -> set[str]:
             if read or (_is_layer(scope, node) and not is_op(node, "Constant")):
                 data.update(name for name in node.output if _float(scope, name, shapes))
     return data
+
+
+def _moves_to_data(graph: Graph, data: set[str], shapes: Shapes) -> set[int]:
+    """Nodes, by identity, that move a constant of floats for none but what works on data."""
+    moving: set[int] = set()
+
+    def on_data(use: Use) -> bool:
+        if use.index < 0 or id(use.node) in moving:
+            return use.index >= 0
+        return _is_layer(use.scope, use.node) or any(each in data for each in use.node.input)
+
+    for scope in graph.scopes():
+        moved: dict[int, NodeProto] = {}
+        made: set[str] = set()
+        for node in sorted_nodes(scope):
+            name = node.input[0] if node.input else ""
+            known = name in made or scope.constant(name) is not None
+            if known and is_kind(node, *MOVES) and _float(scope, name, shapes):
+                moved[id(node)] = node
+                made.update(node.output)
+
+        for key, node in reversed(moved.items()):
+            names = [name for name in node.output if name]
+            uses = [use for name in names for use in scope.any_uses(name)]
+            if all(map(on_data, uses)) and not any(map(scope.is_output, names)):
+                moving.add(key)
+    return moving
 
 
 def _is_data_input(scope: Scope, name: str, shapes: Shapes) -> bool:

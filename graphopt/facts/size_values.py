@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import onnx
@@ -112,14 +113,14 @@ def _values(
     if not can_evaluate(node) or not all(name in values for name in node.input if name):
         return {}
     fed = {name: values[name] for name in node.input if name}
-    given = tuple((name, v.dtype.str, v.shape, v.tobytes()) for name, v in fed.items())
+    given = tuple((name, v.dtype, v.shape, v.tobytes()) for name, v in fed.items())
     found = _evaluated(node.SerializeToString(), given, opset)
     return {n: v for n, v in zip(node.output, found, strict=False) if n and v is not None}
 
 
 @lru_cache(maxsize=4096)
 def _evaluated(
-    node: bytes, given: tuple[tuple[str, str, tuple[int, ...], bytes], ...], opset: int
+    node: bytes, given: tuple[tuple[str, np.dtype[Any], tuple[int, ...], bytes], ...], opset: int
 ) -> tuple[Array | None, ...]:
     """The outputs of a node; the same nodes come again in every state of a model."""
     fed = {name: np.frombuffer(raw, kind).reshape(shape) for name, kind, shape, raw in given}

@@ -14,6 +14,7 @@ from graphopt.families.half_guard import answers_db, beyond_range, inexact
 from graphopt.graph.constant import Constant
 from graphopt.graph.graph import Graph
 from graphopt.numerics.halves import HALF_FORMATS, HalfFormat, HalfName, fits
+from graphopt.rewrite.late_casts import cast_late
 from graphopt.rewrite.masks import bound_masks
 from graphopt.rewrite.to_half import compute_in_half, store_in_half
 
@@ -113,6 +114,8 @@ class HalfPrecisionPass(Pass):
             changes.edit(name, f"stored as {form.name}, behind a Cast")
         for name, reason in kept:
             changes.skip(name, reason)
+        for node in cast_late(graph) if stored else ():
+            changes.edit(node, f"moves {form.name}, which is cast behind it")
 
 
 def _weights_beyond(found: HalfNodes, form: HalfFormat) -> dict[int, str]:

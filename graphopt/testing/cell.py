@@ -227,7 +227,7 @@ def _noting(item: Pass, context: Context, notes: _Notes) -> Context:
 
     target = cast(Target, _Looked(context.target, notes))
     noting = replace(context, target=target)
-    if not item.asks(TrainingSamples) and not item.asks(TimingSamples):
+    if not any(item.asks(kind) for kind in (TrainingSamples, TimingSamples, CalibrationSamples)):
         noting = replace(noting, training=None)
     if not item.asks(CalibrationSamples) and not (item.uses_samples and context.calibrated):
         observe, walk = unasked(context.observe), unasked(context.walk)

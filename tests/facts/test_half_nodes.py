@@ -99,6 +99,23 @@ def test_positions_and_masks_are_no_data() -> None:
     assert types(nodes) == ["Shape", "MatMul", "Add"]  # Shape takes any type
 
 
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("e = Gather(w, x)  t = Transpose(w)  y = MatMul(e, t)", ["Gather", "Transpose", "MatMul"]),
+        ("e = Gather(w, x)  c = Reshape(w, two)  t = Transpose(c)  y = MatMul(e, t)", None),
+        ("e = Gather(w, x)  t = Transpose(w)  s = Sin(t)  y = MatMul(e, s)", ["Gather", "MatMul"]),
+        (
+            "e = Gather(w, x)  t = Transpose(w)  s = Sin(t)  a = MatMul(e, t)  y = MatMul(a, s)",
+            ["Gather", "MatMul", "MatMul"],
+        ),
+    ],
+)
+def test_what_moves_a_constant_goes_with_its_readers(body: str, expected: list[str] | None) -> None:
+    nodes = found(f"(int64[n] x) => (float[n,4] y) {{ {body} }}", two=np.array([4, 4]))
+    assert types(nodes) == (expected or ["Gather", "Reshape", "Transpose", "MatMul"])
+
+
 def test_what_hangs_together_with_no_layer_is_left() -> None:
     nodes = found(
         "(float[2,4] x) => (float[2,4] y, float[2,4] z)"

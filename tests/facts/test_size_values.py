@@ -41,6 +41,16 @@ def test_weights_and_activations_are_not_computed() -> None:
     assert len(model.graph.node) == 2
 
 
+def test_what_is_computed_on_the_way_may_be_of_any_type() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 18]> g (float[5, 3, 4] x) => (float[A, B] y)
+      <float[2] rows = {5, 12}> { b = Cast <to = 16> (rows) r = Reshape(b, two)
+        c = Cast <to = 7> (r) y = Reshape(x, c) }"""
+    model = onnx.parser.parse_model(text)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([2]), "two"))
+    assert compute_sizes(model)
+    assert infer(Graph(model)).static_shape("y") == (5, 12)
+
+
 @pytest.mark.parametrize(
     ("body", "shape"),
     [

@@ -175,7 +175,6 @@ def _ended(
     except Lost as lost:
         death, seconds = str(lost), time.monotonic() - started
         held = bounds.bytes if death == "memory" else 0
-    errors_path = folder / ERRORS
     truth = {}
     if case.model is not None and death is None:
         try:
@@ -194,10 +193,15 @@ def _ended(
         death=death,
         seconds=seconds,
         bytes=held,
-        errors=errors_path.read_text(errors="replace") if errors_path.exists() else "",
+        errors=_text(folder / ERRORS),
+        printed=_text(folder / PRINTED),
         truth=truth,
         written=case.out is not None and (folder / case.out).exists(),
     )
+
+
+def _text(path: Path) -> str:
+    return path.read_text(errors="replace") if path.exists() else ""
 
 
 def _files(folder: Path) -> dict[str, tuple[int, int]]:

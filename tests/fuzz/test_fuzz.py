@@ -19,6 +19,7 @@ from tests.fuzz.verdict import Ending, findings
 CASE = Case(arguments=("inspect", "m.onnx"), story=(), model="m.onnx", out="o.onnx", lossless=True)
 RUNS = {"loads": True, "runs": True, "valid": True}
 ERROR = "graphopt: error: it is broken\n"
+NO_KERNEL = "measured in float32: onnxruntime has no kernel here: no implementation for Gemm(13)\n"
 
 
 def ending(**changes: Any) -> Ending:
@@ -53,6 +54,7 @@ def ending(**changes: Any) -> Ending:
         ({"truth": {"loads": False}, "errors": "note: nothing was run\n"}, []),
         ({"truth": {**RUNS, "out_loads": False}}, ["OUT does not load"]),
         ({"truth": {**RUNS, "out_loads": True, "out_runs": False}}, ["OUT does not run"]),
+        ({"truth": {**RUNS, "out_loads": False, "out_runs": False}, "printed": NO_KERNEL}, []),
         ({"truth": {**RUNS, "sqnr_db": 60.0}}, ["answers differ"]),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from graphopt.analysis.channels import channel_groups
+from graphopt.errors import Need, PassError
 from graphopt.families.channels.budget import BudgetKind
 from graphopt.families.channels.costs import ChannelCosts, Term, mac_terms, size_terms
 from graphopt.families.channels.cuts import Cut, cut_out
@@ -25,6 +26,9 @@ class SizeBudget:
     Args:
         model: The model; layers whose rows are known are solved anew, and get a bias then.
         kind: What is counted; of ``share`` the units of all groups.
+
+    Raises:
+        PassError: MACs are counted, and those of no layer are known: sizes are left open.
     """
 
     def __init__(self, model: Narrowable, kind: BudgetKind) -> None:
@@ -107,7 +111,14 @@ class SizeBudget:
             found = run_sizes(graph, self._model.context)
             if found.macs.total is not None:
                 return found.macs.total
-            return sum(size for size, _ in mac_terms(graph, found.shapes))
+            counted = sum(size for size, _ in mac_terms(graph, found.shapes))
+            if not counted:
+                given = self._model.context.training is not None
+                why = f"its MACs are not known: {found.macs.missing}"
+                if given:
+                    raise PassError(why)
+                raise PassError(f"without samples {why}", Need.CALIBRATION)
+            return counted
         return sum(size for size, _ in size_terms(graph, in_bytes=self._kind == "bytes"))
 
     def _of_original(self) -> float:

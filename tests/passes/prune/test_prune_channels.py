@@ -23,7 +23,7 @@ from graphopt.numerics.sqnr import sqnr_db
 from graphopt.passes.prune import PruneChannels, prune_channels
 from graphopt.run.drive import drive
 from graphopt.runtime.session import Session
-from graphopt.testing import Applied, apply_pass, model_from_text, staged
+from graphopt.testing import MODELS, Applied, apply_pass, model_from_text, staged
 
 EXACT_DB = 45.0
 """The weights are held back by a thousandth of the moments, which costs as much."""
@@ -204,6 +204,15 @@ def test_a_budget_that_is_kept_already_changes_nothing() -> None:
     again, record = apply_pass(item, _stream(), [item], samples={"x": _images()})
     assert record.reason == "the model keeps to the budget already"
     assert _shape(again, "W0") == _shape(first, "W0")
+
+
+def test_macs_of_open_sizes_are_not_known_without_samples() -> None:
+    item = PruneChannels(macs=0.6, criterion="l2", allocation="uniform")
+    _, record = apply_pass(item, MODELS["embedding"](), samples=None)
+    assert record.status == "refused"
+    assert record.reason == (
+        "without samples its MACs are not known: the file leaves sizes open: index int64[?, ?]"
+    )
 
 
 def test_only_chosen_layers_get_narrower() -> None:

@@ -227,6 +227,22 @@ def test_halves_behind_casts_are_read_directly(apply_pass: ApplyPass) -> None:
     assert set(kinds(graph).values()) == {TensorProto.FLOAT16}
 
 
+def test_a_table_that_is_the_last_layer_as_well_is_read_as_it_is_stored(
+    apply_pass: ApplyPass,
+) -> None:
+    model = small(
+        "e = Gather(w, x)  t = Transpose(w)  y = MatMul(e, t)", inputs="int64[n] x", w=(64, 16),
+        outputs="float[n,64] y",
+    )  # fmt: skip
+    ids = {"x": np.arange(24)}
+    graph, _ = apply_pass(model, ConvertFloat16(), calibration=ids)
+    assert operators(graph) == {"Gather": 1, "Transpose": 1, "MatMul": 1, "Cast": 1}
+    graph, _ = apply_pass(model, ConvertFloat16(activations="float32"))
+    (turn,) = [node for node in graph.main.nodes if node.op_type == "Transpose"]
+    assert list(turn.input) == ["w"]
+    assert kinds(graph) == {"w": TensorProto.FLOAT16}
+
+
 def test_nothing_to_do_without_a_layer(apply_pass: ApplyPass) -> None:
     graph, record = apply_pass(small("y = Sin(x)"), ConvertFloat16(), calibration=DATA)
     assert record.status == "nothing to do"
