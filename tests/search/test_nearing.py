@@ -43,6 +43,6 @@ def test_it_ends_between_what_held_and_what_did_not(
 ) -> None:
     tried, near = shares(allowed, power, told=told)
     assert len(tried) == len(set(tried)) <= 6
-    held = [share for share in tried if (1 - share) / allowed <= 1]
+    held = [share for share in tried if ((1 - share) / allowed) ** power <= 1]
     assert near.held == pytest.approx(20 * (1 - min(held, default=1.0)))
     assert near.held < near.broken

@@ -12,7 +12,7 @@ from graphopt.commands.optimize import optimize
 from graphopt.contract.spec import parse_passes
 from graphopt.errors import Need, SystemFailure, UsageError
 from graphopt.facts.layers import Layer, layers
-from graphopt.families import masking
+from graphopt.families import training
 from graphopt.graph import io
 from graphopt.graph.graph import Graph
 from graphopt.passes.prune import MaskWeights
@@ -406,7 +406,7 @@ def test_gradients_need_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_gradients_need_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(masking, "require_torch", lambda name: None)
+    monkeypatch.setattr(training, "require_torch", lambda name: None)
     result = optimize(MODELS["mlp"](), MaskWeights(criterion="snip"))
     (record,) = result.report.passes
     assert record.reason == "mask-weights with criterion=snip needs samples to take gradients on"
