@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
+from graphopt.contract.examples import Example
 from graphopt.contract.passes import Changes, Context, Option, Pass, body_reason
 from graphopt.facts.half_nodes import HalfNodes, half_nodes
 from graphopt.facts.select import select
@@ -18,7 +19,7 @@ from graphopt.rewrite.late_casts import cast_late
 from graphopt.rewrite.masks import bound_masks
 from graphopt.rewrite.to_half import compute_in_half, store_in_half
 
-__all__ = ["HalfPrecisionPass"]
+__all__ = ["HalfPrecisionPass", "half_examples"]
 
 _NO_SAMPLES = (
     "only stored in {}: calibration samples tell what can be computed so; activations=unchecked "
@@ -133,3 +134,22 @@ def _weights_beyond(found: HalfNodes, form: HalfFormat) -> dict[int, str]:
             if known[key]:
                 reasons[id(each.node)] = f"constant {constant.origin!r}: {known[key]}"
     return reasons
+
+
+def half_examples(model: str, *nodes: str) -> list[Example]:
+    """Examples that reach every option.
+
+    Args:
+        model: One on which it has something to do.
+        nodes: Types of nodes there to choose.
+    """
+    plain = Example(model)
+    return [
+        plain,
+        plain.but(margin=2.0),
+        plain.but(activations="unchecked"),
+        plain.but(activations="float32"),
+        plain.but(io="convert"),
+        plain.but(nodes=nodes),
+        Example("transformer").but(exclude=("Softmax",)),
+    ]

@@ -9,7 +9,7 @@ from typing import ClassVar
 from graphopt.contract.examples import Example
 from graphopt.contract.preconditions import MinOpset
 from graphopt.contract.registry import register
-from graphopt.families.half_precision import HalfPrecisionPass
+from graphopt.families.half_precision import HalfPrecisionPass, half_examples
 from graphopt.numerics.halves import HalfName
 
 __all__ = ["ConvertFloat16"]
@@ -51,13 +51,4 @@ class ConvertFloat16(HalfPrecisionPass):
 
     @classmethod
     def examples(cls) -> Sequence[Example]:
-        plain = Example("cnn")
-        return [
-            plain,
-            plain.but(margin=2.0),
-            plain.but(activations="unchecked"),
-            plain.but(activations="float32"),
-            plain.but(io="convert"),
-            plain.but(nodes=("Conv",)),
-            Example("transformer").but(exclude=("Softmax",)),
-        ]
+        return half_examples("cnn", "Conv")

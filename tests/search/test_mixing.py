@@ -146,4 +146,5 @@ def test_the_layer_behind_an_outlier_stays_float_first() -> None:
     assert all("rough" in each.floats for each in found)
     assert found[0].gain_db > 10
     timed = forecast_of(stage, means)
-    assert all(each.slower >= 0 for each in timed)
+    # clocks decide which layers, or that all had better be float; never that a mixture is no closer
+    assert all(each.floats and each.gain_db >= 1 for each in timed)
